@@ -1,0 +1,99 @@
+"""Every error that laconic raises on purpose.
+
+    LaconicError
+    ├── MethodError           a method spec cannot be used
+    │   ├── UnknownMethod     no such method in that family
+    │   ├── UnknownKnob       the method has no such knob
+    │   ├── InvalidKnob       a knob's value is refused
+    │   └── UnmetNeed         the method needs what this run cannot give it
+    ├── ModelError            a model cannot be used
+    │   ├── ModelNotFound     no checkpoint under that name or path
+    │   ├── UnsupportedModel  its architecture cannot be decoded by this engine
+    │   ├── TokenizerMismatch draft and target do not share one vocabulary
+    │   └── BrokenLogits      a pass returned NaN or no finite logit at all
+    ├── RequestError          a request is refused before any work
+    ├── TaskError             a task or its data cannot be used
+    └── MissingExtra          an optional dependency is not installed
+
+Each carries a ``hint``: one sentence that says what the reader can do about it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LaconicError(Exception):
+    """Base of all errors raised on purpose. ``hint`` says what to do about it."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+
+class MethodError(LaconicError):
+    """A method spec cannot be used."""
+
+
+class UnknownMethod(MethodError):
+    """No method of that name in the family."""
+
+
+class UnknownKnob(MethodError):
+    """The method has no knob of that name."""
+
+
+class InvalidKnob(MethodError):
+    """A knob was given a value that it refuses."""
+
+
+class UnmetNeed(MethodError):
+    """A method declares a need (a draft model, a thinking phase ...) that this run cannot meet."""
+
+
+class ModelError(LaconicError):
+    """A model cannot be used."""
+
+
+class ModelNotFound(ModelError):
+    """No checkpoint under that name or path."""
+
+
+class UnsupportedModel(ModelError):
+    """The architecture cannot be decoded by this engine; the message names what stands in the way."""
+
+
+class TokenizerMismatch(ModelError):
+    """Draft and target model do not share one vocabulary."""
+
+
+class BrokenLogits(ModelError):
+    """A pass returned NaN, or a row without a single finite logit."""
+
+
+class RequestError(LaconicError):
+    """A request is refused before any work is done for it."""
+
+
+class TaskError(LaconicError):
+    """A task name or a task file cannot be used."""
+
+
+class MissingExtra(LaconicError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed.", f"Install it with: pip install 'laconic[{extra}]'.")
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """A hint for a misspelt ``word``: the nearest of ``choices``, and the whole list."""
+    known = sorted(choices)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    guess = f"Did you mean '{near[0]}'? " if near else ""
+    return f"{guess}Known: {', '.join(known)}."

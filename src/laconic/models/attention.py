@@ -1,0 +1,75 @@
+"""The attention function that laconic gives to Transformers models.
+
+Transformers hands it each layer's queries and the slot pool's keys and values. The mask of the pass (who sees whom
+in a ragged batch of token trees) comes with the pass itself, as the keyword ``slot_pass``; a layer's sliding window,
+soft cap and attention sinks come as Transformers passes them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from transformers import AttentionInterface
+
+from laconic.models.slots import SlotPass
+
+NAME = "laconic"
+
+
+def slot_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    slot_pass: SlotPass | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attend ``query [rows, heads, nodes, dim]`` to ``key``/``value [rows, kv_heads, positions, dim]``.
+
+    Returns ``[rows, nodes, heads, dim]``. ``attention_mask`` is a placeholder; see the module's docstring.
+    """
+    if slot_pass is None:
+        raise RuntimeError("slot attention was called outside a pass of a SlotPool")
+    mask = slot_pass.mask_for(sliding_window)
+    if softcap is None and s_aux is None:
+        grouped = query.shape[1] != key.shape[1]
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=grouped)
+        return out.transpose(1, 2).contiguous(), None
+    return _written_out(query, key, value, mask, scaling, softcap, s_aux), None
+
+
+def _written_out(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scaling: float | None,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
+) -> torch.Tensor:
+    """Attention step by step, for what the fused kernel cannot do: soft caps (Gemma 2) and sinks (gpt-oss)."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    scores = query @ key.transpose(-1, -2) * (scaling if scaling is not None else query.shape[-1] ** -0.5)
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    if sinks is not None:
+        # A sink is one more column that takes probability and gives nothing.
+        column = sinks.reshape(1, -1, 1, 1).expand(scores.shape[0], -1, scores.shape[2], 1).to(scores.dtype)
+        scores = torch.cat([scores, column], dim=-1)
+    weights = scores.float().softmax(-1).to(query.dtype)[..., : key.shape[2]]
+    return (weights @ value).transpose(1, 2).contiguous()
+
+
+def install() -> None:
+    """Make the function known to Transformers under :data:`NAME`. Idempotent; changes no existing entry."""
+    AttentionInterface.register(NAME, slot_attention)

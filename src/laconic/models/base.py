@@ -1,0 +1,124 @@
+"""The contract between the decode loop and a white-box model: token trees in, logits out, slots of cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from laconic.errors import BrokenLogits
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTree:
+    """Nodes to score in one pass, for one slot. A parent always comes before its children.
+
+    ``parents[i]`` is the index of node i's parent, or -1 at a root. A root continues the slot's committed tokens:
+    all of them, or, where ``bases[i] >= 0``, only the first ``bases[i]`` (a branch off an earlier point; it sees
+    nothing that was committed later). ``bases`` is read at roots only and may be empty when no root needs it.
+    """
+
+    tokens: Sequence[int]
+    parents: Sequence[int]
+    bases: Sequence[int] = ()
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether each node continues the one before it and the first continues everything committed."""
+        return not self.bases and all(parent == i - 1 for i, parent in enumerate(self.parents))
+
+
+def chain(tokens: Sequence[int]) -> ScoreTree:
+    """A tree without branches."""
+    return ScoreTree(tokens, range(-1, len(tokens) - 1))
+
+
+class Scores:
+    """Logits of one pass, ``padded[row, node, vocab]``; ``rows[i]`` is the row of request i, ``sizes[i]`` its nodes."""
+
+    __slots__ = ("_best", "padded", "rows", "sizes")
+
+    def __init__(self, padded: torch.Tensor, rows: Sequence[int], sizes: Sequence[int]) -> None:
+        self.padded = padded
+        self.rows = rows
+        self.sizes = sizes
+        self._best: list[list[int]] | None = None
+
+    def of(self, i: int) -> torch.Tensor:
+        """Logits of request i's nodes, shape ``[nodes, vocab]``."""
+        return self.padded[self.rows[i], : self.sizes[i]]
+
+    def best(self, i: int) -> list[int]:
+        """The likeliest token after each node of request i; the first one where several tie."""
+        if self._best is None:
+            self._best = self.padded.argmax(-1).tolist()
+        return self._best[self.rows[i]][: self.sizes[i]]
+
+    def check(self) -> None:
+        """Raise BrokenLogits if a node's logits hold NaN, +inf, or nothing finite."""
+        top = self.padded.amax(-1)  # NaN wins every comparison, so one reduction tells
+        if bool(top.isfinite().all()):
+            return
+        for i in range(len(self.rows)):
+            if not bool(top[self.rows[i], : self.sizes[i]].isfinite().all()):
+                raise BrokenLogits(f"the logits of request {i} are not finite.", "Try float32, or check the weights.")
+
+
+class Slot(Protocol):
+    """One sequence's place in the KV cache."""
+
+    @property
+    def length(self) -> int:
+        """Committed tokens."""
+        ...
+
+    def commit(self, path: Sequence[int]) -> None:
+        """Keep these nodes of the last pass, a path from a root downwards, and drop the others."""
+        ...
+
+    def rollback(self, count: int) -> None:
+        """Forget the last ``count`` committed tokens."""
+        ...
+
+    def fork(self) -> Slot:
+        """An independent copy of the committed tokens."""
+        ...
+
+    def close(self) -> None:
+        """Give the place back; the slot must not be used again."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of keys and values that the committed tokens occupy."""
+        ...
+
+
+class LanguageModel(Protocol):
+    """A causal language model whose passes score trees of tokens for many sequences at once."""
+
+    vocab_size: int
+    context: int
+    """Longest sequence, prompt and output together, in tokens."""
+    passes: int
+    """Passes made so far."""
+
+    def open(self) -> Slot:
+        """A new, empty slot."""
+        ...
+
+    def prefill(self, slot: Slot, tokens: Sequence[int]) -> int:
+        """Commit ``tokens`` to ``slot`` without looking at logits; returns the number of passes it took."""
+        ...
+
+    def score(self, trees: Sequence[ScoreTree], slots: Sequence[Slot]) -> Scores:
+        """Score every node of ``trees[i]`` after the committed tokens of ``slots[i]``, in one pass.
+
+        Nothing is committed. Raises BrokenLogits if a row holds NaN or nothing finite.
+        """
+        ...

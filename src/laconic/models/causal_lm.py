@@ -1,0 +1,117 @@
+"""Any decoder-only Transformers checkpoint as a LanguageModel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from laconic.errors import ModelNotFound, UnsupportedModel
+from laconic.models import attention
+from laconic.models.base import Scores, ScoreTree, chain
+from laconic.models.slots import CacheSlot, SlotPass, SlotPool
+
+PREFILL_CHUNK = 512
+"""Prompt tokens per prefill pass; bounds the memory of a pass."""
+
+_LAYERS_WE_DECODE = {"full_attention", "sliding_attention"}
+
+
+class CausalLM:
+    """A Transformers causal language model with a slot KV cache. Build it with :meth:`load` or from a model."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        refuse(model.config, model)
+        attention.install()
+        model.set_attn_implementation(attention.NAME)
+        self.model = model.eval().requires_grad_(False)
+        config = model.config.get_text_config()
+        self.config = config
+        self.vocab_size = int(config.vocab_size)
+        self.context = int(getattr(config, "max_position_embeddings", None) or 1 << 20)
+        self.passes = 0
+        self.pool = SlotPool(int(config.num_hidden_layers), model.device)
+        # Transformers builds a mask of its own unless it is given one of four dimensions; ours comes with the pass.
+        self._placeholder = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=model.device)
+
+    @staticmethod
+    def load(name: str | Path, *, dtype: torch.dtype | None = None, device: str = "cpu") -> CausalLM:
+        """Load a checkpoint by path or hub name. ``dtype`` None keeps float32 on the CPU, the checkpoint's elsewhere.
+
+        Raises ModelNotFound, or UnsupportedModel naming what stands in the way.
+        """
+        try:
+            config = AutoConfig.from_pretrained(name)
+        except (OSError, ValueError) as error:
+            raise ModelNotFound(f"no model at '{name}': {str(error).splitlines()[0]}", _FIND) from error
+        refuse(config)
+        chosen: Any = dtype or (torch.float32 if device == "cpu" else "auto")
+        try:
+            model = AutoModelForCausalLM.from_pretrained(name, dtype=chosen)
+        except OSError as error:
+            raise ModelNotFound(f"no weights at '{name}': {str(error).splitlines()[0]}", _FIND) from error
+        return CausalLM(model.to(device))
+
+    def open(self) -> CacheSlot:
+        """A new, empty slot."""
+        return self.pool.open()
+
+    @torch.inference_mode()
+    def prefill(self, slot: CacheSlot, tokens: Sequence[int]) -> int:
+        """Commit ``tokens`` in chunks, without the output head; returns the number of passes."""
+        starts = range(0, len(tokens), PREFILL_CHUNK)
+        for start in starts:
+            part = tokens[start : start + PREFILL_CHUNK]
+            now = self.pool.begin([chain(part)], [slot])
+            self._forward(self.model.base_model, now)
+            slot.commit(range(len(part)))
+        return len(starts)
+
+    @torch.inference_mode()
+    def score(self, trees: Sequence[ScoreTree], slots: Sequence[CacheSlot]) -> Scores:
+        """One pass over all trees; see models.base.LanguageModel."""
+        now = self.pool.begin(trees, slots)
+        logits = self._forward(self.model, now).logits
+        self.passes += 1
+        scores = Scores(logits, [slot.row - now.lo for slot in slots], [len(tree) for tree in trees])
+        scores.check()
+        return scores
+
+    def _forward(self, module: torch.nn.Module, now: SlotPass) -> Any:
+        return module(
+            input_ids=now.tokens.to(self.model.device),
+            position_ids=now.positions,
+            attention_mask=self._placeholder,
+            past_key_values=self.pool.cache,
+            use_cache=True,
+            slot_pass=now,
+        )
+
+
+_FIND = "Give a directory with config.json and weights, a hub name, or 'bundled'."
+
+
+def refuse(config: PreTrainedConfig, model: PreTrainedModel | None = None) -> None:
+    """Raise UnsupportedModel, by name, for what cannot be decoded with a slot KV cache."""
+    kind = config.model_type
+    text = config.get_text_config()
+    if getattr(config, "is_encoder_decoder", False):
+        raise UnsupportedModel(f"'{kind}' is an encoder-decoder.", "Only decoder-only models are supported.")
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and text.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise UnsupportedModel(f"'{kind}' is not a causal language model.", "Give a text-generation checkpoint.")
+    types = set(getattr(text, "layer_types", None) or ()) | set(getattr(text, "layers_block_type", None) or ())
+    other = sorted(types - _LAYERS_WE_DECODE - {"attention"})
+    if other:
+        raise UnsupportedModel(
+            f"'{kind}' has layers of type {', '.join(other)}, whose state cannot be rolled back token by token.",
+            "State-space and linear-attention layers are not supported yet.",
+        )
+    if model is not None and (getattr(model, "_is_stateful", False) or not model._supports_attention_backend):
+        raise UnsupportedModel(
+            f"'{kind}' keeps a recurrent state or does not take an attention function.",
+            "Models whose attention goes through Transformers' attention interface are supported.",
+        )

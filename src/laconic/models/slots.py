@@ -1,0 +1,271 @@
+"""The slot KV cache: one row of keys and values per sequence, each with its own length.
+
+Layout of a layer's buffer: ``[rows, capacity, kv_heads, head_dim]``, so that the new entries of a ragged batch are
+one ``index_copy_`` and a row's committed past is contiguous. Rows in use are always ``0 .. n-1``: closing a slot
+moves the last row into the gap, so a pass over all sequences reads one slice and copies nothing. Beyond a row's
+length the buffer holds leftovers that no mask ever shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from laconic.models.base import ScoreTree
+
+BLOCK = 256
+"""Tokens by which a row's capacity grows."""
+
+
+class SlotPass:
+    """One pass over the rows ``lo .. lo+len(lengths)-1``: where its nodes are written and what each may see."""
+
+    def __init__(self, lo: int, lengths: Sequence[int], trees: Sequence[ScoreTree | None]) -> None:
+        self.lo = lo
+        self.rows = len(lengths)
+        self.lengths = lengths
+        self.width = max(len(tree) for tree in trees if tree is not None)
+        self.keys = max(length for length, tree in zip(lengths, trees, strict=True) if tree is not None) + self.width
+        self._trees = trees
+        self._windows: dict[int | None, torch.Tensor | None] = {}
+        self._chains = all(tree is None or tree.is_chain for tree in trees)
+        if self._chains:
+            starts = torch.tensor(lengths)[:, None]
+            self.positions = starts + torch.arange(self.width)
+            self._key_positions: torch.Tensor | None = None
+        else:
+            self._layout()
+
+    @property
+    def tokens(self) -> torch.Tensor:
+        """Token ids ``[rows, width]``; 0 where a row has no node."""
+        width = self.width
+        return torch.tensor([[*tree.tokens, *[0] * (width - len(tree))] if tree else [0] * width for tree in self._trees])
+
+    def _layout(self) -> None:
+        """Positions, visibility and key positions where some row branches; the plain and obvious way."""
+        visible = np.zeros((self.rows, self.width, self.keys), dtype=bool)
+        positions = np.zeros((self.rows, self.width), dtype=np.int64)
+        key_positions = np.broadcast_to(np.arange(self.keys), (self.rows, self.keys)).copy()
+        for row, (length, tree) in enumerate(zip(self.lengths, self._trees, strict=True)):
+            if tree is None:
+                visible[row, :, 0] = True  # a row of padding must see something, or its softmax is NaN
+                continue
+            for node, parent in enumerate(tree.parents):
+                if parent < 0:
+                    base = tree.bases[node] if tree.bases and tree.bases[node] >= 0 else length
+                    visible[row, node, :base] = True
+                    positions[row, node] = base
+                else:
+                    visible[row, node] = visible[row, parent]
+                    positions[row, node] = positions[row, parent] + 1
+                visible[row, node, length + node] = True
+                key_positions[row, length + node] = positions[row, node]
+            visible[row, len(tree) :, 0] = True
+        self.positions = torch.from_numpy(positions)
+        self._key_positions = torch.from_numpy(key_positions)
+        self._windows[None] = torch.from_numpy(visible)[:, None]
+
+    def mask_for(self, window: int | None) -> torch.Tensor | None:
+        """Boolean mask ``[rows, 1, width, keys]``, True where a node sees a key; None if every node sees all.
+
+        ``window`` limits the view to keys at most ``window - 1`` positions back, as Transformers defines it.
+        """
+        if window is not None and self.keys <= window:
+            window = None
+        if window not in self._windows:
+            self._windows[window] = self._mask(window)
+        return self._windows[window]
+
+    def _mask(self, window: int | None) -> torch.Tensor | None:
+        if window is None:  # only chains come here: branching rows have laid out their mask already
+            if self.rows == 1 and self.width == 1:
+                return None
+            return (torch.arange(self.keys) <= self.positions[:, :, None])[:, None]
+        seen = self.mask_for(None)
+        keys = torch.arange(self.keys)[None] if self._key_positions is None else self._key_positions
+        near = (keys[:, None, :] > self.positions[:, :, None] - window)[:, None]
+        return near if seen is None else near & seen
+
+    def to(self, device: torch.device) -> None:
+        """Move the mask to ``device``."""
+        self._windows = {w: None if m is None else m.to(device) for w, m in self._windows.items()}
+        self.positions = self.positions.to(device)
+        if self._key_positions is not None:
+            self._key_positions = self._key_positions.to(device)
+
+
+class _SlotLayer(CacheLayerMixin):
+    """One layer's buffers, behind the interface that Transformers models write to."""
+
+    is_compileable = False
+    is_sliding = False
+
+    def __init__(self, pool: SlotPool) -> None:
+        super().__init__()
+        self.pool = pool
+        self.k: torch.Tensor | None = None
+        self.v: torch.Tensor | None = None
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Allocate on first use: only then are heads, dimensions and dtype known."""
+        shape = (self.pool.row_capacity, self.pool.capacity)
+        self.k = key_states.new_zeros((*shape, key_states.shape[1], key_states.shape[3]))
+        self.v = value_states.new_zeros((*shape, value_states.shape[1], value_states.shape[3]))
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write ``[rows, kv_heads, width, dim]`` at the pass's places; return all that the rows may look at."""
+        if self.k is None:
+            self.lazy_initialization(key_states, value_states)
+        assert self.k is not None and self.v is not None
+        now, where = self.pool.current, self.pool.places
+        for buffer, new in ((self.k, key_states), (self.v, value_states)):
+            buffer.view(-1, *buffer.shape[2:]).index_copy_(0, where, new.transpose(1, 2).flatten(0, 1))
+        rows = slice(now.lo, now.lo + now.rows)
+        return self.k[rows, : now.keys].transpose(1, 2), self.v[rows, : now.keys].transpose(1, 2)
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Length and offset of the keys; models ask, the slot attention does not."""
+        return self.pool.current.keys, 0
+
+    def get_seq_length(self) -> int:
+        """Always 0: positions are given with each pass."""
+        return 0
+
+    def get_max_length(self) -> int:
+        """No limit of its own."""
+        return -1
+
+    def buffers(self) -> list[torch.Tensor]:
+        """Keys and values, once allocated."""
+        return [t for t in (self.k, self.v) if t is not None]
+
+
+class CacheSlot:
+    """One sequence's row; see models.base.Slot."""
+
+    def __init__(self, pool: SlotPool, row: int) -> None:
+        self._pool = pool
+        self.row = row
+        self._length = 0
+
+    @property
+    def length(self) -> int:
+        """Committed tokens."""
+        return self._length
+
+    def commit(self, path: Sequence[int]) -> None:
+        """Keep ``path`` of the last pass. Entries move only where the path is not the front of the tree."""
+        if any(node != i for i, node in enumerate(path)):
+            self._pool.gather(self.row, self._length, path)
+        self._length += len(path)
+
+    def rollback(self, count: int) -> None:
+        """Forget the last ``count`` tokens; their entries become leftovers."""
+        if not 0 <= count <= self._length:
+            raise ValueError(f"cannot roll back {count} of {self._length} tokens")
+        self._length -= count
+
+    def fork(self) -> CacheSlot:
+        """A new slot with a copy of this one's entries."""
+        other = self._pool.open()
+        self._pool.copy(self.row, other.row, self._length)
+        other._length = self._length
+        return other
+
+    def close(self) -> None:
+        """Give the row back."""
+        self._pool.close(self)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the committed entries over all layers."""
+        return self._length * self._pool.token_nbytes
+
+
+class SlotPool:
+    """All rows of one model's cache. ``context`` bounds a row's length, padding aside."""
+
+    def __init__(self, layers: int, device: torch.device) -> None:
+        self.device = device
+        self.capacity = BLOCK
+        self.row_capacity = 1
+        self.slots: list[CacheSlot] = []
+        self.layers = [_SlotLayer(self) for _ in range(layers)]
+        self.cache = Cache(layers=list(self.layers))
+        self.current: SlotPass
+        self.places: torch.Tensor
+
+    def open(self) -> CacheSlot:
+        """A new, empty slot in the first free row."""
+        if len(self.slots) == self.row_capacity:
+            self._grow(rows=2 * self.row_capacity, capacity=self.capacity)
+        slot = CacheSlot(self, len(self.slots))
+        self.slots.append(slot)
+        return slot
+
+    def close(self, slot: CacheSlot) -> None:
+        """Free the slot's row and move the last row into it."""
+        if slot.row >= len(self.slots) or self.slots[slot.row] is not slot:
+            raise ValueError("the slot is already closed")
+        last = self.slots.pop()
+        if last is not slot:
+            self.copy(last.row, slot.row, last.length)
+            last.row = slot.row
+            self.slots[slot.row] = last
+
+    def begin(self, trees: Sequence[ScoreTree], slots: Sequence[CacheSlot]) -> SlotPass:
+        """Prepare a pass over ``trees``; rows between the slots' that take no part are padded."""
+        rows = [slot.row for slot in slots]
+        lo = min(rows)
+        by_row: list[ScoreTree | None] = [None] * (max(rows) - lo + 1)
+        for row, tree in zip(rows, trees, strict=True):
+            by_row[row - lo] = tree
+        lengths = [slot.length for slot in self.slots[lo : lo + len(by_row)]]
+        now = SlotPass(lo, lengths, by_row)
+        needed = max(lengths) + now.width
+        if needed > self.capacity:
+            self._grow(rows=self.row_capacity, capacity=-(-needed // BLOCK) * BLOCK)
+        starts = torch.tensor([(lo + i) * self.capacity + length for i, length in enumerate(lengths)])
+        places = (starts[:, None] + torch.arange(now.width)).flatten()
+        if self.device.type != "cpu":
+            now.mask_for(None)
+            now.to(self.device)
+            places = places.to(self.device)
+        self.current, self.places = now, places
+        return now
+
+    def gather(self, row: int, length: int, path: Sequence[int]) -> None:
+        """Move the entries of nodes ``path`` to the front of the row's free space."""
+        source = torch.tensor(path, device=self.device) + length
+        for layer in self.layers:
+            for buffer in layer.buffers():
+                buffer[row, length : length + len(path)] = buffer[row].index_select(0, source)
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copy the first ``length`` entries of one row to another."""
+        for layer in self.layers:
+            for buffer in layer.buffers():
+                buffer[target, :length] = buffer[source, :length]
+
+    @property
+    def token_nbytes(self) -> int:
+        """Bytes of one token's keys and values over all layers; 0 before the first pass."""
+        return sum(b[0, 0].nbytes for layer in self.layers for b in layer.buffers())
+
+    def _grow(self, rows: int, capacity: int) -> None:
+        for layer in self.layers:
+            for name in ("k", "v"):
+                old = getattr(layer, name)
+                if old is not None:
+                    new = old.new_zeros((rows, capacity, *old.shape[2:]))
+                    new[: old.shape[0], : old.shape[1]] = old
+                    setattr(layer, name, new)
+        self.row_capacity, self.capacity = rows, capacity

@@ -1,0 +1,187 @@
+"""What a method is: frozen knobs, a card, its needs, and a name in the registry.
+
+A method class is decorated with :func:`knobs`, which makes it a frozen, validated dataclass that refuses unknown
+knobs. What changes during a request lives in the state that its ``start`` returns. A *spec* string names a
+method everywhere (command line, TOML, HTTP)::
+
+    svip                        the method with its defaults
+    svip:threshold=0.3          a knob by name
+    constant:5                  the first knob by position
+    suffix:fallback=[draft-model]   a method as a knob, in brackets
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import Any, ClassVar, Literal, TypeVar, cast, dataclass_transform
+
+import pydantic
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from laconic.errors import InvalidKnob, MethodError, UnknownKnob, UnknownMethod, did_you_mean
+
+Family = Literal["drafter", "length", "shape", "verifier", "think"]
+FAMILIES: tuple[Family, ...] = ("drafter", "length", "shape", "verifier", "think")
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Where a method comes from. ``catalogue`` are the project's paper ids, ``arxiv`` names classics outside it.
+
+    ``lossless`` is a promise that the contract tests hold the method to: greedy output equals plain decoding
+    token for token, sampled output has the target's distribution.
+    """
+
+    paper: str
+    lossless: bool
+    catalogue: tuple[int, ...] = ()
+    arxiv: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a method must be given. The engine checks it before a run and says what is missing."""
+
+    draft_model: bool = False
+    """A second, smaller model with the target's vocabulary."""
+    draft_distribution: bool = False
+    """A drafter that knows the distribution of each token it proposes."""
+    expand: bool = False
+    """A drafter that can grow a tree: it scores any node it is asked about."""
+    thinking: bool = False
+    """A model with a thinking phase, i.e. known opening and closing tags."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Base of every method. Instances hold knobs only and are shared by all requests."""
+
+    card: ClassVar[Card]
+    needs: ClassVar[Needs] = Needs()
+    name: ClassVar[str] = ""
+
+    def spec(self) -> str:
+        """The spec string that rebuilds this policy; knobs at their default are left out."""
+        changed = [f"{f.name}={_show(getattr(self, f.name))}" for f in fields(self) if not _at_default(self, f)]
+        return self.name + (":" + ",".join(changed) if changed else "")
+
+    def walk(self) -> Iterator[Policy]:
+        """This policy and every policy among its knobs, depth first."""
+        yield self
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Policy):
+                yield from value.walk()
+
+
+def _at_default(policy: Policy, f: Field[Any]) -> bool:
+    default = f.default_factory() if f.default_factory is not MISSING else f.default
+    return default is not MISSING and getattr(policy, f.name) == default
+
+
+def _show(value: Any) -> str:
+    return f"[{value.spec()}]" if isinstance(value, Policy) else str(value)
+
+
+T = TypeVar("T")
+P = TypeVar("P", bound=Policy)
+
+
+@dataclass_transform(frozen_default=True)
+def knobs(cls: type[T]) -> type[T]:
+    """Make ``cls`` a frozen, validated dataclass that refuses unknown knobs and values of the wrong type."""
+    config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    return cast("type[T]", pydantic_dataclass(frozen=True, config=config)(cls))
+
+
+class Registry:
+    """Names of methods by family, each pointing to ``"module:Class"``, imported when first used."""
+
+    def __init__(self) -> None:
+        self._targets: dict[Family, dict[str, str]] = {family: {} for family in FAMILIES}
+        self._classes: dict[tuple[Family, str], type[Policy]] = {}
+
+    def register(self, family: Family, name: str, target: str) -> None:
+        """Add ``name`` to ``family``. ``target`` is ``"package.module:Class"``.
+
+        Raises MethodError if the name is taken by another class.
+        """
+        if self._targets[family].setdefault(name, target) != target:
+            raise MethodError(f"{family} '{name}' is already {self._targets[family][name]}.")
+
+    def names(self, family: Family) -> list[str]:
+        """The registered names of a family, sorted."""
+        return sorted(self._targets[family])
+
+    def get(self, family: Family, name: str) -> type[Policy]:
+        """The class behind a name. Raises UnknownMethod with the nearest known name."""
+        if name not in self._targets[family]:
+            raise UnknownMethod(f"no {family} is called '{name}'.", did_you_mean(name, self._targets[family]))
+        if (family, name) not in self._classes:
+            module, _, attribute = self._targets[family][name].partition(":")
+            cls = cast("type[Policy]", getattr(importlib.import_module(module), attribute))
+            cls.name = name
+            self._classes[family, name] = cls
+        return self._classes[family, name]
+
+    def all(self) -> Iterator[tuple[Family, str, type[Policy]]]:
+        """Every registered method, by family and name."""
+        for family in FAMILIES:
+            for name in self.names(family):
+                yield family, name, self.get(family, name)
+
+    def build(self, family: Family, spec: str | Policy) -> Policy:
+        """Build a policy from a spec string; a policy passes through unchanged.
+
+        Raises UnknownMethod, UnknownKnob or InvalidKnob, each naming what was wrong.
+        """
+        if isinstance(spec, Policy):
+            return spec
+        name, _, rest = spec.strip().partition(":")
+        cls = self.get(family, name)
+        known = [f.name for f in fields(cls)]
+        values: dict[str, Any] = {}
+        for index, part in enumerate(_split(rest)):
+            knob, equals, value = part.partition("=")
+            if not equals or "[" in knob:
+                if index >= len(known):
+                    raise UnknownKnob(f"'{name}' takes no value '{part}'.", did_you_mean(part, known))
+                knob, value = known[index], part
+            knob = knob.strip().replace("-", "_")
+            if knob not in known:
+                raise UnknownKnob(f"'{name}' has no knob '{knob}'.", did_you_mean(knob, known) if known else "")
+            values[knob] = self.build(family, value[1:-1]) if value.startswith("[") else value.strip()
+        return construct(cls, values)
+
+
+def construct(cls: type[P], values: dict[str, Any]) -> P:
+    """Call ``cls(**values)``, turning validation errors into InvalidKnob or UnknownKnob."""
+    try:
+        return cls(**values)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        knob = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "unexpected_keyword_argument":
+            names = [f.name for f in fields(cls)]
+            raise UnknownKnob(f"'{cls.name}' has no knob '{knob}'.", did_you_mean(knob, names)) from None
+        given = f" (given {first.get('input')!r})" if first["type"] != "missing" else ""
+        raise InvalidKnob(f"'{cls.name}', knob '{knob}': {first['msg']}{given}.") from None
+
+
+def _split(text: str) -> list[str]:
+    """Split ``a=1,b=[x:y=2,z=3]`` at the commas outside brackets."""
+    parts, depth, start = [], 0, 0
+    for i, char in enumerate(text):
+        depth += (char == "[") - (char == "]")
+        if char == "," and depth == 0:
+            parts.append(text[start:i])
+            start = i + 1
+    if depth != 0:
+        raise InvalidKnob(f"brackets do not match in '{text}'.")
+    return [*parts, text[start:]] if text else []
+
+
+registry = Registry()
+"""The registry that ``laconic.methods`` fills; plug-ins may add to it with ``registry.register``."""

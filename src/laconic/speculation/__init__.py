@@ -1,0 +1,1 @@
+"""How far to guess before the target model checks: drafters, draft lengths, tree shapes, verification."""

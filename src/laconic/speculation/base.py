@@ -1,0 +1,252 @@
+"""Contracts of speculation. The loop plans, drafts, scores and verifies through these and nothing else.
+
+A round for one request::
+
+    n     = length.budget(state)                        how many tokens to draft at most
+    tree  = drafter.propose([state], [n], [stop])[0]    guesses below the last committed token
+    rows  = target logits at the last committed token and at every node of the tree
+    v     = verifier.verify(rows, tree, draws)          accepted path and one more token
+    drafter.observe / length.observe                    learn from the verdict
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from laconic.models.base import LanguageModel
+from laconic.policy import Policy
+from laconic.speculation.draws import Draws, warp
+from laconic.types import Request, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTree:
+    """Drafted tokens. ``parents[i] = -1`` at a child of the last committed token; parents come first.
+
+    ``draft_probs`` is None for a deterministic draft. Otherwise ``draft_probs[i]`` (shape ``[vocab]``) is the
+    distribution from which node i was *sampled*; siblings are drawn without replacement from the same row, in
+    index order. ``source`` names the drafter that proposed it.
+    """
+
+    tokens: Sequence[int] = ()
+    parents: Sequence[int] = ()
+    draft_probs: Sequence[torch.Tensor] | None = None
+    source: str = ""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether no node has a sibling."""
+        return all(parent == i - 1 for i, parent in enumerate(self.parents))
+
+    @staticmethod
+    def of_chain(tokens: Sequence[int], source: str = "", draft_probs: Sequence[torch.Tensor] | None = None) -> TokenTree:
+        """A tree without branches."""
+        return TokenTree(tokens, range(-1, len(tokens) - 1), draft_probs, source)
+
+
+EMPTY = TokenTree()
+
+
+@dataclass(slots=True)
+class Context:
+    """What a policy may read of a request while it runs. Owned and written by the loop alone."""
+
+    request: Request
+    tokens: list[int]
+    """Prompt and committed output; the last one is not yet in the target's cache."""
+    draws: Draws
+    """The request's random numbers, keyed by position (see Draws)."""
+    prompt_length: int
+    expected: Sequence[int] = ()
+    """Tokens that a controller expects next (e.g. the answer a probe has just seen); a free draft."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """The request's sampling."""
+        return self.request.sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Outcome of one round: node ids of the accepted path in ``tree`` and the token that follows it."""
+
+    tree: TokenTree
+    path: Sequence[int]
+    next_token: int
+
+    @property
+    def accepted(self) -> int:
+        """Accepted draft tokens."""
+        return len(self.path)
+
+    @property
+    def tokens(self) -> list[int]:
+        """Accepted tokens and the one that follows."""
+        return [self.tree.tokens[i] for i in self.path] + [self.next_token]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A drafted token as a length policy sees it, *before* its value is drawn.
+
+    ``depth`` counts from 0 at the first drafted token. ``probs`` is the draft distribution ``[vocab]`` at this
+    position (after temperature and filters; the untempered softmax when greedy), or None when the drafter knows
+    only ``confidence``, its own estimate of acceptance in [0, 1].
+    """
+
+    depth: int
+    probs: torch.Tensor | None
+    confidence: float
+
+
+Stop = Callable[[Node], bool]
+"""Asked before each further draft token: True means stop here and do not draft it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the engine lends to drafters: the draft model, if there is one, and the tree shape to grow."""
+
+    draft_model: LanguageModel | None
+    shape: TreeShape
+
+
+class Drafter(Policy):
+    """Proposes tokens. One instance serves all requests; ``start`` gives each its own state."""
+
+    @property
+    def knows_distribution(self) -> bool:
+        """Whether every proposed token comes with its draft distribution (see Needs.draft_distribution)."""
+        return False
+
+    @property
+    def expands(self) -> bool:
+        """Whether the drafter grows trees with a TreeShape (see Needs.expand)."""
+        return False
+
+    def start(self, context: Context, tools: Tools) -> Any:
+        """State of one request. ``context`` stays valid and is updated by the loop."""
+        raise NotImplementedError
+
+    def propose(self, states: Sequence[Any], budgets: Sequence[int], stops: Sequence[Stop | None]) -> list[TokenTree]:
+        """At most ``budgets[i]`` nodes for each request; an empty tree is always a valid answer."""
+        raise NotImplementedError
+
+    def observe(self, states: Sequence[Any], verdicts: Sequence[Verdict]) -> None:
+        """Learn from a round; ``context.tokens`` already holds what was committed. May do nothing."""
+
+    def finish(self, state: Any) -> None:
+        """Release what the state holds (cache slots, shared-store entries)."""
+
+
+class LengthPolicy(Policy):
+    """Decides how many tokens to draft for one request."""
+
+    def start(self, context: Context) -> Any:
+        """State of one request."""
+        raise NotImplementedError
+
+    def budget(self, state: Any) -> int:
+        """Most tokens to draft in the coming round; 0 means decode plainly."""
+        raise NotImplementedError
+
+    def go_on(self, state: Any, node: Node) -> bool:
+        """Whether to draft the token at ``node`` too. Must not depend on the value that will be drawn there."""
+        return True
+
+    def observe(self, state: Any, verdict: Verdict, seconds: float) -> None:
+        """Learn from a round that took ``seconds``; called only for rounds that drafted."""
+
+
+class Row(Protocol):
+    """What a drafter thinks may come after one node."""
+
+    @property
+    def best(self) -> int | None:
+        """The likeliest next token; None if the drafter has nothing to propose here."""
+        ...
+
+    @property
+    def confidence(self) -> float:
+        """Probability of ``best`` under ``probs``, or the drafter's own estimate."""
+        ...
+
+    @property
+    def probs(self) -> torch.Tensor | None:
+        """Distribution ``[vocab]`` after the request's sampling (untempered softmax when greedy), if known."""
+        ...
+
+    def top(self, k: int) -> list[tuple[int, float]]:
+        """The ``k`` likeliest tokens with their probabilities, best first; fewer if fewer are known."""
+        ...
+
+
+Expand = Generator[list[int], Sequence[Row], TokenTree]
+"""Yields node ids (-1 is the last committed token), receives one Row for each, returns the tree."""
+
+
+class TreeShape(Policy):
+    """Decides which nodes a drafter that can expand shall grow.
+
+    ``grow`` is a generator so that a drafter can advance the trees of many requests in one pass: it yields the
+    nodes whose next tokens it wants, receives one Row for each, and returns the tree. Nodes must have been added to
+    ``nodes`` before they are yielded, so that the drafter knows their tokens.
+    """
+
+    def grow(self, nodes: Grown, budget: int, context: Context, stop: Stop | None) -> Expand:
+        """Grow ``nodes`` to at most ``budget`` tokens and return them as a tree."""
+        raise NotImplementedError
+
+
+@dataclass(slots=True)
+class Grown:
+    """A tree under construction, shared by a shape (which adds nodes) and a drafter (which scores them)."""
+
+    tokens: list[int] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)
+
+    def add(self, token: int, parent: int) -> int:
+        """Append a node and return its id."""
+        self.tokens.append(token)
+        self.parents.append(parent)
+        return len(self.tokens) - 1
+
+
+class TargetRows:
+    """Target logits of one request: row 0 at the last committed token, row i + 1 at node i of the draft.
+
+    ``best[i]`` is the argmax of row i; ``probs`` the distribution ``[rows, vocab]`` after the request's
+    temperature and filters, computed on first use.
+    """
+
+    __slots__ = ("_logits", "_probs", "best", "position", "sampling")
+
+    def __init__(self, logits: torch.Tensor, best: Sequence[int], sampling: Sampling, position: int) -> None:
+        self._logits = logits
+        self._probs: torch.Tensor | None = None
+        self.best = best
+        self.sampling = sampling
+        self.position = position
+        """Index in the sequence of the token that row 0 predicts; keys the random draws."""
+
+    @property
+    def probs(self) -> torch.Tensor:
+        """Target distribution of each row, ``[rows, vocab]``, float32."""
+        if self._probs is None:
+            self._probs = warp(self._logits, self.sampling)
+        return self._probs
+
+
+class Verifier(Policy):
+    """Decides which drafted tokens stand, and draws the token after them."""
+
+    def verify(self, rows: TargetRows, tree: TokenTree, draws: Draws) -> Verdict:
+        """Walk down ``tree``. Lossless verifiers leave the target's distribution exactly as it is."""
+        raise NotImplementedError

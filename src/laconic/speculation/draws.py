@@ -1,0 +1,73 @@
+"""Random numbers and distributions: what greedy, temperature and the filters make of a row of logits."""
+
+from __future__ import annotations
+
+import torch
+
+from laconic.types import Sampling
+
+_MASK = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+def _mix(z: int) -> int:
+    """Finaliser of SplitMix64 (Steele, Lea and Flood 2014), a bijection of 64-bit integers."""
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+    return z ^ (z >> 31)
+
+
+class Draws:
+    """Counter-based uniform numbers: a pure function of the seed, the position in the sequence and a stream.
+
+    Nothing is consumed, so a request's draws cannot depend on what else is in the batch, on how many tokens
+    were drafted, or on a rollback; and a verifier that draws token t from stream 0 of position t gives the very
+    text that plain decoding gives with the same seed.
+    """
+
+    __slots__ = ("_key",)
+
+    TOKEN, DRAFT, ACCEPT = 0, 1, 2
+    """Streams: the target's own draw, the drafter's draw, acceptance tests (one sub-stream per sibling)."""
+
+    def __init__(self, seed: int) -> None:
+        self._key = _mix((seed * _GOLDEN + 1) & _MASK)
+
+    def uniform(self, position: int, stream: int = TOKEN, sub: int = 0) -> float:
+        """A number in [0, 1), uniform over seeds, for one ``position`` and ``stream``."""
+        counter = ((position << 16) | (stream << 12) | sub) & _MASK
+        return (_mix((self._key + counter * _GOLDEN) & _MASK) >> 11) * 2.0**-53
+
+
+def warp(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """The distribution that ``sampling`` draws from: temperature, then top-k, top-p, min-p.
+
+    ``logits [..., vocab]`` of any float type; returns float32 probabilities of the same shape. Greedy gives
+    all weight to the first of the largest logits.
+    """
+    logits = logits.float()
+    if sampling.greedy:
+        return torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
+    logits = logits / sampling.temperature
+    if 0 < sampling.top_k < logits.shape[-1]:
+        kth = logits.topk(sampling.top_k, dim=-1).values[..., -1:]
+        logits = logits.masked_fill(logits < kth, -torch.inf)
+    probs = logits.softmax(-1)
+    if sampling.top_p < 1:
+        # A token stays while the mass of the more probable ones is still below top_p; the first always stays.
+        ranked, order = probs.sort(-1, descending=True, stable=True)
+        drop = ranked.cumsum(-1) - ranked >= sampling.top_p
+        probs = probs.masked_fill(drop.scatter(-1, order, drop), 0.0)
+    if sampling.min_p > 0:
+        probs = probs.masked_fill(probs < sampling.min_p * probs.amax(-1, keepdim=True), 0.0)
+    return probs / probs.sum(-1, keepdim=True)
+
+
+def pick(probs: torch.Tensor, uniform: float) -> int:
+    """The token at which the cumulative sum of ``probs [vocab]`` first exceeds ``uniform`` times its total.
+
+    Summed in float64, so that no token of zero probability is ever drawn and rounding costs less than 1e-12.
+    """
+    total = probs.double().cumsum(0)
+    index = int(torch.searchsorted(total, uniform * float(total[-1]), right=True))
+    return min(index, int(torch.nonzero(probs)[-1]))

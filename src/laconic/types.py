@@ -1,0 +1,173 @@
+"""What goes into the engine and what comes out: requests, steps, usage, results."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from laconic.errors import RequestError
+
+Kind = Literal["thinking", "answer", "injected"]
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is drawn. ``temperature=0`` is greedy and ignores the rest.
+
+    The filters apply in the order top-k, top-p, min-p, as in Transformers. Draws depend on ``seed`` and on
+    the position of the token alone, so the same seed gives the same output whatever else is in the batch.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise RequestError(f"temperature must be a finite number >= 0, not {self.temperature}.")
+        if self.top_k < 0:
+            raise RequestError(f"top_k must be >= 0, not {self.top_k}.", "0 keeps every token.")
+        if not 0 < self.top_p <= 1:
+            raise RequestError(f"top_p must be in (0, 1], not {self.top_p}.", "1 keeps every token.")
+        if not 0 <= self.min_p < 1:
+            raise RequestError(f"min_p must be in [0, 1), not {self.min_p}.", "0 keeps every token.")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most probable token is always taken."""
+        return self.temperature == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a request must end: at ``max_new_tokens`` tokens, or at one of the ``stop`` strings.
+
+    A stop string may begin or end inside a token; the text is cut before it. Stop strings are looked for in
+    the answer alone, never inside the thought, so that a stop cannot lose the answer.
+    """
+
+    max_new_tokens: int = 2048
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens <= 0:
+            raise RequestError(f"max_new_tokens must be > 0, not {self.max_new_tokens}.")
+        if any(not s for s in self.stop):
+            raise RequestError("a stop string must not be empty.")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt, as token ids, with its own sampling and limits."""
+
+    prompt: tuple[int, ...]
+    sampling: Sampling = Sampling()
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        if not self.prompt:
+            raise RequestError("the prompt is empty.", "Give at least one token to start from.")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one pass added to one request, in the order of the text.
+
+    ``drafted`` and ``accepted`` count the draft tokens of that pass; ``method`` names who proposed or injected
+    the tokens; ``seconds`` is the time since the previous step of this request.
+    """
+
+    kind: Kind
+    text: str
+    tokens: tuple[int, ...]
+    drafted: int = 0
+    accepted: int = 0
+    method: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Usage:
+    """The one counter. Tokens by kind, passes by model, seconds by phase.
+
+    ``thinking`` and ``answer`` count tokens that the model chose; tags count with the thought. ``injected``
+    tokens were forced by a controller. ``drafted`` were proposed, ``accepted`` survived verification; ``probed``
+    were scored on a probe's branch or in a probe's own pass. In a batch, a pass is shared: ``target_passes``
+    counts each pass that a request took part in, ``seconds`` its equal share of the time.
+    """
+
+    prompt: int = 0
+    thinking: int = 0
+    answer: int = 0
+    injected: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    probed: int = 0
+    target_passes: int = 0
+    draft_passes: int = 0
+    prefill_passes: int = 0
+    probe_passes: int = 0
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("prefill", "draft", "score", "verify", "policy"), 0.0)
+    )
+
+    @property
+    def generated(self) -> int:
+        """Tokens written after the prompt, of every kind."""
+        return self.thinking + self.answer + self.injected
+
+    @property
+    def tokens_per_pass(self) -> float:
+        """Tokens that the model chose per target pass (mean acceptance length, bonus token included)."""
+        return (self.thinking + self.answer) / self.target_passes if self.target_passes else 0.0
+
+    @property
+    def acceptance_rate(self) -> float | None:
+        """Accepted share of the drafted tokens; None if nothing was drafted."""
+        return self.accepted / self.drafted if self.drafted else None
+
+    def add(self, other: Usage) -> None:
+        """Add ``other`` to this counter, field by field."""
+        for name in COUNTERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for phase, value in other.seconds.items():
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + value
+
+    def as_dict(self) -> dict[str, Any]:
+        """Counters and the rates derived from them, ready for JSON."""
+        return asdict(self) | {"tokens_per_pass": self.tokens_per_pass, "acceptance_rate": self.acceptance_rate}
+
+
+COUNTERS = tuple(name for name in Usage.__dataclass_fields__ if name != "seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A controller's decision: which ``method`` did what, after how many generated ``tokens``, and why."""
+
+    method: str
+    action: str
+    tokens: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished request. ``text`` is ``thinking`` + tags + ``answer`` as the model would see it again.
+
+    ``tokens`` are the ids after the prompt; ``lossless`` is False when any method in use may change the output
+    beyond what plain decoding under the same thinking settings gives.
+    """
+
+    text: str
+    thinking: str
+    answer: str
+    tokens: tuple[int, ...]
+    finish_reason: FinishReason
+    usage: Usage
+    events: tuple[Event, ...] = ()
+    lossless: bool = True
