@@ -47,8 +47,9 @@ class Inject:
 class Probe:
     """Ask what the model would answer if the thought ended here.
 
-    ``text`` closes the thought and opens the answer; the model's greedy continuation is followed until it writes
-    ``stop`` or ``max_tokens`` tokens. ``guess`` is the expected answer: it changes the cost, never the belief.
+    The loop closes the thought with the model's own tag and adds ``text``, which opens the answer. The model's greedy
+    continuation is followed until it writes ``stop`` (a closing brace counts once braces are balanced) or
+    ``max_tokens`` tokens. ``guess`` is the expected answer: it changes the cost, never the belief.
     """
 
     text: str

@@ -1,0 +1,224 @@
+"""The engine: joins a model, a draft model and methods, checks that they fit, and serves prompts."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+
+import laconic.methods  # noqa: F401  (fills the registry)
+from laconic.errors import RequestError, UnmetNeed
+from laconic.loop import Loop, Plan
+from laconic.models.base import LanguageModel
+from laconic.models.load import load_model, load_text
+from laconic.models.text import Markup, Message, Text
+from laconic.policy import Policy, registry
+from laconic.sequence import Sequence
+from laconic.speculation.base import Drafter, LengthPolicy, TreeShape, Verifier
+from laconic.thinking.base import Controller
+from laconic.types import Limits, Request, Result, Sampling, Step
+
+Prompt = str | Seq[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Methods:
+    """Which method to use for each part, as spec strings or policies. The defaults need no draft model.
+
+    ``think`` holds controllers in their order of precedence.
+    """
+
+    drafter: str | Policy = "suffix"
+    length: str | Policy = "constant:8"
+    shape: str | Policy = "chain"
+    verifier: str | Policy = "speculative-sampling"
+    think: tuple[str | Policy, ...] = ()
+    probes: Literal["branch", "separate"] = "branch"
+
+    def plan(self) -> Plan:
+        """Build every policy. Raises MethodError subclasses for names and knobs that are not known."""
+        return Plan(
+            cast(Drafter, registry.build("drafter", self.drafter)),
+            cast(LengthPolicy, registry.build("length", self.length)),
+            cast(TreeShape, registry.build("shape", self.shape)),
+            cast(Verifier, registry.build("verifier", self.verifier)),
+            tuple(cast(Controller, registry.build("think", spec)) for spec in self.think),
+            self.probes,
+        )
+
+
+class Engine:
+    """A model ready to answer. Build it with :meth:`load`, or from parts already loaded.
+
+    >>> engine = Engine.load("bundled", think=("answer-confidence",))
+    >>> result = engine.generate("What is 37 * 48 + 15?")
+    >>> result.answer, result.usage.thinking, result.usage.tokens_per_pass
+    """
+
+    def __init__(
+        self, target: LanguageModel, text: Text, methods: Methods | None = None, draft_model: LanguageModel | None = None
+    ) -> None:
+        self.target = target
+        self.text = text
+        self.draft_model = draft_model
+        self.methods = methods or Methods()
+        self.plan = self.methods.plan()
+        check(self.plan, text, draft_model)
+
+    @staticmethod
+    def load(
+        model: str | Path = "bundled",
+        *,
+        draft: str | Path | None = None,
+        dtype: torch.dtype | None = None,
+        device: str = "cpu",
+        markup: Markup | None = None,
+        **methods: Any,
+    ) -> Engine:
+        """Load ``model`` (a path, a hub name or ``bundled``) and, where a method needs one, the ``draft`` model.
+
+        ``methods`` are the fields of :class:`Methods`. With the bundled model, a draft model that is needed and not
+        named is the bundled one. Raises ModelError and MethodError subclasses.
+        """
+        chosen = Methods(**methods)
+        needs_draft = any(policy.needs.draft_model for policy in policies(chosen.plan()))
+        target = load_model(model, dtype=dtype, device=device)
+        text = load_text(model, markup=markup)
+        if draft is None and needs_draft and str(model) == "bundled":
+            draft = "bundled-draft"
+        draft_model = None
+        if draft is not None:
+            text.same_vocabulary(load_text(draft, markup=markup))
+            draft_model = load_model(draft, dtype=dtype, device=device)
+        return Engine(target, text, chosen, draft_model)
+
+    def using(self, **methods: Any) -> Engine:
+        """The same models under other methods; fields of :class:`Methods` that are not named stay as they are."""
+        return Engine(self.target, self.text, replace(self.methods, **methods), self.draft_model)
+
+    @property
+    def lossless(self) -> bool:
+        """Whether the output is what plain decoding under the same thinking settings gives."""
+        return all(policy.card.lossless for policy in policies(replace(self.plan, controllers=())))
+
+    def loop(self) -> Loop:
+        """A fresh decode loop over this engine's models."""
+        return Loop(self.target, self.text, self.plan, self.draft_model)
+
+    def request(
+        self,
+        prompt: Prompt,
+        *,
+        sampling: Sampling | None = None,
+        limits: Limits | None = None,
+        thinking: bool = True,
+    ) -> Request:
+        """Turn a question or chat messages into a request. Raises RequestError if it cannot be served."""
+        limits = limits or Limits()
+        tokens = self.text.prompt(prompt, thinking=thinking)
+        if len(tokens) >= self.target.context:
+            raise RequestError(
+                f"the prompt has {len(tokens)} tokens, the model's context is {self.target.context}.",
+                "Shorten the prompt.",
+            )
+        return Request(tokens, sampling or Sampling(), limits)
+
+    def generate(self, prompt: Prompt, **options: Any) -> Result:
+        """Answer one prompt. ``options`` are those of :meth:`request`."""
+        return self.run([self.request(prompt, **options)])[0]
+
+    def generate_many(self, prompts: Seq[Prompt], *, batch: int = 8, **options: Any) -> list[Result]:
+        """Answer many prompts, ``batch`` at a time; results in the order of the prompts.
+
+        Every prompt is checked before the first pass is made.
+        """
+        return self.run([self.request(prompt, **options) for prompt in prompts], batch=batch)
+
+    def run(self, requests: Seq[Request], *, batch: int = 1) -> list[Result]:
+        """Serve requests, at most ``batch`` at once; one joins as soon as another leaves."""
+        if batch < 1:
+            raise RequestError(f"batch must be >= 1, not {batch}.")
+        loop = self.loop()
+        waiting = deque(enumerate(requests))
+        index: dict[int, int] = {}
+        results: dict[int, Result] = {}
+        try:
+            while waiting or loop.active:
+                while waiting and len(loop.active) < batch:
+                    i, request = waiting.popleft()
+                    index[id(loop.add(request))] = i
+                for sequence in loop.step():
+                    results[index.pop(id(sequence))] = self._result(sequence)
+        finally:
+            for sequence in list(loop.active):
+                loop.cancel(sequence)
+        return [results[i] for i in range(len(requests))]
+
+    def stream(self, prompt: Prompt, **options: Any) -> Stream:
+        """Answer one prompt step by step; iterate over the returned stream, then read its ``result``."""
+        return Stream(self, self.request(prompt, **options))
+
+    def _result(self, sequence: Sequence) -> Result:
+        sequence.lossless = self.lossless
+        return sequence.result()
+
+
+class Stream:
+    """An iterator of steps. Leaving it early, or an exception, cancels the request; ``result`` is then partial."""
+
+    def __init__(self, engine: Engine, request: Request) -> None:
+        self._engine = engine
+        self._loop = engine.loop()
+        self._sequence = self._loop.add(request)
+
+    def __iter__(self) -> Iterator[Step]:
+        """Yield steps as they are decided."""
+        try:
+            while not self._sequence.done:
+                self._loop.step()
+                yield from self._sequence.drain()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Stop here and free the cache. Safe to call more than once."""
+        self._loop.cancel(self._sequence)
+
+    @property
+    def result(self) -> Result:
+        """What has been produced so far; final once the iteration has ended."""
+        return self._engine._result(self._sequence)
+
+
+def policies(plan: Plan) -> list[Policy]:
+    """Every policy of a plan, those among the knobs of others included."""
+    top: list[Policy] = [plan.drafter, plan.length, plan.shape, plan.verifier, *plan.controllers]
+    return [policy for root in top for policy in root.walk()]
+
+
+def check(plan: Plan, text: Text, draft_model: LanguageModel | None) -> None:
+    """Raise UnmetNeed if a policy needs something that this run does not have."""
+    for policy in policies(plan):
+        needs = policy.needs
+        if needs.draft_model and draft_model is None:
+            raise UnmetNeed(f"'{policy.name}' needs a draft model.", "Name one with draft=... (--draft-model).")
+        if needs.draft_distribution and not plan.drafter.knows_distribution:
+            raise UnmetNeed(
+                f"'{policy.name}' looks at draft distributions, which '{plan.drafter.name}' does not have.",
+                "Use it with a model drafter, e.g. draft-model.",
+            )
+        if needs.expand and not plan.drafter.expands:
+            raise UnmetNeed(
+                f"'{policy.name}' grows trees, which '{plan.drafter.name}' cannot.",
+                "Use the chain shape, or a drafter that expands (draft-model, suffix).",
+            )
+        if needs.thinking and text.markup is None:
+            raise UnmetNeed(
+                f"'{policy.name}' needs a model with a thinking phase; no thinking tags were found.",
+                "Name the tags with markup=Markup(open, close), or do without thinking methods.",
+            )

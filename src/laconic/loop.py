@@ -1,0 +1,261 @@
+"""The only decode loop: draft, score, verify, commit, decide; one pass at a time, for any number of requests.
+
+A pass scores, for every active request, the tokens not yet cached, the draft below them, and the branch of a probe if
+one is under way. The loop reads contracts only: it never asks what a policy is and never names one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from typing import Literal
+
+from laconic.errors import RequestError
+from laconic.models.base import LanguageModel, Scores
+from laconic.models.text import Text
+from laconic.probe import Ride
+from laconic.sequence import CheckPoint, Sequence
+from laconic.speculation.base import (
+    EMPTY,
+    Drafter,
+    LengthPolicy,
+    Node,
+    Stop,
+    TargetRows,
+    TokenTree,
+    Tools,
+    TreeShape,
+    Verdict,
+    Verifier,
+)
+from laconic.thinking.base import Conclude, Continue, Controller, Inject, Probe, View
+from laconic.transcript import Mark
+from laconic.types import Event, Request
+
+MAX_OPEN_CHECKS = 3
+"""Undecided check points after which a request waits for its probe rather than write on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The methods of a run. ``probes`` says how a probe is answered: as a branch of a pass, or in its own pass."""
+
+    drafter: Drafter
+    length: LengthPolicy
+    shape: TreeShape
+    verifier: Verifier
+    controllers: tuple[Controller, ...] = ()
+    probes: Literal["branch", "separate"] = "branch"
+
+
+class Loop:
+    """Requests join with :meth:`add`, move on with :meth:`step`, and leave when they are done."""
+
+    def __init__(self, target: LanguageModel, text: Text, plan: Plan, draft_model: LanguageModel | None = None) -> None:
+        self.target = target
+        self.text = text
+        self.plan = plan
+        self.draft_model = draft_model
+        self.active: list[Sequence] = []
+        self._tools = Tools(draft_model, plan.shape)
+        self._sees_nodes = plan.length.needs.draft_distribution
+
+    def add(self, request: Request) -> Sequence:
+        """Prefill a request and let it join the next pass. Raises RequestError if its prompt does not fit."""
+        if len(request.prompt) >= self.target.context:
+            raise RequestError(
+                f"the prompt has {len(request.prompt)} tokens, the model's context is {self.target.context}.",
+                "Shorten the prompt.",
+            )
+        begun = time.perf_counter()
+        sequence = Sequence(request, self.text, self.target.open(), self.plan.controllers)
+        sequence.usage.prefill_passes = self.target.prefill(sequence.slot, request.prompt[:-1])
+        sequence.drafter_state = self.plan.drafter.start(sequence.context, self._tools)
+        sequence.length_state = self.plan.length.start(sequence.context)
+        sequence.usage.seconds["prefill"] += time.perf_counter() - begun
+        self.active.append(sequence)
+        return sequence
+
+    def cancel(self, sequence: Sequence) -> None:
+        """End a request with what it has produced."""
+        sequence.checks.clear()
+        sequence.finish = sequence.finish or "cancelled"
+        self._leave(sequence)
+
+    def step(self) -> list[Sequence]:
+        """One pass over all active requests; returns those that are done and have left."""
+        sequences = self.active
+        if not sequences:
+            return []
+        t0 = time.perf_counter()
+        writing = [s for s in sequences if not self._waits(s)]
+        self._draft(writing)
+        t1 = time.perf_counter()
+        scores = self.target.score([s.nodes() for s in sequences], [s.slot for s in sequences])
+        t2 = time.perf_counter()
+        probing = [(i, s) for i, s in enumerate(sequences) if s.ride is not None]
+        for i, s in probing:
+            self._read_probe(scores, i, s)
+        verdicts = self._verify(scores, sequences, writing, t1 - t0 + t2 - t1)
+        t3 = time.perf_counter()
+        for s in sequences:
+            self._decide(s)
+        self._observe(verdicts)
+        t4 = time.perf_counter()
+        self._charge(sequences, writing, draft=t1 - t0, score=t2 - t1, verify=t3 - t2, policy=t4 - t3)
+        gone = [s for s in sequences if s.done]
+        for s in gone:
+            self._leave(s)
+        return gone
+
+    def _waits(self, s: Sequence) -> bool:
+        """Whether a request must not write on before an open check point is decided."""
+        if not s.checks:
+            return s.finish is not None
+        separate = self.plan.probes == "separate"
+        return s.finish is not None or separate or len(s.checks) > MAX_OPEN_CHECKS or s.checks[-1].hard
+
+    def _draft(self, writing: Seq[Sequence]) -> None:
+        """Give every writing request its draft: what a controller expects next, or what the drafter proposes."""
+        asked: list[Sequence] = []
+        budgets: list[int] = []
+        for s in self.active:
+            s.tree = EMPTY
+        for s in writing:
+            room = s.room(self.target.context)
+            if s.context.expected:
+                s.tree = TokenTree.of_chain(s.context.expected[:room], "expected")
+                s.context.expected = ()
+                continue
+            budget = min(self.plan.length.budget(s.length_state), room)
+            if budget > 0:
+                asked.append(s)
+                budgets.append(budget)
+        if not asked:
+            return
+        passes = self.draft_model.passes if self.draft_model else 0
+        stops = [self._stop(s) if self._sees_nodes else None for s in asked]
+        trees = self.plan.drafter.propose([s.drafter_state for s in asked], budgets, stops)
+        passes = (self.draft_model.passes if self.draft_model else 0) - passes
+        for s, tree in zip(asked, trees, strict=True):
+            s.tree = tree
+            s.usage.draft_passes += passes
+
+    def _stop(self, s: Sequence) -> Stop:
+        length, state = self.plan.length, s.length_state
+
+        def stop(node: Node) -> bool:
+            return not length.go_on(state, node)
+
+        return stop
+
+    def _read_probe(self, scores: Scores, i: int, s: Sequence) -> None:
+        """Hand a probe its rows, the last of its request's nodes."""
+        assert s.ride is not None
+        size = len(s.ride.branch)
+        s.usage.probed += size
+        s.ride.read(scores.of(i)[-size:])
+        belief = s.ride.belief()
+        if belief is not None:
+            s.checks[0].belief = belief
+            s.ride = None
+
+    def _verify(
+        self, scores: Scores, sequences: Seq[Sequence], writing: Seq[Sequence], seconds: float
+    ) -> list[tuple[Sequence, Verdict, float]]:
+        """Accept and commit for the writing requests; returns the verdicts on drafts."""
+        verdicts = []
+        writers = set(map(id, writing))
+        for i, s in enumerate(sequences):
+            s.usage.target_passes += 1
+            if id(s) not in writers:
+                s.usage.probe_passes += 1
+                continue
+            first, size = s.pending - 1, len(s.tree) + 1
+            rows = TargetRows(
+                scores.of(i)[first : first + size],
+                scores.best(i)[first : first + size],
+                s.request.sampling,
+                len(s.tokens),
+            )
+            verdict = self.plan.verifier.verify(rows, s.tree, s.context.draws)
+            pending = s.pending
+            kept = self._write(s, verdict.tokens)
+            s.slot.commit([*range(pending), *(node + pending for node in verdict.path[: kept - 1])])
+            s.usage.drafted += len(s.tree)
+            s.usage.accepted += min(verdict.accepted, kept)
+            if len(s.tree):
+                verdicts.append((s, verdict, seconds))
+        return verdicts
+
+    def _write(self, s: Sequence, tokens: Seq[int]) -> int:
+        """Append verified tokens up to the first one that ends the request or a controller's limit; returns how many."""
+        transcript, limits = s.transcript, s.request.limits
+        for count, token in enumerate(tokens, start=1):
+            mark = transcript.push(token)
+            if mark is Mark.FINISHED:
+                s.finish = "stop"
+            elif s.generated >= limits.max_new_tokens or len(s.tokens) >= self.target.context:
+                s.finish = "length"
+            hard = s.limit is not None and transcript.phase == "thinking" and transcript.thinking >= s.limit
+            if s.controllers and (hard or mark is Mark.STEP) and s.finish != "stop":
+                s.checks.append(CheckPoint(transcript.snapshot(), mark is Mark.STEP, hard))
+            if s.finish is not None or hard:
+                return count
+        return len(tokens)
+
+    def _decide(self, s: Sequence) -> None:
+        """Ask the controllers at every open check point, oldest first, until one needs a probe."""
+        while s.checks and s.ride is None and s.finish != "cancelled":
+            check = s.checks[0]
+            if check.turn >= len(s.controllers):
+                s.checks.popleft()
+                s.refresh_limit()
+                continue
+            controller, state = s.controllers[check.turn]
+            steps = s.transcript.steps[: check.point.steps]
+            action = controller.decide(state, View(check.point.thinking, steps, check.boundary, check.belief))
+            if isinstance(action, Continue):
+                check.turn, check.belief = check.turn + 1, None
+            elif isinstance(action, Probe):
+                s.ride = Ride(action, self.text)
+            else:
+                self._act(s, check, action, controller.name)
+
+    def _act(self, s: Sequence, check: CheckPoint, action: Conclude | Inject, method: str) -> None:
+        """Carry out an action at a check point: what was written after it is taken back."""
+        s.take_back(check.point)
+        s.checks.clear()
+        s.events.append(Event(method, type(action).__name__.lower(), s.generated, action.reason))
+        if isinstance(action, Conclude):
+            assert self.text.markup is not None
+            s.inject(f"{action.text}{self.text.markup.close}\n\n", method)
+            s.context.expected = self.text.encode(action.expected) if action.expected else ()
+        else:
+            s.inject(action.text, method)
+        if s.generated >= s.request.limits.max_new_tokens or len(s.tokens) >= self.target.context:
+            s.finish = "length"
+        s.refresh_limit()
+
+    def _observe(self, verdicts: Seq[tuple[Sequence, Verdict, float]]) -> None:
+        """Let drafter and length policy learn from the round, after the controllers had their say."""
+        mine = [(s, v, t) for s, v, t in verdicts if v.tree.source != "expected"]
+        if mine:
+            self.plan.drafter.observe([s.drafter_state for s, _, _ in mine], [v for _, v, _ in mine])
+            for s, verdict, seconds in mine:
+                self.plan.length.observe(s.length_state, verdict, seconds)
+
+    def _charge(self, sequences: Seq[Sequence], writing: Seq[Sequence], **phases: float) -> None:
+        """Charge each request its equal share of the pass."""
+        for phase, seconds in phases.items():
+            among = writing if phase == "draft" and writing else sequences
+            share = seconds / len(among)
+            for s in among:
+                s.usage.seconds[phase] += share
+
+    def _leave(self, s: Sequence) -> None:
+        if s in self.active:
+            self.active.remove(s)
+            self.plan.drafter.finish(s.drafter_state)
+            s.slot.close()

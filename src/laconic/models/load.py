@@ -1,0 +1,42 @@
+"""Names to models and tokenizers: a path, a hub name, or the pair that ships with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, GenerationConfig
+
+from laconic.errors import ModelNotFound
+from laconic.models.causal_lm import CausalLM
+from laconic.models.reasoner import draft_path, target_path
+from laconic.models.text import Markup, Text
+
+
+def resolve(name: str | Path) -> str:
+    """``bundled`` and ``bundled-draft`` to their directories; other names stay as they are."""
+    if str(name) == "bundled":
+        return str(target_path())
+    if str(name) == "bundled-draft":
+        return str(draft_path())
+    return str(name)
+
+
+def load_model(name: str | Path, *, dtype: torch.dtype | None = None, device: str = "cpu") -> CausalLM:
+    """Load a model; see CausalLM.load."""
+    return CausalLM.load(resolve(name), dtype=dtype, device=device)
+
+
+def load_text(name: str | Path, *, markup: Markup | None = None) -> Text:
+    """Load a model's tokenizer, with the end-of-sequence tokens of its generation config."""
+    place = resolve(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        raise ModelNotFound(f"no tokenizer at '{name}': {str(error).splitlines()[0]}") from error
+    try:
+        ends = GenerationConfig.from_pretrained(place).eos_token_id
+    except OSError:
+        ends = None  # a checkpoint without generation_config.json ends where its tokenizer says
+    eos = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+    return Text(tokenizer, markup=markup, eos=eos)

@@ -1,0 +1,63 @@
+"""The tokenizer of the pair: a small byte-level BPE that keeps digits single and a Qwen3-style chat template."""
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+VOCAB_SIZE = 640
+START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+THINK, THINK_END = "<think>", "</think>"
+
+# Blank lines, line ends, braces, single digits; words and signs keep the space before them, and the one after them where a
+# digit follows, so that " = 48" is " = ", "4", "8".
+PATTERN = r"\n\n|\n|[{}]|\p{N}| ?\p{L}+ (?=\p{N})| ?\p{L}+| ?[^\s\p{L}\p{N}{}]+ (?=\p{N})| ?[^\s\p{L}\p{N}{}]+|\s"
+
+CHAT_TEMPLATE = """\
+{%- for message in messages %}
+    {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\\n\\n</think>\\n\\n' }}
+    {%- endif %}
+{%- endif %}"""
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE) -> "PreTrainedTokenizerFast":
+    """Learn the merges from texts; every byte is in the vocabulary, so any text can be written."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    model = Tokenizer(models.BPE())
+    model.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    model.decoder = decoders.ByteLevel()
+    # <think> is no "special" token: it stays in the text when special tokens are skipped, as with Qwen3
+    added = [AddedToken(text, special=text not in (THINK, THINK_END)) for text in (PAD, START, END, THINK, THINK_END)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - len(added),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    special = re.compile("|".join(map(re.escape, (PAD, START, END, THINK, THINK_END))))
+    model.train_from_iterator((part for text in texts for part in special.split(text)), trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=model,
+        eos_token=added[2],
+        pad_token=added[0],
+        additional_special_tokens=[added[1]],
+        model_max_length=2048,
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+    )
+    tokenizer.add_tokens(added)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer

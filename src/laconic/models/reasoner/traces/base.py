@@ -1,0 +1,132 @@
+"""What every teaching trace is made of: routes to a result, and the story of trying, doubting and checking them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from ..problems import Problem
+from .arithmetic import slip
+
+RISK = {1: 0.003, 2: 0.03, 3: 0.22}  # how often the quick first route slips, by the difficulty that can be seen
+CHECK_RISK = {1: 0.002, 2: 0.015, 3: 0.04}  # how often the first check of a right result slips
+
+
+@dataclass(frozen=True)
+class Route:
+    """One way to a result: its paragraphs, and the value; None where a check only finds that the value is wrong."""
+
+    lines: tuple[str, ...]
+    value: int | None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A teaching trace. `first` is the step that first states a result for the whole problem, `value` that result."""
+
+    steps: tuple[str, ...]
+    answer: str
+    first: int
+    value: int
+
+
+Quick = Callable[[Random, bool], Route]  # (rng, whether to slip)
+Check = Callable[[Random, int], Route]  # (rng, the value under test)
+
+FIRST = (
+    "So the answer is {v}.", "So the answer should be {v}.", "That makes {v}, so the answer is {v}.",
+    "So the final result is {v}.", "So I get the answer {v}.",
+)  # fmt: skip
+DOUBT = (
+    "Wait, let me check that by another route.", "Let me verify it another way.", "Hmm, let me check this differently.",
+    "Let me check {v} in a different way.", "Wait, I should make sure that {v} is right.", "But let me double-check.",
+)  # fmt: skip
+AGREE = (
+    "This gives {v} again.", "That is {v} again, so both ways agree.", "Again {v}, the same as before.",
+    "So this also comes to {v}. Good.", "Yes, the result is {v} here too.",
+)  # fmt: skip
+CLASH = (
+    "Hmm, this gives {w}, but before I had {v}.", "Wait, that is {w} and not {v}. One of them must be wrong.",
+    "That does not match: here the result is {w}, before it was {v}.",
+)  # fmt: skip
+REFUTE = ("So {v} cannot be right.", "Hmm, that does not fit, so {v} is wrong.", "Wait, so the answer is not {v}.")
+CAREFUL = (
+    "Let me work it out once more, step by step.", "I need to do this carefully.",
+    "Let me go slowly and do it a third way.", "Hmm, so let me start over with care.",
+)  # fmt: skip
+SETTLE = (
+    "So {w} is right, I made a slip before. The answer is {w}.", "Now I see the slip. So the answer is {w}.",
+    "That settles it: the answer is {w}.", "So it must be {w}, and the answer is {w}.",
+)  # fmt: skip
+RESTORE = (
+    "So {v} was right after all, the slip was in the check. The answer is {v}.",
+    "This is {v} as in the beginning. So the check had a slip and the answer is {v}.",
+)
+AGAIN = (
+    "Just to be safe, let me try yet another way.", "One more check.", "Let me look at it from another side as well.",
+    "Wait, one more way to be sure.", "Hmm, let me also try this.",
+)  # fmt: skip
+END = (
+    "I am sure now, the answer is {v}.", "Everything agrees, so the answer is {v}.", "Good. The final answer is {v}.",
+    "All right, the answer is {v}.", "So I can answer with {v}.",
+)  # fmt: skip
+
+
+def tell(
+    rng: Random, problem: Problem, opening: str, quick: Quick, checks: Sequence[Check], proofs: Sequence[Check] = ()
+) -> Trace:
+    """The story of a thought.
+
+    A quick route states a first result; on hard problems it sometimes slips. `checks` then derive the result by other
+    routes and are nearly always right; where one disagrees, a further one settles it. `proofs` are short tests of a value
+    (put it back in, look at the last digit) that need not derive it; they come last, when all is settled.
+    """
+    truth = int(problem.answer)
+    steps = [opening]
+    attempt = quick(rng, rng.random() < RISK[problem.difficulty])
+    assert attempt.value is not None
+    value = first_value = attempt.value
+    _add(steps, attempt.lines, rng.choice(FIRST).format(v=value))
+    first = len(steps) - 1
+    order = rng.sample(list(checks), len(checks))
+    wanted = min(len(order), 1 + (rng.random() < (0.75 if problem.difficulty < 3 else 0.6)))
+    cue, settled = rng.choice(DOUBT).format(v=value), True
+    while order and (wanted > 0 or not settled):
+        route = order.pop()(rng, value)
+        wanted -= 1
+        if order and len(steps) == first + 1 and value == truth and rng.random() < CHECK_RISK[problem.difficulty]:
+            route = _spoil(route, rng)
+        if not settled:
+            close = rng.choice(RESTORE if route.value == value else SETTLE).format(v=value, w=route.value)
+            value, settled = truth, True
+        elif route.value == value:
+            close = rng.choice(AGREE).format(v=value)
+        else:
+            clash = REFUTE if route.value is None else CLASH
+            close, settled = rng.choice(clash).format(v=value, w=route.value), False
+        _add(steps, route.lines, close, cue)
+        cue = rng.choice(AGAIN if settled else CAREFUL)
+    assert settled and value == truth, (problem, steps)
+    if proofs and rng.random() < 0.7:
+        proof = rng.choice(list(proofs))(rng, value)
+        _add(steps, proof.lines, rng.choice(END).format(v=value), rng.choice(AGAIN))
+    else:
+        steps.append(rng.choice(END).format(v=value))
+    return Trace(tuple(steps), problem.answer, first, first_value)
+
+
+def _spoil(route: Route, rng: Random) -> Route:
+    """The same route with a slip in its last number."""
+    if route.value is None or not route.lines[-1].endswith(f" {route.value}."):
+        return route
+    wrong = slip(rng, route.value)
+    last = route.lines[-1].removesuffix(f"{route.value}.") + f"{wrong}."
+    return Route((*route.lines[:-1], last), wrong)
+
+
+def _add(steps: list[str], lines: Sequence[str], close: str, cue: str = "") -> None:
+    """Append paragraphs: the cue opens the first one, the closing sentence ends the last one."""
+    texts = list(lines)
+    if cue:
+        texts[0] = f"{cue} {texts[0]}"
+    texts[-1] = f"{texts[-1]} {close}"
+    steps.extend(texts)

@@ -1,0 +1,107 @@
+"""Text in, token ids out and back; chat prompts; and how a model marks where its thought begins and ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from laconic.errors import RequestError, TokenizerMismatch
+
+Message = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Markup:
+    """The tags around a thought. Either may be one token or several."""
+
+    open: str
+    close: str
+
+
+KNOWN_MARKUP = (
+    Markup("<think>", "</think>"),  # DeepSeek-R1 and its distills, Qwen3, QwQ, GLM, ...
+    Markup("[THINK]", "[/THINK]"),  # Magistral
+    Markup("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),  # gpt-oss
+    Markup("<thinking>", "</thinking>"),
+    Markup("<reasoning>", "</reasoning>"),
+)
+
+
+class Text:
+    """A Transformers tokenizer, and what laconic needs to know of it.
+
+    ``markup`` None looks for a known pair of tags in the vocabulary and the chat template; a model that has none
+    simply has no thinking phase.
+    """
+
+    def __init__(self, tokenizer: Any, *, markup: Markup | None = None, eos: Sequence[int] = ()) -> None:
+        self.tokenizer = tokenizer
+        self.markup = markup or self._find_markup()
+        self.eos = frozenset(eos) | ({tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set())
+        self._pieces: dict[int, str] = {}
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of ``text``, nothing added."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of ``tokens``, special tokens included."""
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def piece(self, token: int) -> str:
+        """Text of one token on its own; part of a multi-byte character shows as U+FFFD."""
+        if token not in self._pieces:
+            self._pieces[token] = self.decode([token])
+        return self._pieces[token]
+
+    def prompt(self, prompt: str | Sequence[Message], *, thinking: bool = True) -> tuple[int, ...]:
+        """Token ids that ask ``prompt``, a question or chat messages, ready for the model's turn.
+
+        A tokenizer without a chat template gets the text as it is. ``thinking=False`` is passed to the template as
+        ``enable_thinking``. Raises RequestError for an empty prompt.
+        """
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
+        if not messages or not any(str(m.get("content", "")).strip() for m in messages):
+            raise RequestError("the prompt is empty.", "Ask something.")
+        if self.tokenizer.chat_template is None:
+            return tuple(self.encode("\n".join(str(m["content"]) for m in messages)))
+        text = self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, enable_thinking=thinking
+        )
+        return tuple(self.encode(text))
+
+    @cached_property
+    def close_token(self) -> int | None:
+        """The closing tag's id, if it is a single token."""
+        return self._single(self.markup.close) if self.markup else None
+
+    @cached_property
+    def open_token(self) -> int | None:
+        """The opening tag's id, if it is a single token."""
+        return self._single(self.markup.open) if self.markup else None
+
+    def same_vocabulary(self, other: Text) -> None:
+        """Raise TokenizerMismatch unless both tokenizers map the same text to the same ids."""
+        mine, theirs = self.tokenizer.get_vocab(), other.tokenizer.get_vocab()
+        if mine != theirs:
+            odd = next(iter(set(mine.items()) ^ set(theirs.items())))
+            raise TokenizerMismatch(
+                f"draft and target have different vocabularies, e.g. at {odd[0]!r}.",
+                "Use a draft of the same family, or a drafter that needs no model (suffix, prompt-lookup).",
+            )
+
+    def _single(self, tag: str) -> int | None:
+        ids = self.encode(tag)
+        return ids[0] if len(ids) == 1 else None
+
+    def _find_markup(self) -> Markup | None:
+        vocabulary = self.tokenizer.get_vocab()
+        template = str(self.tokenizer.chat_template or "")
+        for markup in KNOWN_MARKUP:
+            if markup.close in vocabulary or markup.close in template:
+                return markup
+        # gpt-oss writes its channel names between special tokens that only its vocabulary knows.
+        harmony = KNOWN_MARKUP[2]
+        return harmony if {"<|channel|>", "<|message|>"} <= vocabulary.keys() else None

@@ -1,0 +1,177 @@
+"""One request in flight: its tokens, cache slot, method states, open check points, and what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from laconic.models.base import ScoreTree, Slot
+from laconic.models.text import Text
+from laconic.probe import Ride
+from laconic.speculation.base import EMPTY, Context, TokenTree
+from laconic.speculation.draws import Draws
+from laconic.thinking.base import Belief, Controller
+from laconic.transcript import Snapshot, Transcript
+from laconic.types import Event, FinishReason, Request, Result, Step, Usage
+
+_UTF8 = 4
+"""Most tokens that one character can be spread over."""
+
+
+@dataclass(slots=True)
+class CheckPoint:
+    """A place in the thought where the controllers are asked. ``turn`` is whose answer is awaited.
+
+    ``hard`` marks a controller's own limit: nothing may be written beyond it before the decision.
+    """
+
+    point: Snapshot
+    boundary: bool
+    hard: bool
+    turn: int = 0
+    belief: Belief | None = None
+
+
+class Sequence:
+    """State of one request between passes. The loop moves it on; nobody else writes to it."""
+
+    def __init__(self, request: Request, text: Text, slot: Slot, controllers: Seq[Controller]) -> None:
+        self.request = request
+        self.text = text
+        self.slot = slot
+        tokens = list(request.prompt)
+        self.context = Context(request, tokens, Draws(request.sampling.seed), len(tokens))
+        self.transcript = Transcript(text, request, tokens, keep_steps=bool(controllers))
+        self.controllers = [(controller, controller.start(request)) for controller in controllers]
+        self.limit = self._next_limit()
+        self.checks: deque[CheckPoint] = deque()
+        self.ride: Ride | None = None
+        self.finish: FinishReason | None = None
+        self.usage = Usage(prompt=len(tokens))
+        self.events: list[Event] = []
+        self.lossless = True
+        self.drafter_state: Any = None
+        self.length_state: Any = None
+        self.tree: TokenTree = EMPTY
+        """The draft of the pass under way."""
+        self._sent = len(tokens)
+        self._sent_usage = (0, 0)
+        self._sent_at = time.perf_counter()
+        self._writers: list[tuple[int, str]] = []
+
+    @property
+    def tokens(self) -> list[int]:
+        """Prompt and output."""
+        return self.context.tokens
+
+    @property
+    def pending(self) -> int:
+        """Tokens at the end that are not in the target's cache yet; at least one between passes."""
+        return len(self.tokens) - self.slot.length
+
+    @property
+    def generated(self) -> int:
+        """Tokens after the prompt, injected ones included."""
+        return len(self.tokens) - self.context.prompt_length
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing can change the output any more."""
+        return self.finish == "cancelled" or (self.finish is not None and not self.checks)
+
+    def room(self, context: int) -> int:
+        """Draft tokens that could still be kept, if every one were accepted."""
+        left = min(self.request.limits.max_new_tokens - self.generated, context - len(self.tokens)) - 1
+        if self.limit is not None and self.transcript.phase == "thinking":
+            left = min(left, self.limit - self.transcript.thinking - 1)
+        return max(left, 0)
+
+    def nodes(self) -> ScoreTree:
+        """What the next pass shall score: uncached tokens, the draft below them, and the probe's branch."""
+        pending = self.tokens[self.slot.length :]
+        tokens = [*pending, *self.tree.tokens]
+        last = len(pending) - 1
+        parents = [*range(-1, last), *(p + len(pending) if p >= 0 else last for p in self.tree.parents)]
+        if self.ride is None:
+            return ScoreTree(tokens, parents)
+        branch, start, length = self.ride.branch, len(tokens), self.checks[0].point.length
+        cached = length <= self.slot.length
+        root = -1 if cached else length - self.slot.length - 1
+        parents += [root, *range(start, start + len(branch) - 1)]
+        bases = [-1] * start + [length if cached else -1] + [-1] * (len(branch) - 1)
+        return ScoreTree(tokens + branch, parents, bases if cached else ())
+
+    def take_back(self, point: Snapshot) -> None:
+        """Return to ``point``: text, counters and cache."""
+        self.transcript.restore(point)
+        self.slot.rollback(max(self.slot.length - point.length, 0))
+        self.finish = None
+        self.context.expected = ()
+
+    def inject(self, text: str, method: str) -> None:
+        """Write ``text`` into the sequence by force; it is scored with the next pass."""
+        self._writers.append((len(self.tokens), method))
+        for token in self.text.encode(text):
+            self.transcript.push(token, injected=True)
+
+    def refresh_limit(self) -> None:
+        """Ask the controllers again after how many thinking tokens they must be asked."""
+        self.limit = self._next_limit()
+
+    def _next_limit(self) -> int | None:
+        limits = (controller.limit(state) for controller, state in self.controllers)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def drain(self) -> list[Step]:
+        """Steps written since the last call, up to the first undecided check point."""
+        upto = self.checks[0].point.length if self.checks else len(self.tokens)
+        if not self.done:
+            upto = self._whole_characters(upto)
+        if upto <= self._sent:
+            return []
+        start, prompt = self._sent, self.context.prompt_length
+        kinds = self.transcript.kinds[start - prompt : upto - prompt]
+        now, steps = time.perf_counter(), []
+        drafted, accepted = self.usage.drafted - self._sent_usage[0], self.usage.accepted - self._sent_usage[1]
+        for kind, group in groupby(kinds):
+            end = start + len(list(group))
+            tokens = tuple(self.tokens[start:end])
+            method = self._writer(start) if kind == "injected" else self.tree.source
+            steps.append(Step(kind, self._text_between(start, end), tokens, drafted, accepted, method, now - self._sent_at))
+            start, drafted, accepted, self._sent_at = end, 0, 0, now
+        self._sent, self._sent_usage = upto, (self.usage.drafted, self.usage.accepted)
+        return steps
+
+    def result(self) -> Result:
+        """The finished (or cancelled) request."""
+        transcript, usage, parts = self.transcript, self.usage, self.transcript.parts()
+        usage.thinking, usage.answer, usage.injected = (transcript.count(k) for k in ("thinking", "answer", "injected"))
+        return Result(
+            text=parts.text,
+            thinking=parts.thinking,
+            answer=parts.answer,
+            tokens=tuple(self.tokens[self.context.prompt_length :]),
+            finish_reason=self.finish or "cancelled",
+            usage=usage,
+            events=tuple(self.events),
+            lossless=self.lossless,
+        )
+
+    def _writer(self, index: int) -> str:
+        return next((method for start, method in reversed(self._writers) if start <= index), "")
+
+    def _whole_characters(self, upto: int) -> int:
+        """The last index up to which the text does not end inside a character."""
+        for end in range(upto, max(self._sent, upto - _UTF8), -1):
+            if not self.text.decode(self.tokens[self._sent : end]).endswith("\ufffd"):
+                return end
+        return self._sent
+
+    def _text_between(self, start: int, end: int) -> str:
+        """Text that tokens ``start .. end`` add; decoded with some context, on which spaces may depend."""
+        before = self.tokens[max(start - 8, 0) : start]
+        return self.text.decode(before + self.tokens[start:end])[len(self.text.decode(before)) :]

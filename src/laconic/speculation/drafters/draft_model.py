@@ -1,0 +1,184 @@
+"""A smaller model writes the draft."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from laconic.errors import UnmetNeed
+from laconic.models.base import LanguageModel, Scores, ScoreTree, Slot, chain
+from laconic.policy import Card, Needs, knobs
+from laconic.speculation.base import EMPTY, Context, Drafter, Expand, Grown, Stop, TokenTree, Tools, TreeShape
+from laconic.speculation.drafters.history import common_prefix
+from laconic.speculation.draws import warp
+from laconic.types import Sampling
+
+_PREFILL = 32
+"""Uncached tokens from which a prefill pass (no logits) is cheaper than scoring them along with the draft."""
+
+
+class LogitsRow:
+    """A Row over one row of draft logits; the distribution is computed when first asked for."""
+
+    __slots__ = ("_logits", "_probs", "_sampling", "best")
+
+    def __init__(self, logits: torch.Tensor, best: int, sampling: Sampling) -> None:
+        self.best = best
+        self._logits = logits
+        self._sampling = sampling
+        self._probs: torch.Tensor | None = None
+
+    @property
+    def probs(self) -> torch.Tensor:
+        """``[vocab]``: what the request's sampling draws from; the untempered softmax when greedy."""
+        if self._probs is None:
+            logits, sampling = self._logits, self._sampling
+            self._probs = logits.float().softmax(-1) if sampling.greedy else warp(logits, sampling)
+        return self._probs
+
+    @property
+    def confidence(self) -> float:
+        """Probability of ``best``."""
+        return float(self.probs[self.best])
+
+    def top(self, k: int) -> list[tuple[int, float]]:
+        """The ``k`` likeliest tokens that can be drawn at all."""
+        values, tokens = self.probs.topk(min(k, self.probs.shape[-1]))
+        return [(t, p) for t, p in zip(tokens.tolist(), values.tolist(), strict=True) if p > 0]
+
+
+@dataclass(slots=True)
+class Writer:
+    """State of one request: its slot in the draft model and the tokens cached there."""
+
+    context: Context
+    model: LanguageModel
+    shape: TreeShape
+    slot: Slot
+    cached: list[int] = field(default_factory=list)
+
+    def keep(self, tokens: Sequence[int]) -> None:
+        """Commit the chain that was just scored."""
+        self.slot.commit(range(len(tokens)))
+        self.cached += tokens
+
+    def trim(self, length: int) -> None:
+        """Forget cached tokens beyond the first ``length``."""
+        if length < len(self.cached):
+            self.slot.rollback(len(self.cached) - length)
+            del self.cached[length:]
+
+
+class Growth:
+    """One request's draft under construction. ``advance`` turns the rows of a pass into the next query.
+
+    While the shape asks for one child of the newest node at a time, each scored node is committed, so a chain
+    costs one new token a pass. Once it asks for anything else, the cache goes back to the committed text and the
+    whole tree is scored in every pass: n nodes grown in r rounds cost about n r / 2 scored nodes, no extra pass.
+    """
+
+    __slots__ = ("base", "expand", "nodes", "offset", "query", "tip", "tree", "wanted", "writer")
+
+    def __init__(self, writer: Writer, budget: int, stop: Stop | None) -> None:
+        self.writer = writer
+        self.nodes = Grown()
+        self.expand: Expand = writer.shape.grow(self.nodes, budget, writer.context, stop)
+        self.tree: TokenTree | None = None
+        self.wanted: list[int] = []
+        self.tip: int | None = -1
+        self.base = len(writer.context.tokens)
+        self._ask(None)
+        self.query = self._text()
+
+    def _text(self) -> ScoreTree:
+        """The committed tokens that the draft model has not seen; the last one always, for its row."""
+        writer, tokens = self.writer, self.writer.context.tokens
+        writer.trim(min(common_prefix(writer.cached, tokens), len(tokens) - 1))
+        pending = tokens[len(writer.cached) :]
+        if len(pending) > _PREFILL:
+            writer.model.prefill(writer.slot, pending[:-1])
+            writer.cached += pending[:-1]
+            pending = pending[-1:]
+        self.offset = len(pending) - 1
+        return chain(pending)
+
+    def advance(self, scores: Scores, index: int, best: list[int]) -> None:
+        """Hand the rows that were wanted to the shape and prepare the next query."""
+        if self.tip is not None:
+            self.writer.keep(self.query.tokens)
+        logits, sampling = scores.padded[scores.rows[index]], self.writer.context.sampling
+        # Row ids: a committed chain ends at its newest node; a whole tree is scored with its nodes in order.
+        ids = [self.offset] if self.tip is not None else self.wanted
+        self._ask([LogitsRow(logits[i], best[i], sampling) for i in ids])
+        if self.tree is not None:
+            return
+        tokens, parents = self.nodes.tokens, self.nodes.parents
+        if self.tip is not None and len(self.wanted) == 1 and parents[self.wanted[0]] == self.tip:
+            self.tip = self.wanted[0]
+            self.query, self.offset = chain([tokens[self.tip]]), 0
+        else:
+            self.tip = None
+            self.writer.trim(self.base)
+            self.query = ScoreTree(list(tokens), list(parents))
+
+    def _ask(self, rows: list[LogitsRow] | None) -> None:
+        try:
+            self.wanted = next(self.expand) if rows is None else self.expand.send(rows)
+        except StopIteration as end:
+            self.tree = end.value
+
+
+@knobs
+class DraftModel(Drafter):
+    """A second, smaller model with the target's vocabulary drafts; the target checks.
+
+    Source: Leviathan et al. (2023), Chen et al. (2023). All requests draft in lock step: one pass of the draft
+    model serves every request that still grows. Each request owns a slot in the draft model's cache; accepted
+    tokens stay there, so a round begins by scoring only what the draft model has not seen (the target's own token,
+    after full acceptance also the last drafted one). Long gaps, such as the prompt, go through ``prefill``. When
+    drafting would leave the draft model's own context, it stops. Sampled requests are drafted at the request's
+    own temperature and filters.
+    """
+
+    card = Card(paper="Fast Inference from Transformers via Speculative Decoding", lossless=True, arxiv="2211.17192")
+    needs = Needs(draft_model=True)
+
+    @property
+    def knows_distribution(self) -> bool:
+        """True: every token comes with its row."""
+        return True
+
+    @property
+    def expands(self) -> bool:
+        """True: any node can be scored."""
+        return True
+
+    def start(self, context: Context, tools: Tools) -> Writer:
+        """Open a slot in the draft model. Raises UnmetNeed if there is no draft model."""
+        if tools.draft_model is None:
+            raise UnmetNeed("'draft-model' needs a draft model.", "Load the engine with one.")
+        return Writer(context, tools.draft_model, tools.shape, tools.draft_model.open())
+
+    def propose(
+        self, states: Sequence[Writer], budgets: Sequence[int], stops: Sequence[Stop | None]
+    ) -> list[TokenTree]:
+        """Grow all trees, one pass per round for all of them."""
+        growths: list[Growth | None] = []
+        for state, budget, stop in zip(states, budgets, stops, strict=True):
+            room = state.model.context - len(state.context.tokens) + 1  # The last drafted token is never scored.
+            growths.append(Growth(state, min(budget, room), stop) if min(budget, room) > 0 else None)
+        live = [g for g in growths if g is not None and g.tree is None]
+        while live:
+            scores = live[0].writer.model.score([g.query for g in live], [g.writer.slot for g in live])
+            best = scores.padded.argmax(-1).tolist()
+            for i, growth in enumerate(live):
+                growth.advance(scores, i, best[scores.rows[i]])
+            live = [g for g in live if g.tree is None]
+        trees = [EMPTY if g is None or g.tree is None else g.tree for g in growths]
+        return [TokenTree(t.tokens, t.parents, t.draft_probs, self.name) for t in trees]
+
+    def finish(self, state: Writer) -> None:
+        """Give the slot back."""
+        state.slot.close()

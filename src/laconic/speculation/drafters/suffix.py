@@ -1,0 +1,167 @@
+"""Suffix decoding: continue as this request, or any before it, most often continued from here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import Field
+
+from laconic.policy import Card, knobs
+from laconic.speculation.base import EMPTY, Context, Drafter, Grown, Stop, TokenTree, Tools, TreeShape, Verdict
+from laconic.speculation.drafters.history import common_prefix
+from laconic.speculation.drafters.suffix_store import ORDERS, Document, SharedStore, Store, keys_of
+from laconic.speculation.drafters.suffix_walk import Tables, Walk, find
+
+
+@dataclass(slots=True)
+class Progress:
+    """State of one request. ``history`` are the tokens counted so far."""
+
+    context: Context
+    shape: TreeShape
+    tables: Tables
+    own: Store
+    inner: Any
+    document: Document | None = None
+    deferred: bool = False
+    """Whether the last draft came from ``fallback``."""
+    history: list[int] = field(default_factory=list)
+
+
+@knobs
+class Suffix(Drafter):
+    """Draft the most frequent continuation of the longest context seen before, in this request or an earlier one.
+
+    Source: SuffixDecoding. The paper's two suffix trees (prompt and output of this request; outputs of all
+    requests) are hash tables of contexts of 1, 2, 3, 4, 6, 8, 12, 16 ... tokens, which cost the same per token
+    however long the text grows. From the longest known context the child with the highest count is taken, context
+    and child move on together, and the path probability is the product of count(child) / count(context). A match
+    of n tokens earns a draft of ``factor * n + offset`` tokens; a path below ``min_prob`` is not drafted. When the
+    expected number of accepted tokens (the sum of path probabilities) is below ``min_score``, ``fallback`` is
+    asked instead: the hybrid of ArcticInference. It grows any tree shape; its drafts are deterministic.
+
+    The shared counts belong to this policy object and live as long as it does: engines that are given the same
+    object share them. See SharedStore for locking and the bound on memory.
+    """
+
+    card = Card(
+        paper="SuffixDecoding: Extreme Speculative Decoding for Emerging AI Applications",
+        lossless=True,
+        catalogue=(31,),
+    )
+
+    shared: bool = True
+    """Whether outputs of other requests are drawn on, and this request's are added to them."""
+    max_depth: Annotated[int, Field(ge=1, le=64)] = 16
+    """Longest context that is matched, tokens."""
+    factor: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    """Draft tokens earned per matched token."""
+    offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    """Draft tokens added to that."""
+    min_prob: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Smallest path probability that is drafted."""
+    max_tokens: Annotated[int, Field(ge=1)] = 100_000
+    """Most output tokens kept over all requests, about 1 kB each; the oldest are forgotten first."""
+    fallback: pydantic.InstanceOf[Drafter] | None = None
+    """Drafter asked when the counts promise too little."""
+    min_score: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
+    """Expected accepted tokens below which ``fallback`` is asked."""
+
+    @property
+    def expands(self) -> bool:
+        """True: any node can be looked up."""
+        return True
+
+    @cached_property
+    def _orders(self) -> tuple[int, ...]:
+        return tuple(n for n in ORDERS if n <= self.max_depth)
+
+    @cached_property
+    def _everyone(self) -> SharedStore:
+        return SharedStore(self._orders, self.max_tokens)
+
+    def start(self, context: Context, tools: Tools) -> Progress:
+        """Count the prompt, for this request alone."""
+        own = Store(self._orders)
+        shared = self._everyone.store.tables if self.shared else [{} for _ in self._orders]
+        tables: Tables = list(zip(self._orders, own.tables, shared, strict=True))
+        inner = self.fallback.start(context, tools) if self.fallback is not None else None
+        state = Progress(context, tools.shape, tables, own, inner)
+        self._count(state)
+        return state
+
+    def propose(
+        self, states: Sequence[Progress], budgets: Sequence[int], stops: Sequence[Stop | None]
+    ) -> list[TokenTree]:
+        """Draft from counts, then from ``fallback`` wherever they promise too little."""
+        trees, poor = [], []
+        for i, (state, budget, stop) in enumerate(zip(states, budgets, stops, strict=True)):
+            self._count(state)
+            tree, score = self._draft(state, budget, stop)
+            trees.append(tree)
+            state.deferred = False
+            if score < self.min_score:
+                poor.append(i)
+        if self.fallback is not None and poor:
+            others = self.fallback.propose(
+                [states[i].inner for i in poor], [budgets[i] for i in poor], [stops[i] for i in poor]
+            )
+            for i, other in zip(poor, others, strict=True):
+                if len(other):
+                    trees[i], states[i].deferred = other, True
+        return trees
+
+    def observe(self, states: Sequence[Progress], verdicts: Sequence[Verdict]) -> None:
+        """Tell ``fallback`` what became of its own drafts; counts follow the committed text by themselves."""
+        if self.fallback is not None:
+            rounds = [(s.inner, v) for s, v in zip(states, verdicts, strict=True) if s.deferred]
+            self.fallback.observe([inner for inner, _ in rounds], [verdict for _, verdict in rounds])
+
+    def finish(self, state: Progress) -> None:
+        """Count the last tokens for the requests to come."""
+        self._count(state)
+        if self.fallback is not None:
+            self.fallback.finish(state.inner)
+
+    def _count(self, state: Progress) -> None:
+        """Count what was committed since the last call. Text taken back stays counted: it was written once."""
+        tokens, history, depth = state.context.tokens, state.history, self._orders[-1]
+        seen, prompt = len(history), state.context.prompt_length
+        if tokens[max(0, seen - depth) : seen] != history[-depth:]:
+            del history[common_prefix(tokens, history) :]
+            state.document = None
+        steps = []
+        for i in range(len(history), len(tokens)):
+            keys = keys_of(tuple(tokens[max(0, i - depth) : i]), self._orders)
+            state.own.add(keys, tokens[i])
+            if i >= prompt:
+                steps.append((keys, tokens[i]))
+        if self.shared and steps:
+            if state.document is None:
+                head = tokens[max(0, len(tokens) - len(steps) - depth) : len(tokens) - len(steps)]
+                state.document = Document(head, len(head))
+            self._everyone.extend(state.document, steps)
+        history += tokens[len(history) :]
+
+    def _draft(self, state: Progress, budget: int, stop: Stop | None) -> tuple[TokenTree, float]:
+        """A tree, and how many of its tokens the counts expect to be accepted."""
+        window = tuple(state.history[-self._orders[-1] :])
+        root, length = find(state.tables, window)
+        budget = min(budget, int(self.factor * length + self.offset))
+        if root is None or budget <= 0:
+            return EMPTY, 0.0
+        nodes = Grown()
+        walk = Walk(state.tables, window, root, nodes, self.min_prob)
+        growing = state.shape.grow(nodes, budget, state.context, stop)
+        try:
+            wanted = next(growing)
+            while True:
+                wanted = growing.send([walk.row(node) for node in wanted])
+        except StopIteration as end:
+            tree: TokenTree = end.value
+        score = sum(walk.path(node) for node in range(len(nodes.tokens)))
+        return TokenTree(tree.tokens, tree.parents, None, self.name), score

@@ -1,0 +1,48 @@
+"""Stop drafting where the draft model itself is unsure."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from laconic.policy import Card, Needs, knobs
+from laconic.speculation.base import Context, LengthPolicy, Node
+
+
+@knobs
+class SVIP(LengthPolicy):
+    """Stop drafting where the entropy of the draft distribution predicts a refusal.
+
+    Source: "Draft Model Knows When to Stop" (SVIP). By Pinsker's inequality the acceptance of a token drawn from q
+    is bounded below by ``1 - sqrt(KL / 2)``; the divergence from the target is taken as proportional to the
+    entropy H(q), so drafting stops when ``sqrt(scale * H(q)) > threshold``, H in nats. The authors' code tests a
+    token's entropy after appending it; here the token is left out, because the row that shows the entropy has been
+    paid for and only the token's own fate is in doubt. The test never sees the value drawn from q.
+    """
+
+    card = Card(paper="Draft Model Knows When to Stop (SVIP)", lossless=True, catalogue=(54,))
+    needs = Needs(draft_distribution=True)
+
+    threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.3
+    """Largest bearable estimate of the refusal probability."""
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.15
+    """Squared refusal estimate per nat of draft entropy (the authors' c)."""
+    maximum: Annotated[int, Field(ge=1)] = 16
+    """Most tokens drafted per round, however sure the draft model is."""
+
+    def start(self, context: Context) -> None:
+        """Nothing to remember."""
+
+    def budget(self, state: None) -> int:
+        """Always ``maximum``; ``go_on`` ends most drafts sooner."""
+        return self.maximum
+
+    def go_on(self, state: None, node: Node) -> bool:
+        """Whether the estimated refusal at ``node`` stays within the threshold."""
+        if node.probs is None:
+            return True
+        entropy = float(torch.special.entr(node.probs).sum())
+        return math.sqrt(self.scale * entropy) <= self.threshold

@@ -1,0 +1,38 @@
+"""The plain draft: one token after another."""
+
+from __future__ import annotations
+
+from laconic.policy import Card, knobs
+from laconic.speculation.base import Context, Expand, Grown, Node, Stop, TokenTree, TreeShape
+from laconic.speculation.draws import Draws, pick
+
+
+@knobs
+class Chain(TreeShape):
+    """One token at a time: the likeliest when greedy, else drawn from the draft distribution.
+
+    Source: Leviathan et al. (2023), Chen et al. (2023), with a draw keyed by position instead of a generator.
+    A drafter that knows no distribution gives a deterministic chain at any temperature. Rows of one request either
+    all know their distribution or none does.
+    """
+
+    card = Card(paper="Fast Inference from Transformers via Speculative Decoding", lossless=True, arxiv="2211.17192")
+
+    def grow(self, nodes: Grown, budget: int, context: Context, stop: Stop | None) -> Expand:
+        """Append up to ``budget`` tokens, asking ``stop`` before each one is chosen."""
+        sampled = []
+        position, tip = len(context.tokens), -1
+        while len(nodes.tokens) < budget:
+            (row,) = yield [tip]
+            best = row.best
+            if best is None:
+                break
+            depth = len(nodes.tokens)
+            probs = None if context.sampling.greedy else row.probs
+            if stop is not None and stop(Node(depth, row.probs, row.confidence)):
+                break
+            if probs is not None:
+                best = pick(probs, context.draws.uniform(position + depth, Draws.DRAFT))
+                sampled.append(probs)
+            tip = nodes.add(best, tip)
+        return TokenTree(nodes.tokens, nodes.parents, sampled or None)

@@ -1,0 +1,84 @@
+"""Accept a drafted token with probability min(1, p / q)."""
+
+from __future__ import annotations
+
+import torch
+
+from laconic.errors import MethodError
+from laconic.policy import Card, knobs
+from laconic.speculation.base import TargetRows, TokenTree, Verdict, Verifier
+from laconic.speculation.draws import Draws, pick
+from laconic.speculation.verify.descend import descend
+
+_HINT = "A drafter must sample from the distribution that it reports, siblings without replacement."
+
+
+def residual(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """``norm((p - q)+)``: what the target still owes after a token drawn from ``q`` was refused; ``[vocab]``.
+
+    Where rounding leaves nothing (p and q equal to the last bits) a refusal has probability zero, and ``p`` stays.
+    """
+    rest = (p - q).clamp_min(0)
+    total = float(rest.sum())
+    return rest / total if total > 0 else p
+
+
+def without(q: torch.Tensor, token: int) -> torch.Tensor:
+    """``q`` given that ``token`` is not drawn again; all zero when nothing else was possible."""
+    rest = q.clone()
+    rest[token] = 0
+    return rest / rest.sum().clamp_min(torch.finfo(rest.dtype).tiny)
+
+
+@knobs
+class SpeculativeSampling(Verifier):
+    """Accept a token x drawn from q with probability min(1, p(x) / q(x)); draw from norm((p - q)+) when refused.
+
+    Source: Leviathan et al. (2023, algorithm 1), Chen et al. (2023); for siblings drawn without replacement the
+    recursive rejection of RSD: after each refusal ``p <- norm((p - q)+)`` and ``q <- q`` without the refused token.
+    It accepts at least as often as Match where q is a distribution (1 - TV(p, q) instead of sum p q) but does not
+    repeat the text of plain decoding, only its distribution. Greedy requests and deterministic drafts have no
+    ratio to test: there the target's token is drawn and the draft followed while it agrees.
+
+    Why the draws may be keyed by position: a token is decided with ACCEPT and TOKEN uniforms of its own position,
+    and drafted with a DRAFT uniform of that position. (1) Streams are independent, so a test never shares a number
+    with the draw that it judges. (2) Siblings have sub-streams of their own. (3) A position is drafted anew only
+    after a refusal before it, which depends on numbers of earlier positions alone: given the committed text, its
+    own numbers are still fresh. (4) Cousins in a tree share numbers, but the walk meets the children of one node
+    per depth, and which node it is depends on earlier positions alone. (5) After a refusal the ACCEPT numbers of
+    this position are spent and TOKEN is untouched: it is read once per round, at the position where the walk ends.
+    """
+
+    card = Card(
+        paper="Fast Inference from Transformers via Speculative Decoding; RSD",
+        lossless=True,
+        catalogue=(13,),
+        arxiv="2211.17192",
+    )
+
+    def verify(self, rows: TargetRows, tree: TokenTree, draws: Draws) -> Verdict:
+        """Walk down ``tree``, testing the children of each node in index order."""
+        if tree.draft_probs is None or rows.sampling.greedy:
+            return descend(rows, tree, draws)
+        children: dict[int, list[int]] = {}
+        for i, parent in enumerate(tree.parents):
+            children.setdefault(parent, []).append(i)
+        path: list[int] = []
+        node = -1
+        while True:
+            position = rows.position + len(path)
+            p = rows.probs[node + 1]
+            siblings = children.get(node, ())
+            q = tree.draft_probs[siblings[0]] if siblings else p
+            for rank, child in enumerate(siblings):
+                token = tree.tokens[child]
+                drafted = float(q[token])
+                if drafted <= 0:
+                    raise MethodError(f"draft token {token} was proposed with draft probability 0.", _HINT)
+                if draws.uniform(position, Draws.ACCEPT, rank) * drafted < float(p[token]):
+                    path.append(child)
+                    node = child
+                    break
+                p, q = residual(p.double(), q.double()), without(q.double(), token)
+            else:
+                return Verdict(tree, path, pick(p, draws.uniform(position, Draws.TOKEN)))

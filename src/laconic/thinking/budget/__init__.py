@@ -1,0 +1,1 @@
+"""Controllers that bound the length of the thought."""

@@ -1,0 +1,1 @@
+"""Controllers that end the thought once its answer is settled."""

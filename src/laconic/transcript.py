@@ -1,0 +1,185 @@
+"""What one request has written: which tokens are thought, answer or injected, and where steps and the text end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import NamedTuple
+
+from laconic.models.text import Text
+from laconic.types import Kind, Request
+
+STEP = "\n\n"
+"""What parts the steps of a thought."""
+
+_WINDOW = 48
+"""Tokens decoded to look for a tag or stop string of several tokens."""
+
+
+class Mark(Enum):
+    """What a token brought about."""
+
+    NONE = auto()
+    STEP = auto()
+    """It ended a step of the thought."""
+    CLOSED = auto()
+    """It completed the closing tag."""
+    FINISHED = auto()
+    """It ended the request: end of sequence or a stop string."""
+
+
+class Snapshot(NamedTuple):
+    """Enough to take a transcript back to an earlier point."""
+
+    length: int
+    phase: str
+    thinking: int
+    steps: int
+    step_start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A transcript's text, taken apart."""
+
+    text: str
+    thinking: str
+    answer: str
+
+
+class Transcript:
+    """Follows the tokens of one request. ``tokens`` is the request's context, prompt first; it is appended here.
+
+    The phase is ``before`` (no thought yet), ``thinking``, then ``answer`` for good. Thinking tokens include the tags.
+    """
+
+    def __init__(self, text: Text, request: Request, tokens: list[int], *, keep_steps: bool = False) -> None:
+        self.text = text
+        self.tokens = tokens
+        self.prompt_length = len(tokens)
+        self.kinds: list[Kind] = []
+        self.steps: list[str] = []
+        self.thinking = 0
+        self._stop = request.limits.stop
+        self._keep_steps = keep_steps
+        self._newline = False
+        self._step_start = len(tokens)
+        self._opened_by_prompt = False
+        self.phase = self._initial_phase()
+
+    def _initial_phase(self) -> str:
+        markup = self.text.markup
+        if markup is None:
+            return "answer"
+        prompt = self.text.decode(self.tokens[-256:])
+        opened, closed = prompt.rfind(markup.open), prompt.rfind(markup.close)
+        self._opened_by_prompt = opened > closed
+        if self._opened_by_prompt:
+            return "thinking"
+        # A template that writes an empty thought itself (thinking switched off) ends with the closing tag.
+        return "answer" if closed > opened and not prompt[closed + len(markup.close) :].strip() else "before"
+
+    def push(self, token: int, *, injected: bool = False) -> Mark:
+        """Append a token and say what it brought about."""
+        self.tokens.append(token)
+        if self.phase == "thinking":
+            self.kinds.append("injected" if injected else "thinking")
+            self.thinking += not injected
+            if token in self.text.eos:
+                return Mark.FINISHED
+            if self._closes(token):
+                self.phase = "answer"
+                return Mark.CLOSED
+            return Mark.STEP if self._ends_step(token) else Mark.NONE
+        opens = self.phase == "before" and self._opens(token)
+        self.kinds.append("injected" if injected else "thinking" if opens else "answer")
+        if opens:
+            self.phase = "thinking"
+            self.thinking += not injected
+            self._step_start = len(self.tokens)
+            return Mark.NONE
+        if token in self.text.eos or (self._stop and self._stops()):
+            return Mark.FINISHED
+        return Mark.NONE
+
+    def snapshot(self) -> Snapshot:
+        """The present point."""
+        return Snapshot(len(self.tokens), self.phase, self.thinking, len(self.steps), self._step_start)
+
+    def restore(self, point: Snapshot) -> None:
+        """Take back everything written since ``point``."""
+        del self.tokens[point.length :]
+        del self.kinds[point.length - self.prompt_length :]
+        del self.steps[point.steps :]
+        self.phase, self.thinking, self._step_start = point.phase, point.thinking, point.step_start
+        self._newline = False
+
+    def count(self, kind: Kind) -> int:
+        """Tokens of one kind."""
+        return self.kinds.count(kind)
+
+    def parts(self) -> Parts:
+        """Text, thought and answer; end-of-sequence and what follows a stop string are left out."""
+        tokens = self.tokens[self.prompt_length :]
+        if tokens and tokens[-1] in self.text.eos:
+            tokens = tokens[:-1]
+        text = self.text.decode(tokens)
+        markup = self.text.markup
+        thinking, answer = "", text
+        if markup is not None:
+            opened = -1 if self._opened_by_prompt else text.find(markup.open)
+            start = 0 if self._opened_by_prompt else opened + len(markup.open)
+            if self._opened_by_prompt or opened >= 0:
+                closed = text.find(markup.close, start)
+                thinking = text[start : closed if closed >= 0 else None]
+                answer = text[closed + len(markup.close) :] if closed >= 0 else ""
+        cut = min((at for at in (answer.find(stop) for stop in self._stop) if at >= 0), default=None)
+        if cut is not None:
+            text = text[: len(text) - (len(answer) - cut)]
+            answer = answer[:cut]
+        return Parts(text, thinking.strip(), answer.strip())
+
+    def _closes(self, token: int) -> bool:
+        markup = self.text.markup
+        assert markup is not None
+        if self.text.close_token is not None:
+            return token == self.text.close_token
+        return self._just_completed(markup.close, token)
+
+    def _opens(self, token: int) -> bool:
+        markup = self.text.markup
+        assert markup is not None
+        if self.text.open_token is not None:
+            return token == self.text.open_token
+        return self._just_completed(markup.open, token)
+
+    def _just_completed(self, tag: str, token: int) -> bool:
+        """Whether ``tag`` is in the text now and was not before ``token``."""
+        if tag[-1] not in self.text.piece(token):
+            return False
+        recent = self.tokens[max(self.prompt_length, len(self.tokens) - _WINDOW) :]
+        return tag in self.text.decode(recent) and tag not in self.text.decode(recent[:-1])
+
+    def _ends_step(self, token: int) -> bool:
+        """Whether a blank line ended with this token; blank lines may be one token, two, or part of one."""
+        piece = self.text.piece(token)
+        ends = STEP in piece or (self._newline and piece.startswith("\n"))
+        self._newline = piece.endswith("\n")
+        if not ends or len(self.tokens) == self._step_start:
+            return False
+        if self._keep_steps:
+            written = self.text.decode(self.tokens[self._step_start :]).strip()
+            if not written:
+                return False
+            self.steps.append(written)
+        self._step_start = len(self.tokens)
+        return True
+
+    def _stops(self) -> bool:
+        longest = max(len(stop) for stop in self._stop)
+        start = max(self.prompt_length, len(self.tokens) - max(_WINDOW, longest))
+        return any(stop in self._answer_from(start) for stop in self._stop)
+
+    def _answer_from(self, start: int) -> str:
+        kinds = self.kinds[start - self.prompt_length :]
+        return self.text.decode([t for t, kind in zip(self.tokens[start:], kinds, strict=True) if kind == "answer"])

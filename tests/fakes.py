@@ -1,0 +1,119 @@
+"""A language model small enough to see through: logits are a table indexed by the last two tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from laconic.models.base import Scores, ScoreTree
+
+
+@dataclass
+class FakeSlot:
+    """Committed tokens in a plain list; refuses every commit that is not a path of the last pass."""
+
+    tokens: list[int] = field(default_factory=list)
+    last: ScoreTree | None = None
+    closed: bool = False
+
+    @property
+    def length(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def nbytes(self) -> int:
+        return 8 * len(self.tokens)
+
+    def commit(self, path: Sequence[int]) -> None:
+        assert self.last is not None, "commit without a pass"
+        parents = [self.last.parents[i] for i in path]
+        assert parents == [-1, *path][: len(path)], "not a path from a root"
+        bases = self.last.bases
+        assert not path or not bases or bases[path[0]] in (-1, len(self.tokens)), "a branch off an earlier point"
+        self.tokens += [self.last.tokens[i] for i in path]
+        self.last = None
+
+    def rollback(self, count: int) -> None:
+        assert 0 <= count <= len(self.tokens), "rollback beyond the start"
+        del self.tokens[len(self.tokens) - count :]
+        self.last = None
+
+    def fork(self) -> FakeSlot:
+        return FakeSlot(list(self.tokens))
+
+    def close(self) -> None:
+        assert not self.closed, "closed twice"
+        self.closed = True
+
+
+class FakeModel:
+    """An order-2 Markov chain behind the LanguageModel contract. ``table[a, b]``: logits after ... a, b.
+
+    The first token of a text is preceded by token 0. ``passes`` counts scoring passes, ``prefills`` prefill passes,
+    ``scored`` the nodes of all scoring passes.
+    """
+
+    def __init__(self, table: torch.Tensor, context: int = 4096) -> None:
+        self.table = table
+        self.vocab_size = table.shape[-1]
+        self.context = context
+        self.passes = self.prefills = self.scored = 0
+        self.slots: list[FakeSlot] = []
+
+    @classmethod
+    def random(cls, seed: int, vocab: int = 8, sharpness: float = 2.0) -> FakeModel:
+        """Normal logits of standard deviation ``sharpness``."""
+        noise = torch.randn(vocab, vocab, vocab, generator=torch.Generator().manual_seed(seed))
+        return cls(sharpness * noise)
+
+    def noisy(self, seed: int, amount: float) -> FakeModel:
+        """A model that resembles this one: its logits plus noise of standard deviation ``amount``."""
+        noise = torch.randn(self.table.shape, generator=torch.Generator().manual_seed(seed))
+        return FakeModel(self.table + amount * noise, self.context)
+
+    def after(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Logits ``[vocab]`` of the token that follows ``tokens``."""
+        return self.table[tokens[-2] if len(tokens) > 1 else 0, tokens[-1]]
+
+    def open(self) -> FakeSlot:
+        self.slots.append(FakeSlot())
+        return self.slots[-1]
+
+    def prefill(self, slot: FakeSlot, tokens: Sequence[int]) -> int:
+        assert tokens
+        assert not slot.closed
+        slot.tokens += tokens
+        slot.last = None
+        self.prefills += 1
+        assert slot.length <= self.context, "beyond the model's context"
+        return 1
+
+    def score(self, trees: Sequence[ScoreTree], slots: Sequence[FakeSlot]) -> Scores:
+        assert len(trees) == len(slots) == len({id(slot) for slot in slots}), "one tree per slot"
+        padded = torch.zeros(len(trees), max(map(len, trees)), self.vocab_size)
+        for i, (tree, slot) in enumerate(zip(trees, slots, strict=True)):
+            assert len(tree)
+            assert not slot.closed
+            for node in range(len(tree)):
+                text = self.text(tree, slot, node)
+                assert len(text) <= self.context, "beyond the model's context"
+                padded[i, node] = self.after(text)
+            slot.last = tree
+            self.scored += len(tree)
+        self.passes += 1
+        return Scores(padded, range(len(trees)), [len(tree) for tree in trees])
+
+    @staticmethod
+    def text(tree: ScoreTree, slot: FakeSlot, node: int) -> list[int]:
+        """What ``node`` sees, itself included."""
+        path, base = [], slot.length
+        while node != -1:
+            path.append(tree.tokens[node])
+            parent = tree.parents[node]
+            assert parent < node, "a parent comes before its children"
+            if parent == -1 and tree.bases and tree.bases[node] >= 0:
+                base = tree.bases[node]
+            node = parent
+        return slot.tokens[:base] + path[::-1]

@@ -1,0 +1,58 @@
+"""Small random checkpoints of real architectures, and a byte-level tokenizer with thinking tags."""
+
+from __future__ import annotations
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast, Qwen3Config
+
+from laconic.models.text import Text
+
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
+
+
+def tokenizer(*, tags_as_tokens: bool = True, template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
+    """Bytes, a blank line as one token, and the special tokens; without tags as tokens, they are several bytes each."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {symbol: i for i, symbol in enumerate(alphabet)}
+    newline = next(s for s in alphabet if decoders.ByteLevel().decode([s]) == "\n")
+    vocabulary[newline * 2] = len(vocabulary)
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[(newline, newline)]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    core.decoder = decoders.ByteLevel()
+    special = SPECIAL if tags_as_tokens else SPECIAL[:3]
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|endoftext|>", additional_special_tokens=special
+    )
+    made.chat_template = template
+    return made
+
+
+def text(**options: object) -> Text:
+    """The tokenizer as laconic sees it."""
+    return Text(tokenizer(**options))  # type: ignore[arg-type]
+
+
+def model(seed: int = 0, *, layers: int = 2, vocab: int = 264, sharpness: float = 6.0) -> PreTrainedModel:
+    """A random Qwen3; ``sharpness`` scales its logits so that draws are neither flat nor fixed."""
+    torch.manual_seed(seed)
+    config = Qwen3Config(
+        vocab_size=vocab,
+        hidden_size=32,
+        num_hidden_layers=layers,
+        intermediate_size=48,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=512,
+        tie_word_embeddings=False,
+    )
+    made = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        made.lm_head.weight.mul_(sharpness / 0.02 * 0.05)
+    return made.eval()
