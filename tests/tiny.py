@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast, Qwen3Config
@@ -38,8 +40,10 @@ def text(**options: object) -> Text:
     return Text(tokenizer(**options))  # type: ignore[arg-type]
 
 
-def model(seed: int = 0, *, layers: int = 2, vocab: int = 264, sharpness: float = 6.0) -> PreTrainedModel:
-    """A random Qwen3; ``sharpness`` scales its logits so that draws are neither flat nor fixed."""
+def model(
+    seed: int = 0, *, layers: int = 2, vocab: int = 264, sharpness: float = 2.0, bias: dict[str, float] | None = None
+) -> PreTrainedModel:
+    """A random Qwen3. ``sharpness`` is the spread of its logits; ``bias`` raises tokens, e.g. blank lines and tags."""
     torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=vocab,
@@ -54,5 +58,25 @@ def model(seed: int = 0, *, layers: int = 2, vocab: int = 264, sharpness: float 
     )
     made = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
-        made.lm_head.weight.mul_(sharpness / 0.02 * 0.05)
+        made.lm_head.weight.copy_(torch.randn_like(made.lm_head.weight) * sharpness / config.hidden_size**0.5)
+        if bias:
+            offsets = torch.zeros(vocab)
+            for token, value in bias.items():
+                offsets[tokenizer().encode(token)] = value
+            made.lm_head.bias = torch.nn.Parameter(offsets)
     return made.eval()
+
+
+REASONER = {"\n\n": 5.0, "}": 4.0, "<|im_end|>": 1.5, "</think>": 1.0}
+"""A bias under which a random model writes short steps, closes answers, and sometimes ends."""
+
+
+def noisy(original: PreTrainedModel, scale: float = 0.2) -> PreTrainedModel:
+    """A copy with disturbed weights: a draft model that is often, not always, right."""
+    torch.manual_seed(1)
+    made = copy.deepcopy(original)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if parameter.std() > 0:
+                parameter.add_(torch.randn_like(parameter) * parameter.std() * scale)
+    return made

@@ -191,12 +191,12 @@ class Loop:
 
     def _write(self, s: Sequence, tokens: Seq[int]) -> int:
         """Append verified tokens up to the first one that ends the request or a controller's limit; returns how many."""
-        transcript, limits = s.transcript, s.request.limits
+        transcript = s.transcript
         for count, token in enumerate(tokens, start=1):
             mark = transcript.push(token)
             if mark is Mark.FINISHED:
                 s.finish = "stop"
-            elif s.generated >= limits.max_new_tokens or len(s.tokens) >= self.target.context:
+            elif s.full(self.target.context):
                 s.finish = "length"
             hard = s.limit is not None and transcript.phase == "thinking" and transcript.thinking >= s.limit
             if s.controllers and (hard or mark is Mark.STEP) and s.finish != "stop":
@@ -230,11 +230,11 @@ class Loop:
         s.events.append(Event(method, type(action).__name__.lower(), s.generated, action.reason))
         if isinstance(action, Conclude):
             assert self.text.markup is not None
-            s.inject(f"{action.text}{self.text.markup.close}\n\n", method)
+            s.inject(f"{action.text}{self.text.markup.close}\n\n", method, self.target.context)
             s.context.expected = self.text.encode(action.expected) if action.expected else ()
         else:
-            s.inject(action.text, method)
-        if s.generated >= s.request.limits.max_new_tokens or len(s.tokens) >= self.target.context:
+            s.inject(action.text, method, self.target.context)
+        if s.full(self.target.context):
             s.finish = "length"
         s.refresh_limit()
 

@@ -29,6 +29,7 @@ def decode(
     transcript = Transcript(text, request, tokens, keep_steps=bool(controllers))
     states = [(controller, controller.start(request)) for controller in controllers]
     draws, prompt = Draws(request.sampling.seed), len(tokens)
+    most = min(prompt + request.limits.max_new_tokens, context)
     while True:
         token = pick(warp(logits(tokens), request.sampling), draws.uniform(len(tokens)))
         mark = transcript.push(token)
@@ -37,15 +38,17 @@ def decode(
         limits = [limit for controller, state in states if (limit := controller.limit(state)) is not None]
         thinking = transcript.phase == "thinking"
         if thinking and (mark is Mark.STEP or (limits and transcript.thinking >= min(limits))):
-            _ask(logits, text, transcript, states, mark is Mark.STEP)
-        if len(tokens) - prompt >= request.limits.max_new_tokens or len(tokens) >= context:
+            for token in _ask(logits, text, transcript, states, mark is Mark.STEP):
+                if len(tokens) < most:
+                    transcript.push(token, injected=True)
+        if len(tokens) >= most:
             return tokens[prompt:], "length"
 
 
 def _ask(
     logits: Logits, text: Text, transcript: Transcript, states: Seq[tuple[Controller, object]], boundary: bool
-) -> None:
-    """Let the controllers act, in order; the first that does ends the round."""
+) -> list[int]:
+    """Let the controllers act, in order; the tokens that the first one to act injects."""
     for controller, state in states:
         view = View(transcript.thinking, tuple(transcript.steps), boundary)
         action: Action = controller.decide(state, view)
@@ -59,9 +62,8 @@ def _ask(
             assert text.markup is not None
             written = f"{action.text}{text.markup.close}\n\n"
         assert isinstance(action, (Conclude, Inject))
-        for token in text.encode(written):
-            transcript.push(token, injected=True)
-        return
+        return text.encode(written)
+    return []
 
 
 def answer(logits: Logits, text: Text, tokens: Seq[int], probe: Probe) -> Belief:

@@ -112,11 +112,17 @@ class Sequence:
         self.finish = None
         self.context.expected = ()
 
-    def inject(self, text: str, method: str) -> None:
-        """Write ``text`` into the sequence by force; it is scored with the next pass."""
+    def inject(self, text: str, method: str, context: int) -> None:
+        """Write ``text`` into the sequence by force, as far as the limits allow; it is scored with the next pass."""
         self._writers.append((len(self.tokens), method))
         for token in self.text.encode(text):
+            if self.full(context):
+                break
             self.transcript.push(token, injected=True)
+
+    def full(self, context: int) -> bool:
+        """Whether the request's own limit, or the model's context, leaves no room for another token."""
+        return self.generated >= self.request.limits.max_new_tokens or len(self.tokens) >= context
 
     def refresh_limit(self) -> None:
         """Ask the controllers again after how many thinking tokens they must be asked."""

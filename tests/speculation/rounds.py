@@ -8,7 +8,7 @@ from typing import Any
 import laconic.methods
 from laconic.models.base import LanguageModel, chain
 from laconic.policy import registry
-from laconic.speculation.base import Context, Drafter, LengthPolicy, TargetRows, Tools, TokenTree, TreeShape, Verifier
+from laconic.speculation.base import Context, Drafter, LengthPolicy, TargetRows, TokenTree, Tools, TreeShape, Verifier
 from laconic.speculation.draws import Draws
 from laconic.types import Request, Sampling
 from tests.fakes import FakeModel

@@ -242,6 +242,7 @@ class SlotPool:
         self.current, self.places = now, places
         return now
 
+    @torch.inference_mode()
     def gather(self, row: int, length: int, path: Sequence[int]) -> None:
         """Move the entries of nodes ``path`` to the front of the row's free space."""
         source = torch.tensor(path, device=self.device) + length
@@ -249,6 +250,7 @@ class SlotPool:
             for buffer in layer.buffers():
                 buffer[row, length : length + len(path)] = buffer[row].index_select(0, source)
 
+    @torch.inference_mode()
     def copy(self, source: int, target: int, length: int) -> None:
         """Copy the first ``length`` entries of one row to another."""
         for layer in self.layers:
@@ -260,6 +262,7 @@ class SlotPool:
         """Bytes of one token's keys and values over all layers; 0 before the first pass."""
         return sum(b[0, 0].nbytes for layer in self.layers for b in layer.buffers())
 
+    @torch.inference_mode()
     def _grow(self, rows: int, capacity: int) -> None:
         for layer in self.layers:
             for name in ("k", "v"):

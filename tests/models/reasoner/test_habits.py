@@ -52,5 +52,7 @@ def test_repeating_the_same_sums_in_other_words_is_copying() -> None:
     thought = "First 205 - 838 = -633. Then -633 + 505 = -128. So the answer is -128."
     again = "Wait, once more: 205 - 838 = -633, and -633 + 505 = -128."
     other = "Backwards: -128 - 505 = -633, -633 + 838 = 205."
-    assert copied_share(again, thought) > 0.9 and is_verbatim(again, thought)
-    assert copied_share(other, thought) < 0.5 and not is_verbatim(other, thought)
+    assert copied_share(again, thought) > 0.9
+    assert is_verbatim(again, thought)
+    assert copied_share(other, thought) < 0.5
+    assert not is_verbatim(other, thought)

@@ -30,7 +30,9 @@ def test_no_token_holds_two_digits(tokenizer) -> None:  # type: ignore[no-untype
         assert sum(char.isdigit() for char in text) == 0 or len(text) == 1
 
 
-@pytest.mark.parametrize("text", ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<think>", "</think>", "\n\n", "{", "}"])
+@pytest.mark.parametrize(
+    "text", ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<think>", "</think>", "\n\n", "{", "}"]
+)
 def test_marks_are_one_token(tokenizer, text: str) -> None:  # type: ignore[no-untyped-def]
     assert len(tokenizer.encode(text, add_special_tokens=False)) == 1
 

@@ -1,6 +1,6 @@
 """Measure a checkpoint on held-out problems.
 
-    python -m laconic.models.reasoner.evaluate --model DIR [--draft DIR] --n 600 --json FILE
+python -m laconic.models.reasoner.evaluate --model DIR [--draft DIR] --n 600 --json FILE
 """
 
 import argparse
@@ -158,7 +158,6 @@ def main() -> None:
     given = parser.parse_args()
     report = evaluate(Reasoner(given.model), held_out_tasks(given.n, given.seed), Reasoner(given.draft))
     text = json.dumps(report, indent=1)
-    print(text)
     if given.json:
         given.json.write_text(text + "\n")
 

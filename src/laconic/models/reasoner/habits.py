@@ -32,7 +32,8 @@ class Stated:
 def stated_results(thought: str) -> list[Stated]:
     """Where a thought states a result for the whole problem, in order."""
     return [
-        Stated(found.end(), next(int(group) for group in found.groups() if group)) for found in _STATED.finditer(thought)
+        Stated(found.end(), next(int(group) for group in found.groups() if group))
+        for found in _STATED.finditer(thought)
     ]
 
 

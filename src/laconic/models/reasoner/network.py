@@ -8,18 +8,18 @@ if TYPE_CHECKING:
     from transformers import Qwen3ForCausalLM
 
 # Depth matters more than width at this size, for sums as well as for what a pass costs.
-TARGET = dict(
-    hidden_size=192, num_hidden_layers=8, num_attention_heads=3, num_key_value_heads=1, head_dim=64,
-    intermediate_size=512,
-)  # fmt: skip
-DRAFT = dict(
-    hidden_size=96, num_hidden_layers=2, num_attention_heads=3, num_key_value_heads=1, head_dim=32,
-    intermediate_size=320,
-)  # fmt: skip
-TINY = dict(
-    hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
-    intermediate_size=64,
-)  # fmt: skip
+TARGET = {
+    "hidden_size": 192, "num_hidden_layers": 8, "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 64,
+    "intermediate_size": 512,
+}  # fmt: skip
+DRAFT = {
+    "hidden_size": 96, "num_hidden_layers": 2, "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 32,
+    "intermediate_size": 320,
+}  # fmt: skip
+TINY = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16,
+    "intermediate_size": 64,
+}  # fmt: skip
 
 
 def build(shape: dict[str, int], vocab_size: int, eos: int, pad: int) -> "Qwen3ForCausalLM":

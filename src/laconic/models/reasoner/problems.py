@@ -71,7 +71,7 @@ def _level_expression(entry: Entry) -> int:
     terms = len(re.findall(r"\d+", _expression(entry)))
     if any(small > 12 and small % 10 and large % 10 for small, large in pairs):
         return 3
-    return 1 if int(entry["metadata"]["num_digits"]) == 1 and terms < 3 or (not pairs and terms < 3) else 2
+    return 1 if (int(entry["metadata"]["num_digits"]) == 1 and terms < 3) or (not pairs and terms < 3) else 2
 
 
 def _level_sum(entry: Entry) -> int:
@@ -140,36 +140,36 @@ def _key_animals(entry: Entry) -> str:
 KINDS: dict[str, Kind] = {
     "basic_arithmetic": Kind(
         "basic_arithmetic",
-        dict(
-            min_terms=2, max_terms=3, min_digits=1, max_digits=2, operators=("+", "-", "*"),
-            allow_negation=False, format_style="natural",
-        ),
+        {
+            "min_terms": 2, "max_terms": 3, "min_digits": 1, "max_digits": 2, "operators": ("+", "-", "*"),
+            "allow_negation": False, "format_style": "natural",
+        },
         _keep_expression, _level_expression, _expression,
     ),
     "chain_sum": Kind(
-        "chain_sum", dict(min_terms=2, max_terms=5, min_digits=1, max_digits=3),
+        "chain_sum", {"min_terms": 2, "max_terms": 5, "min_digits": 1, "max_digits": 3},
         lambda entry: True, _level_sum, _expression,
     ),
     "products": Kind(
-        "products", dict(min_terms=2, max_terms=3, min_digits=1, max_digits=2),
+        "products", {"min_terms": 2, "max_terms": 3, "min_digits": 1, "max_digits": 2},
         _keep_expression, _level_expression, _expression,
     ),
     "gcd": Kind(
-        "gcd", dict(min_value=2, max_value=120),
+        "gcd", {"min_value": 2, "max_value": 120},
         # most pairs have no common factor: a third of those is enough
         lambda entry: int(entry["answer"]) > 1 or sum(_numbers(entry)) % 3 == 0,
         _level_gcd, lambda entry: f"gcd {sorted(_numbers(entry))}",
     ),
     "lcm": Kind(
-        "lcm", dict(min_value=2, max_value=60),
+        "lcm", {"min_value": 2, "max_value": 60},
         lambda entry: int(entry["answer"]) < 1000, _level_lcm, lambda entry: f"lcm {sorted(_numbers(entry))}",
     ),
     "simple_equations": Kind(
-        "simple_equations", dict(min_terms=2, max_terms=3, min_value=1, max_value=25),
+        "simple_equations", {"min_terms": 2, "max_terms": 3, "min_value": 1, "max_value": 25},
         _keep_equation, _level_equation, _key_equation,
     ),
     "leg_counting": Kind(
-        "leg_counting", dict(min_animals=2, max_animals=4, min_instances=1, max_instances=12),
+        "leg_counting", {"min_animals": 2, "max_animals": 4, "min_instances": 1, "max_instances": 12},
         lambda entry: True, _level_legs, _key_animals,
     ),
 }  # fmt: skip

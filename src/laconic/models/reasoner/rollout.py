@@ -52,7 +52,7 @@ class Reasoner:
 
     def answer(self, questions: Sequence[str], limit: int = 1000, temperature: float = 0.0) -> list[Rollout]:
         """Think freely and answer; greedy at temperature 0."""
-        sampling = dict(do_sample=True, temperature=temperature, top_k=0) if temperature else dict(do_sample=False)
+        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
         found = self._batched([prompt(question) for question in questions], 100, max_new_tokens=limit, **sampling)
         results = []
         for question, (tokens, _) in zip(questions, found, strict=True):
@@ -82,7 +82,9 @@ class Reasoner:
         results: list[tuple[list[int], list[float]]] = [([], [])] * len(texts)
         for start in range(0, len(order), size):
             rows = order[start : start + size]
-            inputs = self.tokenizer([texts[at] for at in rows], return_tensors="pt", padding=True, add_special_tokens=False)
+            inputs = self.tokenizer(
+                [texts[at] for at in rows], return_tensors="pt", padding=True, add_special_tokens=False
+            )
             inputs.pop("token_type_ids", None)
             made = self.network.generate(
                 **inputs, return_dict_in_generate=True, output_logits=settings["max_new_tokens"] <= 16, **settings
@@ -98,7 +100,9 @@ class Reasoner:
 
 
 @torch.inference_mode()
-def draft_agreement(target: Reasoner, draft: Reasoner, rollouts: Sequence[Rollout], length: int = 8) -> dict[str, float]:
+def draft_agreement(
+    target: Reasoner, draft: Reasoner, rollouts: Sequence[Rollout], length: int = 8
+) -> dict[str, float]:
     """How well greedy drafts match what the target wrote.
 
     Returns the share of single tokens that agree, and the mean number of accepted tokens when `length` tokens are

@@ -7,8 +7,16 @@ from ..problems import Problem
 from .arithmetic import multiply, multiply_near, slip
 from .base import Check, Route, Trace, tell
 
-OPEN_GCD = ("I need the GCD of {a} and {b}.", "Okay, find the greatest common divisor of {a} and {b}.", "Let me look at {a} and {b}.")
-OPEN_LCM = ("I need the LCM of {a} and {b}.", "Okay, find the least common multiple of {a} and {b}.", "Let me look at {a} and {b}.")
+OPEN_GCD = (
+    "I need the GCD of {a} and {b}.",
+    "Okay, find the greatest common divisor of {a} and {b}.",
+    "Let me look at {a} and {b}.",
+)
+OPEN_LCM = (
+    "I need the LCM of {a} and {b}.",
+    "Okay, find the least common multiple of {a} and {b}.",
+    "Let me look at {a} and {b}.",
+)
 
 
 def trace_gcd(problem: Problem, rng: Random) -> Trace:
@@ -16,7 +24,9 @@ def trace_gcd(problem: Problem, rng: Random) -> Trace:
     a, b = (int(number) for number in problem.entry["metadata"]["numbers"])
     checks: list[Check] = [lambda rng, _: euclid(a, b), lambda rng, _: factors_gcd(a, b), lambda rng, _: listed(a, b)]
     opening = rng.choice(OPEN_GCD).format(a=a, b=b)
-    return tell(rng, problem, opening, lambda rng, wrong: divide_out(a, b, rng, wrong), checks, [lambda rng, v: parts(a, b, v)])
+    return tell(
+        rng, problem, opening, lambda rng, wrong: divide_out(a, b, rng, wrong), checks, [lambda rng, v: parts(a, b, v)]
+    )
 
 
 def trace_lcm(problem: Problem, rng: Random) -> Trace:
@@ -28,7 +38,9 @@ def trace_lcm(problem: Problem, rng: Random) -> Trace:
     else:
         checks.append(lambda rng, _: from_parts(a, b))
     opening = rng.choice(OPEN_LCM).format(a=a, b=b)
-    return tell(rng, problem, opening, lambda rng, wrong: guess_lcm(a, b, rng, wrong), checks, [lambda rng, v: divides(a, b, v)])
+    return tell(
+        rng, problem, opening, lambda rng, wrong: guess_lcm(a, b, rng, wrong), checks, [lambda rng, v: divides(a, b, v)]
+    )
 
 
 def primes(number: int) -> list[int]:
@@ -56,7 +68,10 @@ def divide_out(a: int, b: int, rng: Random, wrong: bool) -> Route:
     value = math.prod(shared)
     if not steps:
         return Route((f"I see no number that divides both {a} and {b}.",), 1)
-    return Route((f"{'; '.join(steps).capitalize()}.", f"I see no more common divisors, and {_product(shared)} = {value}."), value)
+    return Route(
+        (f"{'; '.join(steps).capitalize()}.", f"I see no more common divisors, and {_product(shared)} = {value}."),
+        value,
+    )
 
 
 def euclid(a: int, b: int) -> Route:
@@ -70,15 +85,21 @@ def euclid(a: int, b: int) -> Route:
         big, small = small, big % small
     if len(lines) > 3:
         lines = [" ".join(lines[:2]), " ".join(lines[2:])]
-    return Route((f"By remainders: {lines[0]}", *lines[1:-1], f"{lines[-1]} Nothing is left, so it is {big}.")
-                 if len(lines) > 1 else (f"By remainders: {lines[0]} Nothing is left, so it is {big}.",), big)
+    return Route(
+        (f"By remainders: {lines[0]}", *lines[1:-1], f"{lines[-1]} Nothing is left, so it is {big}.")
+        if len(lines) > 1
+        else (f"By remainders: {lines[0]} Nothing is left, so it is {big}.",),
+        big,
+    )
 
 
 def factors_gcd(a: int, b: int) -> Route:
     """From the prime factors of both."""
     shared = primes(math.gcd(a, b))
     common = "Nothing is shared but 1" if shared == [1] else f"Shared: {_product(shared)}"
-    return Route((f"In primes, {a} = {_product(primes(a))} and {b} = {_product(primes(b))}.", f"{common}."), math.gcd(a, b))
+    return Route(
+        (f"In primes, {a} = {_product(primes(a))} and {b} = {_product(primes(b))}.", f"{common}."), math.gcd(a, b)
+    )
 
 
 def listed(a: int, b: int) -> Route:
@@ -116,7 +137,10 @@ def from_euclid(a: int, b: int) -> Route:
     """The gcd by remainders, then the product of one number with what is left of the other."""
     by_remainders, shared = euclid(a, b), math.gcd(a, b)
     small, big = min(a, b), max(a, b)
-    return Route((*by_remainders.lines, f"{small} / {shared} = {small // shared}. {' '.join(multiply(big, small // shared))}"), math.lcm(a, b))
+    return Route(
+        (*by_remainders.lines, f"{small} / {shared} = {small // shared}. {' '.join(multiply(big, small // shared))}"),
+        math.lcm(a, b),
+    )
 
 
 def factors_lcm(a: int, b: int) -> Route:
@@ -127,7 +151,13 @@ def factors_lcm(a: int, b: int) -> Route:
     for prime in needed[1:]:
         steps.append(f"{total} * {prime} = {total * prime}")
         total *= prime
-    return Route((f"In primes, {a} = {_product(left)} and {b} = {_product(right)}.", f"Needed: {_product(needed)}. {', '.join(steps) or total}."), total)
+    return Route(
+        (
+            f"In primes, {a} = {_product(left)} and {b} = {_product(right)}.",
+            f"Needed: {_product(needed)}. {', '.join(steps) or total}.",
+        ),
+        total,
+    )
 
 
 def multiples(a: int, b: int) -> Route:
@@ -142,7 +172,13 @@ def from_parts(a: int, b: int) -> Route:
     """What is left of both numbers, and the common divisor, multiplied."""
     shared, value = math.gcd(a, b), math.lcm(a, b)
     small, big = min(a, b), max(a, b)
-    return Route((f"With {shared} taken out, {small} leaves {small // shared}.", f"{' '.join(multiply_near(small // shared, big))}"), value)
+    return Route(
+        (
+            f"With {shared} taken out, {small} leaves {small // shared}.",
+            f"{' '.join(multiply_near(small // shared, big))}",
+        ),
+        value,
+    )
 
 
 def divides(a: int, b: int, value: int) -> Route:
@@ -152,5 +188,3 @@ def divides(a: int, b: int, value: int) -> Route:
 
 def _product(numbers: list[int]) -> str:
     return " * ".join(map(str, numbers))
-
-

@@ -6,7 +6,12 @@ from ..problems import Problem, linear
 from .arithmetic import add, multiply, multiply_near, slip, subtract
 from .base import Check, Route, Trace, tell
 
-OPEN = ("I need to solve {e} for {x}.", "Okay, the equation is {e}.", "Let me find {x} in {e}.", "So {e}, and I want {x}.")
+OPEN = (
+    "I need to solve {e} for {x}.",
+    "Okay, the equation is {e}.",
+    "Let me find {x} in {e}.",
+    "So {e}, and I want {x}.",
+)
 
 
 def trace(problem: Problem, rng: Random) -> Trace:
@@ -19,8 +24,7 @@ def trace(problem: Problem, rng: Random) -> Trace:
         lambda rng, _: in_chunks(a, b, c, name), lambda rng, _: by_trial(a, b, c, name), lambda rng, value: put_back(a, b, c, name, value),
     ]  # fmt: skip
     opening = rng.choice(OPEN).format(e=text, x=name)
-    story = tell(rng, problem, opening, lambda rng, wrong: quick(a, b, c, name, rng, wrong), checks[:2], checks[2:])
-    return story
+    return tell(rng, problem, opening, lambda rng, wrong: quick(a, b, c, name, rng, wrong), checks[:2], checks[2:])
 
 
 def quick(a: int, b: int, c: int, name: str, rng: Random, wrong: bool) -> Route:
@@ -72,7 +76,10 @@ def by_trial(a: int, b: int, c: int, name: str) -> Route:
         return Route((f"{need}.", f"{steps}, and that fits."), value)
     word, mark = ("more", "+") if off > 0 else ("less", "-")
     gap = subtract(goal, size * start) if off > 0 else subtract(size * start, goal)
-    return Route((f"{need}.", f"{steps}. {gap}, that is {abs(off)} times {size} {word}, {start} {mark} {abs(off)} = {value}."), value)
+    return Route(
+        (f"{need}.", f"{steps}. {gap}, that is {abs(off)} times {size} {word}, {start} {mark} {abs(off)} = {value}."),
+        value,
+    )
 
 
 def put_back(a: int, b: int, c: int, name: str, value: int) -> Route:

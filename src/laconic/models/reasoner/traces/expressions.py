@@ -40,7 +40,9 @@ def trace(problem: Problem, rng: Random) -> Trace:
         checks += [lambda rng, _: by_tables(terms, rng), lambda rng, _: by_round_numbers(terms, rng)]
         if len(terms) == 1 and terms[0][0] > 0:
             proofs += [lambda rng, value: last_digit(terms[0][1], value)]
-    return tell(rng, problem, rng.choice(OPEN).format(e=text), lambda rng, wrong: quick(node, rng, wrong), checks, proofs)
+    return tell(
+        rng, problem, rng.choice(OPEN).format(e=text), lambda rng, wrong: quick(node, rng, wrong), checks, proofs
+    )
 
 
 def expand(node: ast.expr, sign: int = 1) -> list[Term]:
@@ -50,9 +52,7 @@ def expand(node: ast.expr, sign: int = 1) -> list[Term]:
     assert isinstance(node, ast.BinOp)
     if isinstance(node.op, ast.Mult):
         return [
-            (sign * one * other, left + right)
-            for one, left in expand(node.left)
-            for other, right in expand(node.right)
+            (sign * one * other, left + right) for one, left in expand(node.left) for other, right in expand(node.right)
         ]
     return expand(node.left, sign) + expand(node.right, sign if isinstance(node.op, ast.Add) else -sign)
 
@@ -68,7 +68,11 @@ def quick(node: ast.expr, rng: Random, wrong: bool) -> Route:
         assert isinstance(node, ast.BinOp)
         left_node: ast.expr = node.left
         middle: tuple[str, int] | None = None
-        if not isinstance(node.op, ast.Mult) and isinstance(left_node, ast.BinOp) and isinstance(node.right, ast.Constant):
+        if (
+            not isinstance(node.op, ast.Mult)
+            and isinstance(left_node, ast.BinOp)
+            and isinstance(node.right, ast.Constant)
+        ):
             if not isinstance(left_node.op, ast.Mult) and isinstance(left_node.right, ast.Constant):
                 number = int(str(left_node.right.value))
                 middle = ("+", number) if isinstance(left_node.op, ast.Add) else ("-", -number)
@@ -142,7 +146,9 @@ def by_signs(terms: list[Term], rng: Random, times: Multiply = multiply) -> Rout
     if len(amounts) == 1:
         return Route(tuple(lines), amounts[0])
     if minus:
-        lines.append(f"Added: {_sum_up(plus)}. Taken away: {_sum_up(minus)}." if plus else f"All taken away: {_sum_up(minus)}.")
+        lines.append(
+            f"Added: {_sum_up(plus)}. Taken away: {_sum_up(minus)}." if plus else f"All taken away: {_sum_up(minus)}."
+        )
         lines.append(f"And {subtract(sum(plus), sum(minus))}.")
     else:
         lines.append(f"From the back: {_sum_up(plus[::-1])}.")
@@ -198,7 +204,10 @@ def undo(signed: list[int], value: int) -> Route:
         steps.append(f"{total} {'-' if number >= 0 else '+'} {abs(number)} = {total - number}")
         total -= number
     ok = total == signed[0]
-    return Route((f"Backwards: {', '.join(steps)}, and that is {'' if ok else 'not '}the {signed[0]} of the start.",), value if ok else None)
+    return Route(
+        (f"Backwards: {', '.join(steps)}, and that is {'' if ok else 'not '}the {signed[0]} of the start.",),
+        value if ok else None,
+    )
 
 
 def last_digit(factors: tuple[int, ...], value: int) -> Route:
@@ -208,7 +217,12 @@ def last_digit(factors: tuple[int, ...], value: int) -> Route:
         steps.append(f"{digit} * {factor % 10} = {digit * (factor % 10)}")
         digit = digit * (factor % 10) % 10
     ok = value % 10 == digit
-    return Route((f"The last digits: {', '.join(steps)}, so it must end in {digit}, and {value} {'does' if ok else 'does not'}.",), value if ok else None)
+    return Route(
+        (
+            f"The last digits: {', '.join(steps)}, so it must end in {digit}, and {value} {'does' if ok else 'does not'}.",
+        ),
+        value if ok else None,
+    )
 
 
 def _sum_up(numbers: list[int]) -> str:

@@ -6,7 +6,11 @@ from ..problems import Problem
 from .arithmetic import add, slip, times_digit
 from .base import Check, Route, Trace, tell
 
-OPEN = ("I have to count the legs of {n} kinds of animals.", "Okay, let me count legs.", "Let me go through the animals.")
+OPEN = (
+    "I have to count the legs of {n} kinds of animals.",
+    "Okay, let me count legs.",
+    "Let me go through the animals.",
+)
 
 
 def trace(problem: Problem, rng: Random) -> Trace:
@@ -18,7 +22,14 @@ def trace(problem: Problem, rng: Random) -> Trace:
     if len({legs for _, _, legs in herd}) > 1:
         checks.append(lambda rng, _: in_pairs(herd))
     opening = rng.choice(OPEN).format(n=len(herd))
-    return tell(rng, problem, opening, lambda rng, wrong: quick(herd, rng, wrong), checks, [lambda rng, value: take_away(herd, value)])
+    return tell(
+        rng,
+        problem,
+        opening,
+        lambda rng, wrong: quick(herd, rng, wrong),
+        checks,
+        [lambda rng, value: take_away(herd, value)],
+    )
 
 
 Herd = list[tuple[str, int, int]]  # name, how many, legs of one
@@ -31,7 +42,9 @@ def quick(herd: Herd, rng: Random, wrong: bool) -> Route:
     if in_product:
         at = rng.randrange(len(herd))
         counts[at] = max(0, counts[at] + rng.choice((-1, 1)) * max(2, herd[at][2]))
-    words = [f"{count} {name} with {legs} make {total}" for (name, count, legs), total in zip(herd, counts, strict=True)]
+    words = [
+        f"{count} {name} with {legs} make {total}" for (name, count, legs), total in zip(herd, counts, strict=True)
+    ]
     value = sum(counts)
     if (wrong and not in_product) or (wrong and value == sum(c * n for _, c, n in herd)):
         value = slip(rng, value)
@@ -43,7 +56,11 @@ def by_legs(herd: Herd) -> Route:
     lines, total = [], 0
     for legs in sorted({legs for _, _, legs in herd}):
         same = [count for _, count, other in herd if other == legs]
-        heads = f"{' + '.join(map(str, same))} = {sum(same)} animals" if len(same) > 1 else f"{same[0]} animal{'s' if same[0] > 1 else ''}"
+        heads = (
+            f"{' + '.join(map(str, same))} = {sum(same)} animals"
+            if len(same) > 1
+            else f"{same[0]} animal{'s' if same[0] > 1 else ''}"
+        )
         product = times_digit(sum(same), legs) if legs < 11 else _fourteen(sum(same))
         lines.append(f"With {legs} legs: {heads}, {product}.")
     totals = [legs * sum(c for _, c, other in herd if other == legs) for legs in sorted({legs for _, _, legs in herd})]
@@ -69,11 +86,13 @@ def from_the_back(herd: Herd) -> Route:
 def in_pairs(herd: Herd) -> Route:
     """Counted in pairs of legs where all are even; else the odd ones apart."""
     pairs, steps, odd = 0, [], 0
-    for name, count, legs in herd:
+    for _name, count, legs in herd:
         if legs % 2:
             odd += count * legs
             continue
-        steps.append(f"{count} * {legs // 2} = {count * (legs // 2)}" + (f", {add(pairs, count * (legs // 2))}" if pairs else ""))
+        steps.append(
+            f"{count} * {legs // 2} = {count * (legs // 2)}" + (f", {add(pairs, count * (legs // 2))}" if pairs else "")
+        )
         pairs += count * (legs // 2)
     lines = [f"In pairs of legs: {'; '.join(steps)}."]
     total = 2 * pairs

@@ -1,0 +1,184 @@
+"""The plots of a report: inline SVG from matplotlib, in colours that the page's style sheet decides."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+Record = dict[str, Any]
+
+# matplotlib wants real colours; each of these is replaced by a CSS variable in the SVG.
+_VARIABLES = {
+    "#010101": "ink", "#020202": "muted", "#030303": "line", "#040404": "bad",
+    "#111111": "baseline", "#222222": "laconic", "#333333": "speculation", "#444444": "control",
+    "#555555": "transformers",
+}  # fmt: skip
+_COLOUR = {name: colour for colour, name in _VARIABLES.items()}
+_STYLE = {
+    "svg.fonttype": "none", "svg.hashsalt": "laconic", "font.size": 10, "axes.edgecolor": _COLOUR["line"],
+    "axes.labelcolor": _COLOUR["muted"], "text.color": _COLOUR["ink"], "xtick.color": _COLOUR["muted"],
+    "ytick.color": _COLOUR["ink"], "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False,
+    "axes.grid": True, "grid.color": _COLOUR["line"], "grid.linewidth": 0.6, "axes.axisbelow": True,
+    "xtick.major.size": 0, "ytick.major.size": 0, "legend.frameon": False,
+}  # fmt: skip
+
+
+def _svg(draw: Callable[[Axes], None], label: str, height: float = 3.4) -> str:
+    """Draw on fresh axes; the result scales to its container and holds nothing but itself."""
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(6.2, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        draw(figure.add_subplot())
+        file = io.StringIO()
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = re.sub(r"^.*?(?=<svg)", "", file.getvalue(), flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', rf'\1 role="img" aria-label="{label}"', svg, count=1)
+    # Ids are unique within one plot only, and a page holds several.
+    prefix = re.sub(r"\W+", "-", label.lower())
+    svg = re.sub(r'(?<=\bid=")|(?<=href="#)|(?<=url\(#)', f"{prefix}-", svg)
+    for colour, name in _VARIABLES.items():
+        svg = svg.replace(colour, f"var(--{name})")
+    return svg
+
+
+def thinking(record: Record) -> str:
+    """Thinking tokens of each problem: plain decoding across, laconic upwards; below the diagonal is saved."""
+
+    def draw(axes: Axes) -> None:
+        pairs = [_pair(item, "thinking_tokens") for item in record["items"]]
+        top = 1.05 * max(max(pair) for pair in pairs) + 1
+        axes.plot([0, top], [0, top], color=_COLOUR["muted"], linewidth=1, dashes=(4, 3))
+        lost = [
+            item["variants"]["baseline"]["right"] and not item["variants"]["laconic"]["right"]
+            for item in record["items"]
+        ]
+        for wanted, colour, name in ((False, "laconic", ""), (True, "bad", "right answer lost")):
+            chosen = [pair for pair, is_lost in zip(pairs, lost, strict=True) if is_lost is wanted]
+            if chosen:
+                across, up = zip(*chosen, strict=True)
+                axes.scatter(across, up, s=18, alpha=0.65, linewidths=0, color=_COLOUR[colour], label=name)
+        if any(lost):
+            axes.legend(loc="upper left")
+        axes.text(top * 0.97, top * 0.9, "as long as before", ha="right", va="bottom", color=_COLOUR["muted"])
+        axes.set(xlim=(0, top), ylim=(0, top), xlabel="thinking tokens, plain decoding", ylabel="laconic")
+
+    return _svg(draw, "Thinking tokens per problem", 4.2)
+
+
+def tokens_per_pass(record: Record) -> str:
+    """How many tokens a target pass yields, problem by problem, for the variants that draft."""
+    names = [name for name in ("speculation", "laconic") if name in record["setup"]["variants"]]
+
+    def draw(axes: Axes) -> None:
+        values = {name: [_per_pass(item["variants"][name]) for item in record["items"]] for name in names}
+        top = max(2.0, *(max(column) for column in values.values()))
+        edges = [1 + (top - 1) * i / 24 for i in range(25)]
+        for name in names:
+            label = record["setup"]["variants"][name]
+            style: dict[str, Any] = (
+                {"histtype": "stepfilled", "alpha": 0.35}
+                if name == "laconic"
+                else {"histtype": "step", "linewidth": 1.6}
+            )
+            axes.hist(values[name], bins=edges, color=_COLOUR[name], label=label, **style)
+        axes.axvline(1, color=_COLOUR["muted"], linewidth=1, dashes=(4, 3))
+        axes.legend(loc="upper right")
+        axes.grid(axis="x", visible=False)
+        axes.set(xlabel="tokens per target pass (plain decoding: 1)", ylabel="problems")
+
+    return _svg(draw, "Tokens per pass")
+
+
+def times(record: Record) -> str:
+    """Time of each problem relative to plain decoding of the same problem, by variant; the tick is the median."""
+    names = [name for name in record["setup"]["variants"] if name != "baseline"][::-1]
+
+    def draw(axes: Axes) -> None:
+        for at, name in enumerate(names):
+            ratios = sorted(_over(*_pair(item, "seconds", name)) for item in record["items"])
+            spread = [at + 0.28 * ((i * 0.618) % 1 - 0.5) for i in range(len(ratios))]
+            axes.scatter(ratios, spread, s=9, alpha=0.4, linewidths=0, color=_COLOUR[name])
+            middle = ratios[len(ratios) // 2]
+            axes.vlines(middle, at - 0.3, at + 0.3, color=_COLOUR[name], linewidth=3)
+            axes.annotate(f"{middle:.2f}", (middle, at + 0.32), ha="center", va="bottom", color=_COLOUR["ink"])
+        axes.axvline(1, color=_COLOUR["muted"], linewidth=1, dashes=(4, 3))
+        axes.set_yticks(range(len(names)), [record["setup"]["variants"][name] for name in names])
+        axes.grid(axis="y", visible=False)
+        highest = _quantile([_over(*_pair(item, "seconds", name)) for name in names for item in record["items"]], 0.98)
+        axes.set(xlabel="time relative to plain decoding of the same problem", xlim=(0, 1.1 * max(highest, 1.1)))
+        axes.set_ylim(-0.6, len(names) - 0.3)
+
+    return _svg(draw, "Time per problem", 1.2 + 0.62 * len(names))
+
+
+def accuracy(record: Record) -> str:
+    """Accuracy by task with 95 % intervals, plain decoding and laconic."""
+
+    def draw(axes: Axes) -> None:
+        for at, (_, blocks) in enumerate(_kinds(record)):
+            for name, shift in (("baseline", 0.14), ("laconic", -0.14)):
+                share, (low, high) = blocks[name]["accuracy"], blocks[name]["accuracy_ci"]
+                axes.plot([100 * low, 100 * high], [at + shift] * 2, color=_COLOUR[name], linewidth=2.2, alpha=0.55)
+                label = record["setup"]["variants"][name] if at == 0 else None
+                axes.plot([100 * share], [at + shift], "o", color=_COLOUR[name], markersize=6, label=label)
+        _by_kind(axes, record)
+        axes.set(xlabel="right answers, % (95 % interval)", xlim=(0, 102))
+
+    return _svg(draw, "Accuracy by task", _height(record))
+
+
+def tokens_by_task(record: Record) -> str:
+    """Mean thinking tokens by task, plain decoding and laconic."""
+
+    def draw(axes: Axes) -> None:
+        for at, (_, blocks) in enumerate(_kinds(record)):
+            for name, shift in (("baseline", 0.18), ("laconic", -0.18)):
+                mean = blocks[name]["mean"]["thinking_tokens"]
+                label = record["setup"]["variants"][name] if at == 0 else None
+                axes.barh(at + shift, mean, height=0.32, color=_COLOUR[name], label=label)
+                axes.annotate(f" {mean:.0f}", (mean, at + shift), va="center", color=_COLOUR["muted"], fontsize=9)
+        _by_kind(axes, record)
+        axes.margins(x=0.1)
+        axes.set(xlabel="thinking tokens per problem, mean")
+
+    return _svg(draw, "Thinking tokens by task", _height(record))
+
+
+def _kinds(record: Record) -> Sequence[tuple[str, Record]]:
+    return list(record["by_kind"].items())[::-1]
+
+
+def _by_kind(axes: Axes, record: Record) -> None:
+    axes.set_yticks(range(len(record["by_kind"])), [kind.replace("_", " ") for kind, _ in _kinds(record)])
+    axes.grid(axis="y", visible=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+
+
+def _height(record: Record) -> float:
+    return 1.3 + 0.5 * len(record["by_kind"])
+
+
+def _pair(item: Record, key: str, name: str = "laconic") -> tuple[float, float]:
+    """A figure of one problem: plain decoding's and ``name``'s."""
+    return float(item["variants"]["baseline"][key]), float(item["variants"][name][key])
+
+
+def _over(plain: float, mine: float) -> float:
+    return mine / plain if plain else 1.0
+
+
+def _per_pass(variant: Record) -> float:
+    return float(variant["thinking_tokens"] + variant["answer_tokens"]) / max(variant["target_passes"], 1)
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    return sorted(values)[min(int(share * len(values)), len(values) - 1)]

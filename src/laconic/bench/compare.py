@@ -1,0 +1,157 @@
+"""Plain decoding and a configuration of laconic on the same problems: variants, order, record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from laconic.bench import record as numbers
+from laconic.bench.measure import EngineVariant, Measured, Trial, Variant, measure
+from laconic.bench.peers import TransformersGenerate
+from laconic.bench.provenance import provenance
+from laconic.bench.tasks import Item
+from laconic.engine import Engine, Methods
+from laconic.errors import MethodError, RequestError, TaskError
+from laconic.types import Limits, Sampling
+
+LABELS = {
+    "transformers": "transformers generate",
+    "baseline": "plain decoding",
+    "speculation": "speculation alone",
+    "control": "control alone",
+    "laconic": "laconic",
+}
+PLAIN: dict[str, Any] = {"drafter": "none", "length": "constant", "shape": "chain", "verifier": "match"}
+"""Fields of Methods that make plain decoding of any configuration; its controllers are another matter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is compared, apart from the problems. ``peer`` adds ``transformers`` generate (batch 1 only)."""
+
+    methods: Methods
+    model: str = "bundled"
+    draft: str | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    limits: Limits = field(default_factory=Limits)
+    batch: int = 1
+    peer: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Models loaded and variants made, ready to :meth:`run`. Build it with :func:`prepare`."""
+
+    setup: Setup
+    engine: Engine
+    variants: list[Variant]
+    exact: list[tuple[str, str]]
+    """Pairs of variants that must write the same tokens under greedy decoding."""
+
+    def run(self, items: Sequence[Item], after: Callable[[list[Trial], int], Any] = lambda *_: None) -> dict[str, Any]:
+        """Measure and return the record. Raises TaskError if no problem was answered by every variant."""
+        setup = self.setup
+
+        def request(question: str) -> Any:
+            return self.engine.request(question, sampling=setup.sampling, limits=setup.limits)
+
+        measured = measure(self.variants, items, request, batch=setup.batch, after=after)
+        if not measured.trials:
+            if measured.interrupted:
+                raise KeyboardInterrupt
+            first = measured.failures[0]
+            raise TaskError(f"no problem was answered by every variant; '{first.variant}' says: {first.error}")
+        return self._record(measured)
+
+    def _record(self, measured: Measured) -> dict[str, Any]:
+        trials, setup = measured.trials, self.setup
+        names = [variant.name for variant in self.variants]
+        blocks = {name: numbers.summary(trials, name) for name in names}
+        alone = next((pair[0] for pair in self.exact if pair[1] == "baseline"), None)
+        sameness = numbers.all_identical(trials, self.exact)
+        others = [name for name in names if name != "laconic"]
+        by_kind = {
+            kind: {name: numbers.summary([t for t in trials if t.item.kind == kind], name) for name in names}
+            for kind in dict.fromkeys(trial.item.kind for trial in trials)
+        }
+        return {
+            "format": "laconic-compare-1",
+            "baseline": blocks["baseline"],
+            "laconic": blocks["laconic"],
+            "ratio": numbers.ratio(trials, "laconic", "baseline"),
+            "exact": sameness if setup.sampling.greedy or sameness["identical"] == len(trials) else None,
+            "sampled": None if setup.sampling.greedy else sameness | {"note": _SAMPLED},
+            "transformers": blocks.get("transformers"),
+            "speculation": blocks[alone] if alone else None,
+            "control": blocks.get("control"),
+            "ratios": {name: numbers.ratio(trials, "laconic", name) for name in others},
+            "paired": numbers.paired(trials, "laconic", "baseline"),
+            "agreement": numbers.identical(trials, "transformers", "baseline") if "transformers" in names else None,
+            "overhead": numbers.overhead(trials, "laconic"),
+            "by_kind": by_kind,
+            "example": numbers.example(trials, "laconic", "baseline"),
+            "items": numbers.rows(trials, names),
+            "failures": [asdict(failure) for failure in measured.failures],
+            "interrupted": measured.interrupted,
+            "setup": self._setup(names),
+            "provenance": provenance(),
+        }
+
+    def _setup(self, names: Sequence[str]) -> dict[str, Any]:
+        plan, setup = self.engine.plan, self.setup
+        return {
+            "model": setup.model,
+            "draft": setup.draft or ("bundled" if self.engine.draft_model is not None else None),
+            "drafter": plan.drafter.spec(),
+            "length": plan.length.spec(),
+            "shape": plan.shape.spec(),
+            "verifier": plan.verifier.spec(),
+            "think": [controller.spec() for controller in plan.controllers],
+            "probes": plan.probes,
+            "lossless": self.engine.lossless,
+            "sampling": asdict(setup.sampling),
+            "max_new_tokens": setup.limits.max_new_tokens,
+            "batch": setup.batch,
+            "variants": {name: LABELS[name] for name in names},
+        }
+
+
+_SAMPLED = (
+    "Sampled outputs of lossless methods have the same distribution as plain decoding, not the same tokens; "
+    "the count of identical ones says nothing about quality."
+)
+
+
+def prepare(setup: Setup) -> Bench:
+    """Load what a comparison needs. Raises RequestError, ModelError or MethodError before any work.
+
+    Variants: ``baseline`` (our loop, no draft, no control), ``speculation`` (the chosen drafter without control),
+    ``control`` (the chosen control without draft, each probe in its own pass), ``laconic`` (all of it) and the
+    peer. Those that would repeat another are left out.
+    """
+    if setup.batch < 1:
+        raise RequestError(f"batch must be >= 1, not {setup.batch}.")
+    plan = setup.methods.plan()
+    drafts, controls = plan.drafter.name != "none", bool(plan.controllers)
+    if not drafts and not controls:
+        raise MethodError("this configuration is plain decoding itself.", "Choose a --drafter or an --exit.")
+    engine = Engine.load(setup.model, draft=setup.draft, **_fields(setup.methods))
+    engines = {"baseline": engine.using(**PLAIN, think=())}
+    exact: list[tuple[str, str]] = []
+    if drafts and controls:
+        engines["speculation"] = engine.using(think=())
+    if controls:
+        engines["control"] = engine.using(**PLAIN, probes="separate")
+        exact.append(("laconic", "control"))
+    if drafts:
+        exact.insert(0, ("speculation" if controls else "laconic", "baseline"))
+    engines["laconic"] = engine
+    variants: list[Variant] = [EngineVariant(name, made) for name, made in engines.items()]
+    if setup.peer and setup.batch == 1:
+        variants.insert(0, TransformersGenerate(setup.model, engine.text, engine.target.context))
+    return Bench(setup, engine, variants, exact)
+
+
+def _fields(methods: Methods) -> dict[str, Any]:
+    return {name: getattr(methods, name) for name in Methods.__dataclass_fields__}

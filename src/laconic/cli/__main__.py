@@ -1,0 +1,5 @@
+"""``python -m laconic.cli``."""
+
+from laconic.cli.main import main
+
+main()

@@ -1,0 +1,92 @@
+"""``laconic compare``: plain decoding and a configuration on the same problems, with a table and a report."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import options
+
+
+def compare(
+    tasks: Annotated[
+        str | None, typer.Option(help="Comma list of bundled kinds (default: all), or a JSONL file of question/answer.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", "-n", help="Problems in total.")] = 210,
+    model: options.Model = "bundled",
+    draft_model: options.Draft = None,
+    drafter: options.Drafter = None,
+    length: options.Length = None,
+    shape: options.Shape = None,
+    verify: options.Verify = None,
+    think: options.Think = None,
+    exit_spec: options.Exit = None,
+    budget: options.Budget = None,
+    batch: Annotated[int, typer.Option(help="Requests at once; above 1 whole blocks are timed.")] = 1,
+    temperature: options.Temperature = 0.0,
+    top_k: options.TopK = 0,
+    top_p: options.TopP = 1.0,
+    min_p: options.MinP = 0.0,
+    seed: options.Seed = 0,
+    max_tokens: options.MaxTokens = 2048,
+    no_hf: Annotated[bool, typer.Option("--no-hf", help="Leave out transformers' own generate.")] = False,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the record to this file.")] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="Write an HTML report to this file.")] = None,
+) -> None:
+    """Measure plain decoding and laconic on the same problems, interleaved, with accuracy beside the savings."""
+    for path in (json, report):
+        if path is not None:
+            writable(path)
+    from laconic.bench.compare import Setup, prepare
+    from laconic.bench.tasks import draw, load
+    from laconic.types import Limits, Sampling
+
+    from .table import overview, progress
+
+    if report is not None:
+        from laconic.bench.report import available
+
+        available()
+    items = draw(load(tasks), n, seed)
+    choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
+    methods = choice.methods(model, draft_model)
+    sampling = Sampling(temperature, top_k, top_p, min_p, seed)
+    setup = Setup(methods, model, draft_model, sampling, Limits(max_tokens), batch, peer=not no_hf)
+    options.no_loading_bars()
+    bench = prepare(setup)
+    with progress(len(items)) as after:
+        record = bench.run(items, after)
+    _write(record, json, report)
+    overview(record)
+    for path in (json, report):
+        if path is not None:
+            typer.echo(f"wrote {path}", err=True)
+    if record["interrupted"]:
+        raise typer.Exit(130)
+    if record["failures"]:
+        raise typer.Exit(1)
+
+
+def _write(record: dict[str, Any], json: Path | None, report: Path | None) -> None:
+    if json is not None:
+        json.write_text(jsonlib.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if report is not None:
+        from laconic.bench.report import render
+
+        report.write_text(render(record), encoding="utf-8")
+
+
+def writable(path: Path) -> None:
+    """Raise RequestError unless a file can be written there; an existing file keeps its content for now."""
+    from laconic.errors import RequestError
+
+    if path.is_dir():
+        raise RequestError(f"'{path}' is a directory.", "Name a file in it.")
+    if not path.parent.is_dir():
+        raise RequestError(f"cannot write '{path}': there is no directory '{path.parent}'.", "Create it first.")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise RequestError(f"cannot write '{path}': permission denied.", "Choose another place.")

@@ -1,0 +1,75 @@
+"""The program ``laconic``: its commands, and how it ends."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from laconic.cli.compare import compare
+from laconic.cli.methods import methods
+from laconic.cli.run import run
+from laconic.errors import LaconicError
+
+REFUSED = 2
+"""Exit code for what cannot be done as asked."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+class Program(TyperGroup):
+    """Turns errors raised on purpose into two lines and an exit code, and Ctrl-C into a quiet end."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except LaconicError as error:
+            typer.echo(f"error: {error.message}", err=True)
+            if error.hint:
+                typer.echo(f"hint: {error.hint}", err=True)
+            raise typer.Exit(REFUSED) from error
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    name="laconic",
+    cls=Program,
+    help="Reasoning models that answer with fewer tokens, each token sooner, and proof of what was kept.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.command()(compare)
+app.command()(methods)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        try:
+            version = metadata.version("laconic")
+        except metadata.PackageNotFoundError:
+            version = "(run from source)"
+        typer.echo(f"laconic {version}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    # A docstring here would replace the program's help.
+    pass
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 done but something failed, 2 refused, 130 interrupted."""
+    app()

@@ -1,0 +1,62 @@
+"""``laconic methods``: every method there is."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from typing import Annotated, Any
+
+import typer
+
+
+def methods(
+    json: Annotated[bool, typer.Option("--json", help="Print everything known, as JSON.")] = False,
+    family: Annotated[str | None, typer.Option(help="Only drafter, length, shape, verifier or think.")] = None,
+) -> None:
+    """List every method: its family, paper, knobs, needs, and whether it is lossless."""
+    import laconic.methods  # noqa: F401  (fills the registry)
+    from laconic.errors import MethodError, did_you_mean
+    from laconic.policy import FAMILIES, registry
+
+    from .describe import describe
+
+    if family is not None and family not in FAMILIES:
+        raise MethodError(f"no family is called '{family}'.", did_you_mean(family, FAMILIES))
+    known = [describe(fam, name, cls) for fam, name, cls in registry.all() if family in (None, fam)]
+    if json:
+        typer.echo(jsonlib.dumps(known, indent=1, ensure_ascii=False))
+    else:
+        _show(known)
+
+
+def _show(known: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    for family in dict.fromkeys(method["family"] for method in known):
+        table = Table(
+            title=family, title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 2, 0, 0)
+        )
+        table.add_column(min_width=20, no_wrap=True)
+        table.add_column(overflow="fold")
+        for method in (m for m in known if m["family"] == family):
+            knobs = ", ".join(_knob(knob) for knob in method["knobs"])
+            promise = "" if method["lossless"] else " [lossy]"
+            about = Text.assemble(method["summary"], (promise, "yellow"), "\n", (_source(method), "dim"))
+            if knobs:
+                about.append(f"\nknobs: {knobs}", "dim")
+            table.add_row(Text(method["name"], "cyan"), about)
+        console.print(table)
+        console.print()
+
+
+def _knob(knob: dict[str, Any]) -> str:
+    return knob["name"] if knob["required"] else f"{knob['name']}={knob['default']!r}"
+
+
+def _source(method: dict[str, Any]) -> str:
+    numbers = ", ".join(f"#{number}" for number in method["catalogue"])
+    arxiv = f"arXiv {method['arxiv']}" if method["arxiv"] else ""
+    needs = f"needs {', '.join(method['needs'])}" if method["needs"] else ""
+    return " · ".join(part for part in (method["paper"], numbers, arxiv, needs) if part)

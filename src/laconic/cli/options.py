@@ -1,0 +1,124 @@
+"""Options that several commands share, and how they become Methods and Sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from laconic.errors import InvalidKnob
+
+if TYPE_CHECKING:
+    from laconic.engine import Methods
+
+_METHODS = "Methods"
+_SAMPLING = "Sampling"
+
+Model = Annotated[str, typer.Option("--model", "-m", help="A checkpoint's path or hub name, or 'bundled'.")]
+Draft = Annotated[
+    str | None, typer.Option("--draft-model", "--draft", help="Draft model; the bundled pair brings its own.")
+]
+Drafter = Annotated[
+    str | None, typer.Option(help="Who proposes tokens, e.g. suffix, draft-model, none.", rich_help_panel=_METHODS)
+]
+Length = Annotated[
+    str | None, typer.Option(help="How many tokens to draft, e.g. constant:8, aimd, svip.", rich_help_panel=_METHODS)
+]
+Shape = Annotated[str | None, typer.Option(help="Shape of a draft: chain, best-first.", rich_help_panel=_METHODS)]
+Verify = Annotated[
+    str | None, typer.Option(help="How drafts are verified: speculative-sampling, match.", rich_help_panel=_METHODS)
+]
+Think = Annotated[
+    str | None,
+    typer.Option(
+        help="All thinking controllers in order, joined by '+': budget:256+answer-confidence. 'none' for none.",
+        rich_help_panel=_METHODS,
+    ),
+]
+Exit = Annotated[
+    str | None,
+    typer.Option(
+        "--exit", help="When to stop thinking early, e.g. answer-confidence:0.9, or none.", rich_help_panel=_METHODS
+    ),
+]
+Budget = Annotated[int | None, typer.Option(help="Most thinking tokens.", rich_help_panel=_METHODS)]
+Temperature = Annotated[float, typer.Option(help="0 is greedy.", rich_help_panel=_SAMPLING)]
+TopK = Annotated[int, typer.Option(help="Keep the k likeliest tokens; 0 keeps all.", rich_help_panel=_SAMPLING)]
+TopP = Annotated[float, typer.Option(help="Keep this much probability; 1 keeps all.", rich_help_panel=_SAMPLING)]
+MinP = Annotated[
+    float, typer.Option(help="Keep tokens at least this likely, relative to the best.", rich_help_panel=_SAMPLING)
+]
+Seed = Annotated[int, typer.Option(help="Seed of all draws.", rich_help_panel=_SAMPLING)]
+MaxTokens = Annotated[int, typer.Option(help="Most tokens after the prompt.", rich_help_panel=_SAMPLING)]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was said about methods. None is "not said", and leaves the default."""
+
+    drafter: str | None = None
+    length: str | None = None
+    shape: str | None = None
+    verifier: str | None = None
+    think: str | None = None
+    exit: str | None = None
+    budget: int | None = None
+
+    def methods(self, model: str, draft: str | None, *, thinking: bool = True) -> Methods:
+        """The default for this model, with what was said in its place.
+
+        ``thinking`` False leaves out every controller. Raises MethodError subclasses; reads the model's tokenizer
+        alone, to know whether it thinks.
+        """
+        from laconic.models.load import load_text
+
+        from .defaults import default
+
+        thinks = thinking and load_text(model).markup is not None
+        chosen = default(draft_model=draft is not None or model == "bundled", thinking=thinks)
+        named = {name: getattr(self, name) for name in ("drafter", "length", "shape", "verifier")}
+        said: dict[str, Any] = {name: spec for name, spec in named.items() if spec is not None}
+        if draft is not None and self.drafter is None:
+            said = {"drafter": "draft-model"} | said
+        if self.drafter is not None and self.drafter != chosen.drafter:
+            # The default's length and shape were chosen for its own drafter and may not suit another one.
+            said = {"length": "constant:8", "shape": "chain"} | said
+        controllers = self._controllers(chosen.think) if thinking else ()
+        made = replace(chosen, **said, think=controllers)
+        made.plan()  # a misspelt name is found before any model is loaded
+        return made
+
+    def _controllers(self, default: tuple[Any, ...]) -> tuple[Any, ...]:
+        if self.think is not None:
+            default = split(self.think)
+        if self.exit is not None:
+            default = split(self.exit)
+        return default if self.budget is None else (f"budget:{self.budget}", *default)
+
+
+def split(specs: str) -> tuple[str, ...]:
+    """Controllers joined by ``+``, outside brackets; ``none`` is no controller. Raises InvalidKnob for empty ones.
+
+    >>> split("budget:256+answer-confidence:patience=2")
+    ('budget:256', 'answer-confidence:patience=2')
+    """
+    if specs.strip() == "none":
+        return ()
+    parts, depth, start = [], 0, 0
+    for at, char in enumerate(specs):
+        depth += (char == "[") - (char == "]")
+        if char == "+" and depth == 0:
+            parts.append(specs[start:at].strip())
+            start = at + 1
+    parts.append(specs[start:].strip())
+    if not all(parts):
+        raise InvalidKnob(f"an empty controller in '{specs}'.", "Join controllers with '+', or say 'none'.")
+    return tuple(parts)
+
+
+def no_loading_bars() -> None:
+    """Keep Transformers' "Loading weights" bars off the screen."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()

@@ -1,0 +1,69 @@
+"""``laconic run``: one question, answered as one watches."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from . import options
+
+
+def run(
+    prompt: Annotated[str, typer.Argument(help="The question; '-' reads it from standard input.")],
+    model: options.Model = "bundled",
+    draft_model: options.Draft = None,
+    drafter: options.Drafter = None,
+    length: options.Length = None,
+    shape: options.Shape = None,
+    verify: options.Verify = None,
+    think: options.Think = None,
+    exit_spec: options.Exit = None,
+    budget: options.Budget = None,
+    no_think: Annotated[bool, typer.Option("--no-think", help="Ask the model to answer at once.")] = False,
+    temperature: options.Temperature = 0.0,
+    top_k: options.TopK = 0,
+    top_p: options.TopP = 1.0,
+    min_p: options.MinP = 0.0,
+    seed: options.Seed = 0,
+    max_tokens: options.MaxTokens = 2048,
+    baseline: Annotated[
+        bool, typer.Option("--baseline", help="Decode plainly too, and say what was saved by measurement.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")] = False,
+) -> None:
+    """Answer one question: the thought dim, the answer bold, and one line on what it took."""
+    from laconic.bench.compare import PLAIN
+    from laconic.engine import Engine
+    from laconic.types import Limits, Sampling
+
+    from .show import Screen, closing_line, result_json
+
+    sampling = Sampling(temperature, top_k, top_p, min_p, seed)
+    limits = Limits(max_tokens)
+    question = sys.stdin.read().strip() if prompt == "-" else prompt
+    choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
+    chosen = choice.methods(model, draft_model, thinking=not no_think)
+    fields: dict[str, Any] = {name: getattr(chosen, name) for name in chosen.__dataclass_fields__}
+    options.no_loading_bars()
+    engine = Engine.load(model, draft=draft_model, **fields)
+
+    request: dict[str, Any] = {"sampling": sampling, "limits": limits, "thinking": not no_think}
+    plain_engine = engine.using(**PLAIN, think=()) if baseline else None
+    if plain_engine is not None:
+        # The first passes of a process are slow and would be charged to whoever comes first.
+        for warm in (plain_engine, engine):
+            warm.generate("What is 2 + 3?", **request)
+    stream, interrupted = engine.stream(question, **request), False
+    with Screen(engine, quiet=json) as screen:
+        try:
+            for step in stream:
+                screen.show(step)
+        except KeyboardInterrupt:
+            stream.close()
+            interrupted = True
+    plain = plain_engine.generate(question, **request) if plain_engine is not None and not interrupted else None
+    typer.echo(result_json(stream.result, plain) if json else closing_line(stream.result, plain))
+    if interrupted:
+        raise typer.Exit(130)

@@ -1,0 +1,134 @@
+"""What ``laconic run`` shows: the text as it comes, a status line below it, and one closing line."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from laconic.engine import Engine
+from laconic.types import Result, Step
+
+_STYLES = {"thinking": "dim", "answer": "bold", "injected": "dim italic"}
+
+
+class Screen:
+    """Shows steps. On a terminal with styles and a live status line; elsewhere the bare text; nothing if ``quiet``."""
+
+    def __init__(self, engine: Engine, *, quiet: bool = False) -> None:
+        self._eos = engine.text.eos
+        self._decode = engine.text.decode
+        self._quiet = quiet
+        self._console = Console(highlight=False, soft_wrap=False)
+        self._live: Live | None = None
+        self._line = Text()
+        self._wrote = "\n"
+        self._begun = time.perf_counter()
+        self._tokens = self._passes = 0
+
+    def __enter__(self) -> Self:
+        self._begun = time.perf_counter()
+        if not self._quiet and self._console.is_terminal:
+            self._live = Live(self._below(), console=self._console, transient=True, refresh_per_second=12)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.update(Text())
+            self._live.stop()
+            if self._line:
+                self._console.print(self._line)
+        elif not self._quiet and not self._wrote.endswith("\n"):
+            sys.stdout.write("\n")
+
+    def show(self, step: Step) -> None:
+        """Add a step's text."""
+        if self._quiet:
+            return
+        text = step.text
+        if step.tokens and step.tokens[-1] in self._eos:
+            text = text.removesuffix(self._decode(step.tokens[-1:]))
+        if self._live is None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            self._wrote = text or self._wrote
+            return
+        if step.kind != "injected":
+            self._tokens += len(step.tokens)
+            self._passes += 1
+        *whole, last = text.split("\n")
+        for piece in whole:
+            self._line.append(piece, _STYLES[step.kind])
+            self._console.print(self._line)
+            self._line = Text()
+        self._line.append(last, _STYLES[step.kind])
+        self._live.update(self._below())
+
+    def _below(self) -> Group:
+        seconds = time.perf_counter() - self._begun
+        rate = self._tokens / self._passes if self._passes else 0.0
+        status = f"{self._tokens} tokens · {rate:.1f} a step · {seconds:.1f} s"
+        return Group(self._line, Text(status, "cyan"))
+
+
+def closing_line(result: Result, plain: Result | None = None) -> str:
+    """One line: what was written, at how many passes, what is known to have been saved, and how it is known."""
+    usage = result.usage
+    chosen = usage.thinking + usage.answer
+    parts = [
+        f"{usage.thinking} thinking + {usage.answer} answer tokens",
+        f"{usage.tokens_per_pass:.2f} tokens per target pass",
+    ]
+    saved = chosen - usage.target_passes
+    if saved >= 0:
+        parts.append(f"{saved} of {chosen} target passes saved (counted: tokens - passes)")
+    else:
+        parts.append(f"{-saved} passes more than tokens (probes)")
+    parts += [f"{event.method} at token {event.tokens}: {event.reason}" for event in result.events]
+    if result.finish_reason != "stop":
+        parts.append({"length": "cut off at the token limit", "cancelled": "stopped"}[result.finish_reason])
+    if plain is not None:
+        parts.append(_against(result, plain))
+    return " · ".join(parts)
+
+
+def _against(result: Result, plain: Result) -> str:
+    """What plain decoding took on the same prompt, and the difference; times are those of the decode loop."""
+    mine, theirs = result.usage, plain.usage
+    seconds, plain_seconds = sum(mine.seconds.values()), sum(theirs.seconds.values())
+    faster = plain_seconds / seconds
+    speed = f"{faster:.2f} times faster" if faster >= 1 else f"{1 / faster:.2f} times slower"
+    return (
+        f"plain decoding, measured: {theirs.thinking} thinking tokens, {theirs.target_passes} passes, "
+        f"{plain_seconds:.2f} s{' (same tokens)' if result.tokens == plain.tokens else ''}; "
+        f"here {_change(mine.thinking, theirs.thinking)} thinking tokens, "
+        f"{_change(mine.target_passes, theirs.target_passes)} passes, {speed}"
+    )
+
+
+def _change(ours: int, theirs: int) -> str:
+    if ours == theirs or not theirs:
+        return "as many" if ours == theirs else "more"
+    return f"{abs(1 - ours / theirs):.0%} {'fewer' if ours < theirs else 'more'}"
+
+
+def result_json(result: Result, plain: Result | None = None) -> str:
+    """A result as JSON; with the plain one under ``baseline`` if it was measured."""
+    record = _fields(result)
+    if plain is not None:
+        record["baseline"] = _fields(plain)
+    return json.dumps(record, ensure_ascii=False)
+
+
+def _fields(result: Result) -> dict[str, Any]:
+    return asdict(result) | {"usage": result.usage.as_dict()}

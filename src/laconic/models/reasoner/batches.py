@@ -1,0 +1,43 @@
+"""From training examples to padded batches of tokens and loss weights."""
+
+import itertools
+from collections.abc import Iterator
+from random import Random
+from typing import TYPE_CHECKING
+
+import torch
+
+from .corpus import Example
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+Batch = tuple[torch.Tensor, torch.Tensor]  # tokens and loss weights, [batch, length]
+
+
+def batches(tokenizer: "PreTrainedTokenizerFast", source: Iterator[Example], size: int, seed: int) -> Iterator[Batch]:
+    """Endless batches of about `size` tokens, examples of like length together, padded on the right."""
+    rng, pad = Random(seed), tokenizer.pad_token_id
+    while True:
+        rows = sorted((_encode(tokenizer, one) for one in itertools.islice(source, 1024)), key=lambda row: len(row[0]))
+        pool: list[list[tuple[list[int], list[float]]]] = [[]]
+        for row in rows:
+            if pool[-1] and (len(pool[-1]) + 1) * len(row[0]) > size:
+                pool.append([])
+            pool[-1].append(row)
+        rng.shuffle(pool)
+        for group in pool:
+            longest = max(len(tokens) for tokens, _ in group)
+            tokens = torch.tensor([tokens + [pad] * (longest - len(tokens)) for tokens, _ in group])
+            weights = torch.tensor([weights + [0.0] * (longest - len(weights)) for _, weights in group])
+            yield tokens, weights
+
+
+def _encode(tokenizer: "PreTrainedTokenizerFast", one: Example) -> tuple[list[int], list[float]]:
+    tokens: list[int] = []
+    weights: list[float] = []
+    for text, weight in one.pieces:
+        piece = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        tokens += piece
+        weights += [weight] * len(piece)
+    return tokens, weights

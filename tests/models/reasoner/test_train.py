@@ -1,0 +1,94 @@
+"""The recipe runs, the loss falls, cut thoughts are not learnt as endings, and the packaged weights are small."""
+
+import itertools
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+
+pytest.importorskip("reasoning_gym")
+
+from laconic.models.reasoner import draft_path, target_path
+from laconic.models.reasoner.corpus import CLOSE, TIME_IS_UP, Example, example, examples
+from laconic.models.reasoner.network import TINY, build, short_causal_attention
+from laconic.models.reasoner.problems import KINDS, is_held_out, problems
+from laconic.models.reasoner.train import Recipe, train
+
+
+def cut_examples(n: int) -> list[Example]:
+    return [one for one in itertools.islice(examples(4), n) if len(one.pieces) == 4]
+
+
+def test_what_closes_a_thought_by_force_is_not_learnt_but_the_true_answer_is() -> None:
+    found = cut_examples(400)
+    assert 50 < len(found) < 150
+    for one in found:
+        (_, prompt), (_, thought), (close, closing), (answer, learnt) = one.pieces
+        assert (prompt, closing) == (0, 0)
+        assert thought > 0
+        assert learnt > 0
+        assert close.endswith("</think>\n\n")
+        assert answer.startswith("The answer is \\boxed{")
+    assert {CLOSE, TIME_IS_UP} <= {one.pieces[2][0] for one in found}
+
+
+def test_a_cut_thought_is_answered_truly_even_after_a_wrong_result() -> None:
+    rng, problem = Random(0), problems("chain_sum", 1, seed=3, held_out=False)[0]
+    answers = {example(problem, rng).pieces[-1][0] for _ in range(200)}
+    assert answers == {f"The answer is \\boxed{{{problem.answer}}}.<|im_end|>"}
+
+
+def test_training_text_holds_no_held_out_question() -> None:
+    held = {problem.question for kind in KINDS for problem in problems(kind, 100, seed=11)}
+    texts = [one.pieces[0][0] for one in itertools.islice(examples(5), 2000)]
+    assert not [text for text in texts if any(question in text for question in held)]
+    assert is_held_out("37 * 48") == is_held_out("37 * 48")
+
+
+def test_quick_attention_is_causal_attention() -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(2, 4, 9, 16), torch.randn(2, 2, 9, 16), torch.randn(2, 2, 9, 16)
+    quick, _ = short_causal_attention(torch.nn.Module(), query, key, value, None, scaling=0.25)
+    slow = torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, is_causal=True, scale=0.25, enable_gqa=True
+    )
+    assert torch.allclose(quick, slow.transpose(1, 2), atol=0.03)
+
+
+def test_a_network_without_the_target_shape_still_loads() -> None:
+    network = build(TINY, 300, 1, 2)
+    assert network.config.eos_token_id == 1
+    assert network.config.pad_token_id == 2
+
+
+def test_a_few_steps_run_and_the_loss_falls(tmp_path: Path) -> None:
+    log = train(Recipe(tmp_path, steps=40, batch_tokens=2048, tiny=True, workers=1))
+    assert log[-1]["loss"] < log[0]["loss"] - 0.5
+    assert log[-1]["draft_loss"] < log[0]["draft_loss"] - 0.5
+    assert json.loads((tmp_path / "training.json").read_text())["recipe"]["seed"] == 0
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    for name in ("target", "draft"):
+        network = AutoModelForCausalLM.from_pretrained(tmp_path / name)
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / name)
+        assert network.config.eos_token_id == tokenizer.eos_token_id
+        assert network.generation_config.pad_token_id == tokenizer.pad_token_id
+    again = train(Recipe(tmp_path / "more", steps=1, batch_tokens=2048, tiny=True, workers=1, start_from=tmp_path))
+    assert again[0]["loss"] < log[len(log) // 2]["loss"]
+
+
+@pytest.mark.parametrize("path", [target_path(), draft_path()])
+def test_the_packaged_weights_load(path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    network = AutoModelForCausalLM.from_pretrained(path)
+    assert network.dtype == torch.float32
+    assert network.config.model_type == "qwen3"
+    assert network.config.vocab_size == 640
+
+
+def test_the_packaged_weights_are_small() -> None:
+    files = [*target_path().iterdir(), *draft_path().iterdir()]
+    assert sum(file.stat().st_size for file in files) < 16e6

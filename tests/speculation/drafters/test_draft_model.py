@@ -1,0 +1,157 @@
+"""The draft model's cache, its passes, and what it draws."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from laconic.errors import UnmetNeed
+from laconic.models.base import chain
+from laconic.speculation.base import Tools
+from laconic.speculation.draws import Draws, pick, warp
+from laconic.types import Sampling
+from tests.fakes import FakeModel
+from tests.speculation.rounds import build, context_of, decode, plain
+
+
+def tools_of(model: FakeModel | None, shape: str = "chain") -> Tools:
+    return Tools(model, build("shape", shape))
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=1.0, seed=3)], ids=repr)
+@pytest.mark.parametrize("shape", ["chain", "best-first", "best-first:per_pass=1"])
+def test_cache_equals_a_fresh_prefill(shape, sampling):
+    target = FakeModel.random(1)
+    draft = target.noisy(2, 1.0)
+    contexts = [context_of(prompt, sampling) for prompt in ([1, 2, 3], [4] * 50)]
+
+    def check(states, trees):
+        for state in states:
+            assert state.slot.tokens == state.cached
+            fresh = draft.open()
+            draft.prefill(fresh, state.cached)
+            for token in range(8):
+                assert torch.equal(
+                    draft.score([chain([token])], [fresh]).of(0), draft.score([chain([token])], [state.slot]).of(0)
+                )
+
+    decode(target, contexts, 30, build("drafter", "draft-model"), draft=draft, shape=build("shape", shape), after=check)
+    assert all(slot.closed for slot in draft.slots[:2])
+
+
+def test_accepted_drafts_are_never_scored_again():
+    model = FakeModel.random(1)
+    draft = FakeModel(model.table)
+    drafter = build("drafter", "draft-model")
+    context = context_of([1, 2, 3])
+    state = drafter.start(context, tools_of(draft))
+    for fresh in (3, 2, 2, 2):  # The prompt; then the last drafted token, which needs no row, and the target's own.
+        passes, scored = draft.passes, draft.scored
+        tree = drafter.propose([state], [4], [None])[0]
+        assert (draft.passes - passes, draft.scored - scored) == (4, fresh + 3)
+        context.tokens += plain(model, context.tokens, 5)
+        assert context.tokens[-5:-1] == list(tree.tokens)
+
+
+def test_requests_draft_in_lock_step():
+    draft = FakeModel.random(1)
+    drafter = build("drafter", "draft-model")
+    contexts = [context_of(prompt) for prompt in ([1], [2, 3], [4, 5, 6])]
+    states = [drafter.start(context, tools_of(draft)) for context in contexts]
+    trees = drafter.propose(states, [5, 0, 2], [None] * 3)
+    assert [len(tree) for tree in trees] == [5, 0, 2]
+    assert draft.passes == 5
+    assert [list(t.tokens) for t in trees] == [plain(draft, [1], 5), [], plain(draft, [4, 5, 6], 2)]
+
+
+def test_a_long_prompt_is_prefilled_and_a_short_gap_is_not():
+    draft = FakeModel.random(1)
+    drafter = build("drafter", "draft-model")
+    context = context_of([1, 2] * 100)
+    state = drafter.start(context, tools_of(draft))
+    drafter.propose([state], [3], [None])
+    assert (draft.prefills, draft.scored) == (1, 3)
+    context.tokens += [1, 2, 3]
+    drafter.propose([state], [3], [None])
+    assert draft.prefills == 1
+
+
+def test_drafting_ends_at_the_draft_models_context():
+    draft = FakeModel.random(1)
+    draft.context = 6
+    drafter = build("drafter", "draft-model")
+    context = context_of([1, 2, 3, 4])
+    state = drafter.start(context, tools_of(draft))
+    assert len(drafter.propose([state], [9], [None])[0]) == 3
+    context.tokens += [5, 6]
+    assert len(drafter.propose([state], [9], [None])[0]) == 1
+    context.tokens += [7]
+    assert len(drafter.propose([state], [9], [None])[0]) == 0
+
+
+def test_text_taken_back_and_replaced():
+    draft = FakeModel.random(1)
+    drafter = build("drafter", "draft-model")
+    context = context_of([1, 2, 3, 4, 5, 6])
+    state = drafter.start(context, tools_of(draft))
+    drafter.propose([state], [4], [None])
+    context.tokens[3:] = [7, 7, 0, 1]
+    assert list(drafter.propose([state], [4], [None])[0].tokens) == plain(draft, context.tokens, 4)
+    del context.tokens[2:]
+    assert list(drafter.propose([state], [4], [None])[0].tokens) == plain(draft, context.tokens, 4)
+
+
+def test_sampled_chains_are_drawn_from_the_reported_rows():
+    draft = FakeModel.random(1)
+    drafter = build("drafter", "draft-model")
+    sampling = Sampling(temperature=0.7, top_k=4, seed=11)
+    context = context_of([1, 2, 3], sampling)
+    tree = drafter.propose([drafter.start(context, tools_of(draft))], [5], [None])[0]
+    text = list(context.tokens)
+    for depth, token in enumerate(tree.tokens):
+        row = warp(draft.after(text), sampling)
+        assert torch.equal(tree.draft_probs[depth], row)
+        assert token == pick(row, context.draws.uniform(3 + depth, Draws.DRAFT))
+        text.append(token)
+    greedy = context_of([1, 2, 3])
+    assert drafter.propose([drafter.start(greedy, tools_of(draft))], [5], [None])[0].draft_probs is None
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_best_first_finds_the_likeliest_paths(temperature):
+    draft = FakeModel.random(4, vocab=4, sharpness=1.0)
+    drafter = build("drafter", "draft-model")
+    context = context_of([1, 2], Sampling(temperature=temperature))
+    state = drafter.start(context, tools_of(draft, "best-first:per_pass=1,top_k=4"))
+    tree = drafter.propose([state], [12], [None])[0]
+    found = set()
+    for node in range(len(tree)):
+        path, at = [], node
+        while at != -1:
+            path.append(tree.tokens[at])
+            at = tree.parents[at]
+        found.add(tuple(path[::-1]))
+    weights = {}
+    for depth in range(1, 6):
+        for path in itertools.product(range(4), repeat=depth):
+            weight = 1.0
+            for i, token in enumerate(path):
+                weight *= float(draft.after([1, 2, *path[:i]]).softmax(-1)[token])
+            weights[path] = weight
+    assert found == set(sorted(weights, key=weights.__getitem__, reverse=True)[:12])
+    assert tree.draft_probs is None
+
+
+def test_best_first_saves_passes():
+    draft = FakeModel.random(4)
+    drafter = build("drafter", "draft-model")
+    state = drafter.start(context_of([1, 2]), tools_of(draft, "best-first:per_pass=4"))
+    tree = drafter.propose([state], [12], [None])[0]
+    assert (len(tree), draft.passes) == (12, 3)
+
+
+def test_without_a_draft_model():
+    with pytest.raises(UnmetNeed):
+        build("drafter", "draft-model").start(context_of([1]), tools_of(None))

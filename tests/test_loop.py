@@ -1,0 +1,145 @@
+"""The fast loop against the slow one: same tokens, whatever drafts, shapes, batch or probes are in use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import tiny
+import torch
+
+from laconic import Engine, Limits, Methods, Request, Result, Sampling, reference
+from laconic.models.causal_lm import CausalLM
+from laconic.policy import registry
+from laconic.thinking.base import Controller
+
+MODEL = tiny.model(0, bias=tiny.REASONER)
+TEXT = tiny.text()
+TARGET, DRAFT = CausalLM(tiny.noisy(MODEL, 0.0)), CausalLM(tiny.noisy(MODEL, 0.1))
+PROMPTS = [
+    tuple(TEXT.encode("Hello there! What is 2+2?" * (i % 3 + 1) + "<think>\n" * (i % 2 or i == 4))) for i in range(6)
+]
+THINK = {
+    "free": (),
+    "budget": ("budget:20",),
+    "exit": ("answer-confidence:threshold=0.3",),
+    "both": ("budget:25", "answer-confidence:threshold=0.2,patience=2"),
+    "never": ("answer-confidence:threshold=1.0,aggregate=min",),
+}
+METHODS = {
+    "plain": {"drafter": "none"},
+    "separate": {"drafter": "none", "probes": "separate"},
+    "lookup": {"drafter": "prompt-lookup"},
+    "suffix": {"drafter": "suffix", "length": "aimd"},
+    "suffix-tree": {"drafter": "suffix", "shape": "best-first", "probes": "separate"},
+    "hybrid": {"drafter": "suffix:fallback=[draft-model]"},
+    "model": {"drafter": "draft-model"},
+    "model-tree": {"drafter": "draft-model", "shape": "best-first", "length": "constant:10"},
+    "model-svip": {"drafter": "draft-model", "length": "svip:threshold=0.9"},
+}
+
+
+def logits(tokens: Sequence[int]) -> torch.Tensor:
+    with torch.inference_mode():
+        return MODEL(torch.tensor([list(tokens)])).logits[0, -1]
+
+
+def requests(temperature: float) -> list[Request]:
+    return [Request(p, Sampling(temperature=temperature, seed=i), Limits(60)) for i, p in enumerate(PROMPTS)]
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[tuple[str, float], list[tuple[list[int], str]]]:
+    out = {}
+    for think, specs in THINK.items():
+        for temperature in (0.0, 0.8):
+            controllers: list[Controller] = [registry.build("think", spec) for spec in specs]  # type: ignore[misc]
+            out[think, temperature] = [
+                reference.decode(logits, TEXT, r, controllers, TARGET.context) for r in requests(temperature)
+            ]
+    return out
+
+
+def run(think: str, temperature: float, batch: int, **methods: str) -> list[Result]:
+    engine = Engine(TARGET, TEXT, Methods(verifier="match", think=THINK[think], **methods), DRAFT)  # type: ignore[arg-type]
+    return engine.run(requests(temperature), batch=batch)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+@pytest.mark.parametrize("think", THINK)
+@pytest.mark.parametrize("method", METHODS)
+def test_equals_the_reference_loop(expected, method: str, think: str, temperature: float, batch: int) -> None:
+    results = run(think, temperature, batch, **METHODS[method])
+    assert [(list(r.tokens), r.finish_reason) for r in results] == expected[think, temperature]
+
+
+def test_the_cases_above_are_not_trivial(expected) -> None:
+    """The controllers act, some only after a probe that took several passes, and free thinking differs from them."""
+    exits = run("exit", 0.8, 1, drafter="draft-model")
+    assert any(r.events for r in exits)
+    assert any(r.usage.probed for r in exits)
+    assert any(r.events for r in run("budget", 0.0, 1, drafter="none"))
+    assert expected["exit", 0.8] != expected["free", 0.8]
+    assert expected["both", 0.8] != expected["exit", 0.8]
+    assert {finish for _, finish in expected["free", 0.8]} == {"stop", "length"}
+    assert any(r.usage.accepted and r.usage.accepted < r.usage.drafted for r in run("free", 0.0, 1, drafter="draft-model"))
+
+
+def test_greedy_speculative_sampling_is_the_plain_text(expected) -> None:
+    engine = Engine(TARGET, TEXT, Methods(drafter="draft-model", verifier="speculative-sampling"), DRAFT)
+    assert [list(r.tokens) for r in engine.run(requests(0.0), batch=3)] == [tokens for tokens, _ in expected["free", 0.0]]
+
+
+@pytest.mark.parametrize("think", THINK)
+def test_usage_adds_up(think: str) -> None:
+    for result in run(think, 0.8, 3, drafter="draft-model"):
+        usage = result.usage
+        assert usage.generated == len(result.tokens) <= 60
+        assert 0 <= usage.accepted <= usage.drafted
+        assert usage.target_passes > 0
+        assert usage.draft_passes > 0
+        assert usage.thinking + usage.answer <= usage.accepted + usage.target_passes
+
+
+def test_budgets_hold_exactly() -> None:
+    for tokens in (1, 2, 7, 19):
+        engine = Engine(TARGET, TEXT, Methods(drafter="draft-model", verifier="match", think=(f"budget:{tokens}",)), DRAFT)
+        request = [Request(p, Sampling(0.8, seed=5), Limits(100)) for p in PROMPTS]
+        for result in engine.run(request, batch=4):
+            assert result.usage.thinking <= tokens
+
+
+def test_streaming_gives_the_same_text_in_pieces() -> None:
+    engine = Engine(TARGET, TEXT, Methods(drafter="draft-model", think=THINK["exit"]), DRAFT)
+    for seed in range(4):
+        options = {"sampling": Sampling(0.8, seed=seed), "limits": Limits(80)}
+        whole = engine.generate("What is 2+2?", **options)
+        stream = engine.stream("What is 2+2?", **options)
+        steps = list(stream)
+        assert [t for step in steps for t in step.tokens] == list(whole.tokens) == list(stream.result.tokens)
+        shown = "".join(step.text for step in steps)
+        assert shown.removesuffix("<|im_end|>") == whole.text
+        assert sum(step.drafted for step in steps) == whole.usage.drafted
+        assert all(step.method for step in steps if step.kind == "injected")
+
+
+def test_leaving_a_stream_frees_the_cache_and_keeps_what_was_written() -> None:
+    engine = Engine(TARGET, TEXT, Methods(drafter="draft-model"), DRAFT)
+    open_before = len(TARGET.pool.slots), len(DRAFT.pool.slots)
+    stream = engine.stream("What is 2+2?", limits=Limits(200))
+    steps = iter(stream)
+    next(steps)
+    next(steps)
+    steps.close()
+    assert stream.result.finish_reason == "cancelled"
+    assert stream.result.tokens
+    assert (len(TARGET.pool.slots), len(DRAFT.pool.slots)) == open_before
+
+
+def test_requests_do_not_touch_each_other() -> None:
+    """A request's text is the same alone, and in a batch where others come and go."""
+    engine = Engine(TARGET, TEXT, Methods(drafter="suffix", verifier="match"))
+    alone = [engine.run([r])[0].tokens for r in requests(0.8)]
+    mixed = engine.run(requests(0.8) + requests(0.0), batch=3)
+    assert [r.tokens for r in mixed[: len(alone)]] == alone
