@@ -83,12 +83,16 @@ def test_the_cases_above_are_not_trivial(expected) -> None:
     assert expected["exit", 0.8] != expected["free", 0.8]
     assert expected["both", 0.8] != expected["exit", 0.8]
     assert {finish for _, finish in expected["free", 0.8]} == {"stop", "length"}
-    assert any(r.usage.accepted and r.usage.accepted < r.usage.drafted for r in run("free", 0.0, 1, drafter="draft-model"))
+    assert any(
+        r.usage.accepted and r.usage.accepted < r.usage.drafted for r in run("free", 0.0, 1, drafter="draft-model")
+    )
 
 
 def test_greedy_speculative_sampling_is_the_plain_text(expected) -> None:
     engine = Engine(TARGET, TEXT, Methods(drafter="draft-model", verifier="speculative-sampling"), DRAFT)
-    assert [list(r.tokens) for r in engine.run(requests(0.0), batch=3)] == [tokens for tokens, _ in expected["free", 0.0]]
+    assert [list(r.tokens) for r in engine.run(requests(0.0), batch=3)] == [
+        tokens for tokens, _ in expected["free", 0.0]
+    ]
 
 
 @pytest.mark.parametrize("think", THINK)
@@ -104,7 +108,9 @@ def test_usage_adds_up(think: str) -> None:
 
 def test_budgets_hold_exactly() -> None:
     for tokens in (1, 2, 7, 19):
-        engine = Engine(TARGET, TEXT, Methods(drafter="draft-model", verifier="match", think=(f"budget:{tokens}",)), DRAFT)
+        engine = Engine(
+            TARGET, TEXT, Methods(drafter="draft-model", verifier="match", think=(f"budget:{tokens}",)), DRAFT
+        )
         request = [Request(p, Sampling(0.8, seed=5), Limits(100)) for p in PROMPTS]
         for result in engine.run(request, batch=4):
             assert result.usage.thinking <= tokens

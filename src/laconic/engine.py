@@ -61,7 +61,11 @@ class Engine:
     """
 
     def __init__(
-        self, target: LanguageModel, text: Text, methods: Methods | None = None, draft_model: LanguageModel | None = None
+        self,
+        target: LanguageModel,
+        text: Text,
+        methods: Methods | None = None,
+        draft_model: LanguageModel | None = None,
     ) -> None:
         self.target = target
         self.text = text

@@ -190,7 +190,7 @@ class Loop:
         return verdicts
 
     def _write(self, s: Sequence, tokens: Seq[int]) -> int:
-        """Append verified tokens up to the first one that ends the request or a controller's limit; returns how many."""
+        """Append verified tokens up to the end of the request or a controller's limit; returns how many."""
         transcript = s.transcript
         for count, token in enumerate(tokens, start=1):
             mark = transcript.push(token)

@@ -147,7 +147,9 @@ class Sequence:
             end = start + len(list(group))
             tokens = tuple(self.tokens[start:end])
             method = self._writer(start) if kind == "injected" else self.tree.source
-            steps.append(Step(kind, self._text_between(start, end), tokens, drafted, accepted, method, now - self._sent_at))
+            steps.append(
+                Step(kind, self._text_between(start, end), tokens, drafted, accepted, method, now - self._sent_at)
+            )
             start, drafted, accepted, self._sent_at = end, 0, 0, now
         self._sent, self._sent_usage = upto, (self.usage.drafted, self.usage.accepted)
         return steps

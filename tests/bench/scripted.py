@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from tests import tiny
-from tests.fakes import FakeModel
 
 from laconic.bench.compare import Bench, Setup
 from laconic.bench.grading import same
@@ -16,6 +14,8 @@ from laconic.bench.measure import Run
 from laconic.bench.tasks import Item
 from laconic.engine import Engine, Methods
 from laconic.types import Event, Request, Result, Usage
+from tests import tiny
+from tests.fakes import FakeModel
 
 STEPS = (
     "I need to add 37 and 48.\n\n37 + 48: the ones give 15, so 5 and 1 to carry.\n\nSo the answer is 85.\n\n",

@@ -15,8 +15,8 @@ from transformers import (
     DeepseekV3Config,
     Gemma2Config,
     Gemma3TextConfig,
-    GptOssConfig,
     GPTNeoXConfig,
+    GptOssConfig,
     LlamaConfig,
     MambaConfig,
     MistralConfig,
@@ -88,7 +88,9 @@ TOLERANCE = 2e-5
 @pytest.fixture(params=CONFIGS, scope="module")
 def pair(request: pytest.FixtureRequest) -> tuple[PreTrainedModel, CausalLM]:
     torch.manual_seed(1)
-    original = AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS[request.param]), attn_implementation="eager").eval()
+    original = AutoModelForCausalLM.from_config(
+        copy.deepcopy(CONFIGS[request.param]), attn_implementation="eager"
+    ).eval()
     return original, CausalLM(copy.deepcopy(original))
 
 

@@ -22,7 +22,7 @@ _VARIABLES = {
 }  # fmt: skip
 _COLOUR = {name: colour for colour, name in _VARIABLES.items()}
 _STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "laconic", "font.size": 10, "axes.edgecolor": _COLOUR["line"],
+    "svg.fonttype": "none", "svg.hashsalt": "laconic", "text.parse_math": False, "font.size": 12, "axes.edgecolor": _COLOUR["line"],
     "axes.labelcolor": _COLOUR["muted"], "text.color": _COLOUR["ink"], "xtick.color": _COLOUR["muted"],
     "ytick.color": _COLOUR["ink"], "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False,
     "axes.grid": True, "grid.color": _COLOUR["line"], "grid.linewidth": 0.6, "axes.axisbelow": True,
@@ -67,8 +67,8 @@ def thinking(record: Record) -> str:
                 across, up = zip(*chosen, strict=True)
                 axes.scatter(across, up, s=18, alpha=0.65, linewidths=0, color=_COLOUR[colour], label=name)
         if any(lost):
-            axes.legend(loc="upper left")
-        axes.text(top * 0.97, top * 0.9, "as long as before", ha="right", va="bottom", color=_COLOUR["muted"])
+            axes.legend(loc="upper left", handletextpad=0.1)
+        axes.text(top * 0.8, top * 0.87, "as long as before", ha="right", va="center", color=_COLOUR["muted"])
         axes.set(xlim=(0, top), ylim=(0, top), xlabel="thinking tokens, plain decoding", ylabel="laconic")
 
     return _svg(draw, "Thinking tokens per problem", 4.2)
@@ -91,7 +91,7 @@ def tokens_per_pass(record: Record) -> str:
             )
             axes.hist(values[name], bins=edges, color=_COLOUR[name], label=label, **style)
         axes.axvline(1, color=_COLOUR["muted"], linewidth=1, dashes=(4, 3))
-        axes.legend(loc="upper right")
+        _legend(axes)
         axes.grid(axis="x", visible=False)
         axes.set(xlabel="tokens per target pass (plain decoding: 1)", ylabel="problems")
 
@@ -120,6 +120,34 @@ def times(record: Record) -> str:
     return _svg(draw, "Time per problem", 1.2 + 0.62 * len(names))
 
 
+def phases(record: Record) -> str:
+    """Seconds by phase of laconic's own variants, per problem."""
+    names = [name for name in record["setup"]["variants"] if name != "transformers"][::-1]
+    colours = {
+        "score": "laconic",
+        "draft": "speculation",
+        "verify": "control",
+        "policy": "transformers",
+        "prefill": "ink",
+    }
+    labels = {"score": "target passes", "draft": "drafting", "policy": "controllers"}
+
+    def draw(axes: Axes) -> None:
+        for at, name in enumerate(names):
+            left = 0.0
+            for phase, colour in colours.items():
+                share = 1000 * record[name]["usage"]["seconds"][phase] / record[name]["n"]
+                label = labels.get(phase, phase) if at == 0 else None
+                axes.barh(at, share, left=left, height=0.5, color=_COLOUR[colour], label=label)
+                left += share
+        axes.set_yticks(range(len(names)), [record["setup"]["variants"][name] for name in names])
+        axes.grid(axis="y", visible=False)
+        axes.set(xlabel="milliseconds per problem, on this machine")
+        _legend(axes, 3)
+
+    return _svg(draw, "Where the time goes", 1.6 + 0.5 * len(names))
+
+
 def accuracy(record: Record) -> str:
     """Accuracy by task with 95 % intervals, plain decoding and laconic."""
 
@@ -145,7 +173,7 @@ def tokens_by_task(record: Record) -> str:
                 mean = blocks[name]["mean"]["thinking_tokens"]
                 label = record["setup"]["variants"][name] if at == 0 else None
                 axes.barh(at + shift, mean, height=0.32, color=_COLOUR[name], label=label)
-                axes.annotate(f" {mean:.0f}", (mean, at + shift), va="center", color=_COLOUR["muted"], fontsize=9)
+                axes.annotate(f" {mean:.0f}", (mean, at + shift), va="center", color=_COLOUR["muted"], fontsize=10.5)
         _by_kind(axes, record)
         axes.margins(x=0.1)
         axes.set(xlabel="thinking tokens per problem, mean")
@@ -160,7 +188,12 @@ def _kinds(record: Record) -> Sequence[tuple[str, Record]]:
 def _by_kind(axes: Axes, record: Record) -> None:
     axes.set_yticks(range(len(record["by_kind"])), [kind.replace("_", " ") for kind, _ in _kinds(record)])
     axes.grid(axis="y", visible=False)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    _legend(axes)
+
+
+def _legend(axes: Axes, columns: int = 2) -> None:
+    """Above the plot, where it hides nothing."""
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, handlelength=1.2, columnspacing=1.2)
 
 
 def _height(record: Record) -> float:
@@ -177,7 +210,8 @@ def _over(plain: float, mine: float) -> float:
 
 
 def _per_pass(variant: Record) -> float:
-    return float(variant["thinking_tokens"] + variant["answer_tokens"]) / max(variant["target_passes"], 1)
+    chosen = variant["thinking_tokens"] + variant["answer_tokens"]
+    return float(chosen / max(variant["target_passes"], 1))
 
 
 def _quantile(values: Sequence[float], share: float) -> float:

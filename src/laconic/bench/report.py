@@ -59,7 +59,7 @@ def _warnings(record: Record) -> str:
     cut = record["baseline"]["cut_off"], record["laconic"]["cut_off"]
     if any(cut):
         said.append(
-            f"Cut off at {record['setup']['max_new_tokens']} tokens (or the model's context): {cut[0]} replies of plain "
+            f"Cut off at {record['setup']['max_new_tokens']} tokens or the model's context: {cut[0]} replies of plain "
             f"decoding, {cut[1]} of laconic."
         )
     return "\n".join(f"<p class='warning'>{escape(text)}</p>" for text in said)
@@ -101,7 +101,7 @@ def _speed(record: Record) -> tuple[str, str, str]:
         note += f" Against transformers generate: {1 / record['ratios']['transformers']['seconds']:.2f}×."
     faster = 1 / ratio["seconds"]
     shown = f"{faster:.2f}×" if faster < 10 else f"{faster:.0f}×"
-    return shown, "the speed of plain decoding", note
+    return shown, "as fast as plain decoding", note
 
 
 def _exact(record: Record) -> tuple[str, str, str]:
@@ -172,6 +172,7 @@ def _plots(record: Record) -> str:
     ]
     if drafts:
         plots.append(("Tokens per target pass", "Mean of each problem.", charts.tokens_per_pass))
+    plots.append(("Where the time goes", "The decode loop, phase by phase.", charts.phases))
     figures = (
         f"<figure><h3>{name}</h3><figcaption>{caption}</figcaption>\n{draw(record)}</figure>"
         for name, caption, draw in plots

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
@@ -12,7 +12,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from laconic.errors import ModelNotFound, UnsupportedModel
 from laconic.models import attention
-from laconic.models.base import Scores, ScoreTree, chain
+from laconic.models.base import Scores, ScoreTree, Slot, chain
 from laconic.models.slots import CacheSlot, SlotPass, SlotPool
 
 PREFILL_CHUNK = 512
@@ -61,23 +61,25 @@ class CausalLM:
         return self.pool.open()
 
     @torch.inference_mode()
-    def prefill(self, slot: CacheSlot, tokens: Sequence[int]) -> int:
+    def prefill(self, slot: Slot, tokens: Sequence[int]) -> int:
         """Commit ``tokens`` in chunks, without the output head; returns the number of passes."""
+        mine = cast("CacheSlot", slot)
         starts = range(0, len(tokens), PREFILL_CHUNK)
         for start in starts:
             part = tokens[start : start + PREFILL_CHUNK]
-            now = self.pool.begin([chain(part)], [slot])
+            now = self.pool.begin([chain(part)], [mine])
             self._forward(self.model.base_model, now)
             slot.commit(range(len(part)))
         return len(starts)
 
     @torch.inference_mode()
-    def score(self, trees: Sequence[ScoreTree], slots: Sequence[CacheSlot]) -> Scores:
+    def score(self, trees: Sequence[ScoreTree], slots: Sequence[Slot]) -> Scores:
         """One pass over all trees; see models.base.LanguageModel."""
-        now = self.pool.begin(trees, slots)
+        mine = cast("Sequence[CacheSlot]", slots)
+        now = self.pool.begin(trees, mine)
         logits = self._forward(self.model, now).logits
         self.passes += 1
-        scores = Scores(logits, [slot.row - now.lo for slot in slots], [len(tree) for tree in trees])
+        scores = Scores(logits, [slot.row - now.lo for slot in mine], [len(tree) for tree in trees])
         scores.check()
         return scores
 

@@ -44,7 +44,9 @@ class SlotPass:
     def tokens(self) -> torch.Tensor:
         """Token ids ``[rows, width]``; 0 where a row has no node."""
         width = self.width
-        return torch.tensor([[*tree.tokens, *[0] * (width - len(tree))] if tree else [0] * width for tree in self._trees])
+        return torch.tensor(
+            [[*tree.tokens, *[0] * (width - len(tree))] if tree else [0] * width for tree in self._trees]
+        )
 
     def _layout(self) -> None:
         """Positions, visibility and key positions where some row branches; the plain and obvious way."""
@@ -99,7 +101,7 @@ class SlotPass:
             self._key_positions = self._key_positions.to(device)
 
 
-class _SlotLayer(CacheLayerMixin):
+class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # Transformers ships no types
     """One layer's buffers, behind the interface that Transformers models write to."""
 
     is_compileable = False
@@ -124,7 +126,8 @@ class _SlotLayer(CacheLayerMixin):
         """Write ``[rows, kv_heads, width, dim]`` at the pass's places; return all that the rows may look at."""
         if self.k is None:
             self.lazy_initialization(key_states, value_states)
-        assert self.k is not None and self.v is not None
+        assert self.k is not None
+        assert self.v is not None
         now, where = self.pool.current, self.pool.places
         for buffer, new in ((self.k, key_states), (self.v, value_states)):
             buffer.view(-1, *buffer.shape[2:]).index_copy_(0, where, new.transpose(1, 2).flatten(0, 1))

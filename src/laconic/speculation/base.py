@@ -46,7 +46,9 @@ class TokenTree:
         return all(parent == i - 1 for i, parent in enumerate(self.parents))
 
     @staticmethod
-    def of_chain(tokens: Sequence[int], source: str = "", draft_probs: Sequence[torch.Tensor] | None = None) -> TokenTree:
+    def of_chain(
+        tokens: Sequence[int], source: str = "", draft_probs: Sequence[torch.Tensor] | None = None
+    ) -> TokenTree:
         """A tree without branches."""
         return TokenTree(tokens, range(-1, len(tokens) - 1), draft_probs, source)
 

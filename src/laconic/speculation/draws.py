@@ -55,7 +55,7 @@ def warp(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     probs = logits.softmax(-1)
     if sampling.top_p < 1:
         # A token stays while the mass of the more probable ones is still below top_p; the first always stays.
-        ranked, order = probs.sort(-1, descending=True, stable=True)
+        ranked, order = probs.sort(dim=-1, descending=True, stable=True)
         drop = ranked.cumsum(-1) - ranked >= sampling.top_p
         probs = probs.masked_fill(drop.scatter(-1, order, drop), 0.0)
     if sampling.min_p > 0:

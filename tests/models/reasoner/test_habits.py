@@ -17,7 +17,8 @@ Wait, let me check that by another route. 10 * 13 = 130, 2 * 13 = 26, 130 + 26 =
 
 Hmm, this gives 156, but before I had 146.
 
-Let me go slowly and do it a third way. 12 * 10 = 120, 12 * 3 = 36, 120 + 36 = 156. So it must be 156, and the answer is 156."""
+Let me go slowly and do it a third way. 12 * 10 = 120, 12 * 3 = 36, 120 + 36 = 156. So it must be 156, and \
+the answer is 156."""
 
 
 def test_results_for_the_whole_problem_are_found_in_order_and_others_are_not() -> None:

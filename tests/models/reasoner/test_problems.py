@@ -36,7 +36,7 @@ def test_the_same_seed_gives_the_same_problems() -> None:
 
 
 def test_an_unknown_kind_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="sudoku.*basic_arithmetic"):
+    with pytest.raises(ValueError, match=r"sudoku.*basic_arithmetic"):
         problems("sudoku", 1, seed=0)
 
 

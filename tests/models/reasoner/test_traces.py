@@ -11,8 +11,18 @@ from laconic.models.reasoner.habits import is_verbatim, rechecks, stated_results
 from laconic.models.reasoner.problems import KINDS, problems, score
 from laconic.models.reasoner.traces import Trace, trace
 
-NUMBER = r"\(?(-?\d+)\)?"
-SUM = re.compile(rf"(?<![\d*/=+-] )(?<!\d){NUMBER} ([-+*/]) {NUMBER} = (-?\d+)")
+CLAUSE = re.compile(r"[,;:.]\s|\.$|\sand\s|\n|[a-z]\s")
+SUM = re.compile(r"^[-+*/() \d]+$")
+
+
+def sums(text: str) -> list[list[float]]:
+    """The values of both (or all) sides of each equation between numbers."""
+    found = []
+    for clause in CLAUSE.split(text):
+        sides = [eval(side) for side in clause.split(" = ") if SUM.match(side) and re.search(r"\d", side)]
+        if len(sides) > 1:
+            found.append(sides)
+    return found
 
 
 def written(kind: str, n: int = 150) -> list[tuple[Trace, bool]]:
@@ -44,11 +54,9 @@ def test_sums_hold_wherever_no_slip_was_planted(kind: str) -> None:
         text = "\n\n".join(story.steps)
         if len({stated.value for stated in stated_results(text)}) > 1:
             continue  # a slip, planted and mended
-        for left, sign, right, result in SUM.findall(text):
-            a, b = int(left), int(right)
-            value = {"+": a + b, "-": a - b, "*": a * b, "/": a / b if b else None}[sign]
-            assert value == int(result), text
-            checked += 1
+            for sides in sums(text):
+                assert len(set(sides)) == 1, (sides, text)
+                checked += 1
     assert checked > 100
 
 

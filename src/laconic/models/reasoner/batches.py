@@ -12,14 +12,19 @@ from .corpus import Example
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+WORDS = 0.3  # the weight of what is no digit: which of many wordings comes next is noise that drowns the sums
+
 Batch = tuple[torch.Tensor, torch.Tensor]  # tokens and loss weights, [batch, length]
 
 
 def batches(tokenizer: "PreTrainedTokenizerFast", source: Iterator[Example], size: int, seed: int) -> Iterator[Batch]:
     """Endless batches of about `size` tokens, examples of like length together, padded on the right."""
     rng, pad = Random(seed), tokenizer.pad_token_id
+    digits = frozenset(tokenizer.convert_tokens_to_ids(list("0123456789")))
     while True:
-        rows = sorted((_encode(tokenizer, one) for one in itertools.islice(source, 1024)), key=lambda row: len(row[0]))
+        rows = sorted(
+            (_encode(tokenizer, one, digits) for one in itertools.islice(source, 1024)), key=lambda row: len(row[0])
+        )
         pool: list[list[tuple[list[int], list[float]]]] = [[]]
         for row in rows:
             if pool[-1] and (len(pool[-1]) + 1) * len(row[0]) > size:
@@ -33,11 +38,13 @@ def batches(tokenizer: "PreTrainedTokenizerFast", source: Iterator[Example], siz
             yield tokens, weights
 
 
-def _encode(tokenizer: "PreTrainedTokenizerFast", one: Example) -> tuple[list[int], list[float]]:
+def _encode(
+    tokenizer: "PreTrainedTokenizerFast", one: Example, digits: frozenset[int]
+) -> tuple[list[int], list[float]]:
     tokens: list[int] = []
     weights: list[float] = []
     for text, weight in one.pieces:
         piece = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
         tokens += piece
-        weights += [weight] * len(piece)
+        weights += [weight if token in digits else weight * WORDS for token in piece]
     return tokens, weights

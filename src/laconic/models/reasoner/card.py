@@ -83,6 +83,8 @@ def write_card(folder: Path, report: dict[str, Any], notes: str = "") -> Path:
     ]
     configs = "\n".join(f"* `{name}`: {_settings(kind.config)}" for name, kind in KINDS.items())
     draft = report.get("draft", {})
+    settings = f"--minutes {recipe['minutes']:g} --seed {recipe['seed']}"
+    command = f"python -m laconic.models.reasoner.train --out DIR {settings}"
     text = f"""{HEAD}
 ## What it is
 
@@ -95,8 +97,9 @@ def write_card(folder: Path, report: dict[str, Any], notes: str = "") -> Path:
 
 ## How it was made
 
-`python -m laconic.models.reasoner.train --out DIR --minutes {recipe["minutes"]:g} --seed {recipe["seed"]}`: {log[-1]["step"]:.0f} steps,
-{log[-1]["tokens"] / 1e6:.1f} M tokens, {log[-1]["minutes"]:.0f} minutes on two CPU cores. {notes}
+`{command}`:
+{log[-1]["step"]:.0f} steps, {log[-1]["tokens"] / 1e6:.1f} M tokens, {log[-1]["minutes"]:.0f} minutes on two CPU
+cores. {notes}
 
 {loss_table(log)}
 
@@ -114,13 +117,15 @@ Overall accuracy: {with_interval(report["accuracy"])}.
 
 {accuracy_table(report)}
 
-* thinking tokens: mean {thought["mean"]:.0f}, 5 % {thought["p5"]:.0f}, median {thought["p50"]:.0f}, 95 % {thought["p95"]:.0f}, longest {thought["max"]:.0f}
+* thinking tokens: mean {thought["mean"]:.0f}, 5 % {thought["p5"]:.0f}, median {thought["p50"]:.0f},
+  95 % {thought["p95"]:.0f}, longest {thought["max"]:.0f}
 * tokens after the first right result: {percent(report["share_after_first_right"])}
 * first stated result right: {with_interval(report["first_result_right"])}
 * forced to answer at the first stated result: {with_interval(report["forced_at_first_result"])}
 * re-checks that go by another route: {with_interval(report["rechecks_by_another_route"])}
 * belief at the first result: {_belief(belief)}
-* draft: {percent(draft.get("token_agreement", 0.0))} of its greedy tokens agree; {draft.get("accepted_of_8", 0.0):.2f} of 8 drafted tokens accepted;
+* draft: {percent(draft.get("token_agreement", 0.0))} of its greedy tokens agree;
+  {draft.get("accepted_of_8", 0.0):.2f} of 8 drafted tokens accepted;
   alone it answers {with_interval(report["draft_alone"]) if "draft_alone" in report else "(not measured)"}
 
 Ending a thought at the first step after which the belief is above a level:

@@ -12,7 +12,8 @@ TIME_IS_UP = "\n\nTime is up, so I will answer with what I have.\n</think>\n\n"
 CUT_SHARE = 0.24
 # how often a kind is drawn; the ones with long numbers need more practice
 WEIGHTS = {
-    "basic_arithmetic": 4, "chain_sum": 3, "products": 3, "gcd": 2.5, "lcm": 2.5, "simple_equations": 3, "leg_counting": 2.5,
+    "basic_arithmetic": 4, "chain_sum": 3, "products": 3, "gcd": 2.5, "lcm": 2.5, "simple_equations": 3,
+    "leg_counting": 2.5,
 }  # fmt: skip
 
 

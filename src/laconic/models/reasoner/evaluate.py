@@ -147,6 +147,16 @@ def held_out_tasks(n: int, seed: int) -> list[Problem]:
     return [task for kind in KINDS for task in problems(kind, each, seed)]
 
 
+def evaluate_pair(target: Path, draft: Path, n: int, seed: int = 1) -> dict[str, Any]:
+    """Evaluate a target with its draft, and the draft's own accuracy on a part of the problems."""
+    tasks, small = held_out_tasks(n, seed), Reasoner(draft)
+    report = evaluate(Reasoner(target), tasks, small)
+    alone = tasks[:: max(1, len(tasks) // 140)]
+    rollouts = small.answer([task.question for task in alone], limit=500)
+    report["draft_alone"] = share([score(task, r.answer) for task, r in zip(alone, rollouts, strict=True)])
+    return report
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -156,7 +166,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    report = evaluate(Reasoner(given.model), held_out_tasks(given.n, given.seed), Reasoner(given.draft))
+    report = evaluate_pair(given.model, given.draft, given.n, given.seed)
     text = json.dumps(report, indent=1)
     if given.json:
         given.json.write_text(text + "\n")

@@ -15,8 +15,9 @@ class Learner:
         hidden = [p for n, p in network.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n]
         known = {id(p) for p in hidden}
         rest = [p for p in network.parameters() if id(p) not in known]
+        self.hidden = hidden
         self.optimizers = [
-            torch.optim.Muon(hidden, lr=rate, weight_decay=0.01),
+            torch.optim.Muon(_share(hidden, rank()), lr=rate, weight_decay=0.01),
             torch.optim.AdamW(rest, lr=rate / 6, betas=(0.9, 0.98), weight_decay=0.0),
         ]
         self.rates = [rate, rate / 6]
@@ -36,11 +37,33 @@ class Learner:
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
             optimizer.step()
-            optimizer.zero_grad()
+        self.network.zero_grad()
+        _exchange(self.hidden)
         with torch.no_grad():
             pace = max(1 / (count + 1), 0.005)
             for mean, new in zip(self.mean.parameters(), self.network.parameters(), strict=True):
                 mean.lerp_(new, pace)
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def _share(matrices: list[torch.Tensor], owner: int) -> list[torch.Tensor]:
+    """The matrices that one process updates: Muon is dear, so each does its part."""
+    return matrices[owner :: distributed.get_world_size()] if distributed.is_initialized() else matrices
+
+
+@torch.no_grad()
+def _exchange(matrices: list[torch.Tensor]) -> None:
+    """Give every process the matrices that the others have updated."""
+    for owner in range(distributed.get_world_size() if distributed.is_initialized() else 0):
+        mine = _share(matrices, owner)
+        flat = torch.cat([matrix.flatten() for matrix in mine])
+        distributed.broadcast(flat, owner)
+        for matrix, part in zip(mine, flat.split([matrix.numel() for matrix in mine]), strict=True):
+            matrix.copy_(part.view_as(matrix))
 
 
 def add_up(gradients: list[torch.Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""The two networks, Qwen3 architecture in plain Transformers, and a causal attention that is quick to train on a CPU."""
+"""The two networks, of Qwen3 architecture in plain Transformers, and an attention that is quick to train on a CPU."""
 
 from typing import TYPE_CHECKING, Any
 

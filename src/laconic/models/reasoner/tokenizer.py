@@ -1,7 +1,9 @@
 """The tokenizer of the pair: a small byte-level BPE that keeps digits single and a Qwen3-style chat template."""
 
+import json
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,8 +13,8 @@ VOCAB_SIZE = 640
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 THINK, THINK_END = "<think>", "</think>"
 
-# Blank lines, line ends, braces, single digits; words and signs keep the space before them, and the one after them where a
-# digit follows, so that " = 48" is " = ", "4", "8".
+# Blank lines, line ends, braces, single digits; words and signs keep the space before them, and the one after them
+# where a digit follows, so that " = 48" is " = ", "4", "8".
 PATTERN = r"\n\n|\n|[{}]|\p{N}| ?\p{L}+ (?=\p{N})| ?\p{L}+| ?[^\s\p{L}\p{N}{}]+ (?=\p{N})| ?[^\s\p{L}\p{N}{}]+|\s"
 
 CHAT_TEMPLATE = """\
@@ -61,3 +63,20 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE) -> "PreT
     tokenizer.add_tokens(added)
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
+
+
+def save_tokenizer(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> None:
+    """Save the tokenizer under the class name that every version of Transformers knows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    path.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
+    """Load a tokenizer that `save_tokenizer` saved."""
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast.from_pretrained(folder)  # type: ignore[no-any-return]

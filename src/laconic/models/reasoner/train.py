@@ -4,35 +4,35 @@
 
 Target and draft are trained together on the same batches; the draft also learns the target's own distributions, so
 that its guesses are accepted. Two processes of one thread each share a batch and add up their gradients, which is
-quicker than one of two threads and suffers less where other programs run beside it. Hidden matrices are trained with Muon, the rest with AdamW; the learning rate warms up,
-stays, and falls to zero over the last part of the time or steps. What is saved is a running mean of the weights.
+quicker than one of two threads and suffers less where other programs run beside it. Hidden matrices are trained with
+Muon, the rest with AdamW; the learning rate warms up, stays, and falls to zero over the last part of the time or
+steps. What is saved is a running mean of the weights. At the end the pair is evaluated and its card written.
 """
 
 import argparse
-import copy
 import itertools
 import json
 import os
 import socket
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import distributed
 from torch.nn import functional
 
-from .corpus import Example, examples
+from .batches import batches
+from .corpus import examples
+from .learner import Learner, agree
 from .network import DRAFT, TARGET, TINY, build
-from .tokenizer import END, PAD, train_tokenizer
+from .tokenizer import END, PAD, load_tokenizer, save_tokenizer, train_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-WARMUP, DECAY = 100, 0.3  # steps of warm-up; the share of the run in which the rate falls
+WARMUP, DECAY = 50, 0.3  # steps of warm-up; the share of the run in which the rate falls
 
 
 @dataclass
@@ -55,9 +55,11 @@ def train(recipe: Recipe) -> list[dict[str, float]]:
     """Run the recipe; checkpoints and the log go to `recipe.out`. Returns the log."""
     if recipe.start_from is None:
         sample = itertools.islice(examples(recipe.seed + 1), 500 if recipe.tiny else 6000)
-        _saved(train_tokenizer("".join(text for text, _ in one.pieces) for one in sample), recipe.out / "target")
+        save_tokenizer(
+            train_tokenizer("".join(text for text, _ in one.pieces) for one in sample), recipe.out / "target"
+        )
     else:
-        _saved(_load_tokenizer(recipe.start_from / "target"), recipe.out / "target")
+        save_tokenizer(load_tokenizer(recipe.start_from / "target"), recipe.out / "target")
     if recipe.workers == 1:
         return work(0, recipe)
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()))
@@ -78,7 +80,7 @@ def work(rank: int, recipe: Recipe) -> list[dict[str, float]]:
         torch.set_num_threads(1)
         distributed.init_process_group("gloo", rank=rank, world_size=recipe.workers)
     torch.manual_seed(recipe.seed)
-    tokenizer = _load_tokenizer(recipe.out / "target")
+    tokenizer = load_tokenizer(recipe.out / "target")
     eos, pad = tokenizer.convert_tokens_to_ids(END), tokenizer.convert_tokens_to_ids(PAD)
     learners = {}
     for name, shape in (("target", TARGET), ("draft", DRAFT)):
@@ -98,7 +100,7 @@ def work(rank: int, recipe: Recipe) -> list[dict[str, float]]:
     source = batches(tokenizer, examples(seed + 2), recipe.batch_tokens // recipe.workers, seed)
     for count, (tokens, weights) in enumerate(source):
         now = time.monotonic()
-        done = _agree(count / recipe.steps if recipe.steps else (now - began) / 60 / recipe.minutes)
+        done = agree(count / recipe.steps if recipe.steps else (now - began) / 60 / recipe.minutes)
         factor = min(1.0, (count + 1) / WARMUP, max(0.0, (1 - done) / DECAY))
         if done >= 1:
             break
@@ -129,6 +131,32 @@ def work(rank: int, recipe: Recipe) -> list[dict[str, float]]:
     return log
 
 
+def _save(
+    recipe: Recipe, learners: dict[str, Learner], tokenizer: "PreTrainedTokenizerFast", log: list[dict[str, float]]
+) -> None:
+    for name, learner in learners.items():
+        network = learner.mean
+        network.config.use_cache = True
+        network.generation_config.eos_token_id = network.config.eos_token_id
+        network.generation_config.pad_token_id = network.config.pad_token_id
+        network.save_pretrained(recipe.out / name)
+        (recipe.out / name / "model.safetensors").chmod(0o644)
+        save_tokenizer(tokenizer, recipe.out / name)
+    about = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(recipe).items()}
+    about.pop("out")
+    (recipe.out / "training.json").write_text(json.dumps({"recipe": about, "log": log}, indent=1) + "\n")
+
+
+def finish(out: Path, n: int) -> None:
+    """Evaluate the pair on `n` held-out problems and write its card beside it."""
+    from .card import write_card
+    from .evaluate import evaluate_pair
+
+    report = evaluate_pair(out / "target", out / "draft", n)
+    (out / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_card(out, report)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -142,7 +170,12 @@ def main() -> None:
     parser.add_argument("--save-every", type=float, default=10.0, help="minutes between checkpoints")
     parser.add_argument("--start-from", type=Path, help="go on from the weights of an earlier run")
     parser.add_argument("--tiny", action="store_true", help="networks of a few thousand parameters, to try the recipe")
-    train(Recipe(**vars(parser.parse_args())))
+    parser.add_argument("--evaluate", type=int, default=700, help="held-out problems for the card; 0 for no card")
+    given = vars(parser.parse_args())
+    n = given.pop("evaluate")
+    train(Recipe(**given))
+    if n:
+        finish(given["out"], n)
 
 
 if __name__ == "__main__":

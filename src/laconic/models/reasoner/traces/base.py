@@ -77,8 +77,8 @@ def tell(
     """The story of a thought.
 
     A quick route states a first result; on hard problems it sometimes slips. `checks` then derive the result by other
-    routes and are nearly always right; where one disagrees, a further one settles it. `proofs` are short tests of a value
-    (put it back in, look at the last digit) that need not derive it; they come last, when all is settled.
+    routes and are nearly always right; where one disagrees, a further one settles it. `proofs` are short tests of a
+    value (put it back in, look at the last digit) that need not derive it; they come last, when all is settled.
     """
     truth = int(problem.answer)
     steps = [opening]
@@ -105,7 +105,8 @@ def tell(
             close, settled = rng.choice(clash).format(v=value, w=route.value), False
         _add(steps, route.lines, close, cue)
         cue = rng.choice(AGAIN if settled else CAREFUL)
-    assert settled and value == truth, (problem, steps)
+    assert settled, (problem, steps)
+    assert value == truth, (problem, steps)
     if proofs and rng.random() < 0.7:
         proof = rng.choice(list(proofs))(rng, value)
         _add(steps, proof.lines, rng.choice(END).format(v=value), rng.choice(AGAIN))

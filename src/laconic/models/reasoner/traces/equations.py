@@ -20,11 +20,10 @@ def trace(problem: Problem, rng: Random) -> Trace:
     found = linear(problem.entry)
     assert found is not None
     a, b, c = found
-    checks: list[Check] = [
-        lambda rng, _: in_chunks(a, b, c, name), lambda rng, _: by_trial(a, b, c, name), lambda rng, value: put_back(a, b, c, name, value),
-    ]  # fmt: skip
+    checks: list[Check] = [lambda rng, _: in_chunks(a, b, c, name), lambda rng, _: by_trial(a, b, c, name)]
+    proofs: list[Check] = [lambda rng, value: put_back(a, b, c, name, value)]
     opening = rng.choice(OPEN).format(e=text, x=name)
-    return tell(rng, problem, opening, lambda rng, wrong: quick(a, b, c, name, rng, wrong), checks[:2], checks[2:])
+    return tell(rng, problem, opening, lambda rng, wrong: quick(a, b, c, name, rng, wrong), checks, proofs)
 
 
 def quick(a: int, b: int, c: int, name: str, rng: Random, wrong: bool) -> Route:

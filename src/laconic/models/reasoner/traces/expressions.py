@@ -66,27 +66,22 @@ def quick(node: ast.expr, rng: Random, wrong: bool) -> Route:
         if isinstance(node, ast.Constant):
             return int(str(node.value))
         assert isinstance(node, ast.BinOp)
-        left_node: ast.expr = node.left
-        middle: tuple[str, int] | None = None
-        if (
-            not isinstance(node.op, ast.Mult)
-            and isinstance(left_node, ast.BinOp)
-            and isinstance(node.right, ast.Constant)
-        ):
-            if not isinstance(left_node.op, ast.Mult) and isinstance(left_node.right, ast.Constant):
-                number = int(str(left_node.right.value))
-                middle = ("+", number) if isinstance(left_node.op, ast.Add) else ("-", -number)
-                left_node = left_node.left
-        left, right = value_of(left_node), value_of(node.right)
+        first, middle = node.left, 0
+        paired = _adds_number(node) and _adds_number(first)
+        if paired:
+            assert isinstance(first, ast.BinOp)
+            middle = value_of(first.right) * (1 if isinstance(first.op, ast.Add) else -1)
+            first = first.left
+        left, right = value_of(first), value_of(node.right)
         mark = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}[type(node.op)]  # type: ignore[index]
-        shown = f"{left} {middle[0]} {abs(middle[1])}" if middle else f"{left}"
-        start = left + (middle[1] if middle else 0)
+        start = left + middle
         result = {"+": start + right, "-": start - right, "*": start * right}[mark]
         if len(steps) == slipping:
             result = slip(rng, result)
-        text = f"{shown} {mark} {_bracket(right)} = {result}"
-        if mark == "*" and min(left, right) > 10 and right % 10:
-            tens = left * (right // 10 * 10)
+        between = f" {'-' if middle < 0 else '+'} {abs(middle)}" if paired else ""
+        text = f"{left}{between} {mark} {_bracket(right)} = {result}"
+        tens = left * (right // 10 * 10)
+        if mark == "*" and min(left, right) > 10 and right % 10 and result >= tens:
             text = f"{left} * {right} = {tens} + {result - tens} = {result}"
         steps.append((text, result))
         return result
@@ -217,12 +212,8 @@ def last_digit(factors: tuple[int, ...], value: int) -> Route:
         steps.append(f"{digit} * {factor % 10} = {digit * (factor % 10)}")
         digit = digit * (factor % 10) % 10
     ok = value % 10 == digit
-    return Route(
-        (
-            f"The last digits: {', '.join(steps)}, so it must end in {digit}, and {value} {'does' if ok else 'does not'}.",
-        ),
-        value if ok else None,
-    )
+    verdict = f"it must end in {digit}, and {value} {'does' if ok else 'does not'}"
+    return Route((f"The last digits: {', '.join(steps)}, so {verdict}.",), value if ok else None)
 
 
 def _sum_up(numbers: list[int]) -> str:
@@ -237,6 +228,11 @@ def _sum_up(numbers: list[int]) -> str:
 
 def _bracket(number: int) -> str:
     return f"({number})" if number < 0 else str(number)
+
+
+def _adds_number(node: ast.expr) -> bool:
+    """Whether a node adds or takes away one single number."""
+    return isinstance(node, ast.BinOp) and not isinstance(node.op, ast.Mult) and isinstance(node.right, ast.Constant)
 
 
 def _count(node: ast.expr) -> int:

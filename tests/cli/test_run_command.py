@@ -1,0 +1,143 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from checkpoint import needs_bundled
+
+from laconic.types import Result
+
+
+def test_text_then_one_line(laconic, model):
+    done = laconic("run", "What is 2 + 3?", "-m", model, "--max-tokens", 40, "--drafter", "none", "--think", "none")
+    assert done.exit_code == 0, done.output
+    assert "\x1b" not in done.stdout
+    last = done.stdout.splitlines()[-1]
+    assert "thinking +" in last
+    assert "1.00 tokens per target pass" in last
+    assert "0 of 40 target passes saved" in last
+    assert "cut off at the token limit" in last
+
+
+def test_json_is_a_result_and_nothing_else(laconic, model):
+    done = laconic("run", "What is 2 + 3?", "-m", model, "--max-tokens", 40, "--json", "--baseline")
+    record = json.loads(done.stdout)
+    assert set(record) == set(Result.__dataclass_fields__) | {"baseline"}
+    assert record["usage"]["target_passes"] < record["baseline"]["usage"]["target_passes"]
+    assert record["usage"]["tokens_per_pass"] > 1
+    plain = laconic(
+        "run", "What is 2 + 3?", "-m", model, "--max-tokens", 40, "--json", "--drafter", "none", "--think", "none"
+    )
+    assert json.loads(plain.stdout)["tokens"] == record["baseline"]["tokens"]
+
+
+def test_streamed_text_is_the_results_text(laconic, model):
+    options = ("-m", model, "--max-tokens", 60, "--think", "none", "--temperature", 0.7, "--seed", 3)
+    record = json.loads(laconic("run", "Hm?", *options, "--json").stdout)
+    shown = laconic("run", "Hm?", *options).stdout
+    assert shown.rpartition("\n")[0].rpartition("\n")[0].rstrip("\n") == record["text"].rstrip("\n")
+
+
+def test_baseline_is_measured(laconic, model):
+    done = laconic("run", "What is 2 + 3?", "-m", model, "--max-tokens", 40, "--think", "none", "--baseline")
+    last = done.stdout.splitlines()[-1]
+    assert "plain decoding, measured:" in last
+    assert "(same tokens)" in last
+    assert "as many thinking tokens" in last
+    assert "% fewer passes" in last
+    assert " times " in last
+
+
+def test_prompt_from_standard_input(laconic, model):
+    options = ("-m", model, "--max-tokens", 20, "--json")
+    told = laconic("run", "What is 2 + 3?", *options).stdout
+    assert (
+        json.loads(laconic("run", "-", *options, input="What is 2 + 3?\n").stdout)["tokens"]
+        == json.loads(told)["tokens"]
+    )
+
+
+def test_a_budget_holds(laconic, model):
+    done = laconic("run", "Hm?", "-m", model, "--max-tokens", 80, "--budget", 12, "--exit", "none", "--json")
+    record = json.loads(done.stdout)
+    assert record["usage"]["thinking"] <= 12
+    assert record["events"][0]["method"] == "budget"
+    assert "Time is up" in record["text"]
+
+
+def test_no_think_leaves_controllers_out(laconic, model):
+    record = json.loads(laconic("run", "Hm?", "-m", model, "--max-tokens", 20, "--no-think", "--json").stdout)
+    assert record["usage"]["thinking"] == 0
+    assert record["events"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        (("--drafter", "sufix"), "no drafter is called 'sufix'", "Did you mean 'suffix'?"),
+        (("--length", "constant:token=3"), "'constant' has no knob 'token'", "Did you mean 'tokens'?"),
+        (("--length", "constant:0"), "'constant', knob 'tokens'", ""),
+        (("--think", "budget:64+"), "empty controller", "none"),
+        (("--exit", "answer-confidense"), "no think is called", "Did you mean 'answer-confidence'?"),
+        (("--temperature", "-1"), "temperature must be", ""),
+        (("--max-tokens", "0"), "max_new_tokens must be > 0", ""),
+        (("--drafter", "draft-model"), "needs a draft model", "--draft-model"),
+        (("--length", "svip"), "draft distributions", "draft-model"),
+    ],
+)
+def test_refusals_are_two_lines(laconic, model, arguments, error, hint):
+    done = laconic("run", "Hm?", "-m", model, *arguments)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    first, *rest = done.stderr.strip().splitlines()
+    assert first.startswith("error: ")
+    assert error in first
+    assert not hint or hint in rest[0]
+    assert "Traceback" not in done.output
+
+
+def test_a_model_that_is_not_there(laconic, tmp_path):
+    done = laconic("run", "Hm?", "-m", tmp_path / "nothing")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: no ")
+
+
+def test_an_empty_prompt(laconic, model):
+    done = laconic("run", "  ", "-m", model)
+    assert done.exit_code == 2
+    assert "prompt is empty" in done.stderr
+
+
+def test_version_and_usage_errors(laconic):
+    assert laconic("--version").stdout.startswith("laconic ")
+    assert laconic("rum").exit_code == 2
+    assert laconic("run").exit_code == 2
+
+
+def test_ctrl_c_ends_cleanly_with_what_was_written(model):
+    command = [sys.executable, "-m", "laconic.cli", "run", "Hm?", "-m", model, "--max-tokens", "470", "--seed", "1"]
+    command += ["--drafter", "none", "--think", "none", "--temperature", "0.8"]
+    source = os.path.dirname(os.path.dirname(os.path.dirname(__import__("laconic.cli").cli.__file__)))
+    environment = os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    try:
+        assert child.stdout.read(1)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+    finally:
+        child.kill()
+    text = out.decode(errors="replace")
+    assert child.returncode == 130, (text, err.decode())
+    assert "Traceback" not in err.decode()
+    assert "tokens per target pass" in text.splitlines()[-1]
+    assert "stopped" in text.splitlines()[-1]
+
+
+@needs_bundled
+def test_bundled_model_answers(laconic):
+    record = json.loads(laconic("run", "What is 37 * 48 + 15?", "--json", "--baseline").stdout)
+    assert record["finish_reason"] == "stop"
+    assert record["usage"]["thinking"] > 0
+    assert "boxed" in record["answer"]

@@ -1,0 +1,103 @@
+"""Every registered method, through the promises that all methods make."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from pathlib import Path
+
+import pytest
+import tiny
+
+import laconic
+from laconic import Engine, Limits, Methods, Request, Sampling
+from laconic.errors import UnmetNeed
+from laconic.models.causal_lm import CausalLM
+from laconic.policy import Policy, registry
+
+ALL = list(registry.all())
+REQUIRED = {"budget": "budget:12"}
+"""Specs of methods that have a knob without default."""
+
+MODEL = tiny.model(0, bias=tiny.REASONER)
+TARGET, DRAFT, TEXT = CausalLM(MODEL), CausalLM(tiny.noisy(MODEL, 0.1)), tiny.text()
+FIELDS = {"drafter": "drafter", "length": "length", "shape": "shape", "verifier": "verifier", "think": "think"}
+
+
+def spec(name: str) -> str:
+    return REQUIRED.get(name, name)
+
+
+def methods(family: str, name: str) -> Methods:
+    """A run in which this method takes part and all its needs are met."""
+    chosen: dict[str, object] = {"drafter": "draft-model", "length": "constant:4"}
+    chosen[FIELDS[family]] = (spec(name),) if family == "think" else spec(name)
+    return Methods(**chosen)  # type: ignore[arg-type]
+
+
+def requests(temperature: float) -> list[Request]:
+    prompts = [f"What is {i}+{i}?<think>\n" for i in range(4)]
+    return [Request(tuple(TEXT.encode(p)), Sampling(temperature, seed=i), Limits(40)) for i, p in enumerate(prompts)]
+
+
+@pytest.mark.parametrize(("family", "name", "cls"), ALL, ids=lambda v: v if isinstance(v, str) else "")
+class TestEveryMethod:
+    def test_is_documented_and_honest_about_itself(self, family: str, name: str, cls: type[Policy]) -> None:
+        assert cls.name == name
+        assert len(inspect.getdoc(cls) or "") > 80
+        assert cls.card.paper
+        below = inspect.getsource(cls)
+        for field in dataclasses.fields(cls):
+            assert f"    {field.name}:" in below
+            after = below.split(f"    {field.name}:", 1)[1].split("\n", 1)[1].lstrip()
+            assert after.startswith('"""'), f"knob {field.name} has no docstring under it"
+
+    def test_is_a_leaf(self, family: str, name: str, cls: type[Policy]) -> None:
+        """A method's module imports no other method."""
+        source = inspect.getsource(inspect.getmodule(cls))  # type: ignore[arg-type]
+        others = {inspect.getmodule(other).__name__ for _, _, other in ALL if other is not cls}  # type: ignore[union-attr]
+        imported = {line.split()[1] for line in source.splitlines() if line.startswith("from laconic.")}
+        assert not imported & others
+
+    def test_is_frozen(self, family: str, name: str, cls: type[Policy]) -> None:
+        policy = registry.build(family, spec(name))  # type: ignore[arg-type]
+        for field in dataclasses.fields(policy):
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(policy, field.name, None)
+
+    @pytest.mark.parametrize("temperature", [0.0, 0.7])
+    def test_works_alone_and_in_a_batch_with_the_same_output(
+        self, family: str, name: str, cls: type[Policy], temperature: float
+    ) -> None:
+        engine = Engine(TARGET, TEXT, methods(family, name), DRAFT)
+        alone = [engine.run([r])[0] for r in requests(temperature)]
+        again = engine.run(requests(temperature))
+        together = engine.run(requests(temperature), batch=3)
+        assert [r.tokens for r in alone] == [r.tokens for r in again] == [r.tokens for r in together]
+
+    def test_lossless_methods_keep_the_greedy_output(self, family: str, name: str, cls: type[Policy]) -> None:
+        plain = Engine(TARGET, TEXT, Methods(drafter="none")).run(requests(0.0))
+        mine = Engine(TARGET, TEXT, methods(family, name), DRAFT)
+        same = [r.tokens for r in mine.run(requests(0.0), batch=2)] == [r.tokens for r in plain]
+        assert same or not cls.card.lossless
+        assert mine.lossless or family == "think" or not cls.card.lossless
+
+    def test_unmet_needs_are_errors_before_the_run(self, family: str, name: str, cls: type[Policy]) -> None:
+        chosen = dataclasses.replace(methods(family, name), drafter=spec(name) if family == "drafter" else "none")
+        bare = tiny.text(tags_as_tokens=False, template=None)
+        if any(getattr(cls.needs, f.name) for f in dataclasses.fields(cls.needs)):
+            with pytest.raises(UnmetNeed, match=f"'{name}'"):
+                Engine(TARGET, bare, chosen)
+        else:
+            Engine(TARGET, bare, chosen)
+
+
+def test_the_docs_have_a_page_for_every_family() -> None:
+    pages = Path(laconic.__file__).parents[2] / "docs" / "methods"
+    for family, name, _ in ALL:
+        assert f"## `{name}`" in (pages / f"{family}.md").read_text()
+
+
+def test_public_names_are_sorted_and_exist() -> None:
+    assert laconic.__all__ == sorted(laconic.__all__)
+    assert all(hasattr(laconic, name) for name in laconic.__all__)
