@@ -23,15 +23,15 @@ class Screen:
     """Shows steps. On a terminal with styles and a live status line; elsewhere the bare text; nothing if ``quiet``."""
 
     def __init__(self, engine: Engine, *, quiet: bool = False) -> None:
-        self._eos = engine.text.eos
-        self._decode = engine.text.decode
+        self._engine = engine
+        self._first_pass = engine.target.passes
         self._quiet = quiet
         self._console = Console(highlight=False, soft_wrap=False)
         self._live: Live | None = None
         self._line = Text()
         self._wrote = "\n"
         self._begun = time.perf_counter()
-        self._tokens = self._passes = 0
+        self._tokens = 0
 
     def __enter__(self) -> Self:
         self._begun = time.perf_counter()
@@ -56,28 +56,24 @@ class Screen:
         if self._quiet:
             return
         text = step.text
-        if step.tokens and step.tokens[-1] in self._eos:
-            text = text.removesuffix(self._decode(step.tokens[-1:]))
+        if step.tokens and step.tokens[-1] in self._engine.text.eos:
+            text = text.removesuffix(self._engine.text.decode(step.tokens[-1:]))
         if self._live is None:
             sys.stdout.write(text)
             sys.stdout.flush()
             self._wrote = text or self._wrote
             return
-        if step.kind != "injected":
-            self._tokens += len(step.tokens)
-            self._passes += 1
-        *whole, last = text.split("\n")
-        for piece in whole:
-            self._line.append(piece, _STYLES[step.kind])
-            self._console.print(self._line)
-            self._line = Text()
-        self._line.append(last, _STYLES[step.kind])
-        self._live.update(self._below())
+        self._tokens += len(step.tokens) if step.kind != "injected" else 0
+        self._line.append(text, _STYLES[step.kind])
+        *whole, self._line = self._line.split("\n", allow_blank=True)
+        self._live.update(self._below())  # first, or the lines would show twice for a moment
+        if whole:
+            self._console.print(Text("\n").join(whole))
 
     def _below(self) -> Group:
-        seconds = time.perf_counter() - self._begun
-        rate = self._tokens / self._passes if self._passes else 0.0
-        status = f"{self._tokens} tokens · {rate:.1f} a step · {seconds:.1f} s"
+        seconds, passes = time.perf_counter() - self._begun, self._engine.target.passes - self._first_pass
+        rate = self._tokens / passes if passes else 0.0
+        status = f"{self._tokens} tokens · {rate:.2f} per target pass · {seconds:.1f} s"
         return Group(self._line, Text(status, "cyan"))
 
 

@@ -120,6 +120,7 @@ def work(rank: int, recipe: Recipe) -> list[dict[str, float]]:
             means = (sums / every).tolist()
             row = dict(zip(("loss", "draft_loss", "draft_kl"), means, strict=True))
             log.append({"step": count + 1, "minutes": (now - began) / 60, "tokens": seen, **row})
+            print(json.dumps({key: round(value, 4) for key, value in log[-1].items()}), flush=True)  # noqa: T201
             sums.zero_()
         if rank == 0 and now - saved > 60 * recipe.save_every:
             saved = now
