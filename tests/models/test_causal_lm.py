@@ -85,13 +85,20 @@ TOLERANCE = 2e-5
 """Logits here are of order 1; float32 sums in another order differ by about 1e-6."""
 
 
-@pytest.fixture(params=CONFIGS, scope="module")
+FAST = {"llama", "qwen2", "qwen3", "mistral-sliding"}
+"""Architectures with the written-out forward pass; each is tested with it and without."""
+
+
+@pytest.fixture(params=[*CONFIGS, *(f"{name}/plain" for name in sorted(FAST))], scope="module")
 def pair(request: pytest.FixtureRequest) -> tuple[PreTrainedModel, CausalLM]:
+    name, _, plain = request.param.partition("/")
     torch.manual_seed(1)
-    original = AutoModelForCausalLM.from_config(
-        copy.deepcopy(CONFIGS[request.param]), attn_implementation="eager"
-    ).eval()
-    return original, CausalLM(copy.deepcopy(original))
+    original = AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS[name]), attn_implementation="eager").eval()
+    lm = CausalLM(copy.deepcopy(original))
+    assert (lm.fast is not None) == (name in FAST)
+    if plain:
+        lm.fast = None
+    return original, lm
 
 
 def full(model: PreTrainedModel, tokens: list[int]) -> torch.Tensor:
@@ -152,6 +159,14 @@ def qwen3() -> tuple[PreTrainedModel, CausalLM]:
     torch.manual_seed(1)
     original = AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS["qwen3"])).eval()
     return original, CausalLM(copy.deepcopy(original))
+
+
+def test_the_fast_path_is_left_where_it_does_not_give_the_same_numbers() -> None:
+    """A model that looks like the Llama family but scales its embeddings keeps its own forward pass."""
+    model = tiny.model(0)
+    assert CausalLM(copy.deepcopy(model)).fast is not None
+    model.model.embed_tokens.register_forward_hook(lambda module, args, out: out * 2)
+    assert CausalLM(model).fast is None
 
 
 def test_memory_grows_in_blocks_and_keeps_what_it_holds(qwen3: tuple[PreTrainedModel, CausalLM]) -> None:

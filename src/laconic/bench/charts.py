@@ -11,6 +11,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 Record = dict[str, Any]
 
@@ -55,8 +56,9 @@ def thinking(record: Record) -> str:
 
     def draw(axes: Axes) -> None:
         pairs = [_pair(item, "thinking_tokens") for item in record["items"]]
-        top = 1.05 * max(max(pair) for pair in pairs) + 1
-        axes.plot([0, top], [0, top], color=_COLOUR["muted"], linewidth=1, dashes=(4, 3))
+        axes.set(xscale="log", yscale="log")  # a few long thoughts would press all others into a corner
+        low, high = 0.8 * max(min(map(min, pairs)), 1), 1.25 * max(1, *map(max, pairs))
+        axes.plot([low, high], [low, high], color=_COLOUR["muted"], linewidth=1, dashes=(4, 3))
         lost = [
             item["variants"]["baseline"]["right"] and not item["variants"]["laconic"]["right"]
             for item in record["items"]
@@ -68,8 +70,12 @@ def thinking(record: Record) -> str:
                 axes.scatter(across, up, s=18, alpha=0.65, linewidths=0, color=_COLOUR[colour], label=name)
         if any(lost):
             axes.legend(loc="upper left", handletextpad=0.1)
-        axes.text(top * 0.8, top * 0.87, "as long as before", ha="right", va="center", color=_COLOUR["muted"])
-        axes.set(xlim=(0, top), ylim=(0, top), xlabel="thinking tokens, plain decoding", ylabel="laconic")
+        axes.set(xlim=(low, high), ylim=(low, high))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(ScalarFormatter())
+            axis.set_minor_locator(NullLocator())
+        axes.set(xlabel="thinking tokens, plain decoding (dashed: as many)", ylabel="laconic")
 
     return _svg(draw, "Thinking tokens per problem", 4.2)
 
@@ -114,7 +120,7 @@ def times(record: Record) -> str:
         axes.set_yticks(range(len(names)), [record["setup"]["variants"][name] for name in names])
         axes.grid(axis="y", visible=False)
         highest = _quantile([_over(*_pair(item, "seconds", name)) for name in names for item in record["items"]], 0.98)
-        axes.set(xlabel="time relative to plain decoding of the same problem", xlim=(0, 1.1 * max(highest, 1.1)))
+        axes.set(xlabel="time (plain decoding of the same problem: 1)", xlim=(0, 1.1 * max(highest, 1.1)))
         axes.set_ylim(-0.6, len(names) - 0.3)
 
     return _svg(draw, "Time per problem", 1.2 + 0.62 * len(names))

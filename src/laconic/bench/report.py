@@ -59,8 +59,8 @@ def _warnings(record: Record) -> str:
     cut = record["baseline"]["cut_off"], record["laconic"]["cut_off"]
     if any(cut):
         said.append(
-            f"Cut off at {record['setup']['max_new_tokens']} tokens or the model's context: {cut[0]} replies of plain "
-            f"decoding, {cut[1]} of laconic."
+            f"Replies cut off at {record['setup']['max_new_tokens']} tokens or at the model's context: plain decoding "
+            f"{cut[0]}, laconic {cut[1]}."
         )
     return "\n".join(f"<p class='warning'>{escape(text)}</p>" for text in said)
 
@@ -205,7 +205,7 @@ def _provenance(record: Record) -> str:
         "drafter": setup["drafter"], "length": setup["length"], "shape": setup["shape"], "verifier": setup["verifier"],
         "thinking control": " + ".join(setup["think"]) or "none",
         "at most": f"{setup['max_new_tokens']} tokens a reply",
-        "machine": f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, {machine['system']}",
+        "machine": f"{machine['cpu']}, {machine['cores']} cores (threads used: {machine['threads']}), {machine['system']}",
         "versions": ", ".join([f"python {origin['python']}", *(f"{k} {v}" for k, v in origin["versions"].items())]),
         "commit": origin["commit"] or "not a checkout",
         "time": origin["time"],

@@ -33,6 +33,7 @@ def compare(
     min_p: options.MinP = 0.0,
     seed: options.Seed = 0,
     max_tokens: options.MaxTokens = 2048,
+    threads: options.Threads = None,
     no_hf: Annotated[bool, typer.Option("--no-hf", help="Leave out transformers' own generate.")] = False,
     json: Annotated[Path | None, typer.Option("--json", help="Write the record to this file.")] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write an HTML report to this file.")] = None,
@@ -56,7 +57,7 @@ def compare(
     methods = choice.methods(model, draft_model)
     sampling = Sampling(temperature, top_k, top_p, min_p, seed)
     setup = Setup(methods, model, draft_model, sampling, Limits(max_tokens), batch, peer=not no_hf)
-    options.no_loading_bars()
+    options.settle(threads, model)
     bench = prepare(setup)
     with progress(len(items)) as after:
         record = bench.run(items, after)

@@ -50,6 +50,9 @@ MinP = Annotated[
     float, typer.Option(help="Keep tokens at least this likely, relative to the best.", rich_help_panel=_SAMPLING)
 ]
 Seed = Annotated[int, typer.Option(help="Seed of all draws.", rich_help_panel=_SAMPLING)]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads; 1 for the bundled pair, which is too small for more.")
+]
 MaxTokens = Annotated[int, typer.Option(help="Most tokens after the prompt.", rich_help_panel=_SAMPLING)]
 
 
@@ -117,8 +120,11 @@ def split(specs: str) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def no_loading_bars() -> None:
-    """Keep Transformers' "Loading weights" bars off the screen."""
+def settle(threads: int | None, model: str) -> None:
+    """Set the number of CPU threads, and keep Transformers' "Loading weights" bars off the screen."""
+    import torch
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    if threads is not None or model == "bundled":
+        torch.set_num_threads(threads or 1)

@@ -28,6 +28,7 @@ def run(
     min_p: options.MinP = 0.0,
     seed: options.Seed = 0,
     max_tokens: options.MaxTokens = 2048,
+    threads: options.Threads = None,
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Decode plainly too, and say what was saved by measurement.")
     ] = False,
@@ -46,7 +47,7 @@ def run(
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
     chosen = choice.methods(model, draft_model, thinking=not no_think)
     fields: dict[str, Any] = {name: getattr(chosen, name) for name in chosen.__dataclass_fields__}
-    options.no_loading_bars()
+    options.settle(threads, model)
     engine = Engine.load(model, draft=draft_model, **fields)
 
     request: dict[str, Any] = {"sampling": sampling, "limits": limits, "thinking": not no_think}

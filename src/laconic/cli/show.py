@@ -36,7 +36,7 @@ class Screen:
     def __enter__(self) -> Self:
         self._begun = time.perf_counter()
         if not self._quiet and self._console.is_terminal:
-            self._live = Live(self._below(), console=self._console, transient=True, refresh_per_second=12)
+            self._live = Live(self._below(), console=self._console, transient=True, auto_refresh=False)
             self._live.start()
         return self
 
@@ -44,7 +44,6 @@ class Screen:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live is not None:
-            self._live.update(Text())
             self._live.stop()
             if self._line:
                 self._console.print(self._line)
@@ -66,7 +65,7 @@ class Screen:
         self._tokens += len(step.tokens) if step.kind != "injected" else 0
         self._line.append(text, _STYLES[step.kind])
         *whole, self._line = self._line.split("\n", allow_blank=True)
-        self._live.update(self._below())  # first, or the lines would show twice for a moment
+        self._live.update(self._below(), refresh=True)  # first, or the lines would show twice for a moment
         if whole:
             self._console.print(Text("\n").join(whole))
 

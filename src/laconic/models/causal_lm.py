@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from laconic.errors import ModelNotFound, UnsupportedModel
-from laconic.models import attention
+from laconic.models import attention, fast
 from laconic.models.base import Scores, ScoreTree, Slot, chain
 from laconic.models.slots import CacheSlot, SlotPass, SlotPool
 
@@ -37,6 +37,8 @@ class CausalLM:
         self.pool = SlotPool(int(config.num_hidden_layers), model.device)
         # Transformers builds a mask of its own unless it is given one of four dimensions; ours comes with the pass.
         self._placeholder = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=model.device)
+        self.fast = self._try_fast()
+        """The written-out forward pass, where it gives the same logits; set it to None to do without."""
 
     @staticmethod
     def load(name: str | Path, *, dtype: torch.dtype | None = None, device: str = "cpu") -> CausalLM:
@@ -68,7 +70,7 @@ class CausalLM:
         for start in starts:
             part = tokens[start : start + PREFILL_CHUNK]
             now = self.pool.begin([chain(part)], [mine])
-            self._forward(self.model.base_model, now)
+            self._forward(now, logits=False)
             slot.commit(range(len(part)))
         return len(starts)
 
@@ -77,14 +79,21 @@ class CausalLM:
         """One pass over all trees; see models.base.LanguageModel."""
         mine = cast("Sequence[CacheSlot]", slots)
         now = self.pool.begin(trees, mine)
-        logits = self._forward(self.model, now).logits
+        logits = self._forward(now, logits=True)
+        assert logits is not None
         self.passes += 1
         scores = Scores(logits, [slot.row - now.lo for slot in mine], [len(tree) for tree in trees])
         scores.check()
         return scores
 
-    def _forward(self, module: torch.nn.Module, now: SlotPass) -> Any:
-        return module(
+    def _forward(self, now: SlotPass, *, logits: bool) -> torch.Tensor | None:
+        if self.fast is not None:
+            return self.fast(self.pool, logits=logits)
+        return self._plain_forward(now, logits=logits)
+
+    def _plain_forward(self, now: SlotPass, *, logits: bool) -> torch.Tensor | None:
+        """The pass through Transformers' own modules."""
+        made = (self.model if logits else self.model.base_model)(
             input_ids=now.tokens.to(self.model.device),
             position_ids=now.positions,
             attention_mask=self._placeholder,
@@ -92,6 +101,22 @@ class CausalLM:
             use_cache=True,
             slot_pass=now,
         )
+        return made.logits if logits else None
+
+    @torch.inference_mode()
+    def _try_fast(self) -> fast.FastDecoder | None:
+        """The fast path, if it gives this model's logits on a trial prompt: same best tokens, same numbers."""
+        candidate = fast.build(self.model)
+        if candidate is None:
+            return None
+        slot = self.pool.open()
+        now = self.pool.begin([chain([(7 * i + 1) % self.vocab_size for i in range(24)])], [slot])
+        expected, found = self._plain_forward(now, logits=True), candidate(self.pool, logits=True)
+        slot.close()
+        assert expected is not None
+        assert found is not None
+        close = torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+        return candidate if close else None
 
 
 _FIND = "Give a directory with config.json and weights, a hub name, or 'bundled'."

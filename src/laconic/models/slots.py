@@ -146,6 +146,15 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # Transformers ships n
         """No limit of its own."""
         return -1
 
+    def buffers_for(self, heads: int, dim: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys' and values' buffers, allocated on first use, for a writer that scatters into them itself."""
+        if self.k is None or self.v is None:
+            entry = like.new_empty((1, heads, 1, dim))
+            self.lazy_initialization(entry, entry)
+        assert self.k is not None
+        assert self.v is not None
+        return self.k, self.v
+
     def buffers(self) -> list[torch.Tensor]:
         """Keys and values, once allocated."""
         return [t for t in (self.k, self.v) if t is not None]

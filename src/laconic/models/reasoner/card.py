@@ -5,6 +5,7 @@ python -m laconic.models.reasoner.card --dir DIR --evaluation FILE
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def with_interval(share: dict[str, Any]) -> str:
     return f"{percent(share['share'])} ({percent(share['low'])} to {percent(share['high'])}, n = {share['n']})"
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A Markdown table."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

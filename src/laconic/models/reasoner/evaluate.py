@@ -95,7 +95,11 @@ def _confidence(
     for (at, _), text, belief in zip(places, cut, found, strict=True):
         probes[at].append((text, belief))
 
-    forced, sure, unsure, easy, before = [], [], [], [], []
+    forced: list[bool] = []
+    sure: list[float] = []
+    unsure: list[float] = []
+    easy: list[float] = []
+    before: list[float] = []
     for task, rollout, ok, tried in zip(tasks, rollouts, right, probes, strict=True):
         stated = stated_results(rollout.thought)
         first = next(((b, i) for i, (text, b) in enumerate(tried) if stated_results(text)), None)

@@ -62,7 +62,7 @@ def _exchange(matrices: list[torch.Tensor]) -> None:
         mine = _share(matrices, owner)
         flat = torch.cat([matrix.flatten() for matrix in mine])
         distributed.broadcast(flat, owner)
-        for matrix, part in zip(mine, flat.split([matrix.numel() for matrix in mine]), strict=True):
+        for matrix, part in zip(mine, torch.split(flat, [matrix.numel() for matrix in mine]), strict=True):
             matrix.copy_(part.view_as(matrix))
 
 
@@ -71,7 +71,7 @@ def add_up(gradients: list[torch.Tensor]) -> None:
     if distributed.is_initialized():
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         distributed.all_reduce(flat)
-        parts = (flat / distributed.get_world_size()).split([gradient.numel() for gradient in gradients])
+        parts = torch.split(flat / distributed.get_world_size(), [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 

@@ -79,4 +79,4 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
     """Load a tokenizer that `save_tokenizer` saved."""
     from transformers import PreTrainedTokenizerFast
 
-    return PreTrainedTokenizerFast.from_pretrained(folder)  # type: ignore[no-any-return]
+    return PreTrainedTokenizerFast.from_pretrained(folder)

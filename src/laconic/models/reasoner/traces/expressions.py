@@ -73,7 +73,7 @@ def quick(node: ast.expr, rng: Random, wrong: bool) -> Route:
             middle = value_of(first.right) * (1 if isinstance(first.op, ast.Add) else -1)
             first = first.left
         left, right = value_of(first), value_of(node.right)
-        mark = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}[type(node.op)]  # type: ignore[index]
+        mark = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}[type(node.op)]
         start = left + middle
         result = {"+": start + right, "-": start - right, "*": start * right}[mark]
         if len(steps) == slipping:

@@ -1,0 +1,159 @@
+"""The Llama family's forward pass in few operations.
+
+A decoding pass over a small model, or a draft model, is mostly the launching of small operations: Transformers writes
+a layer with some eighty of them. Here the projections of a layer are joined, norms are one kernel, and rotary angles
+come from a table, which leaves about thirty. It reads the very weights of the Transformers model (joined projections
+become views of one tensor) and is used only where it has reproduced the original's logits when the model was loaded;
+everything else takes the original path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from laconic.models.slots import SlotPool
+
+FAMILY = {"llama", "mistral", "qwen2", "qwen3"}
+"""Model types known to have this structure. A trial alone could miss what only large values show (soft caps)."""
+
+STATIC_ROPE = {"default", "linear", "llama3", "yarn"}
+"""Kinds of rotary embedding whose angles depend on the position alone."""
+
+
+@dataclass(slots=True)
+class _Layer:
+    norm_in: Tensor
+    norm_mid: Tensor
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    head_norm: Tensor | None
+    """Per-head norm weights of queries and keys, ``[heads + kv_heads, head_dim]``."""
+    out: Tensor
+    out_bias: Tensor | None
+    gate_up: Tensor
+    down: Tensor
+    window: int | None
+
+
+class FastDecoder:
+    """Scores passes of a SlotPool; build it with :func:`build`."""
+
+    def __init__(self, model: Any) -> None:
+        base = model.model
+        attention = base.layers[0].self_attn
+        self.head_dim = int(attention.head_dim)
+        self.kv_heads = attention.k_proj.weight.shape[0] // self.head_dim
+        self.heads = attention.q_proj.weight.shape[0] // self.head_dim
+        self.scaling = float(attention.scaling)
+        self.act = base.layers[0].mlp.act_fn
+        self.eps = _eps(base.norm)
+        self.head_eps = _eps(attention.q_norm) if hasattr(attention, "q_norm") else 0.0
+        self.embedding = base.embed_tokens.weight
+        self.norm = base.norm.weight
+        self.head = model.lm_head.weight
+        self.head_bias = model.lm_head.bias
+        self.layers = [self._layer(layer) for layer in base.layers]
+        self._rotary = base.rotary_emb
+        self._cos = self._sin = self.embedding.new_empty(0)
+
+    def _layer(self, layer: Any) -> _Layer:
+        a, mlp = layer.self_attn, layer.mlp
+        norm = None
+        if hasattr(a, "q_norm"):
+            norm = torch.cat([a.q_norm.weight.expand(self.heads, -1), a.k_norm.weight.expand(self.kv_heads, -1)])
+        return _Layer(
+            layer.input_layernorm.weight,
+            layer.post_attention_layernorm.weight,
+            _join([a.q_proj, a.k_proj, a.v_proj]),
+            None if a.q_proj.bias is None else torch.cat([p.bias for p in (a.q_proj, a.k_proj, a.v_proj)]),
+            norm,
+            a.o_proj.weight,
+            a.o_proj.bias,
+            _join([mlp.gate_proj, mlp.up_proj]),
+            mlp.down_proj.weight,
+            # Qwen decides by layer, Mistral for all layers at once.
+            a.sliding_window if hasattr(a, "sliding_window") else getattr(a.config, "sliding_window", None),
+        )
+
+    def __call__(self, pool: SlotPool, *, logits: bool) -> Tensor | None:
+        """The pass that ``pool.begin`` has prepared; logits ``[rows, width, vocab]``, or None if not asked for."""
+        now, places = pool.current, pool.places
+        rows, width = now.rows, now.width
+        heads, dim, both = self.heads, self.head_dim, self.heads + self.kv_heads
+        cos, sin = self._angles(now.positions.flatten(), now.keys)
+        x = F.embedding(now.tokens.to(pool.device).flatten(), self.embedding)
+        seen = slice(now.lo, now.lo + rows)
+        grouped = self.heads != self.kv_heads
+        for layer, cache in zip(self.layers, pool.layers, strict=True):
+            h = F.linear(F.rms_norm(x, x.shape[-1:], layer.norm_in, self.eps), layer.qkv, layer.qkv_bias)
+            h = h.view(rows * width, both + self.kv_heads, dim)
+            qk = h[:, :both]
+            if layer.head_norm is not None:
+                qk = F.rms_norm(qk, (dim,), None, self.head_eps) * layer.head_norm
+            qk = torch.addcmul(qk * cos, qk.roll(dim // 2, -1), sin)
+            keys, values = cache.buffers_for(self.kv_heads, dim, x)
+            keys.view(-1, self.kv_heads, dim).index_copy_(0, places, qk[:, heads:])
+            values.view(-1, self.kv_heads, dim).index_copy_(0, places, h[:, both:])
+            attended = F.scaled_dot_product_attention(
+                qk[:, :heads].view(rows, width, heads, dim).transpose(1, 2),
+                keys[seen, : now.keys].transpose(1, 2),
+                values[seen, : now.keys].transpose(1, 2),
+                attn_mask=now.mask_for(layer.window),
+                scale=self.scaling,
+                enable_gqa=grouped,
+            )
+            x = x + F.linear(attended.transpose(1, 2).reshape(rows * width, heads * dim), layer.out, layer.out_bias)
+            h = F.linear(F.rms_norm(x, x.shape[-1:], layer.norm_mid, self.eps), layer.gate_up)
+            gate, up = h.chunk(2, -1)
+            x = x + F.linear(self.act(gate) * up, layer.down)
+        if not logits:
+            return None
+        x = F.rms_norm(x, x.shape[-1:], self.norm, self.eps)
+        return F.linear(x, self.head, self.head_bias).view(rows, width, -1)
+
+    def _angles(self, positions: Tensor, keys: int) -> tuple[Tensor, Tensor]:
+        """Cosines and signed sines ``[nodes, 1, head_dim]``.
+
+        The rotated half (-x2, x1) is x rolled by half its size, its first half negated; the sign sits in the table.
+        """
+        if keys > len(self._cos):
+            size = max(2 * len(self._cos), keys, 512)
+            cos, sin = self._rotary(self.embedding, torch.arange(size, device=self.embedding.device)[None])
+            half = self.head_dim // 2
+            self._cos, self._sin = cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], dim=-1)
+        return self._cos[positions][:, None], self._sin[positions][:, None]
+
+
+def build(model: Any) -> FastDecoder | None:
+    """A FastDecoder for ``model``, or None where it is not of the Llama family in float32.
+
+    The caller must still compare logits before using it: a checkpoint's own code or hooks may differ.
+    """
+    if model.config.model_type not in FAMILY:
+        return None
+    rope = getattr(model.config, "rope_parameters", None) or {}
+    if rope.get("rope_type", "default") not in STATIC_ROPE or rope.get("partial_rotary_factor", 1.0) != 1.0:
+        return None
+    if any(p.dtype != torch.float32 for p in model.parameters()):
+        return None
+    return FastDecoder(model)
+
+
+def _eps(norm: Any) -> float:
+    return float(norm.variance_epsilon if hasattr(norm, "variance_epsilon") else norm.eps)
+
+
+def _join(linears: list[Any]) -> Tensor:
+    """One weight for several projections of the same input; theirs become views of it, so no memory is doubled."""
+    joined = torch.cat([linear.weight.data for linear in linears])
+    start = 0
+    for linear in linears:
+        stop = start + linear.weight.shape[0]
+        linear.weight.data = joined[start:stop]
+        start = stop
+    return joined
