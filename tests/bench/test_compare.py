@@ -86,3 +86,11 @@ def test_nothing_answered_is_an_error():
     first.run = lambda requests, batch: usual(requests, batch) if len(requests) == 2 else refuse(requests, batch)
     with pytest.raises(TaskError, match="'baseline' says: RuntimeError: boom"):
         bench.run(asked)
+
+
+def test_identical_samples_are_exact_too():
+    asked = scripted.items(2)
+    record = scripted.bench(asked, scripts(2), sampling=Sampling(1.0)).run(asked)
+    assert record["exact"]["identical"] == 2
+    assert record["sampled"] is None
+    assert record["agreement"] is None

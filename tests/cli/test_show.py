@@ -44,7 +44,14 @@ def test_on_a_terminal_every_character_shows_once_and_the_status_goes(monkeypatc
     screen._console = Console(
         file=file, force_terminal=True, width=60, highlight=False, legacy_windows=False, _environ={}
     )
-    play(screen, STEPS)
+    so_far = ""
+    with screen:
+        for kind, text in STEPS:
+            screen.show(Step(kind, text, (1, 9) if text.endswith("<eos>") else (1, 2)))
+            so_far += text.removesuffix("<eos>")
+            shown, _, status = final_screen(file.getvalue()).rstrip("\n").rpartition("\n")
+            assert shown == so_far
+            assert "per target pass" in status
     assert final_screen(file.getvalue()).rstrip("\n") == "<think>\nab cd\n\n</think>\n\nef"
     assert "per target pass" in file.getvalue()
     assert "\x1b[1mef" in file.getvalue()
@@ -75,7 +82,7 @@ def result(thinking, passes, seconds=1.0, tokens=(1,)):
         (
             result(80, 45, 2.0),
             result(80, 90),
-            ["as many thinking", "50% fewer passes", "2.00 times slower", "same tokens"],
+            ["as many thinking", "50% fewer", "2.00 times slower", "same tokens"],
         ),
         (result(90, 45, tokens=(2,)), result(60, 70), ["50% more thinking tokens", "36% fewer passes"]),
     ],

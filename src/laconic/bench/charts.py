@@ -23,7 +23,8 @@ _VARIABLES = {
 }  # fmt: skip
 _COLOUR = {name: colour for colour, name in _VARIABLES.items()}
 _STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "laconic", "text.parse_math": False, "font.size": 12, "axes.edgecolor": _COLOUR["line"],
+    "svg.fonttype": "none", "svg.hashsalt": "laconic", "text.parse_math": False, "font.size": 12,
+    "axes.edgecolor": _COLOUR["line"],
     "axes.labelcolor": _COLOUR["muted"], "text.color": _COLOUR["ink"], "xtick.color": _COLOUR["muted"],
     "ytick.color": _COLOUR["ink"], "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False,
     "axes.grid": True, "grid.color": _COLOUR["line"], "grid.linewidth": 0.6, "axes.axisbelow": True,
@@ -55,9 +56,9 @@ def thinking(record: Record) -> str:
     """Thinking tokens of each problem: plain decoding across, laconic upwards; below the diagonal is saved."""
 
     def draw(axes: Axes) -> None:
-        pairs = [_pair(item, "thinking_tokens") for item in record["items"]]
+        pairs = [tuple(max(1.0, count) for count in _pair(item, "thinking_tokens")) for item in record["items"]]
         axes.set(xscale="log", yscale="log")  # a few long thoughts would press all others into a corner
-        low, high = 0.8 * max(min(map(min, pairs)), 1), 1.25 * max(1, *map(max, pairs))
+        low, high = 0.8 * min(map(min, pairs)), 1.25 * max(map(max, pairs))
         axes.plot([low, high], [low, high], color=_COLOUR["muted"], linewidth=1, dashes=(4, 3))
         lost = [
             item["variants"]["baseline"]["right"] and not item["variants"]["laconic"]["right"]

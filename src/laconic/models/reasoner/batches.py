@@ -41,10 +41,14 @@ def batches(tokenizer: "PreTrainedTokenizerFast", source: Iterator[Example], siz
 def _encode(
     tokenizer: "PreTrainedTokenizerFast", one: Example, digits: frozenset[int]
 ) -> tuple[list[int], list[float]]:
-    tokens: list[int] = []
+    encoding = tokenizer.backend_tokenizer.encode("".join(text for text, _ in one.pieces), add_special_tokens=False)
+    ends = list(itertools.accumulate(len(text) for text, _ in one.pieces))
+    tokens: list[int] = encoding.ids
     weights: list[float] = []
-    for text, weight in one.pieces:
-        piece = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
-        tokens += piece
-        weights += [weight if token in digits else weight * WORDS for token in piece]
+    piece = 0
+    for token, (_, end) in zip(tokens, encoding.offsets, strict=True):
+        while ends[piece] < end:
+            piece += 1  # a token belongs to the piece in which it ends
+        weight = one.pieces[piece][1]
+        weights.append(weight if token in digits else weight * WORDS)
     return tokens, weights

@@ -4,16 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
+from . import drills
 from .problems import KINDS, Problem, stream
 from .traces import Trace, trace
 
 CLOSE = "\n</think>\n\n"
 TIME_IS_UP = "\n\nTime is up, so I will answer with what I have.\n</think>\n\n"
 CUT_SHARE = 0.24
+DRILL_SHARE = 0.35
 # how often a kind is drawn; the ones with long numbers need more practice
 WEIGHTS = {
-    "basic_arithmetic": 4, "chain_sum": 3, "products": 3, "gcd": 2.5, "lcm": 2.5, "simple_equations": 3,
-    "leg_counting": 2.5,
+    "basic_arithmetic": 4, "chain_sum": 4, "products": 3, "gcd": 2, "lcm": 2, "simple_equations": 3, "leg_counting": 3,
 }  # fmt: skip
 
 
@@ -73,10 +74,21 @@ def _cut(story: Trace, rng: Random) -> int:
     return rng.randint(1, len(story.steps))
 
 
+def practice(rng: Random) -> Example:
+    """A page of arithmetic facts; only the results are learnt."""
+    pieces = [(prompt(drills.REQUEST), 0.0), ("<think>\n\n</think>\n\n", 0.0)]
+    for asked, result in drills.page(rng):
+        pieces += [(f"{asked} =", 0.0), (f" {result}", 1.0), (", ", 0.0)]
+    return Example(tuple(pieces), "drill")
+
+
 def examples(seed: int) -> Iterator[Example]:
     """Endless training examples of all kinds, none of them held out."""
     rng = Random(seed)
     sources = {kind: stream(kind, seed, held_out=False) for kind in KINDS}
     names, weights = list(WEIGHTS), list(WEIGHTS.values())
     while True:
+        if rng.random() < DRILL_SHARE:
+            yield practice(rng)
+            continue
         yield example(next(sources[rng.choices(names, weights)[0]]), rng)

@@ -63,7 +63,7 @@ def _keep_expression(entry: Entry) -> bool:
     expression = _expression(entry)
     if re.search(r"(^|[^\d )] *)-|\(\s*\d+\s*\)", expression):  # a negative literal, or brackets round one number
         return False
-    return all(small < 100 and large < 1000 and small * large < 10_000 for small, large in _products(expression))
+    return all(small < 100 and large < 1000 and small * large < 5000 for small, large in _products(expression))
 
 
 def _level_expression(entry: Entry) -> int:
@@ -74,9 +74,13 @@ def _level_expression(entry: Entry) -> int:
     return 1 if (int(entry["metadata"]["num_digits"]) == 1 and terms < 3) or (not pairs and terms < 3) else 2
 
 
+def _work(entry: Entry) -> int:
+    """How many digits a sum adds or takes away."""
+    return (int(entry["metadata"]["num_terms"]) - 1) * int(entry["metadata"]["num_digits"])
+
+
 def _level_sum(entry: Entry) -> int:
-    work = (int(entry["metadata"]["num_terms"]) - 1) * int(entry["metadata"]["num_digits"])
-    return 1 if work <= 2 else 2 if work <= 4 else 3
+    return 1 if _work(entry) <= 2 else 2 if _work(entry) <= 4 else 3
 
 
 def _level_gcd(entry: Entry) -> int:
@@ -116,7 +120,7 @@ def linear(entry: Entry) -> tuple[int, int, int] | None:
 
 def _keep_equation(entry: Entry) -> bool:
     parts = linear(entry)
-    return parts is not None and 0 < abs(parts[0]) <= 40 and abs(parts[1]) <= 200
+    return parts is not None and 0 < abs(parts[0]) <= 20 and abs(parts[1]) <= 60
 
 
 def _level_equation(entry: Entry) -> int:
@@ -147,29 +151,29 @@ KINDS: dict[str, Kind] = {
         _keep_expression, _level_expression, _expression,
     ),
     "chain_sum": Kind(
-        "chain_sum", {"min_terms": 2, "max_terms": 5, "min_digits": 1, "max_digits": 3},
-        lambda entry: True, _level_sum, _expression,
+        "chain_sum", {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 3},
+        lambda entry: _work(entry) <= 6, _level_sum, _expression,
     ),
     "products": Kind(
         "products", {"min_terms": 2, "max_terms": 3, "min_digits": 1, "max_digits": 2},
         _keep_expression, _level_expression, _expression,
     ),
     "gcd": Kind(
-        "gcd", {"min_value": 2, "max_value": 120},
+        "gcd", {"min_value": 2, "max_value": 60},
         # most pairs have no common factor: a third of those is enough
         lambda entry: int(entry["answer"]) > 1 or sum(_numbers(entry)) % 3 == 0,
         _level_gcd, lambda entry: f"gcd {sorted(_numbers(entry))}",
     ),
     "lcm": Kind(
-        "lcm", {"min_value": 2, "max_value": 60},
-        lambda entry: int(entry["answer"]) < 1000, _level_lcm, lambda entry: f"lcm {sorted(_numbers(entry))}",
+        "lcm", {"min_value": 2, "max_value": 48},
+        lambda entry: int(entry["answer"]) < 600, _level_lcm, lambda entry: f"lcm {sorted(_numbers(entry))}",
     ),
     "simple_equations": Kind(
-        "simple_equations", {"min_terms": 2, "max_terms": 3, "min_value": 1, "max_value": 25},
+        "simple_equations", {"min_terms": 2, "max_terms": 3, "min_value": 1, "max_value": 20},
         _keep_equation, _level_equation, _key_equation,
     ),
     "leg_counting": Kind(
-        "leg_counting", {"min_animals": 2, "max_animals": 4, "min_instances": 1, "max_instances": 12},
+        "leg_counting", {"min_animals": 2, "max_animals": 4, "min_instances": 1, "max_instances": 10},
         lambda entry: True, _level_legs, _key_animals,
     ),
 }  # fmt: skip

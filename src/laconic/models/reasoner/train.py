@@ -32,7 +32,7 @@ from .tokenizer import END, PAD, load_tokenizer, save_tokenizer, train_tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-WARMUP, DECAY = 50, 0.3  # steps of warm-up; the share of the run in which the rate falls
+WARMUP = 50  # steps
 
 
 @dataclass
@@ -43,8 +43,9 @@ class Recipe:
     minutes: float = 75.0
     steps: int | None = None
     seed: int = 0
-    batch_tokens: int = 8192
-    rate: float = 0.02  # of Muon; AdamW takes a sixth of it
+    batch_tokens: int = 4096
+    rate: float = 0.015  # of Muon; AdamW takes a sixth of it
+    decay: float = 0.7  # the share of the run over which the rate falls to zero
     workers: int = 2  # processes
     tiny: bool = False
     save_every: float = 10.0  # minutes
@@ -101,7 +102,7 @@ def work(rank: int, recipe: Recipe) -> list[dict[str, float]]:
     for count, (tokens, weights) in enumerate(source):
         now = time.monotonic()
         done = agree(count / recipe.steps if recipe.steps else (now - began) / 60 / recipe.minutes)
-        factor = min(1.0, (count + 1) / WARMUP, max(0.0, (1 - done) / DECAY))
+        factor = min(1.0, (count + 1) / WARMUP, max(0.0, (1 - done) / recipe.decay))
         if done >= 1:
             break
         where, labels, worth = weights[:, 1:] > 0, tokens[:, 1:], weights[:, 1:]
@@ -165,8 +166,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=75.0)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rate", type=float, default=0.02)
-    parser.add_argument("--batch-tokens", type=int, default=8192)
+    parser.add_argument("--rate", type=float, default=0.015)
+    parser.add_argument("--batch-tokens", type=int, default=4096)
+    parser.add_argument("--decay", type=float, default=0.7, help="share of the run over which the rate falls")
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each where more than one")
     parser.add_argument("--save-every", type=float, default=10.0, help="minutes between checkpoints")
     parser.add_argument("--start-from", type=Path, help="go on from the weights of an earlier run")
