@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import sys
-from dataclasses import MISSING, fields
 from pathlib import Path
 
 import laconic.methods  # noqa: F401  (fills the registry)
-from laconic.policy import FAMILIES, Policy, registry
+from laconic.cli.describe import describe
+from laconic.policy import FAMILIES, Family, Policy, registry
 
 PAGES = Path(__file__).parent.parent / "docs" / "methods"
 TITLES = {
@@ -20,37 +20,17 @@ TITLES = {
 }
 
 
-def knob_docs(cls: type[Policy]) -> dict[str, str]:
-    """The string literal under each knob, by name."""
-    lines = inspect.getsource(cls).splitlines()
-    docs: dict[str, str] = {}
-    for i, line in enumerate(lines[:-1]):
-        name, colon, _ = line.strip().partition(":")
-        below = lines[i + 1].strip()
-        if colon and name.isidentifier() and below.startswith('"""'):
-            text = []
-            for more in lines[i + 1 :]:
-                text.append(more.strip().strip('"'))
-                if more.strip().endswith('"""'):
-                    break
-            docs[name] = " ".join(text).strip()
-    return docs
-
-
-def page(name: str, cls: type[Policy]) -> str:
+def page(family: Family, name: str, cls: type[Policy]) -> str:
     """One method's section."""
-    card, needs = cls.card, cls.needs
-    sources = [card.paper]
-    sources += [f"arXiv {card.arxiv}"] if card.arxiv else []
-    sources += [f"catalogue {', '.join(map(str, card.catalogue))}"] if card.catalogue else []
-    needed = [f.name.replace("_", " ") for f in fields(needs) if getattr(needs, f.name)]
+    about = describe(family, name, cls)
+    sources = [about["paper"]]
+    sources += [f"arXiv {about['arxiv']}"] if about["arxiv"] else []
+    sources += [f"catalogue {', '.join(map(str, about['catalogue']))}"] if about["catalogue"] else []
     rows = []
-    docs = knob_docs(cls)
-    for f in fields(cls):
-        default = f.default if f.default is not MISSING else "required"
-        shown = default.spec() if isinstance(default, Policy) else repr(default) if default != "required" else default
-        rows.append(f"| `{f.name}` | `{shown}` | {docs.get(f.name, '')} |")
-    table = ["", "| knob | default | meaning |", "|---|---|---|", *rows] if rows else []
+    for knob in about["knobs"]:
+        default = "required" if knob["required"] else repr(knob["default"])
+        rows.append(f"| `{knob['name']}` | {knob['type'].replace('|', 'or')} | {default} | {knob['doc']} |")
+    table = ["", "| knob | type | default | meaning |", "|---|---|---|---|", *rows] if rows else []
     return "\n".join(
         [
             f"## `{name}`",
@@ -58,8 +38,8 @@ def page(name: str, cls: type[Policy]) -> str:
             inspect.getdoc(cls) or "",
             "",
             f"* Source: {'; '.join(sources)}",
-            f"* Lossless: {'yes' if card.lossless else 'no'}",
-            f"* Needs: {', '.join(needed) or 'nothing'}",
+            f"* Lossless: {'yes' if about['lossless'] else 'no'}",
+            f"* Needs: {', '.join(about['needs']).replace('_', ' ') or 'nothing'}",
             *table,
         ]
     )
@@ -69,7 +49,7 @@ def build() -> dict[Path, str]:
     """Path to content of every page."""
     pages = {}
     for family in FAMILIES:
-        sections = [page(name, registry.get(family, name)) for name in registry.names(family)]
+        sections = [page(family, name, registry.get(family, name)) for name in registry.names(family)]
         note = "<!-- written by scripts/method_pages.py from the methods' cards; edit those -->"
         pages[PAGES / f"{family}.md"] = "\n\n".join([f"# {TITLES[family]}", note, *sections]) + "\n"
     return pages

@@ -95,8 +95,9 @@ class Usage:
     """The one counter. Tokens by kind, passes by model, seconds by phase.
 
     ``thinking`` and ``answer`` count tokens that the model chose; tags count with the thought. ``injected``
-    tokens were forced by a controller. ``drafted`` were proposed, ``accepted`` survived verification; ``probed``
-    were scored on a probe's branch or in a probe's own pass. In a batch, a pass is shared: ``target_passes``
+    tokens were forced by a controller. ``drafted`` were proposed (by the drafter, or by a controller that expects an
+    answer), ``accepted`` survived verification; ``probed`` were scored on a probe's branch or in a probe's own pass.
+    In a batch, a pass is shared: ``target_passes``
     counts each pass that a request took part in, ``seconds`` its equal share of the time.
     """
 
