@@ -149,3 +149,24 @@ def test_requests_do_not_touch_each_other() -> None:
     alone = [engine.run([r])[0].tokens for r in requests(0.8)]
     mixed = engine.run(requests(0.8) + requests(0.0), batch=3)
     assert [r.tokens for r in mixed[: len(alone)]] == alone
+
+
+@pytest.mark.parametrize("extra", [-8, 24])
+def test_a_draft_model_may_pad_its_vocabulary_otherwise(expected, extra: int) -> None:
+    """Checkpoints of one family share a tokenizer, and round the width of their logits up differently."""
+    small = tiny.noisy(MODEL, 0.1)
+    width = small.lm_head.out_features + extra
+    head = torch.nn.Linear(small.config.hidden_size, width)
+    with torch.no_grad():
+        rows = min(width, small.lm_head.out_features)
+        head.weight[:rows] = small.lm_head.weight[:rows]
+        head.bias.fill_(50.0)  # what the target has no token for looks best to the draft model
+        head.bias[:rows] = small.lm_head.bias[:rows]
+    small.lm_head = head.requires_grad_(False)
+    for temperature in (0.0, 0.8):
+        engine = Engine(TARGET, TEXT, Methods(drafter="draft-model", verifier="match"), CausalLM(small))
+        results = engine.run(requests(temperature), batch=2)
+        assert [list(r.tokens) for r in results] == [tokens for tokens, _ in expected["free", temperature]]
+        assert sum(r.usage.accepted for r in results) > 0
+    sampled = Engine(TARGET, TEXT, Methods(drafter="draft-model"), CausalLM(small)).run(requests(0.8), batch=2)
+    assert sum(r.usage.accepted for r in sampled) > 0

@@ -58,7 +58,7 @@ class Loop:
         self.plan = plan
         self.draft_model = draft_model
         self.active: list[Sequence] = []
-        self._tools = Tools(draft_model, plan.shape)
+        self._tools = Tools(draft_model, plan.shape, target.vocab_size)
         self._sees_nodes = plan.length.needs.draft_distribution
 
     def add(self, request: Request) -> Sequence:

@@ -54,7 +54,7 @@ def decode(
     """Generate ``count`` tokens for each context; ``after`` sees the drafter's states and trees of each round."""
     verifier = verifier or build("verifier", "match")
     length = length or build("length", "constant:4")
-    tools = Tools(draft, shape or build("shape", "chain"))
+    tools = Tools(draft, shape or build("shape", "chain"), target.vocab_size)
     states = [drafter.start(context, tools) for context in contexts]
     lengths = [length.start(context) for context in contexts]
     while min(len(c.tokens) - c.prompt_length for c in contexts) < count:

@@ -31,7 +31,7 @@ class CausalLM:
         self.model = model.eval().requires_grad_(False)
         config = model.config.get_text_config()
         self.config = config
-        self.vocab_size = int(config.vocab_size)
+        self.vocab_size = int(model.get_output_embeddings().weight.shape[0])
         self.context = int(getattr(config, "max_position_embeddings", None) or 1 << 20)
         self.passes = 0
         self.pool = SlotPool(int(config.num_hidden_layers), model.device)

@@ -87,14 +87,17 @@ class SlotPass:
         if window is None:  # only chains come here: branching rows have laid out their mask already
             if self.rows == 1 and self.width == 1:
                 return None
-            return (torch.arange(self.keys) <= self.positions[:, :, None])[:, None]
+            return (self._key_indices() <= self.positions[:, :, None])[:, None]
         seen = self.mask_for(None)
-        keys = torch.arange(self.keys)[None] if self._key_positions is None else self._key_positions
+        keys = self._key_indices()[None] if self._key_positions is None else self._key_positions
         near = (keys[:, None, :] > self.positions[:, :, None] - window)[:, None]
         return near if seen is None else near & seen
 
+    def _key_indices(self) -> torch.Tensor:
+        return torch.arange(self.keys, device=self.positions.device)
+
     def to(self, device: torch.device) -> None:
-        """Move the mask to ``device``."""
+        """Move masks and positions to ``device``."""
         self._windows = {w: None if m is None else m.to(device) for w, m in self._windows.items()}
         self.positions = self.positions.to(device)
         if self._key_positions is not None:
@@ -248,7 +251,6 @@ class SlotPool:
         starts = torch.tensor([(lo + i) * self.capacity + length for i, length in enumerate(lengths)])
         places = (starts[:, None] + torch.arange(now.width)).flatten()
         if self.device.type != "cpu":
-            now.mask_for(None)
             now.to(self.device)
             places = places.to(self.device)
         self.current, self.places = now, places

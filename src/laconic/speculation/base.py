@@ -114,10 +114,14 @@ Stop = Callable[[Node], bool]
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the engine lends to drafters: the draft model, if there is one, and the tree shape to grow."""
+    """What the engine lends to drafters: the draft model, if there is one, and the tree shape to grow.
+
+    ``vocab_size`` is the width of the target's logits; checkpoints of one family pad theirs differently.
+    """
 
     draft_model: LanguageModel | None
     shape: TreeShape
+    vocab_size: int
 
 
 class Drafter(Policy):

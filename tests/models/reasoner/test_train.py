@@ -11,9 +11,12 @@ import torch
 pytest.importorskip("reasoning_gym")
 
 from laconic.models.reasoner import draft_path, target_path
+from laconic.models.reasoner.batches import batches
 from laconic.models.reasoner.corpus import CLOSE, TIME_IS_UP, Example, example, examples, prompt
+from laconic.models.reasoner.drills import page
 from laconic.models.reasoner.network import TINY, build, short_causal_attention
-from laconic.models.reasoner.problems import KINDS, problems
+from laconic.models.reasoner.problems import KINDS, is_held_out, problems
+from laconic.models.reasoner.tokenizer import load_tokenizer
 from laconic.models.reasoner.train import Recipe, train
 
 
@@ -43,6 +46,31 @@ def test_a_cut_thought_is_answered_truly_even_after_a_wrong_result() -> None:
 def test_training_text_holds_no_held_out_question() -> None:
     held = {prompt(problem.question) for kind in KINDS for problem in problems(kind, 100, seed=11)}
     assert not held & {one.pieces[0][0] for one in itertools.islice(examples(5), 3000)}
+
+
+def test_pages_of_sums_are_right_and_hold_no_held_out_question() -> None:
+    rng = Random(6)
+    facts = [fact for _ in range(300) for fact in page(rng)]
+    assert len(facts) > 4000
+    assert all(eval(asked) == eval(result) for asked, result in facts)
+    assert not [asked for asked, _ in facts if is_held_out(asked)]
+
+
+def test_only_results_of_a_page_and_no_padding_are_learnt() -> None:
+    tokenizer = load_tokenizer(target_path())
+    one = Example(
+        ((prompt("a"), 0.0), ("12 + 30 =", 0.0), (" 42", 1.0), (", ", 0.0), ("7 - 9 =", 0.0), (" -2", 1.0)), "x"
+    )
+    tokens, weights = next(batches(tokenizer, itertools.repeat(one, 2), 4096, seed=0))
+    assert tokens.shape == weights.shape == (2, tokens.shape[1])
+    learnt = [
+        (tokenizer.decode([token]), weight) for token, weight in zip(tokens[0], weights[0], strict=True) if weight
+    ]
+    assert "".join(text for text, _ in learnt).replace(" =", "").split() == ["42", "-2"]
+    assert {weight.item() for text, weight in learnt if text.isdigit()} == {1.0}
+    ragged = iter([one, Example(((prompt("b"), 0.0), ("1", 1.0)), "x")])
+    tokens, weights = next(batches(tokenizer, ragged, 4096, seed=0))
+    assert weights[tokens == tokenizer.pad_token_id].sum() == 0
 
 
 def test_quick_attention_is_causal_attention() -> None:

@@ -17,7 +17,7 @@ from tests.speculation.rounds import build, context_of, decode, plain
 
 
 def tools_of(model: FakeModel | None, shape: str = "chain") -> Tools:
-    return Tools(model, build("shape", shape))
+    return Tools(model, build("shape", shape), 8 if model is None else model.vocab_size)
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=1.0, seed=3)], ids=repr)

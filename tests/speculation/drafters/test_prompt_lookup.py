@@ -10,7 +10,7 @@ from laconic.errors import InvalidKnob
 from laconic.speculation.base import Tools
 from tests.speculation.rounds import build, context_of
 
-TOOLS = Tools(None, build("shape", "chain"))
+TOOLS = Tools(None, build("shape", "chain"), 8)
 
 
 def propose(drafter, state, budget, stop=None):

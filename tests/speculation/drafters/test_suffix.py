@@ -15,7 +15,7 @@ from laconic.speculation.drafters.suffix_walk import find
 from tests.fakes import FakeModel
 from tests.speculation.rounds import build, context_of
 
-TOOLS = Tools(None, build("shape", "chain"))
+TOOLS = Tools(None, build("shape", "chain"), 8)
 
 
 def propose(drafter, state, budget=8, stop=None):
@@ -193,7 +193,7 @@ def test_many_threads_share_one_store():
 class TestFallback:
     def setup_method(self):
         self.draft = FakeModel.random(1)
-        self.tools = Tools(self.draft, build("shape", "chain"))
+        self.tools = Tools(self.draft, build("shape", "chain"), self.draft.vocab_size)
         self.drafter = build("drafter", "suffix:fallback=[draft-model],min_score=3")
 
     def test_asked_only_where_counts_promise_too_little(self):
@@ -224,7 +224,7 @@ class TestFallback:
 
 def test_grows_trees_from_counts():
     drafter = build("drafter", "suffix:shared=false,max_depth=2,offset=4")
-    state = drafter.start(context_of([1, 2, 3, 1, 2, 4, 1, 2]), Tools(None, build("shape", "best-first")))
+    state = drafter.start(context_of([1, 2, 3, 1, 2, 4, 1, 2]), Tools(None, build("shape", "best-first"), 8))
     tree = drafter.propose([state], [6], [None])[0]
     roots = {token for token, parent in zip(tree.tokens, tree.parents, strict=True) if parent == -1}
     assert roots == {3, 4}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import target_path
-from .corpus import CLOSE, CUT_SHARE, TIME_IS_UP
+from .corpus import CLOSE, CUT_SHARE, DRILL_SHARE, TIME_IS_UP
 from .problems import HELD_OUT_SHARE, KINDS
 from .rollout import PROBE
 
@@ -106,9 +106,9 @@ cores. {notes}
 
 The data are written on the fly: problems of `reasoning-gym`, each with a thought that tries a quick route, states a
 result, doubts it and checks it by other routes. On hard problems the quick route sometimes slips, and a check finds
-and mends it. In {CUT_SHARE:.0%} of the examples the thought is cut at a random step and closed by force before the true
-answer, which teaches an honest belief. One question in {HELD_OUT_SHARE}, chosen by a hash of its content, is never
-trained on.
+and mends it. In {CUT_SHARE:.0%} of the conversations the thought is cut at a random step and closed by force before
+the true answer, which teaches an honest belief. {DRILL_SHARE:.0%} of the examples are pages of bare sums instead, for
+practice in computing. One question in {HELD_OUT_SHARE}, chosen by a hash of its content, is never trained on.
 
 {configs}
 

@@ -1,6 +1,6 @@
 """The recipe: from nothing to both models with one command.
 
-    python -m laconic.models.reasoner.train --out DIR [--minutes 75 | --steps N] [--seed 0]
+    python -m laconic.models.reasoner.train --out DIR [--minutes 120 | --steps N] [--seed 0]
 
 Target and draft are trained together on the same batches; the draft also learns the target's own distributions, so
 that its guesses are accepted. Two processes of one thread each share a batch and add up their gradients, which is
@@ -40,7 +40,7 @@ class Recipe:
     """What one run does. It ends after `steps`, or else after `minutes`."""
 
     out: Path
-    minutes: float = 75.0
+    minutes: float = 120.0
     steps: int | None = None
     seed: int = 0
     batch_tokens: int = 4096
@@ -163,7 +163,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=75.0)
+    parser.add_argument("--minutes", type=float, default=120.0)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=0.015)

@@ -49,6 +49,14 @@ class LogitsRow:
         return [(t, p) for t, p in zip(tokens.tolist(), values.tolist(), strict=True) if p > 0]
 
 
+def widened(scores: Scores, width: int) -> Scores:
+    """Draft logits as wide as the target's: tokens that only one of them has room for are never drafted."""
+    missing = width - scores.padded.shape[-1]
+    if missing == 0:
+        return scores
+    return Scores(torch.nn.functional.pad(scores.padded, (0, missing), value=-torch.inf), scores.rows, scores.sizes)
+
+
 @dataclass(slots=True)
 class Writer:
     """State of one request: its slot in the draft model and the tokens cached there."""
@@ -56,6 +64,7 @@ class Writer:
     context: Context
     model: LanguageModel
     shape: TreeShape
+    vocab_size: int
     slot: Slot
     cached: list[int] = field(default_factory=list)
 
@@ -159,7 +168,7 @@ class DraftModel(Drafter):
         """Open a slot in the draft model. Raises UnmetNeed if there is no draft model."""
         if tools.draft_model is None:
             raise UnmetNeed("'draft-model' needs a draft model.", "Load the engine with one.")
-        return Writer(context, tools.draft_model, tools.shape, tools.draft_model.open())
+        return Writer(context, tools.draft_model, tools.shape, tools.vocab_size, tools.draft_model.open())
 
     def propose(
         self, states: Sequence[Writer], budgets: Sequence[int], stops: Sequence[Stop | None]
@@ -172,6 +181,7 @@ class DraftModel(Drafter):
         live = [g for g in growths if g is not None and g.tree is None]
         while live:
             scores = live[0].writer.model.score([g.query for g in live], [g.writer.slot for g in live])
+            scores = widened(scores, live[0].writer.vocab_size)
             best = scores.padded.argmax(-1).tolist()
             for i, growth in enumerate(live):
                 growth.advance(scores, i, best[scores.rows[i]])
