@@ -8,8 +8,9 @@ import pytest
 import tiny
 import torch
 
-from laconic import Engine, Limits, Methods, Request, Result, Sampling, reference
+from laconic import Engine, Limits, Markup, Methods, Request, Result, Sampling, reference
 from laconic.models.causal_lm import CausalLM
+from laconic.models.text import Text
 from laconic.policy import registry
 from laconic.thinking.base import Controller
 
@@ -114,6 +115,21 @@ def test_budgets_hold_exactly() -> None:
         request = [Request(p, Sampling(0.8, seed=5), Limits(100)) for p in PROMPTS]
         for result in engine.run(request, batch=4):
             assert result.usage.thinking <= tokens
+
+
+@pytest.mark.parametrize("drafter", ["none", "suffix"])
+def test_thinking_control_with_tags_of_several_tokens(drafter: str) -> None:
+    """Some tokenizers spell their tags; budgets, exits and answers are the reference's all the same."""
+    text = Text(tiny.tokenizer(tags_as_tokens=False), markup=Markup("<think>", "</think>"))
+    assert text.close_token is None
+    think = ("budget:30", "answer-confidence:threshold=0.2")
+    controllers: list[Controller] = [registry.build("think", spec) for spec in think]  # type: ignore[misc]
+    asked = [Request(tuple(text.encode(f"{i}?<think>\n")), Sampling(0.8, seed=i), Limits(70)) for i in range(5)]
+    expected = [reference.decode(logits, text, r, controllers, TARGET.context) for r in asked]
+    results = Engine(TARGET, text, Methods(drafter=drafter, verifier="match", think=think)).run(asked, batch=2)
+    assert [(list(r.tokens), r.finish_reason) for r in results] == expected
+    assert any(r.events for r in results)
+    assert all(r.usage.thinking <= 30 for r in results)
 
 
 def test_streaming_gives_the_same_text_in_pieces() -> None:
