@@ -61,9 +61,8 @@ def main() -> None:
             "throughput_gain_total": sum(one) / sum(many),
             "identical": same,
         }
-        print(
-            f"{name}: batch of {given.batch} {statistics.median(gains):.2f} times the throughput, {same}/{len(items)} identical"
-        )
+        gain = statistics.median(gains)
+        print(f"{name}: batch of {given.batch} {gain:.2f} times the throughput, {same}/{len(items)} identical")
     if given.json:
         given.json.write_text(json.dumps(record, indent=1) + "\n")
 
