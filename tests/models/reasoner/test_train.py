@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from pathlib import Path
 from random import Random
 
@@ -21,20 +22,30 @@ from laconic.models.reasoner.train import Recipe, train
 
 
 def cut_examples(n: int) -> list[Example]:
-    return [one for one in itertools.islice(examples(4), n) if len(one.pieces) == 4]
+    found = [one for one in itertools.islice(examples(4), n) if one.kind != "drill"]
+    return [one for one in found if one.pieces[-2][1] == 0 and one.pieces[1][1] > 0]
 
 
 def test_what_closes_a_thought_by_force_is_not_learnt_but_the_true_answer_is() -> None:
-    found = cut_examples(400)
+    found = cut_examples(600)
     assert 50 < len(found) < 150
     for one in found:
-        (_, asked), (_, thought), (close, closing), (answer, learnt) = one.pieces
+        (_, asked), *thought, (close, closing), (answer, learnt) = one.pieces
         assert (asked, closing) == (0, 0)
-        assert thought > 0
         assert learnt > 0
+        assert all(weight > 0 and "</think>" not in text for text, weight in thought)
         assert close.endswith("</think>\n\n")
         assert answer.startswith("The answer is \\boxed{")
-    assert {CLOSE, TIME_IS_UP} <= {one.pieces[2][0] for one in found}
+    assert {CLOSE, TIME_IS_UP} <= {one.pieces[-2][0] for one in found}
+
+
+def test_the_sentence_that_compares_weighs_more() -> None:
+    drawn = [one for one in itertools.islice(examples(4), 300) if one.kind != "drill"]
+    heavy = [text for one in drawn for text, weight in one.pieces[1:-1] if weight > 1]
+    assert len(heavy) > 50
+    assert any("again" in text for text in heavy)
+    assert any("slip" in text or "not" in text or "wrong" in text for text in heavy)
+    assert all(re.search(r"-?\d", text) for text in heavy if "Now I see" not in text)
 
 
 def test_a_cut_thought_is_answered_truly_even_after_a_wrong_result() -> None:

@@ -84,8 +84,10 @@ def write_card(folder: Path, report: dict[str, Any], notes: str = "") -> Path:
     ]
     configs = "\n".join(f"* `{name}`: {_settings(kind.config)}" for name, kind in KINDS.items())
     draft = report.get("draft", {})
-    settings = f"--minutes {recipe['minutes']:g} --seed {recipe['seed']}"
-    command = f"python -m laconic.models.reasoner.train --out DIR {settings}"
+    command = (
+        f"python -m laconic.models.reasoner.train --out DIR --minutes {recipe['minutes']:g} --seed {recipe['seed']}"
+    )
+    made = training.get("how", f"`{command}`")
     text = f"""{HEAD}
 ## What it is
 
@@ -98,7 +100,8 @@ def write_card(folder: Path, report: dict[str, Any], notes: str = "") -> Path:
 
 ## How it was made
 
-`{command}`:
+{made}
+
 {log[-1]["step"]:.0f} steps, {log[-1]["tokens"] / 1e6:.1f} M tokens, {log[-1]["minutes"]:.0f} minutes on two CPU
 cores. {notes}
 

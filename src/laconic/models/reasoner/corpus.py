@@ -7,11 +7,13 @@ from random import Random
 from . import drills
 from .problems import KINDS, Problem, stream
 from .traces import Trace, trace
+from .traces.base import VERDICT
 
 CLOSE = "\n</think>\n\n"
 TIME_IS_UP = "\n\nTime is up, so I will answer with what I have.\n</think>\n\n"
 CUT_SHARE = 0.24
-DRILL_SHARE = 0.35
+DRILL_SHARE = 0.3
+VERDICT_WEIGHT = 4.0
 # how often a kind is drawn; the ones with long numbers need more practice
 WEIGHTS = {
     "basic_arithmetic": 4, "chain_sum": 4, "products": 3, "gcd": 2, "lcm": 2, "simple_equations": 3, "leg_counting": 3,
@@ -59,12 +61,17 @@ def example(problem: Problem, rng: Random) -> Example:
     answer = (answer_text(story.answer), 2.0)
     if rng.random() >= CUT_SHARE:
         text = "\n\n".join(story.steps)
-        return Example((question, (f"<think>\n{text}\n</think>\n\n", 1.0), answer), problem.kind)
+        return Example((question, *_thought(f"<think>\n{text}\n</think>\n\n"), answer), problem.kind)
     if rng.random() < 0.06:
         return Example((question, ("<think>\n\n</think>\n\n", 0.0), answer), problem.kind)
     text = "\n\n".join(story.steps[: _cut(story, rng)])
     close = rng.choices((CLOSE, "\n" + CLOSE, "\n\n" + CLOSE, TIME_IS_UP), (4, 3, 1, 3))[0]
-    return Example((question, (f"<think>\n{text}", 1.0), (close, 0.0), answer), problem.kind)
+    return Example((question, *_thought(f"<think>\n{text}"), (close, 0.0), answer), problem.kind)
+
+
+def _thought(text: str) -> list[tuple[str, float]]:
+    """A thought in pieces: whether a check agrees is the rarest and the most important thing to notice in it."""
+    return [(part, VERDICT_WEIGHT if VERDICT.fullmatch(part) else 1.0) for part in VERDICT.split(text) if part]
 
 
 def _cut(story: Trace, rng: Random) -> int:

@@ -9,9 +9,8 @@ _STATED = re.compile(
     "|".join(
         phrase.replace("#", _NUMBER)
         for phrase in (
-            "answer (?:is|should be|with) #", "the answer #", "result is #", "[Tt]his gives # again",
-            "this gives #, but before", "[Tt]hat is # again", "Again #, the same", "comes to #", "that is # and not",
-            "must be #", "This is # as in", "So # (?:is|was) right",
+            "answer (?:is|should be|with) #", "the answer #", "result is #", "This way it is #", "So # now and",
+            "Compare # with",
         )
     )
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """What every teaching trace is made of: routes to a result, and the story of trying, doubting and checking them."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -7,8 +8,8 @@ from random import Random
 from ..problems import Problem
 from .arithmetic import slip
 
-RISK = {1: 0.003, 2: 0.03, 3: 0.22}  # how often the quick first route slips, by the difficulty that can be seen
-CHECK_RISK = {1: 0.002, 2: 0.015, 3: 0.04}  # how often the first check of a right result slips
+RISK = {1: 0.006, 2: 0.04, 3: 0.26}  # how often the quick first route slips, by the difficulty that can be seen
+CHECK_RISK = {1: 0.008, 2: 0.03, 3: 0.06}  # how often the first check of a right result slips
 
 
 @dataclass(frozen=True)
@@ -40,27 +41,25 @@ DOUBT = (
     "Wait, let me check that by another route.", "Let me verify it another way.", "Hmm, let me check this differently.",
     "Let me check {v} in a different way.", "Wait, I should make sure that {v} is right.", "But let me double-check.",
 )  # fmt: skip
+# A verdict names both values side by side before it says whether they agree: so a small model has only to compare.
 AGREE = (
-    "This gives {v} again.", "That is {v} again, so both ways agree.", "Again {v}, the same as before.",
-    "So this also comes to {v}. Good.", "Yes, the result is {v} here too.",
+    "This way it is {w}, and before it was {v}: the same.", "So {w} now and {v} before. They agree.",
+    "Compare {w} with {v}: the same, good.",
 )  # fmt: skip
 CLASH = (
-    "Hmm, this gives {w}, but before I had {v}.", "Wait, that is {w} and not {v}. One of them must be wrong.",
-    "That does not match: here the result is {w}, before it was {v}.",
+    "This way it is {w}, and before it was {v}: not the same.", "So {w} now and {v} before. They differ.",
+    "Compare {w} with {v}: not the same, one must be wrong.",
 )  # fmt: skip
 REFUTE = ("So {v} cannot be right.", "Hmm, that does not fit, so {v} is wrong.", "Wait, so the answer is not {v}.")
 CAREFUL = (
     "Let me work it out once more, step by step.", "I need to do this carefully.",
     "Let me go slowly and do it a third way.", "Hmm, so let me start over with care.",
 )  # fmt: skip
-SETTLE = (
-    "So {w} is right, I made a slip before. The answer is {w}.", "Now I see the slip. So the answer is {w}.",
-    "That settles it: the answer is {w}.", "So it must be {w}, and the answer is {w}.",
-)  # fmt: skip
-RESTORE = (
-    "So {v} was right after all, the slip was in the check. The answer is {v}.",
-    "This is {v} as in the beginning. So the check had a slip and the answer is {v}.",
+MAJORITY = (
+    "This way it is {w}, and before it was {v} and {u}. Two of three say {m}, so the answer is {m}.",
+    "Compare {w} with {v} and {u}: {m} comes twice, so the answer is {m}.",
 )
+REPLACE = ("This way it is {w} and not {v}. So the answer is {w}.", "Compare {w} with {v}: so the answer is {w}.")
 AGAIN = (
     "Just to be safe, let me try yet another way.", "One more check.", "Let me look at it from another side as well.",
     "Wait, one more way to be sure.", "Hmm, let me also try this.",
@@ -69,6 +68,15 @@ END = (
     "I am sure now, the answer is {v}.", "Everything agrees, so the answer is {v}.", "Good. The final answer is {v}.",
     "All right, the answer is {v}.", "So I can answer with {v}.",
 )  # fmt: skip
+
+# the sentences that compare a check with the result before
+VERDICT = re.compile(
+    "("
+    + "|".join(
+        re.sub(r"\\\{[vwum]\\\}", r"-?\\d+", re.escape(text)) for text in (*AGREE, *CLASH, *REFUTE, *MAJORITY, *REPLACE)
+    )
+    + ")"
+)
 
 
 def tell(
@@ -90,18 +98,19 @@ def tell(
     order = rng.sample(list(checks), len(checks))
     wanted = min(len(order), 1 + (rng.random() < (0.75 if problem.difficulty < 3 else 0.6)))
     cue, settled = rng.choice(DOUBT).format(v=value), True
+    other: int | None = None
     while order and (wanted > 0 or not settled):
         route = order.pop()(rng, value)
         wanted -= 1
         if order and len(steps) == first + 1 and value == truth and rng.random() < CHECK_RISK[problem.difficulty]:
             route = _spoil(route, rng)
         if not settled:
-            close = rng.choice(RESTORE if route.value == value else SETTLE).format(v=value, w=route.value)
+            close = rng.choice(REPLACE if other is None else MAJORITY).format(v=value, u=other, w=route.value, m=truth)
             value, settled = truth, True
         elif route.value == value:
-            close = rng.choice(AGREE).format(v=value)
+            close = rng.choice(AGREE).format(v=value, w=route.value)
         else:
-            clash = REFUTE if route.value is None else CLASH
+            clash, other = REFUTE if route.value is None else CLASH, route.value
             close, settled = rng.choice(clash).format(v=value, w=route.value), False
         _add(steps, route.lines, close, cue)
         cue = rng.choice(AGAIN if settled else CAREFUL)
