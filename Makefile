@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED)  ## plain decoding and laconic on the same problems: table, out/demo.html, out/demo.json
 	mkdir -p out
-	$(BIN)/laconic compare --n 105 --report out/demo.html --json out/demo.json
+	$(BIN)/laconic compare --n 84 --report out/demo.html --json out/demo.json
 
 test: $(INSTALLED)  ## the tests
 	$(BIN)/python -m pytest

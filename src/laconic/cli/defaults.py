@@ -7,7 +7,11 @@ from dataclasses import replace
 from laconic.engine import Methods
 from laconic.engine import policies as policies_of
 
-DEFAULT = Methods(drafter="draft-model", length="svip", think=("answer-confidence",))
+DEFAULT = Methods(
+    drafter="draft-model",
+    length="svip",
+    think=("answer-confidence:threshold=0.95,aggregate=product,patience=2",),
+)
 """For the bundled pair, and for every model with a thinking phase as far as it needs no draft model."""
 
 WITHOUT_DRAFT_MODEL = replace(DEFAULT, drafter="suffix", length="constant:8", shape="chain")

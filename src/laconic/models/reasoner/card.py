@@ -28,7 +28,8 @@ LIMITS = """\
 * Only the task kinds above, in English, in the ranges above: larger numbers or other wordings fail.
 * How long the thoughts are, how often they check and how sure the model is were set by the training text. Savings
   measured on it show that a method works as built; they say nothing about how much a large model would save.
-* Its confidence after a forced close is good because it was trained on thoughts cut short. Other models may be worse.
+* Its confidence after a forced close was trained, on thoughts cut short. How far it can be trusted is the gap between
+  right and wrong first results above; where that is small, so is what an exit by confidence can know.
 """
 
 

@@ -10,7 +10,9 @@ _STATED = re.compile(
         phrase.replace("#", _NUMBER)
         for phrase in (
             "answer (?:is|should be|with) #", "the answer #", "result is #", "This way it is #", "So # now and",
-            "Compare # with",
+            "Compare # with", "[Tt]his gives # again", "this gives #, but before", "[Tt]hat is # again",
+            "Again #, the same", "comes to #", "that is # and not", "must be #", "This is # as in",
+            "So # (?:is|was) right",
         )
     )
 )  # fmt: skip

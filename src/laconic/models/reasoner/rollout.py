@@ -50,7 +50,7 @@ class Reasoner:
         """Tokens of a text."""
         return len(self.tokenizer.encode(text, add_special_tokens=False))
 
-    def answer(self, questions: Sequence[str], limit: int = 1000, temperature: float = 0.0) -> list[Rollout]:
+    def answer(self, questions: Sequence[str], limit: int = 600, temperature: float = 0.0) -> list[Rollout]:
         """Think freely and answer; greedy at temperature 0."""
         sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
         found = self._batched([prompt(question) for question in questions], 100, max_new_tokens=limit, **sampling)
