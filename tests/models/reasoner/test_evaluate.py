@@ -66,7 +66,7 @@ def test_batches_do_not_change_what_is_generated(draft: Reasoner) -> None:
 
 
 def test_a_model_drafts_for_itself_without_a_refusal(draft: Reasoner) -> None:
-    (rollout,) = draft.answer(["What is 2 + 3?"], limit=60)
+    (rollout,) = draft.answer(["What is 2 + 3?"], limit=500)  # whole: a text cut between tokens may be tokenised anew
     found = draft_agreement(draft, draft, [rollout])
     assert found["token_agreement"] == 1
     broken = Rollout(rollout.question, rollout.text.replace("2", "9"), "", "", 0)
