@@ -82,16 +82,19 @@ class Transcript:
     def push(self, token: int, *, injected: bool = False) -> Mark:
         """Append a token and say what it brought about."""
         self.tokens.append(token)
+        markup = self.text.markup
         if self.phase == "thinking":
             self.kinds.append("injected" if injected else "thinking")
             self.thinking += not injected
             if token in self.text.eos:
                 return Mark.FINISHED
-            if self._closes(token):
+            if markup is not None and self._completes(markup.close, self.text.close_token, token):
                 self.phase = "answer"
                 return Mark.CLOSED
             return Mark.STEP if self._ends_step(token) else Mark.NONE
-        opens = self.phase == "before" and self._opens(token)
+        opens = (
+            self.phase == "before" and markup is not None and self._completes(markup.open, self.text.open_token, token)
+        )
         self.kinds.append("injected" if injected else "thinking" if opens else "answer")
         if opens:
             self.phase = "thinking"
@@ -139,19 +142,9 @@ class Transcript:
             answer = answer[:cut]
         return Parts(text, thinking.strip(), answer.strip())
 
-    def _closes(self, token: int) -> bool:
-        markup = self.text.markup
-        assert markup is not None
-        if self.text.close_token is not None:
-            return token == self.text.close_token
-        return self._just_completed(markup.close, token)
-
-    def _opens(self, token: int) -> bool:
-        markup = self.text.markup
-        assert markup is not None
-        if self.text.open_token is not None:
-            return token == self.text.open_token
-        return self._just_completed(markup.open, token)
+    def _completes(self, tag: str, single: int | None, token: int) -> bool:
+        """Whether ``token`` completes ``tag``; ``single`` is the tag's id where it is one token."""
+        return token == single if single is not None else self._just_completed(tag, token)
 
     def _just_completed(self, tag: str, token: int) -> bool:
         """Whether ``tag`` is in the text now and was not before ``token``."""

@@ -105,7 +105,7 @@ class CausalLM:
 
     @torch.inference_mode()
     def _try_fast(self) -> fast.FastDecoder | None:
-        """The fast path, if it gives this model's logits on a trial prompt: same best tokens, same numbers."""
+        """The fast path, if it gives this model's logits on a trial prompt."""
         candidate = fast.build(self.model)
         if candidate is None:
             return None

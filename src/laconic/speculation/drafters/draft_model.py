@@ -113,11 +113,11 @@ class Growth:
         self.offset = len(pending) - 1
         return chain(pending)
 
-    def advance(self, scores: Scores, index: int, best: list[int]) -> None:
+    def advance(self, scores: Scores, index: int) -> None:
         """Hand the rows that were wanted to the shape and prepare the next query."""
         if self.tip is not None:
             self.writer.keep(self.query.tokens)
-        logits, sampling = scores.padded[scores.rows[index]], self.writer.context.sampling
+        logits, best, sampling = scores.of(index), scores.best(index), self.writer.context.sampling
         # Row ids: a committed chain ends at its newest node; a whole tree is scored with its nodes in order.
         ids = [self.offset] if self.tip is not None else self.wanted
         self._ask([LogitsRow(logits[i], best[i], sampling) for i in ids])
@@ -182,9 +182,8 @@ class DraftModel(Drafter):
         while live:
             scores = live[0].writer.model.score([g.query for g in live], [g.writer.slot for g in live])
             scores = widened(scores, live[0].writer.vocab_size)
-            best = scores.padded.argmax(-1).tolist()
             for i, growth in enumerate(live):
-                growth.advance(scores, i, best[scores.rows[i]])
+                growth.advance(scores, i)
             live = [g for g in live if g.tree is None]
         trees = [EMPTY if g is None or g.tree is None else g.tree for g in growths]
         return [TokenTree(t.tokens, t.parents, t.draft_probs, self.name) for t in trees]
