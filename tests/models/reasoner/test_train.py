@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 from pathlib import Path
 from random import Random
@@ -13,11 +14,12 @@ pytest.importorskip("reasoning_gym")
 
 from laconic.models.reasoner import draft_path, target_path
 from laconic.models.reasoner.batches import batches
-from laconic.models.reasoner.corpus import CLOSE, TIME_IS_UP, Example, example, examples, prompt
-from laconic.models.reasoner.drills import page
+from laconic.models.reasoner.corpus import CLOSE, TIME_IS_UP, Example, _thought, example, examples, prompt
+from laconic.models.reasoner.drills import Fact, page
 from laconic.models.reasoner.network import TINY, build, short_causal_attention
 from laconic.models.reasoner.problems import KINDS, is_held_out, problems
 from laconic.models.reasoner.tokenizer import load_tokenizer
+from laconic.models.reasoner.traces import trace
 from laconic.models.reasoner.train import Recipe, train
 
 
@@ -33,7 +35,7 @@ def test_what_closes_a_thought_by_force_is_not_learnt_but_the_true_answer_is() -
         (_, asked), *thought, (close, closing), (answer, learnt) = one.pieces
         assert (asked, closing) == (0, 0)
         assert learnt > 0
-        assert all(weight > 0 and "</think>" not in text for text, weight in thought)
+        assert not any("</think>" in text for text, _ in thought)
         assert close.endswith("</think>\n\n")
         assert answer.startswith("The answer is \\boxed{")
     assert {CLOSE, TIME_IS_UP} <= {one.pieces[-2][0] for one in found}
@@ -48,6 +50,35 @@ def test_the_sentence_that_compares_weighs_more() -> None:
     assert all(re.search(r"-?\d", text) for text in heavy)
 
 
+def test_planted_slips_are_not_learnt_but_what_is_said_of_them_is() -> None:
+    rng, seen = Random(2), 0
+    for problem in problems("chain_sum", 300, seed=3, held_out=False):
+        story = trace(problem, rng)
+        if not story.slipped:
+            continue
+        seen += 1
+        weights = dict(_thought(story, len(story.steps)))
+        if story.value != int(story.answer):
+            quick = next(text for text in weights if text.endswith(story.steps[story.first]))
+            assert weights[quick] == 0
+        assert any(weight > 1 and ("not the same" in text or "differ" in text) for text, weight in weights.items())
+        assert any(weight == 1 for weight in weights.values())
+    assert 40 < seen < 150
+
+
+def test_few_of_the_slips_stay_in_thoughts_cut_short() -> None:
+    rng = Random(5)
+    found = [p for p in problems("basic_arithmetic", 400, seed=3, held_out=False) if p.difficulty == 1]
+    wrong = cut = 0
+    for problem in found * 4:
+        one = example(problem, rng)
+        if one.pieces[-2][1] == 0 and len(one.pieces) > 3:
+            cut += 1
+            wrong += any(weight == 0 for _, weight in one.pieces[1:-2])
+    assert cut > 200
+    assert wrong / cut < 0.11  # a slip of the first check stays; without a choice it would be 0.25
+
+
 def test_a_cut_thought_is_answered_truly_even_after_a_wrong_result() -> None:
     rng, problem = Random(0), problems("chain_sum", 1, seed=3, held_out=False)[0]
     answers = {example(problem, rng).pieces[-1][0] for _ in range(200)}
@@ -59,12 +90,54 @@ def test_training_text_holds_no_held_out_question() -> None:
     assert not held & {one.pieces[0][0] for one in itertools.islice(examples(5), 3000)}
 
 
-def test_pages_of_sums_are_right_and_hold_no_held_out_question() -> None:
+def pages(n: int) -> list[Fact]:
     rng = Random(6)
-    facts = [fact for _ in range(300) for fact in page(rng)]
+    return [fact for _ in range(n) for fact in page(rng)]
+
+
+def test_facts_of_a_page_are_right_and_hold_no_held_out_question() -> None:
+    facts = pages(300)
     assert len(facts) > 4000
-    assert all(eval(asked) == eval(result) for asked, result in facts)
-    assert not [asked for asked, _ in facts if is_held_out(asked)]
+    assert not [fact for fact in facts if is_held_out(fact.content or fact.asked.removesuffix(" ="))]
+    sums = [fact for fact in facts if fact.asked.endswith(" =")]
+    assert len(sums) > 3000
+    for fact in sums:
+        quotient, _, rest = fact.result.partition(" rest ")
+        if rest:
+            dividend, divisor = map(int, fact.asked.removesuffix(" =").split(" / "))
+            assert divmod(dividend, divisor) == (int(quotient), int(rest))
+        else:
+            assert eval(fact.asked.removesuffix(" =")) == eval(quotient)
+
+
+def test_facts_about_divisors_are_right() -> None:
+    facts = pages(300)
+    shared = [fact for fact in facts if fact.asked.endswith(" share")]
+    listed = [fact for fact in facts if fact.asked.startswith("Divisors of ")]
+    assert min(len(shared), len(listed)) > 100
+    for fact in shared:
+        a, b = map(int, re.findall(r"\d+", fact.asked))
+        assert math.gcd(a, b) == int(fact.result)
+        assert fact.content == f"gcd {sorted((a, b))}"
+    for fact in listed:
+        number = int(fact.asked.split()[2])
+        assert [int(word) for word in fact.result.split()] == [d for d in range(number, 0, -1) if number % d == 0]
+
+
+def test_verdicts_of_a_page_are_right_and_as_often_no_as_yes() -> None:
+    facts = [fact for fact in pages(600) if fact.worth > 1]
+    said = {"yes": 0, "no": 0, "most": 0}
+    for fact in facts:
+        numbers = re.findall(r"-?\d+", fact.asked)
+        if len(numbers) == 3:
+            assert numbers.count(re.findall(r"-?\d+", fact.result)[0]) == 2
+            said["most"] += 1
+            continue
+        same = fact.result.startswith(("the same", "They agree"))
+        assert same == (numbers[0] == numbers[1]), fact
+        said["yes" if same else "no"] += 1
+    assert said["most"] > 200
+    assert 0.8 < said["yes"] / said["no"] < 1.25
 
 
 def test_only_results_of_a_page_and_no_padding_are_learnt() -> None:

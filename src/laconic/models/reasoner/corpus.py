@@ -13,7 +13,9 @@ CLOSE = "\n</think>\n\n"
 TIME_IS_UP = "\n\nTime is up, so I will answer with what I have.\n</think>\n\n"
 CUT_SHARE = 0.24
 DRILL_SHARE = 0.3
-VERDICT_WEIGHT = 4.0
+# How many first results that slipped stay in the traces cut short, by difficulty. They teach how sure to be of an early
+# answer, so there are about as many as the model will make.
+HONEST_SLIPS = {1: 0.05, 2: 0.2, 3: 0.7}
 # how often a kind is drawn; the ones with long numbers need more practice
 WEIGHTS = {
     "basic_arithmetic": 4, "chain_sum": 4, "products": 3, "gcd": 2, "lcm": 2, "simple_equations": 3, "leg_counting": 3,
@@ -57,21 +59,29 @@ def example(problem: Problem, rng: Random) -> Example:
     is, even where the thought so far states another: so the model's confidence after a forced close means something.
     """
     story = trace(problem, rng)
+    cut = rng.random() < CUT_SHARE
+    while cut and story.value != int(story.answer) and rng.random() > HONEST_SLIPS[problem.difficulty]:
+        story = trace(problem, rng)
     question = (prompt(reworded(problem, rng)), 0.0)
     answer = (answer_text(story.answer), 2.0)
-    if rng.random() >= CUT_SHARE:
-        text = "\n\n".join(story.steps)
-        return Example((question, *_thought(f"<think>\n{text}\n</think>\n\n"), answer), problem.kind)
+    if not cut:
+        thought = _thought(story, len(story.steps))
+        return Example((question, *thought, ("\n</think>\n\n", 1.0), answer), problem.kind)
     if rng.random() < 0.06:
         return Example((question, ("<think>\n\n</think>\n\n", 0.0), answer), problem.kind)
-    text = "\n\n".join(story.steps[: _cut(story, rng)])
+    thought = _thought(story, _cut(story, rng))
     close = rng.choices((CLOSE, "\n" + CLOSE, "\n\n" + CLOSE, TIME_IS_UP), (4, 3, 1, 3))[0]
-    return Example((question, *_thought(f"<think>\n{text}"), (close, 0.0), answer), problem.kind)
+    return Example((question, *thought, (close, 0.0), answer), problem.kind)
 
 
-def _thought(text: str) -> list[tuple[str, float]]:
-    """A thought in pieces: whether a check agrees is the rarest and the most important thing to notice in it."""
-    return [(part, VERDICT_WEIGHT if VERDICT.fullmatch(part) else 1.0) for part in VERDICT.split(text) if part]
+def _thought(story: Trace, steps: int) -> list[tuple[str, float]]:
+    """The first steps of a thought in pieces: its slips are not learnt, and its verdicts more than the rest."""
+    pieces = [("<think>\n", 1.0)]
+    for at, step in enumerate(story.steps[:steps]):
+        worth = 0.0 if at in story.slipped else 1.0
+        parts = VERDICT.split(step if at == 0 else f"\n\n{step}")
+        pieces += [(part, drills.VERDICT_WEIGHT if VERDICT.fullmatch(part) else worth) for part in parts if part]
+    return pieces
 
 
 def _cut(story: Trace, rng: Random) -> int:
@@ -82,10 +92,10 @@ def _cut(story: Trace, rng: Random) -> int:
 
 
 def practice(rng: Random) -> Example:
-    """A page of arithmetic facts; only the results are learnt."""
+    """A page of facts; only the results are learnt."""
     pieces = [(prompt(drills.REQUEST), 0.0), ("<think>\n\n</think>\n\n", 0.0)]
-    for asked, result in drills.page(rng):
-        pieces += [(f"{asked} =", 0.0), (f" {result}", 1.0), (", ", 0.0)]
+    for fact in drills.page(rng):
+        pieces += [(fact.asked, 0.0), (f" {fact.result}", fact.worth), (", ", 0.0)]
     return Example(tuple(pieces), "drill")
 
 

@@ -134,7 +134,7 @@ def _key_equation(entry: Entry) -> str:
 
 def _level_legs(entry: Entry) -> int:
     total = int(entry["answer"])
-    return 1 if total <= 60 else 2 if total <= 110 else 3
+    return 1 if total <= 40 else 2 if total <= 80 else 3
 
 
 def _key_animals(entry: Entry) -> str:
@@ -166,14 +166,14 @@ KINDS: dict[str, Kind] = {
     ),
     "lcm": Kind(
         "lcm", {"min_value": 2, "max_value": 48},
-        lambda entry: int(entry["answer"]) < 600, _level_lcm, lambda entry: f"lcm {sorted(_numbers(entry))}",
+        lambda entry: int(entry["answer"]) < 400, _level_lcm, lambda entry: f"lcm {sorted(_numbers(entry))}",
     ),
     "simple_equations": Kind(
         "simple_equations", {"min_terms": 2, "max_terms": 3, "min_value": 1, "max_value": 20},
         _keep_equation, _level_equation, _key_equation,
     ),
     "leg_counting": Kind(
-        "leg_counting", {"min_animals": 2, "max_animals": 4, "min_instances": 1, "max_instances": 10},
+        "leg_counting", {"min_animals": 2, "max_animals": 3, "min_instances": 1, "max_instances": 10},
         lambda entry: True, _level_legs, _key_animals,
     ),
 }  # fmt: skip

@@ -8,8 +8,8 @@ from random import Random
 from ..problems import Problem
 from .arithmetic import slip
 
-RISK = {1: 0.006, 2: 0.04, 3: 0.26}  # how often the quick first route slips, by the difficulty that can be seen
-CHECK_RISK = {1: 0.008, 2: 0.03, 3: 0.06}  # how often the first check of a right result slips
+RISK = {1: 0.15, 2: 0.2, 3: 0.3}  # how often the quick first route slips, by the difficulty that can be seen
+CHECK_RISK = 0.15  # how often the first check of a right result slips
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,17 @@ class Route:
 
 @dataclass(frozen=True)
 class Trace:
-    """A teaching trace. `first` is the step that first states a result for the whole problem, `value` that result."""
+    """A teaching trace. `first` is the step that first states a result for the whole problem, `value` that result.
+
+    `slipped` are the steps that hold a planted slip. They are there to be noticed and not to be learnt: else a model
+    would slip as often as the text does, and if the text seldom slips it never learns to say that a check disagrees.
+    """
 
     steps: tuple[str, ...]
     answer: str
     first: int
     value: int
+    slipped: frozenset[int] = frozenset()
 
 
 Quick = Callable[[Random, bool], Route]  # (rng, whether to slip)
@@ -84,9 +89,9 @@ def tell(
 ) -> Trace:
     """The story of a thought.
 
-    A quick route states a first result; on hard problems it sometimes slips. `checks` then derive the result by other
-    routes and are nearly always right; where one disagrees, a further one settles it. `proofs` are short tests of a
-    value (put it back in, look at the last digit) that need not derive it; they come last, when all is settled.
+    A quick route states a first result, which sometimes is a slip. `checks` then derive the result by other routes;
+    the first may slip as well, and where one disagrees, a further one settles it. `proofs` are short tests of a value
+    (put it back in, look at the last digit) that need not derive it; they come last, when all is settled.
     """
     truth = int(problem.answer)
     steps = [opening]
@@ -95,6 +100,7 @@ def tell(
     value = first_value = attempt.value
     _add(steps, attempt.lines, rng.choice(FIRST).format(v=value))
     first = len(steps) - 1
+    slipped = set(range(1, first + 1)) if value != truth else set()
     order = rng.sample(list(checks), len(checks))
     wanted = min(len(order), 1 + (rng.random() < (0.75 if problem.difficulty < 3 else 0.6)))
     cue, settled = rng.choice(DOUBT).format(v=value), True
@@ -102,7 +108,7 @@ def tell(
     while order and (wanted > 0 or not settled):
         route = order.pop()(rng, value)
         wanted -= 1
-        if order and len(steps) == first + 1 and value == truth and rng.random() < CHECK_RISK[problem.difficulty]:
+        if order and len(steps) == first + 1 and value == truth and rng.random() < CHECK_RISK:
             route = _spoil(route, rng)
         if not settled:
             close = rng.choice(REPLACE if other is None else MAJORITY).format(v=value, u=other, w=route.value, m=truth)
@@ -113,6 +119,8 @@ def tell(
             clash, other = REFUTE if route.value is None else CLASH, route.value
             close, settled = rng.choice(clash).format(v=value, w=route.value), False
         _add(steps, route.lines, close, cue)
+        if route.value not in (None, truth):
+            slipped.add(len(steps) - 1)
         cue = rng.choice(AGAIN if settled else CAREFUL)
     assert settled, (problem, steps)
     assert value == truth, (problem, steps)
@@ -121,7 +129,7 @@ def tell(
         _add(steps, proof.lines, rng.choice(END).format(v=value), rng.choice(AGAIN))
     else:
         steps.append(rng.choice(END).format(v=value))
-    return Trace(tuple(steps), problem.answer, first, first_value)
+    return Trace(tuple(steps), problem.answer, first, first_value, frozenset(slipped))
 
 
 def _spoil(route: Route, rng: Random) -> Route:

@@ -108,7 +108,7 @@ def listed(a: int, b: int) -> Route:
     steps = []
     for divisor in (d for d in range(small, 0, -1) if small % d == 0):
         rest = big % divisor
-        steps.append(f"{big} = {big // divisor} * {divisor}" + (f" + {rest}" if rest else ""))
+        steps.append(f"{big} / {divisor} = {big // divisor}" + (f" rest {rest}" if rest else ""))
         if not rest:
             break
     return Route((f"Divisors of {small} from the top: {', '.join(steps)}.",), math.gcd(a, b))
@@ -164,8 +164,9 @@ def multiples(a: int, b: int) -> Route:
     """Count up in the larger number until the smaller one divides."""
     small, big = min(a, b), max(a, b)
     value = math.lcm(a, b)
-    steps = [f"{number} leaves {number % small}" for number in range(big, value, big)]
-    return Route((f"Multiples of {big}, divided by {small}: {', '.join([*steps, f'{value} leaves 0'])}.",), value)
+    steps = [f"{number} / {small} = {number // small} rest {number % small}" for number in range(big, value, big)]
+    end = f"{value} / {small} = {value // small}. So it is {value}"
+    return Route((f"Multiples of {big}, divided by {small}: {', '.join([*steps, end])}.",), value)
 
 
 def from_parts(a: int, b: int) -> Route:

@@ -56,11 +56,10 @@ def by_legs(herd: Herd) -> Route:
     lines, total = [], 0
     for legs in sorted({legs for _, _, legs in herd}):
         same = [count for _, count, other in herd if other == legs]
-        heads = (
-            f"{' + '.join(map(str, same))} = {sum(same)} animals"
-            if len(same) > 1
-            else f"{same[0]} animal{'s' if same[0] > 1 else ''}"
-        )
+        # the name before the number: a small model finds a number by the name beside it
+        heads = ", ".join(f"{name} {count}" for name, count, other in herd if other == legs)
+        if len(same) > 1:
+            heads += f", together {' + '.join(map(str, same))} = {sum(same)}"
         product = times_digit(sum(same), legs) if legs < 11 else _fourteen(sum(same))
         lines.append(f"With {legs} legs: {heads}, {product}.")
     totals = [legs * sum(c for _, c, other in herd if other == legs) for legs in sorted({legs for _, _, legs in herd})]
