@@ -16,6 +16,8 @@ from transformers import AttentionInterface
 from laconic.models.slots import SlotPass
 
 NAME = "laconic"
+_FOLD_UP_TO = 64
+"""Nodes up to which query heads are folded; the mask grows by the number of heads in a group."""
 
 
 def slot_attention(
@@ -37,12 +39,37 @@ def slot_attention(
     """
     if slot_pass is None:
         raise RuntimeError("slot attention was called outside a pass of a SlotPool")
-    mask = slot_pass.mask_for(sliding_window)
     if softcap is None and s_aux is None:
-        grouped = query.shape[1] != key.shape[1]
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=grouped)
-        return out.transpose(1, 2).contiguous(), None
+        return attend(query, key, value, slot_pass, sliding_window, scaling), None
+    mask = slot_pass.mask_for(sliding_window)
     return _written_out(query, key, value, mask, scaling, softcap, s_aux), None
+
+
+def attend(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    now: SlotPass,
+    window: int | None,
+    scaling: float | None,
+) -> torch.Tensor:
+    """Scaled dot-product attention under a pass's mask: shapes as above, returns ``[rows, nodes, heads, dim]``.
+
+    In short passes the query heads that share a key head are laid side by side along the node axis, where they are
+    one product with its keys: on a CPU that is two to eight times as fast as the kernel's own grouping.
+    """
+    rows, heads, nodes, dim = query.shape
+    kv_heads = key.shape[1]
+    groups = heads // kv_heads
+    if groups == 1 or nodes > _FOLD_UP_TO:
+        out = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=now.mask_for(window), scale=scaling, enable_gqa=groups > 1
+        )
+        return out.transpose(1, 2).contiguous()
+    folded = query.reshape(rows, kv_heads, groups * nodes, dim)
+    mask = now.folded_mask_for(window, groups, query.dtype)
+    out = F.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
+    return out.view(rows, heads, nodes, value.shape[-1]).transpose(1, 2).contiguous()
 
 
 def _written_out(

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from laconic.errors import ModelNotFound, UnsupportedModel
-from laconic.models import attention, fast
+from laconic.models import attention, fast, packed
 from laconic.models.base import Scores, ScoreTree, Slot, chain
 from laconic.models.slots import CacheSlot, SlotPass, SlotPool
 
@@ -22,9 +22,13 @@ _LAYERS_WE_DECODE = {"full_attention", "sliding_attention"}
 
 
 class CausalLM:
-    """A Transformers causal language model with a slot KV cache. Build it with :meth:`load` or from a model."""
+    """A Transformers causal language model with a slot KV cache. Build it with :meth:`load` or from a model.
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    ``written_out`` False keeps to Transformers' own modules. Otherwise, in bfloat16 on a CPU, the written-out pass may
+    take the model's weights over (``fast.packed``), and Transformers' modules are empty afterwards.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, written_out: bool = True) -> None:
         refuse(model.config, model)
         attention.install()
         model.set_attn_implementation(attention.NAME)
@@ -37,11 +41,13 @@ class CausalLM:
         self.pool = SlotPool(int(config.num_hidden_layers), model.device)
         # Transformers builds a mask of its own unless it is given one of four dimensions; ours comes with the pass.
         self._placeholder = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=model.device)
-        self.fast = self._try_fast()
-        """The written-out forward pass, where it gives the same logits; set it to None to do without."""
+        self.fast = self._try_fast() if written_out else None
+        """The written-out forward pass, where it gives the same logits."""
 
     @staticmethod
-    def load(name: str | Path, *, dtype: torch.dtype | None = None, device: str = "cpu") -> CausalLM:
+    def load(
+        name: str | Path, *, dtype: torch.dtype | None = None, device: str = "cpu", written_out: bool = True
+    ) -> CausalLM:
         """Load a checkpoint by path or hub name. ``dtype`` None keeps float32 on the CPU, the checkpoint's elsewhere.
 
         Raises ModelNotFound, or UnsupportedModel naming what stands in the way.
@@ -56,7 +62,7 @@ class CausalLM:
             model = AutoModelForCausalLM.from_pretrained(name, dtype=chosen)
         except OSError as error:
             raise ModelNotFound(f"no weights at '{name}': {str(error).splitlines()[0]}", _FIND) from error
-        return CausalLM(model.to(device))
+        return CausalLM(model.to(device), written_out=written_out)
 
     def open(self) -> CacheSlot:
         """A new, empty slot."""
@@ -116,7 +122,15 @@ class CausalLM:
         assert expected is not None
         assert found is not None
         difference = float((found - expected).abs().max())  # NaN compares as not close
-        return candidate if difference <= 1e-4 * float(expected.abs().max()) else None
+        if not difference <= _CLOSE[expected.dtype] * float(expected.abs().max()):
+            return None
+        if packed.worthwhile(self.model.get_input_embeddings().weight):
+            candidate.pack(self.model)
+        return candidate
+
+
+_CLOSE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+"""Largest difference on the trial prompt, relative to the largest logit: what rounding in another order may make."""
 
 
 _FIND = "Give a directory with config.json and weights, a hub name, or 'bundled'."

@@ -4,7 +4,7 @@ A decoding pass over a small model, or a draft model, is mostly the launching of
 a layer with some eighty of them. Here the projections of a layer are joined, norms are one kernel, and rotary angles
 come from a table, which leaves about thirty. It reads the very weights of the Transformers model (joined projections
 become views of one tensor) and is used only where it has reproduced the original's logits when the model was loaded;
-everything else takes the original path.
+everything else takes the original path. In bfloat16 on a CPU it then takes the weights over, reordered (``packed.py``).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from laconic.models.attention import attend
+from laconic.models.packed import Gate, PlainGate, PlainProjection, Projection
 from laconic.models.slots import SlotPool
 
 FAMILY = {"llama", "mistral", "qwen2", "qwen3"}
@@ -29,14 +31,12 @@ STATIC_ROPE = {"default", "linear", "llama3", "yarn"}
 class _Layer:
     norm_in: Tensor
     norm_mid: Tensor
-    qkv: Tensor
-    qkv_bias: Tensor | None
+    qkv: Projection
     head_norm: Tensor | None
     """Per-head norm weights of queries and keys, ``[heads + kv_heads, head_dim]``."""
-    out: Tensor
-    out_bias: Tensor | None
-    gate_up: Tensor
-    down: Tensor
+    out: Projection
+    gate: Gate
+    down: Projection
     window: int | None
 
 
@@ -50,32 +50,31 @@ class FastDecoder:
         self.kv_heads = attention.k_proj.weight.shape[0] // self.head_dim
         self.heads = attention.q_proj.weight.shape[0] // self.head_dim
         self.scaling = float(attention.scaling)
-        self.act = base.layers[0].mlp.act_fn
         self.eps = _eps(base.norm)
         self.head_eps = _eps(attention.q_norm) if hasattr(attention, "q_norm") else 0.0
         self.embedding = base.embed_tokens.weight
         self.norm = base.norm.weight
-        self.head = model.lm_head.weight
-        self.head_bias = model.lm_head.bias
+        self.head: Projection = PlainProjection(model.lm_head.weight, model.lm_head.bias)
+        self.packed = False
         self.layers = [self._layer(layer) for layer in base.layers]
         self._rotary = base.rotary_emb
         self._cos = self._sin = self.embedding.new_empty(0)
 
     def _layer(self, layer: Any) -> _Layer:
         a, mlp = layer.self_attn, layer.mlp
+        projections = [a.q_proj, a.k_proj, a.v_proj]
+        bias = None if a.q_proj.bias is None else torch.cat([p.bias for p in projections])
         norm = None
         if hasattr(a, "q_norm"):
             norm = torch.cat([a.q_norm.weight.expand(self.heads, -1), a.k_norm.weight.expand(self.kv_heads, -1)])
         return _Layer(
             layer.input_layernorm.weight,
             layer.post_attention_layernorm.weight,
-            _join([a.q_proj, a.k_proj, a.v_proj]),
-            None if a.q_proj.bias is None else torch.cat([p.bias for p in (a.q_proj, a.k_proj, a.v_proj)]),
+            PlainProjection(_join(projections), bias),
             norm,
-            a.o_proj.weight,
-            a.o_proj.bias,
-            _join([mlp.gate_proj, mlp.up_proj]),
-            mlp.down_proj.weight,
+            PlainProjection(a.o_proj.weight, a.o_proj.bias),
+            PlainGate(_join([mlp.gate_proj, mlp.up_proj]), mlp.act_fn),
+            PlainProjection(mlp.down_proj.weight),
             # Qwen decides by layer, Mistral for all layers at once.
             a.sliding_window if hasattr(a, "sliding_window") else getattr(a.config, "sliding_window", None),
         )
@@ -88,9 +87,8 @@ class FastDecoder:
         cos, sin = self._angles(now.positions.flatten(), now.keys)
         x = F.embedding(now.tokens.to(pool.device).flatten(), self.embedding)
         seen = slice(now.lo, now.lo + rows)
-        grouped = self.heads != self.kv_heads
         for layer, cache in zip(self.layers, pool.layers, strict=True):
-            h = F.linear(F.rms_norm(x, x.shape[-1:], layer.norm_in, self.eps), layer.qkv, layer.qkv_bias)
+            h = layer.qkv(F.rms_norm(x, x.shape[-1:], layer.norm_in, self.eps))
             h = h.view(rows * width, both + self.kv_heads, dim)
             qk = h[:, :both]
             if layer.head_norm is not None:
@@ -99,22 +97,33 @@ class FastDecoder:
             keys, values = cache.buffers_for(self.kv_heads, dim, x)
             keys.view(-1, self.kv_heads, dim).index_copy_(0, places, qk[:, heads:])
             values.view(-1, self.kv_heads, dim).index_copy_(0, places, h[:, both:])
-            attended = F.scaled_dot_product_attention(
+            attended = attend(
                 qk[:, :heads].view(rows, width, heads, dim).transpose(1, 2),
                 keys[seen, : now.keys].transpose(1, 2),
                 values[seen, : now.keys].transpose(1, 2),
-                attn_mask=now.mask_for(layer.window),
-                scale=self.scaling,
-                enable_gqa=grouped,
+                now,
+                layer.window,
+                self.scaling,
             )
-            x = x + F.linear(attended.transpose(1, 2).reshape(rows * width, heads * dim), layer.out, layer.out_bias)
-            h = F.linear(F.rms_norm(x, x.shape[-1:], layer.norm_mid, self.eps), layer.gate_up)
-            gate, up = h.chunk(2, -1)
-            x = x + F.linear(self.act(gate) * up, layer.down)
+            x = layer.out.onto(x, attended.view(rows * width, heads * dim))
+            x = layer.down.onto(x, layer.gate(F.rms_norm(x, x.shape[-1:], layer.norm_mid, self.eps)))
         if not logits:
             return None
         x = F.rms_norm(x, x.shape[-1:], self.norm, self.eps)
-        return F.linear(x, self.head, self.head_bias).view(rows, width, -1)
+        return self.head(x).view(rows, width, -1)
+
+    def pack(self, model: Any) -> None:
+        """Take over the weights of ``model``, reordered for this CPU. Its own projections are emptied as it goes."""
+        for layer, source in zip(self.layers, model.model.layers, strict=True):
+            a, mlp = source.self_attn, source.mlp
+            layer.qkv, layer.out = _packed(layer.qkv), _packed(layer.out)
+            layer.gate, layer.down = _packed(layer.gate), _packed(layer.down)
+            for linear in (a.q_proj, a.k_proj, a.v_proj, a.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj):
+                linear.weight.data = linear.weight.data.new_empty(0)
+        self.head = _packed(self.head)
+        if model.lm_head.weight.data_ptr() != self.embedding.data_ptr():
+            model.lm_head.weight.data = model.lm_head.weight.data.new_empty(0)
+        self.packed = True
 
     def _angles(self, positions: Tensor, keys: int) -> tuple[Tensor, Tensor]:
         """Cosines and signed sines ``[nodes, 1, head_dim]``.
@@ -130,7 +139,7 @@ class FastDecoder:
 
 
 def build(model: Any) -> FastDecoder | None:
-    """A FastDecoder for ``model``, or None where it is not of the Llama family in float32.
+    """A FastDecoder for ``model``, or None where it is not of the Llama family.
 
     The caller must still compare logits before using it: a checkpoint's own code or hooks may differ.
     """
@@ -139,9 +148,13 @@ def build(model: Any) -> FastDecoder | None:
     rope = getattr(model.config, "rope_parameters", None) or {}
     if rope.get("rope_type", "default") not in STATIC_ROPE or rope.get("partial_rotary_factor", 1.0) != 1.0:
         return None
-    if any(p.dtype != torch.float32 for p in model.parameters()):
+    if len({p.dtype for p in model.parameters()}) > 1:
         return None
     return FastDecoder(model)
+
+
+def _packed(plain: Any) -> Any:
+    return plain.packed()
 
 
 def _eps(norm: Any) -> float:

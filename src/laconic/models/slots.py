@@ -32,6 +32,7 @@ class SlotPass:
         self.keys = max(length for length, tree in zip(lengths, trees, strict=True) if tree is not None) + self.width
         self._trees = trees
         self._windows: dict[int | None, torch.Tensor | None] = {}
+        self._folded: dict[tuple[int | None, int, torch.dtype], torch.Tensor | None] = {}
         self._chains = all(tree is None or tree.is_chain for tree in trees)
         if self._chains:
             starts = torch.tensor(lengths)[:, None]
@@ -82,6 +83,17 @@ class SlotPass:
         if window not in self._windows:
             self._windows[window] = self._mask(window)
         return self._windows[window]
+
+    def folded_mask_for(self, window: int | None, groups: int, dtype: torch.dtype) -> torch.Tensor | None:
+        """The mask as numbers to add, ``[rows, 1, groups * width, keys]``: for ``groups`` query heads side by side."""
+        key = (window, groups, dtype)
+        if key not in self._folded:
+            seen = self.mask_for(window)
+            if seen is not None:
+                hidden = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)
+                seen = hidden.repeat(1, 1, groups, 1)
+            self._folded[key] = seen
+        return self._folded[key]
 
     def _mask(self, window: int | None) -> torch.Tensor | None:
         if window is None:  # only chains come here: branching rows have laid out their mask already
