@@ -8,12 +8,13 @@ from typing import Any
 
 from laconic.bench import record as numbers
 from laconic.bench.measure import EngineVariant, Measured, Trial, Variant, measure
+from laconic.bench.oracle import bounds
 from laconic.bench.peers import TransformersGenerate
 from laconic.bench.provenance import provenance
 from laconic.bench.tasks import Item
 from laconic.engine import Engine, Methods
 from laconic.errors import MethodError, RequestError, TaskError
-from laconic.types import Limits, Sampling
+from laconic.types import Limits, Request, Sampling
 
 LABELS = {
     "transformers": "transformers generate",
@@ -28,7 +29,11 @@ PLAIN: dict[str, Any] = {"drafter": "none", "length": "constant", "shape": "chai
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What is compared, apart from the problems. ``peer`` adds ``transformers`` generate (batch 1 only)."""
+    """What is compared, apart from the problems.
+
+    ``peer`` adds ``transformers`` generate (batch 1 only); ``oracle`` adds, after the measuring, what a clairvoyant
+    would have saved.
+    """
 
     methods: Methods
     model: str = "bundled"
@@ -37,6 +42,7 @@ class Setup:
     limits: Limits = field(default_factory=Limits)
     batch: int = 1
     peer: bool = True
+    oracle: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +57,26 @@ class Bench:
 
     def run(self, items: Sequence[Item], after: Callable[[list[Trial], int], Any] = lambda *_: None) -> dict[str, Any]:
         """Measure and return the record. Raises TaskError if no problem was answered by every variant."""
-        setup = self.setup
-
-        def request(question: str) -> Any:
-            return self.engine.request(question, sampling=setup.sampling, limits=setup.limits)
-
-        measured = measure(self.variants, items, request, batch=setup.batch, after=after)
+        measured = measure(self.variants, items, self._request, batch=self.setup.batch, after=after)
         if not measured.trials:
             if measured.interrupted:
                 raise KeyboardInterrupt
             first = measured.failures[0]
             raise TaskError(f"no problem was answered by every variant; '{first.variant}' says: {first.error}")
         return self._record(measured)
+
+    def _request(self, question: str) -> Request:
+        return self.engine.request(question, sampling=self.setup.sampling, limits=self.setup.limits)
+
+    def _oracle(self, trials: Sequence[Trial], alone: str | None) -> dict[str, Any]:
+        """Bounds of both lengths, and how much of them was reached; None where a bound does not apply."""
+        setup = self.setup
+        found: dict[str, Any] = {"thought": None, "length": None}
+        if self.engine.plan.controllers:
+            found["thought"] = bounds.thought(self.engine, trials, self._request, "laconic", "baseline")
+        if alone is not None and setup.sampling.greedy and setup.batch == 1:
+            found["length"] = bounds.length(self.engine, trials, self._request, alone, "baseline")
+        return found
 
     def _record(self, measured: Measured) -> dict[str, Any]:
         trials, setup = measured.trials, self.setup
@@ -91,6 +105,7 @@ class Bench:
             "ratios": {name: numbers.ratio(trials, "laconic", name) for name in others},
             "paired": numbers.paired(trials, "laconic", "baseline"),
             "agreement": numbers.identical(trials, "transformers", "baseline") if compared else None,
+            "oracle": self._oracle(trials, alone) if setup.oracle and not measured.interrupted else None,
             "overhead": numbers.overhead(trials, "laconic"),
             "by_kind": by_kind,
             "example": numbers.example(trials, "laconic", "baseline"),

@@ -25,7 +25,10 @@ class Item:
 
     def judge(self, reply: str) -> bool:
         """Whether a model's reply (its text after the thought) ends in the right answer. An empty one never does."""
-        given = extract(reply)
+        return self.judge_answer(extract(reply))
+
+    def judge_answer(self, given: str) -> bool:
+        """Whether a bare answer is right. An empty one never is."""
         return bool(given) and self.grade(given)
 
 

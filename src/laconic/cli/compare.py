@@ -35,6 +35,9 @@ def compare(
     max_tokens: options.MaxTokens = 2048,
     threads: options.Threads = None,
     no_hf: Annotated[bool, typer.Option("--no-hf", help="Leave out transformers' own generate.")] = False,
+    no_oracle: Annotated[
+        bool, typer.Option("--no-oracle", help="Leave out what could have been saved at most.")
+    ] = False,
     json: Annotated[Path | None, typer.Option("--json", help="Write the record to this file.")] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write an HTML report to this file.")] = None,
 ) -> None:
@@ -56,7 +59,9 @@ def compare(
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
     methods = choice.methods(model, draft_model)
     sampling = Sampling(temperature, top_k, top_p, min_p, seed)
-    setup = Setup(methods, model, draft_model, sampling, Limits(max_tokens), batch, peer=not no_hf)
+    setup = Setup(
+        methods, model, draft_model, sampling, Limits(max_tokens), batch, peer=not no_hf, oracle=not no_oracle
+    )
     options.settle(threads, model)
     bench = prepare(setup)
     with progress(len(items)) as after:

@@ -107,6 +107,7 @@ def sentences(record: dict[str, Any]) -> list[str]:
     if record["agreement"]:
         said.append(f"plain decoding wrote the same tokens as transformers generate on "
                     f"{record['agreement']['identical']} of {record['agreement']['prompts']} prompts")  # fmt: skip
+    said += _oracle(record["oracle"] or {})
     said.append(
         f"overhead of verification, controllers and drafting: {record['overhead']['share']:.1%} of the passes' time"
     )
@@ -114,6 +115,28 @@ def sentences(record: dict[str, Any]) -> list[str]:
              for f in record["failures"]]  # fmt: skip
     if record["interrupted"]:
         said.append("interrupted: these are the problems that were complete")
+    return said
+
+
+def _oracle(bounds: dict[str, Any]) -> list[str]:
+    """What could have been saved at most."""
+    said = []
+    thought, length = bounds.get("thought"), bounds.get("length")
+    if thought and thought["share"] is not None:
+        tokens = thought["thinking_tokens"]
+        said.append(
+            f"oracle: the shortest prefixes of the thoughts that give the right answer hold "
+            f"{_percent(tokens['oracle'] / tokens['free'])} of the thinking tokens; laconic reaches "
+            f"{_percent(thought['share'])} of that saving"
+        )
+    if length and length["share"] is not None:
+        time = length["time"]
+        said.append(
+            f"oracle: with the best draft lengths in hindsight the passes take "
+            f"{_percent(time['oracle'] / time['plain'])} of plain decoding's time, with the best fixed one "
+            f"({length['best_fixed_length']}) {_percent(time['best_fixed'] / time['plain'])}; ours "
+            f"{_percent(time['ours'] / time['plain'])}, {_percent(length['share'])} of the oracle's saving"
+        )
     return said
 
 

@@ -1,0 +1,143 @@
+"""The shortest prefix of a thought that already gives the right answer.
+
+A thought that was written to its end is closed by force at each of its steps, and the model's greedy answer there is
+judged. All these endings are branches of one pass over the thought, so that a full scan costs a few passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from laconic.models.base import LanguageModel, ScoreTree, Slot
+from laconic.models.text import Text
+from laconic.probe import Ride
+from laconic.thinking.base import Probe
+from laconic.transcript import Mark, Transcript
+from laconic.types import Request
+
+ASK = Probe("The answer is \\boxed{", "}", max_tokens=32)
+"""How an ending asks for the answer."""
+NODES = 512
+"""Most nodes in one pass of a scan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A place where a thought may end: after ``length`` tokens of text, ``thinking`` of them thought."""
+
+    length: int
+    thinking: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Where a thought could have ended: whether the forced answer at each of ``endings`` is right.
+
+    The last ending is the thought's own. ``bisected`` is the ending that a bisection finds, as if no right answer were
+    ever lost again by thinking on; None where the last one is wrong.
+    """
+
+    endings: tuple[Ending, ...]
+    right: tuple[bool, ...]
+
+    @property
+    def first(self) -> int | None:
+        """The first ending that is right; None if none is."""
+        return self.right.index(True) if True in self.right else None
+
+    @property
+    def bisected(self) -> int | None:
+        """The ending that a bisection finds, asking about log2 of them."""
+        return bisect(len(self.right), self.right.__getitem__)
+
+    @property
+    def thinking(self) -> int:
+        """Thinking tokens up to the first right ending; of the whole thought if there is none."""
+        return self.endings[-1 if self.first is None else self.first].thinking
+
+
+def bisect(count: int, right: Callable[[int], bool]) -> int | None:
+    """The smallest right index of ``count``, if right never turns to wrong; None where the last one is wrong."""
+    if not count or not right(count - 1):
+        return None
+    low, high = 0, count - 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if right(middle) else (middle + 1, high)
+    return high
+
+
+def endings(text: Text, request: Request, tokens: Sequence[int]) -> list[Ending]:
+    """The ends of the steps of a thought, and its own end. ``tokens`` are those after the prompt.
+
+    Empty where there is no thought, or where it was cut off.
+    """
+    transcript = Transcript(text, request, list(request.prompt))
+    found: list[Ending] = []
+    for token in tokens:
+        mark = transcript.push(token)
+        if mark is Mark.STEP:
+            found.append(Ending(len(transcript.tokens), transcript.thinking))
+        elif mark is Mark.CLOSED:
+            closing = len(text.encode(text.markup.close)) if text.markup else 0
+            own = Ending(len(transcript.tokens) - closing, transcript.thinking)
+            return [*(ending for ending in found if ending.length < own.length), own]
+    return []
+
+
+def scan(
+    model: LanguageModel, text: Text, request: Request, tokens: Sequence[int], judge: Callable[[str], bool]
+) -> Scan | None:
+    """Force the answer at every ending of a finished thought. None where there is no finished thought."""
+    places = endings(text, request, tokens)
+    if not places:
+        return None
+    written = [*request.prompt, *tokens][: places[-1].length]
+    slot = model.open()
+    try:
+        model.prefill(slot, written)
+        answers = list(_answers(model, text, slot, places))
+    finally:
+        slot.close()
+    return Scan(tuple(places), tuple(bool(answer) and judge(answer) for answer in answers))
+
+
+def _answers(model: LanguageModel, text: Text, slot: Slot, places: Sequence[Ending]) -> Iterator[str]:
+    """The greedy answer at each place; the answer of the one before is the guess that saves passes."""
+    guess = ""
+    for group in _groups(places, text):
+        rides = [Ride(Probe(ASK.text, ASK.stop, guess, ASK.max_tokens), text) for _ in group]
+        while open_ := [i for i, ride in enumerate(rides) if ride.belief() is None]:
+            tree, sizes = _tree([(group[i].length, rides[i].branch) for i in open_])
+            logits = model.score([tree], [slot]).of(0)
+            start = 0
+            for i, size in zip(open_, sizes, strict=True):
+                rides[i].read(logits[start : start + size])
+                start += size
+        for ride in rides:
+            belief = ride.belief()
+            assert belief is not None
+            guess = belief.answer or guess
+            yield belief.answer if belief.complete else ""
+
+
+def _groups(places: Sequence[Ending], text: Text) -> Iterator[Sequence[Ending]]:
+    """As many places at a time as fit a pass."""
+    assert text.markup is not None
+    each = len(text.encode(f"{text.markup.close}\n\n{ASK.text}")) + ASK.max_tokens
+    size = max(1, NODES // each)
+    for start in range(0, len(places), size):
+        yield places[start : start + size]
+
+
+def _tree(branches: Sequence[tuple[int, Sequence[int]]]) -> tuple[ScoreTree, list[int]]:
+    """Branches off given lengths of the text as one tree, and their sizes."""
+    tokens: list[int] = []
+    parents: list[int] = []
+    bases: list[int] = []
+    for length, branch in branches:
+        parents += [-1, *range(len(tokens), len(tokens) + len(branch) - 1)]
+        bases += [length] * len(branch)
+        tokens += branch
+    return ScoreTree(tokens, parents, bases), [len(branch) for _, branch in branches]
