@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import scripted
@@ -34,6 +35,21 @@ def test_record_holds_what_was_promised_and_is_json():
     assert record["paired"] == {"both": 6, "lost": 0, "won": 0, "neither": 0}
     assert record["provenance"]["machine"]["threads"] >= 1
     assert not record["interrupted"]
+
+
+def test_where_nobody_can_judge_there_is_no_accuracy(tmp_path):
+    from laconic.bench.report import render
+    from laconic.cli.table import sentences
+
+    asked = [replace(item, grade=None) for item in scripted.items(4)] + scripted.items(5)[4:]
+    record = scripted.bench(asked, scripts(5)).run(asked)
+    assert (record["laconic"]["n"], record["laconic"]["graded"], record["laconic"]["accuracy"]) == (5, 1, 1.0)
+    assert sum(record["paired"].values()) == 1
+    alone = [replace(item, grade=None) for item in scripted.items(4)]
+    record = scripted.bench(alone, scripts(4)).run(alone)
+    assert (record["laconic"]["accuracy"], record["laconic"]["accuracy_ci"]) == (None, None)
+    assert not any("right under" in sentence for sentence in sentences(record))
+    assert "Accuracy by task" not in render(json.loads(json.dumps(record)))
 
 
 def test_one_changed_token_is_found():

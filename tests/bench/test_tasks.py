@@ -1,6 +1,6 @@
 import pytest
 
-from laconic.bench.tasks import BundledTask, JsonlTask, draw, kinds, load
+from laconic.bench.tasks import BundledTask, GymTask, JsonlTask, draw, kinds, load
 from laconic.errors import TaskError
 
 
@@ -23,6 +23,44 @@ def test_jsonl(tmp_path):
     assert not first.judge(r"So \boxed{6}")
     assert not first.judge("")
     assert [item.id for item in JsonlTask(path).items(1, seed=9)] == ["mine/1"]
+
+
+def test_a_file_without_any_answer_is_for_speed_alone(tmp_path):
+    path = write(
+        tmp_path / "speed.jsonl",
+        '{"question_id": 81, "category": "writing", "turns": ["Compose a post.", "Rewrite it."]}',
+        '{"prompt": "Translate: Haus"}',
+        '{"question": "Why?"}',
+    )
+    items = JsonlTask(path).items(5, seed=0)
+    assert [(item.question, item.kind) for item in items] == [
+        ("Compose a post.", "writing"),
+        ("Translate: Haus", "speed"),
+        ("Why?", "speed"),
+    ]
+    assert [item.judge("anything") for item in items] == [None] * 3
+    with pytest.raises(TaskError, match="line 1: no 'question'"):
+        JsonlTask(write(tmp_path / "bad.jsonl", '{"turns": []}'))
+
+
+def test_any_data_set_of_reasoning_gym():
+    pytest.importorskip("reasoning_gym")
+    (task,) = load("gym:letter_counting")
+    items = task.items(6, seed=2)
+    assert len({item.question for item in items}) == 6
+    assert items == task.items(6, seed=2)
+    assert {item.kind for item in items} == {"gym:letter_counting"}
+    for item in items:
+        assert item.judge(f"The answer is {item.answer}.")
+        assert not item.judge("The answer is 99.")
+    with pytest.raises(TaskError, match="letter_countin") as caught:
+        GymTask("letter_countin")
+    assert "letter_counting" in caught.value.hint
+
+
+def test_kinds_and_files_together(tmp_path):
+    path = write(tmp_path / "mine.jsonl", '{"question": "2+3?", "answer": 5}')
+    assert [task.name for task in load(f"gcd,{path}")] == ["gcd", "mine"]
 
 
 @pytest.mark.parametrize(

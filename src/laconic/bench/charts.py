@@ -61,7 +61,7 @@ def thinking(record: Record) -> str:
         low, high = 0.8 * min(map(min, pairs)), 1.25 * max(map(max, pairs))
         axes.plot([low, high], [low, high], color=_COLOUR["muted"], linewidth=1, dashes=(4, 3))
         lost = [
-            item["variants"]["baseline"]["right"] and not item["variants"]["laconic"]["right"]
+            item["variants"]["baseline"]["right"] is True and item["variants"]["laconic"]["right"] is False
             for item in record["items"]
         ]
         for wanted, colour, name in ((False, "laconic", ""), (True, "bad", "right answer lost")):
@@ -161,6 +161,8 @@ def accuracy(record: Record) -> str:
     def draw(axes: Axes) -> None:
         for at, (_, blocks) in enumerate(_kinds(record)):
             for name, shift in (("baseline", 0.14), ("laconic", -0.14)):
+                if blocks[name]["accuracy"] is None:
+                    continue
                 share, (low, high) = blocks[name]["accuracy"], blocks[name]["accuracy_ci"]
                 axes.plot([100 * low, 100 * high], [at + shift] * 2, color=_COLOUR[name], linewidth=2.2, alpha=0.55)
                 label = record["setup"]["variants"][name] if at == 0 else None

@@ -91,7 +91,7 @@ class Trial:
     results: dict[str, Result] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     draft_model_seconds: dict[str, float] = field(default_factory=dict)
-    right: dict[str, bool] = field(default_factory=dict)
+    right: dict[str, bool | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,16 +23,19 @@ def counts(trial: Trial, name: str) -> dict[str, int]:
 def summary(trials: Sequence[Trial], name: str) -> dict[str, Any]:
     """One variant over all trials. Tokens, passes and seconds are sums; ``mean`` holds them per problem.
 
+    ``accuracy`` is that of the problems that can be judged, ``graded`` of them, and None where there are none.
     ``tokens_per_pass`` is all tokens that the model chose over all target passes.
     """
     usage = _usage(trials, name)
-    n, right = len(trials), sum(trial.right[name] for trial in trials)
+    judged = [trial.right[name] for trial in trials if trial.right[name] is not None]
+    n, graded, right = len(trials), len(judged), sum(map(bool, judged))
     sums: dict[str, Any] = {key: sum(counts(trial, name)[key] for trial in trials) for key in COUNTS}
     sums["seconds"] = sum(trial.seconds[name] for trial in trials)
     return {
         "n": n,
-        "accuracy": right / n,
-        "accuracy_ci": wilson(right, n),
+        "graded": graded,
+        "accuracy": right / graded if graded else None,
+        "accuracy_ci": wilson(right, graded) if graded else None,
         **sums,
         "tokens_per_pass": usage.tokens_per_pass,
         "acceptance_rate": usage.acceptance_rate,
@@ -106,7 +109,10 @@ def overhead(trials: Sequence[Trial], name: str) -> dict[str, float]:
 
 
 def paired(trials: Sequence[Trial], ours: str, other: str) -> dict[str, int]:
-    """Problems that both, one or neither got right: ``lost`` were right under ``other`` alone, ``won`` under ours."""
+    """Problems that both, one or neither got right: ``lost`` were right under ``other`` alone, ``won`` under ours.
+
+    Problems that nobody can judge are in none of these.
+    """
     pairs = [(trial.right[ours], trial.right[other]) for trial in trials]
     return {
         "both": pairs.count((True, True)),

@@ -6,6 +6,7 @@ from html import escape
 from importlib import import_module, resources
 from typing import Any
 
+from laconic.bench.oracle.words import in_words
 from laconic.errors import MissingExtra
 
 Record = dict[str, Any]
@@ -67,17 +68,14 @@ def _warnings(record: Record) -> str:
 
 def _tiles(record: Record) -> str:
     ratio, plain, ours = record["ratio"], record["baseline"], record["laconic"]
-    tiles = [
-        _less(ratio["thinking_tokens"], ratio["thinking_tokens_ci"], "thinking tokens"),
-        _speed(record),
-        (
-            f"{ours['accuracy']:.1%}",
-            "right answers",
+    tiles = [_less(ratio["thinking_tokens"], ratio["thinking_tokens_ci"], "thinking tokens"), _speed(record)]
+    if ours["accuracy"] is not None:
+        note = (
             f"95 % CI {_interval(ours['accuracy_ci'])}. Plain decoding: {plain['accuracy']:.1%} "
-            f"({_interval(plain['accuracy_ci'])}). {record['paired']['lost']} lost, {record['paired']['won']} won.",
-        ),
-        _exact(record),
-    ]
+            f"({_interval(plain['accuracy_ci'])}). {record['paired']['lost']} lost, {record['paired']['won']} won."
+        )
+        tiles.append((f"{ours['accuracy']:.1%}", "right answers", note))
+    tiles.append(_exact(record))
     cells = (
         f"<div class='tile'><b>{big}</b><span>{name}</span><small>{note}</small></div>" for big, name, note in tiles
     )
@@ -134,7 +132,7 @@ def _table(record: Record) -> str:
         accepted = f"{block['acceptance_rate']:.0%}" if block["acceptance_rate"] is not None else "-"
         cells = (
             f"<span class='dot' style='background: var(--{name})'></span>{escape(label)}",
-            f"{block['accuracy']:.1%}<small>{_interval(block['accuracy_ci'])}</small>",
+            _accuracy(block),
             f"{mean['thinking_tokens']:.1f}", f"{mean['answer_tokens']:.1f}", f"{mean['target_passes']:.1f}",
             f"{block['tokens_per_pass']:.2f}", accepted, f"{mean['seconds']:.3f}",
             f"{block['seconds'] / record['baseline']['seconds']:.2f}",
@@ -153,11 +151,18 @@ def _table(record: Record) -> str:
         )
     if "control" in record["setup"]["variants"]:
         notes.append("Control alone makes each probe in a pass of its own, as published; laconic lets it ride along.")
+    notes += [f"Oracle: {sentence}." for sentence in in_words(record.get("oracle"))]
     return (
         "<h2>Variants</h2>\n<div class='scroll'><table>\n"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody></table></div>\n"
         f"<p class='note'>{escape(' '.join(notes))}</p>"
     )
+
+
+def _accuracy(block: Record) -> str:
+    if block["accuracy"] is None:
+        return "-"
+    return f"{block['accuracy']:.1%}<small>{_interval(block['accuracy_ci'])}</small>"
 
 
 def _plots(record: Record) -> str:
@@ -168,8 +173,9 @@ def _plots(record: Record) -> str:
         ("Thinking, problem by problem", "Each point is one problem; below the line is saved.", charts.thinking),
         ("Time, problem by problem", "Each point is one problem, the bar is the median.", charts.times),
         ("Thinking by task", "", charts.tokens_by_task),
-        ("Accuracy by task", "", charts.accuracy),
     ]
+    if record["baseline"]["accuracy"] is not None:
+        plots.append(("Accuracy by task", "", charts.accuracy))
     if drafts:
         plots.append(("Tokens per target pass", "Mean of each problem.", charts.tokens_per_pass))
     plots.append(("Where the time goes", "The decode loop, phase by phase.", charts.phases))

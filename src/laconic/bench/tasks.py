@@ -1,13 +1,13 @@
-"""What is asked: the bundled task kinds, or a JSONL file of questions and answers."""
+"""What is asked: the bundled task kinds, any data set of reasoning-gym, or a JSONL file of questions and answers."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from laconic.bench.grading import extract, same
 from laconic.errors import MissingExtra, TaskError, did_you_mean
@@ -15,21 +15,21 @@ from laconic.errors import MissingExtra, TaskError, did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One problem. ``grade`` judges the final answer that was found in a reply."""
+    """One problem. ``grade`` judges the final answer found in a reply; None where only speed can be measured."""
 
     id: str
     kind: str
     question: str
     answer: str
-    grade: Callable[[str], bool] = field(repr=False, compare=False)
+    grade: Callable[[str], bool] | None = field(repr=False, compare=False)
 
-    def judge(self, reply: str) -> bool:
+    def judge(self, reply: str) -> bool | None:
         """Whether a model's reply (its text after the thought) ends in the right answer. An empty one never does."""
         return self.judge_answer(extract(reply))
 
-    def judge_answer(self, given: str) -> bool:
-        """Whether a bare answer is right. An empty one never is."""
-        return bool(given) and self.grade(given)
+    def judge_answer(self, given: str) -> bool | None:
+        """Whether a bare answer is right, None if nobody knows. An empty one never is."""
+        return None if self.grade is None else bool(given) and self.grade(given)
 
 
 class Task(Protocol):
@@ -64,47 +64,95 @@ class BundledTask:
         ]
 
 
+class GymTask:
+    """Any data set of reasoning-gym, in its default settings and judged by its own verifier: ``gym:word_sorting``."""
+
+    def __init__(self, dataset: str) -> None:
+        try:
+            from reasoning_gym.factory import DATASETS
+        except ImportError as error:
+            raise MissingExtra("reasoning-gym", "bench") from error
+        if dataset not in DATASETS:
+            raise TaskError(
+                f"reasoning-gym has no data set called '{dataset}'.", did_you_mean(dataset, sorted(DATASETS))
+            )
+        self.name = f"gym:{dataset}"
+        self._dataset = dataset
+
+    def items(self, n: int, seed: int) -> list[Item]:
+        """Problems of the data set; fewer than ``n`` where it repeats itself."""
+        import reasoning_gym
+
+        data = reasoning_gym.create_dataset(self._dataset, size=4 * n, seed=seed)
+
+        def grade(entry: Any, given: str) -> bool:
+            return float(data.score_answer(given, entry)) > _FULL_SCORE
+
+        entries = {entry["question"]: entry for entry in data}
+        return [
+            Item(f"{self.name}/{i}", self.name, question, str(entry["answer"]), partial(grade, entry))
+            for i, (question, entry) in enumerate(list(entries.items())[:n])
+        ]
+
+
+_FULL_SCORE = 0.99
+"""Verifiers give parts of a point for answers in the wrong form."""
+
+
 class JsonlTask:
     """Lines of ``{"question": ..., "answer": ...}``, taken in the order of the file. A ``kind`` is optional.
 
-    Raises TaskError, with the line's number, for what is not of that form; the file is read when the task is made.
+    A file in which no line has an answer serves to measure speed alone; there a line may also hold ``prompt``, or
+    ``turns`` as in Spec-Bench, of which the first is asked. Raises TaskError, with the line's number, for what is
+    not of that form; the file is read when the task is made.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.name = self.path.stem
-        self._items = list(self._read())
+        entries = list(self._read())
+        graded = any("answer" in entry for _, entry in entries)
+        self._items = [self._item(entry, at, graded) for at, entry in entries]
 
     def items(self, n: int, seed: int) -> list[Item]:
         """The first ``n`` lines, whatever the seed."""
         return self._items[:n]
 
-    def _read(self) -> list[Item]:
+    def _read(self) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             lines = self.path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise TaskError(f"cannot read '{self.path}': {reason}.", _FORM) from error
-        items = [self._item(line, at) for at, line in enumerate(lines, start=1) if line.strip()]
-        if not items:
+        if not any(line.strip() for line in lines):
             raise TaskError(f"'{self.path}' holds no problems.", _FORM)
-        return items
+        for at, line in enumerate(lines, start=1):
+            if line.strip():
+                yield at, self._parse(line, at)
 
-    def _item(self, line: str, at: int) -> Item:
+    def _parse(self, line: str, at: int) -> dict[str, Any]:
         try:
             entry = json.loads(line)
         except json.JSONDecodeError as error:
             raise TaskError(f"{self.path}, line {at}: not JSON ({error.msg}).", _FORM) from error
         if not isinstance(entry, dict):
             raise TaskError(f"{self.path}, line {at}: not an object.", _FORM)
-        texts = {}
-        for name in ("question", "answer"):
-            value = entry.get(name)
-            if isinstance(value, bool) or not isinstance(value, (str, int, float)) or not str(value).strip():
-                raise TaskError(f"{self.path}, line {at}: no '{name}', or it is empty.", _FORM)
-            texts[name] = str(value)
-        kind = str(entry.get("kind", self.name))
-        return Item(f"{self.name}/{at}", kind, texts["question"], texts["answer"], partial(same, texts["answer"]))
+        return entry
+
+    def _item(self, entry: dict[str, Any], at: int, graded: bool) -> Item:
+        turns = entry.get("turns")
+        first = turns[0] if isinstance(turns, list) and turns else None
+        question = self._text(entry.get("question", entry.get("prompt", first)), "question", at)
+        kind = str(entry.get("kind", entry.get("category", self.name)))
+        if not graded:
+            return Item(f"{self.name}/{at}", kind, question, "", None)
+        answer = self._text(entry.get("answer"), "answer", at)
+        return Item(f"{self.name}/{at}", kind, question, answer, partial(same, answer))
+
+    def _text(self, value: Any, name: str, at: int) -> str:
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)) or not str(value).strip():
+            raise TaskError(f"{self.path}, line {at}: no '{name}', or it is empty.", _FORM)
+        return str(value)
 
 
 _FORM = 'One problem a line: {"question": "...", "answer": "..."}.'
@@ -118,22 +166,31 @@ def kinds() -> list[str]:
 
 
 def load(spec: str | None) -> list[Task]:
-    """Tasks by name: a comma list of bundled kinds, a path to a JSONL file, or None for all bundled kinds.
+    """Tasks by name: a comma list of bundled kinds, ``gym:DATASET`` and JSONL files; None is all bundled kinds.
 
-    Raises TaskError for what is neither, with the nearest known name.
+    Raises TaskError for what is none of these, with the nearest known name.
     """
     if spec is None:
         return [BundledTask(kind) for kind in kinds()]
-    if "/" in spec or spec.endswith((".jsonl", ".json")) or Path(spec).is_file():
+    if Path(spec).is_file():
         return [JsonlTask(spec)]
     names = list(dict.fromkeys(name.strip() for name in spec.split(",") if name.strip()))
-    known = kinds()
     if not names:
-        raise TaskError("no task is named.", f"Known: {', '.join(known)}.")
-    for name in names:
-        if name not in known:
-            raise TaskError(f"no task is called '{name}'.", did_you_mean(name, known) + " Or the path of a JSONL file.")
-    return [BundledTask(name) for name in names]
+        raise TaskError("no task is named.", f"Known: {', '.join(kinds())}.")
+    return [_named(name) for name in names]
+
+
+def _named(name: str) -> Task:
+    if name.startswith("gym:"):
+        return GymTask(name.removeprefix("gym:"))
+    if "/" in name or name.endswith((".jsonl", ".json")) or Path(name).is_file():
+        return JsonlTask(name)
+    known = kinds()
+    if name not in known:
+        raise TaskError(
+            f"no task is called '{name}'.", did_you_mean(name, known) + " Or gym:DATASET, or the path of a JSONL file."
+        )
+    return BundledTask(name)
 
 
 def draw(tasks: Sequence[Task], n: int, seed: int) -> list[Item]:

@@ -14,7 +14,7 @@ from . import options
 
 def compare(
     tasks: Annotated[
-        str | None, typer.Option(help="Comma list of bundled kinds (default: all), or a JSONL file of question/answer.")
+        str | None, typer.Option(help="Comma list of bundled kinds (default: all), gym:DATASET, or JSONL files of question and answer.")
     ] = None,
     n: Annotated[int, typer.Option("--n", "-n", help="Problems in total.")] = 210,
     model: options.Model = "bundled",

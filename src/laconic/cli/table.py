@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from laconic.bench.oracle.words import in_words
+
 if TYPE_CHECKING:
     from laconic.bench.measure import Trial
 
@@ -30,16 +32,16 @@ def progress(total: int) -> Iterator[After]:
         console=Console(stderr=True),
     )
     task = bar.add_task("comparing", total=total, right="")
-    done = 0
+    judged = 0
     right: dict[str, int] = {}
 
     def after(trials: list[Trial], count: int) -> None:
-        nonlocal done
-        done += len(trials)
+        nonlocal judged
         for trial in trials:
+            judged += any(good is not None for good in trial.right.values())
             for name, good in trial.right.items():
-                right[name] = right.get(name, 0) + good
-        shown = ", ".join(f"{name} {right[name] / done:.0%}" for name in ("baseline", "laconic") if done)
+                right[name] = right.get(name, 0) + bool(good)
+        shown = ", ".join(f"{name} {right[name] / judged:.0%}" for name in ("baseline", "laconic") if judged)
         bar.update(task, advance=count, right=f"right: {shown}" if shown else "")
 
     with bar:
@@ -66,9 +68,9 @@ def overview(record: dict[str, Any]) -> None:
 def _row(record: dict[str, Any], name: str) -> tuple[str, ...]:
     s = record[name]
     mean = s["mean"]
-    low, high = s["accuracy_ci"]
+    low, high = s["accuracy_ci"] or (0.0, 0.0)
     return (
-        f"{s['accuracy']:.1%} ({low:.0%}-{high:.0%})",
+        f"{s['accuracy']:.1%} ({low:.0%}-{high:.0%})" if s["accuracy"] is not None else "-",
         f"{mean['thinking_tokens']:.1f}",
         f"{mean['answer_tokens']:.1f}",
         f"{mean['target_passes']:.1f}",
@@ -93,9 +95,12 @@ def sentences(record: dict[str, Any]) -> list[str]:
         f"laconic / plain: {_percent(ratio['thinking_tokens'])} of the thinking tokens, "
         f"{_percent(ratio['target_passes'])} of the target passes, "
         f"{_percent(ratio['seconds'])} of the time (median of pairs; 95 % CI {_percent(low)}-{_percent(high)})",
-        f"answers: {paired['both']} right under both, {paired['lost']} lost, {paired['won']} won, "
-        f"{paired['neither']} wrong under both",
     ]
+    if record["baseline"]["accuracy"] is not None:
+        said.append(
+            f"answers: {paired['both']} right under both, {paired['lost']} lost, {paired['won']} won, "
+            f"{paired['neither']} wrong under both"
+        )
     for check in (record["exact"] or {"checks": []})["checks"]:
         one, other = check["of"]
         said.append(
@@ -107,7 +112,7 @@ def sentences(record: dict[str, Any]) -> list[str]:
     if record["agreement"]:
         said.append(f"plain decoding wrote the same tokens as transformers generate on "
                     f"{record['agreement']['identical']} of {record['agreement']['prompts']} prompts")  # fmt: skip
-    said += _oracle(record["oracle"] or {})
+    said += [f"oracle: {sentence}" for sentence in in_words(record["oracle"])]
     said.append(
         f"overhead of verification, controllers and drafting: {record['overhead']['share']:.1%} of the passes' time"
     )
@@ -115,28 +120,6 @@ def sentences(record: dict[str, Any]) -> list[str]:
              for f in record["failures"]]  # fmt: skip
     if record["interrupted"]:
         said.append("interrupted: these are the problems that were complete")
-    return said
-
-
-def _oracle(bounds: dict[str, Any]) -> list[str]:
-    """What could have been saved at most."""
-    said = []
-    thought, length = bounds.get("thought"), bounds.get("length")
-    if thought and thought["share"] is not None:
-        tokens = thought["thinking_tokens"]
-        said.append(
-            f"oracle: the shortest prefixes of the thoughts that give the right answer hold "
-            f"{_percent(tokens['oracle'] / tokens['free'])} of the thinking tokens; laconic reaches "
-            f"{_percent(thought['share'])} of that saving"
-        )
-    if length and length["share"] is not None:
-        time = length["time"]
-        said.append(
-            f"oracle: with the best draft lengths in hindsight the passes take "
-            f"{_percent(time['oracle'] / time['plain'])} of plain decoding's time, with the best fixed one "
-            f"({length['best_fixed_length']}) {_percent(time['best_fixed'] / time['plain'])}; ours "
-            f"{_percent(time['ours'] / time['plain'])}, {_percent(length['share'])} of the oracle's saving"
-        )
     return said
 
 

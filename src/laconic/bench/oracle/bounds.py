@@ -22,13 +22,14 @@ def thought(engine: Engine, trials: Sequence[Trial], ask: Ask, ours: str, free: 
     """Bound of an early end of thinking: the shortest prefixes of the ``free`` thoughts that suffice.
 
     ``share`` is the saving of ``ours`` over the oracle's; it can pass 1 where the oracle keeps a whole thought that
-    never gives the right answer. None where no thought of ``free`` came to an end.
+    never gives the right answer. None where no thought of ``free`` came to an end that can be judged.
     """
     scans: list[tuple[Trial, Scan]] = []
     for trial in trials:
-        found = scan(
-            engine.target, engine.text, ask(trial.item.question), trial.results[free].tokens, trial.item.judge_answer
-        )
+        if trial.item.grade is None:
+            continue
+        request, tokens = ask(trial.item.question), trial.results[free].tokens
+        found = scan(engine.target, engine.text, request, tokens, trial.item.grade)
         if found is not None:
             scans.append((trial, found))
     if not scans:
