@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
+
 from laconic.bench import record as numbers
 from laconic.bench.measure import EngineVariant, Measured, Trial, Variant, measure
 from laconic.bench.oracle import bounds
-from laconic.bench.peers import TransformersGenerate
+from laconic.bench.peers.hf import Checkpoint, TransformersGenerate
 from laconic.bench.provenance import provenance
 from laconic.bench.tasks import Item
 from laconic.engine import Engine, Methods
@@ -32,7 +34,7 @@ class Setup:
     """What is compared, apart from the problems.
 
     ``peer`` adds ``transformers`` generate (batch 1 only); ``oracle`` adds, after the measuring, what a clairvoyant
-    would have saved.
+    would have saved. ``dtype`` is that of the weights, the peer's too; None is float32 on a CPU.
     """
 
     methods: Methods
@@ -43,6 +45,7 @@ class Setup:
     batch: int = 1
     peer: bool = True
     oracle: bool = True
+    dtype: torch.dtype | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class Bench:
 
     def run(self, items: Sequence[Item], after: Callable[[list[Trial], int], Any] = lambda *_: None) -> dict[str, Any]:
         """Measure and return the record. Raises TaskError if no problem was answered by every variant."""
-        measured = measure(self.variants, items, self._request, batch=self.setup.batch, after=after)
+        measured = measure(self.variants, items, self.request, batch=self.setup.batch, after=after)
         if not measured.trials:
             if measured.interrupted:
                 raise KeyboardInterrupt
@@ -65,7 +68,8 @@ class Bench:
             raise TaskError(f"no problem was answered by every variant; '{first.variant}' says: {first.error}")
         return self._record(measured)
 
-    def _request(self, question: str) -> Request:
+    def request(self, question: str) -> Request:
+        """A question as every variant is asked it."""
         return self.engine.request(question, sampling=self.setup.sampling, limits=self.setup.limits)
 
     def _oracle(self, trials: Sequence[Trial], alone: str | None) -> dict[str, Any]:
@@ -73,9 +77,9 @@ class Bench:
         setup = self.setup
         found: dict[str, Any] = {"thought": None, "length": None}
         if self.engine.plan.controllers:
-            found["thought"] = bounds.thought(self.engine, trials, self._request, "laconic", "baseline")
+            found["thought"] = bounds.thought(self.engine, trials, self.request, "laconic", "baseline")
         if alone is not None and setup.sampling.greedy and setup.batch == 1:
-            found["length"] = bounds.length(self.engine, trials, self._request, alone, "baseline")
+            found["length"] = bounds.length(self.engine, trials, self.request, alone, "baseline")
         return found
 
     def _record(self, measured: Measured) -> dict[str, Any]:
@@ -112,11 +116,12 @@ class Bench:
             "items": numbers.rows(trials, names),
             "failures": [asdict(failure) for failure in measured.failures],
             "interrupted": measured.interrupted,
-            "setup": self._setup(names),
+            "setup": self.described(names),
             "provenance": provenance(),
         }
 
-    def _setup(self, names: Sequence[str]) -> dict[str, Any]:
+    def described(self, names: Sequence[str]) -> dict[str, Any]:
+        """The configuration, ready for JSON."""
         plan, setup = self.engine.plan, self.setup
         return {
             "model": setup.model,
@@ -129,6 +134,7 @@ class Bench:
             "probes": plan.probes,
             "lossless": self.engine.lossless,
             "sampling": asdict(setup.sampling),
+            "dtype": str(setup.dtype or torch.float32).removeprefix("torch."),
             "max_new_tokens": setup.limits.max_new_tokens,
             "batch": setup.batch,
             "variants": {name: LABELS[name] for name in names},
@@ -154,7 +160,7 @@ def prepare(setup: Setup) -> Bench:
     drafts, controls = plan.drafter.name != "none", bool(plan.controllers)
     if not drafts and not controls:
         raise MethodError("this configuration is plain decoding itself.", "Choose a --drafter or an --exit.")
-    engine = Engine.load(setup.model, draft=setup.draft, **_fields(setup.methods))
+    engine = Engine.load(setup.model, draft=setup.draft, dtype=setup.dtype, **_fields(setup.methods))
     engines = {"baseline": engine.using(**PLAIN, think=())}
     exact: list[tuple[str, str]] = []
     if drafts and controls:
@@ -167,7 +173,9 @@ def prepare(setup: Setup) -> Bench:
     engines["laconic"] = engine
     variants: list[Variant] = [EngineVariant(name, made) for name, made in engines.items()]
     if setup.peer and setup.batch == 1:
-        variants.insert(0, TransformersGenerate(setup.model, engine.text, engine.target.context))
+        variants.insert(
+            0, TransformersGenerate(Checkpoint(setup.model, setup.dtype), engine.text, engine.target.context)
+        )
     return Bench(setup, engine, variants, exact)
 
 

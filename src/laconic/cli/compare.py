@@ -14,7 +14,10 @@ from . import options
 
 def compare(
     tasks: Annotated[
-        str | None, typer.Option(help="Comma list of bundled kinds (default: all), gym:DATASET, or JSONL files of question and answer.")
+        str | None,
+        typer.Option(
+            help="Comma list of bundled kinds (default: all), gym:DATASET, or JSONL files of question/answer."
+        ),
     ] = None,
     n: Annotated[int, typer.Option("--n", "-n", help="Problems in total.")] = 210,
     model: options.Model = "bundled",
@@ -34,6 +37,7 @@ def compare(
     seed: options.Seed = 0,
     max_tokens: options.MaxTokens = 2048,
     threads: options.Threads = None,
+    dtype: options.Dtype = None,
     no_hf: Annotated[bool, typer.Option("--no-hf", help="Leave out transformers' own generate.")] = False,
     no_oracle: Annotated[
         bool, typer.Option("--no-oracle", help="Leave out what could have been saved at most.")

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from laconic.cli.compare import compare
 from laconic.cli.methods import methods
+from laconic.cli.peers import peers
 from laconic.cli.run import run
 from laconic.errors import LaconicError
 
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(compare)
+app.command()(peers)
 app.command()(methods)
 
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from laconic.errors import InvalidKnob
+from laconic.errors import InvalidKnob, RequestError, did_you_mean
 
 if TYPE_CHECKING:
+    import torch
+
     from laconic.engine import Methods
 
 _METHODS = "Methods"
@@ -52,6 +54,9 @@ MinP = Annotated[
 Seed = Annotated[int, typer.Option(help="Seed of all draws.", rich_help_panel=_SAMPLING)]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="CPU threads; 1 for the bundled pair, which is too small for more.")
+]
+Dtype = Annotated[
+    str | None, typer.Option(help="Number format of the weights: float32 (the default on a CPU), bfloat16 or float16.")
 ]
 MaxTokens = Annotated[int, typer.Option(help="Most tokens after the prompt.", rich_help_panel=_SAMPLING)]
 
@@ -98,6 +103,21 @@ class Choice:
         if self.exit is not None:
             default = split(self.exit)
         return default if self.budget is None else (f"budget:{self.budget}", *default)
+
+
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def named_dtype(name: str | None) -> torch.dtype | None:
+    """A number format by its name; None stays None. Raises RequestError."""
+    import torch
+
+    if name is None:
+        return None
+    if name not in _DTYPES:
+        raise RequestError(f"no number format is called '{name}'.", did_you_mean(name, _DTYPES))
+    made: torch.dtype = getattr(torch, name)
+    return made
 
 
 def split(specs: str) -> tuple[str, ...]:

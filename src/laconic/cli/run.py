@@ -29,6 +29,7 @@ def run(
     seed: options.Seed = 0,
     max_tokens: options.MaxTokens = 2048,
     threads: options.Threads = None,
+    dtype: options.Dtype = None,
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Decode plainly too, and say what was saved by measurement.")
     ] = False,
@@ -48,7 +49,7 @@ def run(
     chosen = choice.methods(model, draft_model, thinking=not no_think)
     fields: dict[str, Any] = {name: getattr(chosen, name) for name in chosen.__dataclass_fields__}
     options.settle(threads, model)
-    engine = Engine.load(model, draft=draft_model, **fields)
+    engine = Engine.load(model, draft=draft_model, dtype=options.named_dtype(dtype), **fields)
 
     request: dict[str, Any] = {"sampling": sampling, "limits": limits, "thinking": not no_think}
     plain_engine = engine.using(**PLAIN, think=()) if baseline else None

@@ -1,0 +1,134 @@
+"""``laconic peers``: other engines on the same checkpoint and problems, in the same run."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import options
+from .compare import writable
+
+
+def peers(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[PEER]...", help="Which peers; all of them by default.")
+    ] = None,
+    tasks: Annotated[
+        str | None, typer.Option(help="Comma list of bundled kinds, gym:DATASET, or JSONL files of question/answer.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", "-n", help="Problems in total.")] = 42,
+    model: options.Model = "bundled",
+    draft_model: options.Draft = None,
+    drafter: options.Drafter = None,
+    length: options.Length = None,
+    shape: options.Shape = None,
+    verify: options.Verify = None,
+    think: options.Think = None,
+    exit_spec: options.Exit = None,
+    budget: options.Budget = None,
+    temperature: options.Temperature = 0.0,
+    seed: options.Seed = 0,
+    max_tokens: options.MaxTokens = 1024,
+    threads: options.Threads = None,
+    dtype: options.Dtype = None,
+    vllm: Annotated[
+        Path | None, typer.Option(help="Python of vLLM's environment (scripts/install_vllm.py makes one).")
+    ] = None,
+    logs: Annotated[Path | None, typer.Option(help="Folder for what peers say.")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the record to this file.")] = None,
+) -> None:
+    """Measure laconic beside other engines: same checkpoint, prompts and token counter, interleaved."""
+    if json is not None:
+        writable(json)
+    from laconic.bench.compare import Setup
+    from laconic.bench.peers.together import PEERS, Place, meet
+    from laconic.bench.tasks import draw, load
+    from laconic.types import Limits, Sampling
+
+    from .table import progress
+
+    items = draw(load(tasks), n, seed)
+    choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
+    setup = Setup(
+        choice.methods(model, draft_model),
+        model,
+        draft_model,
+        Sampling(temperature, seed=seed),
+        Limits(max_tokens),
+        dtype=options.named_dtype(dtype),
+    )
+    options.settle(threads, model)
+    if logs is not None:
+        logs.mkdir(parents=True, exist_ok=True)
+    meeting = meet(setup, names or PEERS, Place(vllm, logs))
+    try:
+        with progress(len(items)) as after:
+            record = meeting.run(items, after)
+    finally:
+        meeting.close()
+    if json is not None:
+        json.write_text(jsonlib.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    _show(record)
+    if record["interrupted"]:
+        raise typer.Exit(130)
+    if record["failures"]:
+        raise typer.Exit(1)
+
+
+def _show(record: dict[str, Any]) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    setup, variants = record["setup"], record["variants"]
+    table = Table(
+        title=f"{variants['baseline']['n']} problems, {setup['model']}, {setup['dtype']}, one request at a time",
+        title_justify="left",
+        box=SIMPLE,
+        padding=(0, 1),
+        pad_edge=False,
+    )
+    table.add_column("variant", no_wrap=True)
+    for column in ("right", "tokens", "tokens\n/pass", "tokens\n/second", "time", "same\ntokens"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, block in variants.items():
+        table.add_row(_LABELS[name], *_row(record, name, block), style="bold" if name == "laconic" else "")
+    console.print(table)
+    console.print(
+        "tokens per problem; tokens a second and time per problem relative to laconic's plain decoding; same tokens: "
+        "on how many problems a variant wrote what plain decoding wrote"
+    )
+    for name, why in record["skipped"].items():
+        console.print(f"skipped {name}: {why}", soft_wrap=True)
+    for failure in record["failures"]:
+        console.print(f"FAILED, left out of every number: {', '.join(failure['items'])} "
+                      f"({failure['variant']}: {failure['error']})", soft_wrap=True)  # fmt: skip
+
+
+_LABELS = {
+    "baseline": "laconic, plain", "speculation": "laconic, speculating", "laconic": "laconic, default",
+    "transformers": "generate", "transformers-assisted": "generate, assisted",
+    "transformers-prompt-lookup": "generate, lookup", "vllm": "vLLM", "vllm-ngram": "vLLM, n-gram",
+    "vllm-suffix": "vLLM, suffix",
+}  # fmt: skip
+
+
+def _row(record: dict[str, Any], name: str, block: dict[str, Any]) -> tuple[str, ...]:
+    plain = record["variants"]["baseline"]
+    same = record["same_tokens"].get(name)
+    return (
+        f"{block['accuracy']:.0%}" if block["accuracy"] is not None else "-",
+        f"{_tokens(block) / block['n']:.0f}",
+        f"{block['tokens_per_pass']:.2f}",
+        f"{_tokens(block) / block['seconds'] / (_tokens(plain) / plain['seconds']):.2f}",
+        f"{block['seconds'] / plain['seconds']:.2f}",
+        f"{same['identical']}/{same['prompts']}" if same else "-",
+    )
+
+
+def _tokens(block: dict[str, Any]) -> int:
+    return int(block["thinking_tokens"] + block["answer_tokens"])
