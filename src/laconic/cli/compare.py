@@ -20,8 +20,9 @@ def compare(
         ),
     ] = None,
     n: Annotated[int, typer.Option("--n", "-n", help="Problems in total.")] = 210,
-    model: options.Model = "bundled",
+    model: options.AnyModel = None,
     draft_model: options.Draft = None,
+    config: options.ConfigFile = None,
     drafter: options.Drafter = None,
     length: options.Length = None,
     shape: options.Shape = None,
@@ -61,12 +62,19 @@ def compare(
         available()
     items = draw(load(tasks), n, seed)
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
-    methods = choice.methods(model, draft_model)
-    sampling = Sampling(temperature, top_k, top_p, min_p, seed)
+    chosen = options.choose(choice, config, model, draft_model, dtype)
     setup = Setup(
-        methods, model, draft_model, sampling, Limits(max_tokens), batch, peer=not no_hf, oracle=not no_oracle
+        chosen.methods,
+        chosen.model,
+        chosen.draft,
+        Sampling(temperature, top_k, top_p, min_p, seed),
+        Limits(max_tokens),
+        batch,
+        peer=not no_hf,
+        oracle=not no_oracle,
+        dtype=chosen.dtype,
     )
-    options.settle(threads, model)
+    options.settle(threads, chosen.model)
     bench = prepare(setup)
     with progress(len(items)) as after:
         record = bench.run(items, after)

@@ -12,6 +12,7 @@ from laconic.cli.compare import compare
 from laconic.cli.methods import methods
 from laconic.cli.peers import peers
 from laconic.cli.run import run
+from laconic.cli.tune import tune
 from laconic.errors import LaconicError
 
 REFUSED = 2
@@ -49,6 +50,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(compare)
 app.command()(peers)
+app.command()(tune)
 app.command()(methods)
 
 

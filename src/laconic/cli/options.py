@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,12 +13,20 @@ from laconic.errors import InvalidKnob, RequestError, did_you_mean
 if TYPE_CHECKING:
     import torch
 
+    from laconic.config import Config
     from laconic.engine import Methods
 
 _METHODS = "Methods"
 _SAMPLING = "Sampling"
 
 Model = Annotated[str, typer.Option("--model", "-m", help="A checkpoint's path or hub name, or 'bundled'.")]
+AnyModel = Annotated[
+    str | None, typer.Option("--model", "-m", help="A checkpoint's path or hub name, or 'bundled' (the default).")
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="A laconic.toml (see laconic tune); what is said here goes before it."),
+]
 Draft = Annotated[
     str | None, typer.Option("--draft-model", "--draft", help="Draft model; the bundled pair brings its own.")
 ]
@@ -73,8 +82,10 @@ class Choice:
     exit: str | None = None
     budget: int | None = None
 
-    def methods(self, model: str, draft: str | None, *, thinking: bool = True) -> Methods:
-        """The default for this model, with what was said in its place.
+    def methods(
+        self, model: str, draft: str | None, *, thinking: bool = True, base: dict[str, Any] | None = None
+    ) -> Methods:
+        """The default for this model, with what a file (``base``) and the command line said in its place.
 
         ``thinking`` False leaves out every controller. Raises MethodError subclasses; reads the model's tokenizer
         alone, to know whether it thinks.
@@ -85,9 +96,11 @@ class Choice:
 
         thinks = thinking and load_text(model).markup is not None
         chosen = default(draft_model=draft is not None or model == "bundled", thinking=thinks)
+        if base:
+            chosen = replace(chosen, **base)
         named = {name: getattr(self, name) for name in ("drafter", "length", "shape", "verifier")}
         said: dict[str, Any] = {name: spec for name, spec in named.items() if spec is not None}
-        if draft is not None and self.drafter is None:
+        if draft is not None and self.drafter is None and "drafter" not in (base or {}):
             said = {"drafter": "draft-model"} | said
         if self.drafter is not None and self.drafter != chosen.drafter:
             # The default's length and shape were chosen for its own drafter and may not suit another one.
@@ -105,6 +118,37 @@ class Choice:
         return default if self.budget is None else (f"budget:{self.budget}", *default)
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Model, draft model, number format and methods of a run: the command line's, else a file's, else the default."""
+
+    model: str
+    draft: str | None
+    dtype: torch.dtype | None
+    methods: Methods
+
+
+def choose(
+    choice: Choice,
+    config: Path | None,
+    model: str | None,
+    draft: str | None,
+    dtype: str | None,
+    *,
+    thinking: bool = True,
+) -> Chosen:
+    """Put together what was said. Raises ConfigError, MethodError subclasses and RequestError."""
+    from laconic.config import Config, load
+
+    said = load(config) if config is not None else Config()
+    other_model = model is not None and model != said.model
+    model = model or said.model or "bundled"
+    # A file's draft model belongs to the file's model.
+    draft = draft or (None if other_model else said.draft_model)
+    methods = choice.methods(model, draft, thinking=thinking, base=said.methods.said())
+    return Chosen(model, draft, named_dtype(dtype or said.dtype), methods)
+
+
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -118,6 +162,15 @@ def named_dtype(name: str | None) -> torch.dtype | None:
         raise RequestError(f"no number format is called '{name}'.", did_you_mean(name, _DTYPES))
     made: torch.dtype = getattr(torch, name)
     return made
+
+
+def to_config(model: str, draft_model: str | None, dtype: str | None, methods: Methods) -> Config:
+    """A configuration file's content; every method must be given by its spec string."""
+    from laconic.config import Config, MethodsTable
+
+    fields = {name: getattr(methods, name) for name in MethodsTable.model_fields}
+    table = MethodsTable.model_validate(fields)
+    return Config.model_validate({"model": model, "draft_model": draft_model, "dtype": dtype, "methods": table})
 
 
 def split(specs: str) -> tuple[str, ...]:

@@ -20,8 +20,9 @@ def peers(
         str | None, typer.Option(help="Comma list of bundled kinds, gym:DATASET, or JSONL files of question/answer.")
     ] = None,
     n: Annotated[int, typer.Option("--n", "-n", help="Problems in total.")] = 42,
-    model: options.Model = "bundled",
+    model: options.AnyModel = None,
     draft_model: options.Draft = None,
+    config: options.ConfigFile = None,
     drafter: options.Drafter = None,
     length: options.Length = None,
     shape: options.Shape = None,
@@ -52,15 +53,16 @@ def peers(
 
     items = draw(load(tasks), n, seed)
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
+    chosen = options.choose(choice, config, model, draft_model, dtype)
     setup = Setup(
-        choice.methods(model, draft_model),
-        model,
-        draft_model,
+        chosen.methods,
+        chosen.model,
+        chosen.draft,
         Sampling(temperature, seed=seed),
         Limits(max_tokens),
-        dtype=options.named_dtype(dtype),
+        dtype=chosen.dtype,
     )
-    options.settle(threads, model)
+    options.settle(threads, chosen.model)
     if logs is not None:
         logs.mkdir(parents=True, exist_ok=True)
     meeting = meet(setup, names or PEERS, Place(vllm, logs))

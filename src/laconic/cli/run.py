@@ -12,8 +12,9 @@ from . import options
 
 def run(
     prompt: Annotated[str, typer.Argument(help="The question; '-' reads it from standard input.")],
-    model: options.Model = "bundled",
+    model: options.AnyModel = None,
     draft_model: options.Draft = None,
+    config: options.ConfigFile = None,
     drafter: options.Drafter = None,
     length: options.Length = None,
     shape: options.Shape = None,
@@ -46,10 +47,11 @@ def run(
     limits = Limits(max_tokens)
     question = sys.stdin.read().strip() if prompt == "-" else prompt
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
-    chosen = choice.methods(model, draft_model, thinking=not no_think)
-    fields: dict[str, Any] = {name: getattr(chosen, name) for name in chosen.__dataclass_fields__}
-    options.settle(threads, model)
-    engine = Engine.load(model, draft=draft_model, dtype=options.named_dtype(dtype), **fields)
+    chosen = options.choose(choice, config, model, draft_model, dtype, thinking=not no_think)
+    methods = chosen.methods
+    fields: dict[str, Any] = {name: getattr(methods, name) for name in methods.__dataclass_fields__}
+    options.settle(threads, chosen.model)
+    engine = Engine.load(chosen.model, draft=chosen.draft, dtype=chosen.dtype, **fields)
 
     request: dict[str, Any] = {"sampling": sampling, "limits": limits, "thinking": not no_think}
     plain_engine = engine.using(**PLAIN, think=()) if baseline else None

@@ -1,0 +1,75 @@
+"""What is searched: combinations of registered methods that fit together, found by their needs and not by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import laconic.methods  # noqa: F401  (fills the registry)
+from laconic.engine import Engine, Methods
+from laconic.errors import UnmetNeed
+from laconic.policy import registry
+
+CONSTANTS = (2, 4, 8, 16)
+"""Fixed draft lengths tried for every drafter."""
+TREE_NODES = 16
+"""Size of the trees tried where a drafter can grow them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A configuration and its name in tables."""
+
+    name: str
+    methods: Methods
+
+
+def speculation(
+    engine: Engine, drafters: Sequence[str] | None = None, lengths: Sequence[str] | None = None
+) -> list[Candidate]:
+    """Every lossless way to draft that this engine can run, plain decoding first; no thinking control.
+
+    ``drafters`` and ``lengths`` are spec strings in place of everything registered.
+    """
+    plain = Methods(drafter="none", length="constant", shape="chain", verifier="match")
+    found = [Candidate("plain", plain)]
+    for drafter in drafters or registry.names("drafter"):
+        for length, shape in _ways(lengths):
+            methods = replace(plain, drafter=drafter, length=length, shape=shape, verifier="speculative-sampling")
+            if drafter == "none" or not _runs(engine, methods):
+                continue
+            found.append(Candidate(f"{drafter}, {length}" + (f", {shape}" if shape != "chain" else ""), methods))
+    return found
+
+
+def _ways(lengths: Sequence[str] | None) -> Iterator[tuple[str, str]]:
+    """Lengths with the chain, and one size with each other shape."""
+    others = [name for name in registry.names("length") if name != "constant"]
+    for length in lengths or [*(f"constant:{tokens}" for tokens in CONSTANTS), *others]:
+        yield length, "chain"
+    for shape in registry.names("shape"):
+        if shape != "chain" and lengths is None:
+            yield f"constant:{TREE_NODES}", shape
+
+
+def _runs(engine: Engine, methods: Methods) -> bool:
+    """Whether the engine can run it, and it changes no output."""
+    try:
+        return Engine(engine.target, engine.text, methods, engine.draft_model).lossless
+    except UnmetNeed:
+        return False
+
+
+def thinking(base: Methods, lengths: Sequence[int]) -> list[Candidate]:
+    """Ways to think less on top of ``base``; thinking freely comes first. ``lengths``: thinking tokens when free."""
+    found = [Candidate("free thinking", replace(base, think=()))]
+    for aggregate, patience in (("mean", 1), ("product", 1), ("mean", 2), ("product", 2), ("product", 3)):
+        for threshold in (0.8, 0.95, 0.99):
+            spec = f"answer-confidence:threshold={threshold},aggregate={aggregate},patience={patience}"
+            found.append(Candidate(spec, replace(base, think=(spec,))))
+    ordered = sorted(lengths)
+    for share in (0.5, 0.75, 0.9):
+        budget = max(1, ordered[int(share * (len(ordered) - 1))]) if ordered else 0
+        if budget:
+            found.append(Candidate(f"budget:{budget}", replace(base, think=(f"budget:{budget}",))))
+    return found

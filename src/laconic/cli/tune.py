@@ -1,0 +1,163 @@
+"""``laconic tune``: find a configuration for a model on one's own prompts, and write it to a file."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from laconic.bench.tune.tuner import TOLERANCE, Told
+
+from . import options
+from .compare import writable
+
+
+def tune(
+    tasks: Annotated[
+        str | None, typer.Option(help="Comma list of bundled kinds, gym:DATASET, or JSONL files; answers are optional.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", "-n", help="Problems in total.")] = 70,
+    model: options.Model = "bundled",
+    draft_model: options.Draft = None,
+    drafters: Annotated[
+        str | None, typer.Option(help="Comma list of drafters to try; all that fit by default.")
+    ] = None,
+    lengths: Annotated[
+        str | None, typer.Option(help="Comma list of draft lengths to try, e.g. constant:4,aimd.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the answers that a shorter thought may cost.")
+    ] = TOLERANCE,
+    seed: options.Seed = 0,
+    max_tokens: options.MaxTokens = 2048,
+    threads: options.Threads = None,
+    dtype: options.Dtype = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the configuration.")] = Path("laconic.toml"),
+    json: Annotated[Path | None, typer.Option("--json", help="Write the record to this file.")] = None,
+) -> None:
+    """Search drafters, lengths, shapes and thinking control on your prompts; write a laconic.toml."""
+    for path in (out, json):
+        if path is not None:
+            writable(path)
+    from laconic.bench.provenance import provenance
+    from laconic.bench.tasks import draw, load
+    from laconic.bench.tune.tuner import Tuner, as_methods
+    from laconic.engine import Engine
+    from laconic.types import Limits
+
+    items = draw(load(tasks), n, seed)
+    number_format = options.named_dtype(dtype)
+    options.settle(threads, model)
+    draft = draft_model or ("bundled-draft" if model == "bundled" else None)
+    engine = Engine.load(model, draft=draft, dtype=number_format, drafter="none")
+    with _progress(len(items)) as told:
+        tuner = Tuner(engine, items, limits=Limits(max_tokens), tolerance=tolerance, told=told)
+        record = tuner.run(_names(drafters), _names(lengths))
+    record["provenance"] = provenance()
+    chosen = as_methods(record["chosen"])
+    config = options.to_config(model, draft_model, dtype, chosen)
+    out.write_text(config.toml(_comment(record)), encoding="utf-8")
+    if json is not None:
+        json.write_text(jsonlib.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    _show(record)
+    typer.echo(f"wrote {out}; use it with --config {out}")
+
+
+def _names(text: str | None) -> list[str] | None:
+    return [name.strip() for name in text.split(",") if name.strip()] if text is not None else None
+
+
+@contextmanager
+def _progress(problems: int) -> Iterator[Told]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+        console=Console(stderr=True),
+    )
+    stages: dict[str, Any] = {}
+
+    def told(stage: str, done: int, left: int) -> None:
+        if stage not in stages:
+            stages[stage] = bar.add_task(stage, total=problems, left="")
+        bar.update(stages[stage], completed=done, left=f"{left} candidates")
+
+    with bar:
+        yield told
+
+
+def _comment(record: dict[str, Any]) -> str:
+    origin, first, second = record["provenance"], record["speculation"], record["thinking"]
+    fastest = next(row for row in first["candidates"] if row["name"] == first["best"])
+    said = [
+        f"Found by: {origin['command']}",
+        f"on {origin['machine']['cpu']}, {origin['time']}, {record['n']} problems.",
+        f"Drafting as below takes {fastest['time']:.0%} of plain decoding's time and changes no answer.",
+    ]
+    if second:
+        best = next(row for row in second["candidates"] if row["name"] == second["best"])
+        said.append(
+            f"Thinking as below: {best['thinking_tokens']:.0f} thinking tokens a problem, "
+            f"{best['accuracy']:.1%} right, {best['lost']} answers lost and {best['won']} won."
+        )
+    else:
+        said.append(f"Thinking was left free: {record['thinking_not_tuned']}.")
+    return "\n".join(said)
+
+
+def _show(record: dict[str, Any]) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+
+    def table(title: str, columns: list[str], rows: list[tuple[str, list[str]]], best: str) -> None:
+        made = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1), pad_edge=False)
+        made.add_column("", overflow="fold")
+        for column in columns:
+            made.add_column(column, justify="right", no_wrap=True)
+        for name, cells in rows:
+            made.add_row(name, *cells, style="bold" if name == best else "")
+        console.print(made)
+
+    first, second = record["speculation"], record["thinking"]
+    ordered = sorted(first["candidates"], key=lambda row: (-row["n"], row["time"]))
+    table(
+        "Drafting: time over plain decoding's on the same problems",
+        ["problems", "time", "passes"],
+        [(row["name"], [str(row["n"]), f"{row['time']:.2f}", f"{row['target_passes']:.0f}"]) for row in ordered],
+        first["best"],
+    )
+    if second:
+        front = sorted(second["candidates"], key=lambda row: row["thinking_tokens"])
+        table(
+            "Thinking: * is on the front of accuracy and tokens; others were dropped or are beaten",
+            ["", "right", "think", "time", "lost", "won"],
+            [
+                (
+                    row["name"],
+                    ["*" if row["front"] else "", f"{row['accuracy']:.0%}", f"{row['thinking_tokens']:.0f}",
+                     f"{row['time']:.2f}", str(row["lost"]), str(row["won"])],
+                )
+                for row in front
+                if row["finished"]
+            ],
+            second["best"],
+        )  # fmt: skip
+    else:
+        console.print(f"thinking was not tuned: {record['thinking_not_tuned']}", soft_wrap=True)
+    spent = first["cost"]["runs"] + (second["cost"]["runs"] if second else 0)
+    whole = first["cost"]["exhaustive"] + (second["cost"]["exhaustive"] if second else 0)
+    console.print(f"{spent} answers were asked for, {spent / whole:.0%} of an exhaustive search", soft_wrap=True)
+    for name, why in record["failures"].items():
+        console.print(f"FAILED, out of the search: {name} ({why})", soft_wrap=True)
