@@ -8,8 +8,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from laconic.cli.certify import certify
 from laconic.cli.compare import compare
+from laconic.cli.cost import cost
 from laconic.cli.methods import methods
+from laconic.cli.pad import pad
 from laconic.cli.peers import peers
 from laconic.cli.run import run
 from laconic.cli.tune import tune
@@ -51,7 +54,10 @@ app.command()(run)
 app.command()(compare)
 app.command()(peers)
 app.command()(tune)
+app.command()(certify)
 app.command()(methods)
+app.command()(pad)
+app.command()(cost)
 
 
 def _version(asked: bool) -> None:

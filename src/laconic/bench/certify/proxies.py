@@ -1,0 +1,108 @@
+"""Language models seen through: one that prefills the same prompt once, one that notes what each slot should hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from laconic.models.base import LanguageModel, Scores, ScoreTree, Slot
+
+
+class ProxySlot:
+    """A slot of the model behind. ``tokens`` are what it has been told to hold."""
+
+    def __init__(self, owner: Proxy, inner: Slot, tokens: Sequence[int] = ()) -> None:
+        self.owner = owner
+        self.inner = inner
+        self.tokens = list(tokens)
+        self.scored: Sequence[int] = ()
+        owner.slots.append(self)
+
+    @property
+    def length(self) -> int:
+        """Committed tokens."""
+        return self.inner.length
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the committed tokens."""
+        return self.inner.nbytes
+
+    def commit(self, path: Sequence[int]) -> None:
+        """Keep a path of the last pass."""
+        self.inner.commit(path)
+        self.tokens += [self.scored[node] for node in path]
+
+    def rollback(self, count: int) -> None:
+        """Forget the last ``count`` tokens."""
+        self.inner.rollback(count)
+        del self.tokens[len(self.tokens) - count :]
+
+    def fork(self) -> ProxySlot:
+        """A copy."""
+        return type(self)(self.owner, self.inner.fork(), self.tokens)
+
+    def close(self) -> None:
+        """Give the place back."""
+        self.inner.close()
+        self.owner.slots.remove(self)
+
+
+class Proxy:
+    """Passes everything on, and knows by the contract alone which tokens each of its open slots should hold."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self.model = model
+        self.vocab_size = model.vocab_size
+        self.context = model.context
+        self.passes = model.passes
+        self.slots: list[ProxySlot] = []
+
+    def open(self) -> ProxySlot:
+        """A new, empty slot."""
+        return ProxySlot(self, self.model.open())
+
+    def prefill(self, slot: Slot, tokens: Sequence[int]) -> int:
+        """Commit ``tokens``."""
+        assert isinstance(slot, ProxySlot)
+        slot.tokens += tokens
+        return self.model.prefill(slot.inner, tokens)
+
+    def score(self, trees: Sequence[ScoreTree], slots: Sequence[Slot]) -> Scores:
+        """One pass."""
+        inner = []
+        for tree, slot in zip(trees, slots, strict=True):
+            assert isinstance(slot, ProxySlot)
+            slot.scored = tree.tokens
+            inner.append(slot.inner)
+        scores = self.model.score(trees, inner)
+        self.passes = self.model.passes
+        return scores
+
+
+class PrefillOnce(Proxy):
+    """Prefills a prompt when it is first asked for and copies the entries as long as the same one is asked again."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        super().__init__(model)
+        self._template: Slot | None = None
+        self._held: list[int] = []
+
+    def prefill(self, slot: Slot, tokens: Sequence[int]) -> int:
+        """Commit ``tokens``; to an empty slot by copying, where they were the last ones to be prefilled."""
+        assert isinstance(slot, ProxySlot)
+        if slot.length:
+            return super().prefill(slot, tokens)
+        if self._template is None or self._held != list(tokens):
+            self.close()
+            self._template, self._held = self.model.open(), list(tokens)
+            self.model.prefill(self._template, tokens)
+        slot.inner.close()
+        slot.inner = self._template.fork()
+        slot.tokens += tokens
+        return 1
+
+    def close(self) -> None:
+        """Forget the prompt that is held."""
+        if self._template is not None:
+            self._template.close()
+        self._template = None
