@@ -14,6 +14,7 @@ from laconic.cli.cost import cost
 from laconic.cli.methods import methods
 from laconic.cli.pad import pad
 from laconic.cli.peers import peers
+from laconic.cli.replay import replay
 from laconic.cli.run import run
 from laconic.cli.tune import tune
 from laconic.errors import LaconicError
@@ -58,6 +59,7 @@ app.command()(certify)
 app.command()(methods)
 app.command()(pad)
 app.command()(cost)
+app.command()(replay)
 
 
 def _version(asked: bool) -> None:

@@ -246,3 +246,20 @@ def test_speed():
         kept = next((i for i, token in enumerate(drafted) if text[at + i : at + i + 1] != [token]), len(drafted))
         context.tokens += text[at : at + kept + 1]
     assert len(text) / (time.process_time() - begin) > 20_000
+
+
+def test_where_the_search_begins_changes_nothing():
+    rng, orders = random.Random(5), (1, 2, 3, 4, 6, 8)
+    text = [rng.randrange(3) for _ in range(300)]
+    own, shared = Store(orders), Store(orders)
+    for i in range(1, len(text)):
+        (own if i < 150 else shared).add(keys_of(tuple(text[max(0, i - 8) : i]), orders), text[i])
+    tables = list(zip(orders, own.tables, shared.tables, strict=True))
+    lengths = set()
+    for _ in range(300):
+        window = tuple(rng.randrange(4) for _ in range(rng.randint(1, 9)))
+        plain = find(tables, window)
+        lengths.add(plain[1])
+        for guess in range(-1, 8):
+            assert find(tables, window, guess) == plain
+    assert len(lengths) >= 5

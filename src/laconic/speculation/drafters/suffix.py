@@ -14,7 +14,7 @@ from laconic.policy import Card, knobs
 from laconic.speculation.base import EMPTY, Context, Drafter, Grown, Stop, TokenTree, Tools, TreeShape, Verdict
 from laconic.speculation.drafters.history import common_prefix
 from laconic.speculation.drafters.suffix_store import ORDERS, Document, SharedStore, Store, keys_of
-from laconic.speculation.drafters.suffix_walk import Tables, Walk, find
+from laconic.speculation.drafters.suffix_walk import LEVELS, Tables, Walk, find
 
 
 @dataclass(slots=True)
@@ -30,6 +30,10 @@ class Progress:
     deferred: bool = False
     """Whether the last draft came from ``fallback``."""
     history: list[int] = field(default_factory=list)
+    prompt_length: int = 0
+    """As it was when tokens were last counted; a conversation moves it on with each turn."""
+    guess: int = 0
+    """Where the last match was found, and so the next one probably is."""
 
 
 @knobs
@@ -116,7 +120,9 @@ class Suffix(Drafter):
         return trees
 
     def observe(self, states: Sequence[Progress], verdicts: Sequence[Verdict]) -> None:
-        """Tell ``fallback`` what became of its own drafts; counts follow the committed text by themselves."""
+        """Count what was committed, before more text may be given, and tell ``fallback`` of its own drafts."""
+        for state in states:
+            self._count(state)
         if self.fallback is not None:
             rounds = [(s.inner, v) for s, v in zip(states, verdicts, strict=True) if s.deferred]
             self.fallback.observe([inner for inner, _ in rounds], [verdict for _, verdict in rounds])
@@ -128,34 +134,48 @@ class Suffix(Drafter):
             self.fallback.finish(state.inner)
 
     def _count(self, state: Progress) -> None:
-        """Count what was committed since the last call. Text taken back stays counted: it was written once."""
+        """Count what was committed since the last call. Text taken back stays counted: it was written once.
+
+        Where ``context.prompt_length`` has moved, the text up to there was given: it is counted for this request
+        alone, and what is written after it begins a stretch of its own in the shared store.
+        """
         tokens, history, depth = state.context.tokens, state.history, self._orders[-1]
         seen, prompt = len(history), state.context.prompt_length
         if tokens[max(0, seen - depth) : seen] != history[-depth:]:
             del history[common_prefix(tokens, history) :]
+            seen = len(history)
             state.document = None
-        steps = []
-        for i in range(len(history), len(tokens)):
-            keys = keys_of(tuple(tokens[max(0, i - depth) : i]), self._orders)
-            state.own.add(keys, tokens[i])
-            if i >= prompt:
-                steps.append((keys, tokens[i]))
-        if self.shared and steps:
+        if prompt != state.prompt_length:
+            state.prompt_length = prompt
+            state.document = None
+        if seen == len(tokens):
+            return
+        written = max(seen, prompt) if self.shared else len(tokens)
+        add, orders = state.own.add, self._orders
+        for i in range(seen, written):
+            add(keys_of(tuple(tokens[max(0, i - depth) : i]), orders), tokens[i])
+        if written < len(tokens):
+            steps = [
+                (keys_of(tuple(tokens[max(0, i - depth) : i]), orders), tokens[i]) for i in range(written, len(tokens))
+            ]
+            for keys, token in steps:
+                add(keys, token)
             if state.document is None:
-                head = tokens[max(0, len(tokens) - len(steps) - depth) : len(tokens) - len(steps)]
+                head = tokens[max(0, written - depth) : written]
                 state.document = Document(head, len(head))
             self._everyone.extend(state.document, steps)
-        history += tokens[len(history) :]
+        history += tokens[seen:]
 
     def _draft(self, state: Progress, budget: int, stop: Stop | None) -> tuple[TokenTree, float]:
-        """A tree, and how many of its tokens the counts expect to be accepted."""
+        """A tree, and how many of its tokens the counts expect to be accepted (0 where nobody asks)."""
         window = tuple(state.history[-self._orders[-1] :])
-        root, length = find(state.tables, window)
+        root, length = find(state.tables, window, state.guess)
+        state.guess = LEVELS[length]
         budget = min(budget, int(self.factor * length + self.offset))
         if root is None or budget <= 0:
             return EMPTY, 0.0
         nodes = Grown()
-        walk = Walk(state.tables, window, root, nodes, self.min_prob)
+        walk = Walk(state.tables, window, (root, length), nodes, self.min_prob)
         growing = state.shape.grow(nodes, budget, state.context, stop)
         try:
             wanted = next(growing)
@@ -163,5 +183,7 @@ class Suffix(Drafter):
                 wanted = growing.send([walk.row(node) for node in wanted])
         except StopIteration as end:
             tree: TokenTree = end.value
-        score = sum(walk.path(node) for node in range(len(nodes.tokens)))
+        score = 0.0
+        if self.fallback is not None:
+            score = sum(walk.path(node) for node in range(len(nodes.tokens)))
         return TokenTree(tree.tokens, tree.parents, None, self.name), score

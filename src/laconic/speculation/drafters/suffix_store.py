@@ -87,18 +87,19 @@ class Store:
 
     def add(self, keys: Sequence[int], token: int) -> None:
         """Count ``token`` after the contexts ``keys`` (from ``keys_of``)."""
+        once = _ONE | token
         for table, key in zip(self.tables, keys, strict=False):
-            entry = table.get(key)
-            if entry is None:
-                table[key] = _ONE | token
-            elif isinstance(entry, int):
+            entry = table.setdefault(key, once)
+            if entry is once:  # This very object: the context is new. One lookup instead of two, and most are new.
+                continue
+            if type(entry) is int:
                 if entry & _TOKEN == token:
                     table[key] = entry + _ONE
                 else:
                     table[key] = children = Children(entry & _TOKEN, entry >> 32)
                     children.add(token)
             else:
-                entry.add(token)
+                entry.add(token)  # type: ignore[union-attr]
 
     def remove(self, keys: Sequence[int], token: int) -> None:
         """Undo one ``add``."""
@@ -117,7 +118,7 @@ class Store:
 
 @dataclass(slots=True)
 class Document:
-    """One request's share of a SharedStore. ``tokens`` begins with ``first`` tokens of context that do not count."""
+    """A stretch of text in a SharedStore, without gaps. Its ``first`` tokens are context and do not count."""
 
     tokens: list[int]
     first: int
