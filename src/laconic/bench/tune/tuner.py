@@ -85,7 +85,7 @@ class Tuner:
             "failures": self.failures,
         }
 
-    def _ask(self, candidates: Sequence[Candidate], stage: str, at: int) -> dict[str, Score]:
+    def ask(self, candidates: Sequence[Candidate], stage: str, at: int) -> dict[str, Score]:
         """Have candidates answer problem ``at``, back to back, in an order that rotates."""
         item = self.items[at]
         request = self.engine.request(item.question, sampling=self.sampling, limits=self.limits)
@@ -118,7 +118,7 @@ class Tuner:
         return halve(
             list(by_name),
             len(self.items),
-            lambda names, at: self._ask([by_name[name] for name in names], "speculation", at),
+            lambda names, at: self.ask([by_name[name] for name in names], "speculation", at),
             lambda scores: sorted(scores, key=lambda name: sum(score.seconds for score in scores[name])),
             keep=("plain",),
         )
@@ -142,7 +142,7 @@ class Tuner:
         ledger: Ledger[Score] = Ledger({candidate.name: [] for candidate in candidates})
         left = list(candidates)
         for at in range(len(self.items)):
-            for name, score in self._ask(left, "thinking", at).items():
+            for name, score in self.ask(left, "thinking", at).items():
                 ledger.scores[name].append(score)
             free = ledger.scores[candidates[0].name]
             left = [c for c in left if c is candidates[0] or not _clearly_loses(ledger.scores[c.name], free)]
