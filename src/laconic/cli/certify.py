@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 def certify(
     tasks: Annotated[
-        str | None, typer.Option(help="Comma list of bundled kinds (default: all), or a JSONL file of question/answer.")
+        str | None, typer.Option(help="Comma list of bundled kinds (default: all), gym:DATASET, or JSONL files.")
     ] = None,
     n: Annotated[int, typer.Option("--n", "-n", help="Prompts.")] = 20,
-    model: options.Model = "bundled",
+    model: options.AnyModel = None,
     draft_model: options.Draft = None,
+    config: options.ConfigFile = None,
     drafter: options.Drafter = None,
     length: options.Length = None,
     shape: options.Shape = None,
@@ -52,6 +53,7 @@ def certify(
         float, typer.Option(help="Chance of calling an exact configuration not exact, over all tests.")
     ] = 0.001,
     threads: options.Threads = None,
+    dtype: options.Dtype = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the certificate to this file.")] = None,
     check: Annotated[
         Path | None, typer.Option("--check", help="Read a certificate instead, and say whether it was edited.")
@@ -86,18 +88,17 @@ def certify(
     if think is None and exit_spec is None and budget is None:
         think = "none"
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
-    methods = choice.methods(model, draft_model)
-    options.settle(threads, model)
-    fields: dict[str, Any] = {name: getattr(methods, name) for name in Methods.__dataclass_fields__}
-    engine = Engine.load(model, draft=draft_model, **fields)
-    if draft_model is None and engine.draft_model is not None:
-        draft_model = "bundled-draft"
+    chosen = options.choose(choice, config, model, draft_model, dtype)
+    options.settle(threads, chosen.model)
+    fields: dict[str, Any] = {name: getattr(chosen.methods, name) for name in Methods.__dataclass_fields__}
+    engine = Engine.load(chosen.model, draft=chosen.draft, dtype=chosen.dtype, **fields)
+    draft = chosen.draft or ("bundled-draft" if engine.draft_model is not None else None)
     record = run(
         engine,
         [item.question for item in items],
         settings,
-        model=model,
-        draft=draft_model,
+        model=chosen.model,
+        draft=draft,
         after=lambda done: typer.echo(f"  {done}", err=True),
     )
     if json is not None:
