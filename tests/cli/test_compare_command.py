@@ -151,3 +151,19 @@ def test_bundled_pair(laconic, tmp_path):
     assert len(data["by_kind"]) == 7
     assert data["exact"]["identical"] == 7
     assert data["ratio"]["target_passes"] < 1
+
+
+def test_what_it_would_take_on_other_hardware(laconic, model, problems, tmp_path):
+    out = tmp_path / "r.json"
+    arguments = ("compare", "-m", model, "--tasks", problems, "--n", "2", "--max-tokens", "40", "--no-hf")
+    done = laconic(*arguments, "--hardware", "h100, l4", "--json", str(out))
+    assert done.exit_code == 0, done.output
+    predicted = json.loads(out.read_text())["predicted"]
+    assert set(predicted) == {"h100", "l4"}
+    for device in predicted.values():
+        assert device["ratio"]["baseline"] == 1
+        assert 0 < device["ratio"]["speculation"] < 1, "fewer passes of a size that costs the same"
+    assert "predicted on H100" in done.output
+    refused = laconic(*arguments, "--hardware", "h1000")
+    assert refused.exit_code == 2
+    assert "no hardware is called 'h1000'" in refused.output

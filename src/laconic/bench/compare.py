@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from laconic.bench import record as numbers
+from laconic.bench.cost import Hardware, elsewhere
 from laconic.bench.measure import EngineVariant, Measured, Trial, Variant, measure
 from laconic.bench.oracle import bounds
 from laconic.bench.peers.hf import Checkpoint, TransformersGenerate
@@ -34,7 +35,8 @@ class Setup:
     """What is compared, apart from the problems.
 
     ``peer`` adds ``transformers`` generate (batch 1 only); ``oracle`` adds, after the measuring, what a clairvoyant
-    would have saved. ``dtype`` is that of the weights, the peer's too; None is float32 on a CPU.
+    would have saved. ``dtype`` is that of the weights, the peer's too; None is float32 on a CPU. ``hardware``
+    is where the counted passes are predicted to take how long.
     """
 
     methods: Methods
@@ -46,6 +48,7 @@ class Setup:
     peer: bool = True
     oracle: bool = True
     dtype: torch.dtype | None = None
+    hardware: tuple[Hardware, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,14 @@ class Bench:
             found["length"] = bounds.length(self.engine, trials, self.request, alone, "baseline")
         return found
 
+    def _predicted(self, trials: Sequence[Trial], names: Sequence[str]) -> dict[str, Any] | None:
+        """What the passes of our own variants would take on named hardware; None where none is named."""
+        if not self.setup.hardware:
+            return None
+        configs = [getattr(model, "config", None) for model in (self.engine.target, self.engine.draft_model)]
+        usages = {name: numbers.total(trials, name) for name in names if name != "transformers"}
+        return elsewhere(usages, len(trials), self.setup.batch, configs[0], configs[1], self.setup.hardware)
+
     def _record(self, measured: Measured) -> dict[str, Any]:
         trials, setup = measured.trials, self.setup
         names = [variant.name for variant in self.variants]
@@ -110,6 +121,7 @@ class Bench:
             "paired": numbers.paired(trials, "laconic", "baseline"),
             "agreement": numbers.identical(trials, "transformers", "baseline") if compared else None,
             "oracle": self._oracle(trials, alone) if setup.oracle and not measured.interrupted else None,
+            "predicted": self._predicted(trials, names),
             "overhead": numbers.overhead(trials, "laconic"),
             "by_kind": by_kind,
             "example": numbers.example(trials, "laconic", "baseline"),

@@ -26,7 +26,7 @@ def summary(trials: Sequence[Trial], name: str) -> dict[str, Any]:
     ``accuracy`` is that of the problems that can be judged, ``graded`` of them, and None where there are none.
     ``tokens_per_pass`` is all tokens that the model chose over all target passes.
     """
-    usage = _usage(trials, name)
+    usage = total(trials, name)
     judged = [trial.right[name] for trial in trials if trial.right[name] is not None]
     n, graded, right = len(trials), len(judged), sum(map(bool, judged))
     sums: dict[str, Any] = {key: sum(counts(trial, name)[key] for trial in trials) for key in COUNTS}
@@ -64,7 +64,7 @@ def ratio(trials: Sequence[Trial], ours: str, other: str) -> dict[str, Any]:
         "seconds_total": _over(sum(t.seconds[ours] for t in trials), sum(t.seconds[other] for t in trials)),
         "thinking_tokens": _over(*map(sum, zip(*thinking, strict=True))),
         "thinking_tokens_ci": bootstrap_ratio(thinking),
-        "target_passes": _over(_usage(trials, ours).target_passes, _usage(trials, other).target_passes),
+        "target_passes": _over(total(trials, ours).target_passes, total(trials, other).target_passes),
     }
 
 
@@ -96,7 +96,7 @@ def overhead(trials: Sequence[Trial], name: str) -> dict[str, float]:
 
     Bookkeeping is verification, controllers, and drafting less the draft model's passes.
     """
-    seconds = _usage(trials, name).seconds
+    seconds = total(trials, name).seconds
     drafting = min(sum(trial.draft_model_seconds[name] for trial in trials), seconds["draft"])
     own = {"draft": seconds["draft"] - drafting, "verify": seconds["verify"], "policy": seconds["policy"]}
     passes = seconds["score"] + drafting
@@ -179,11 +179,12 @@ def _thinking(trial: Trial, name: str) -> int:
     return trial.results[name].usage.thinking
 
 
-def _usage(trials: Sequence[Trial], name: str) -> Usage:
-    total = Usage()
+def total(trials: Sequence[Trial], name: str) -> Usage:
+    """The sum of a variant's usage over all trials."""
+    added = Usage()
     for trial in trials:
-        total.add(trial.results[name].usage)
-    return total
+        added.add(trial.results[name].usage)
+    return added
 
 
 def _over(above: float, below: float) -> float | None:

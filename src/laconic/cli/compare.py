@@ -43,6 +43,9 @@ def compare(
     no_oracle: Annotated[
         bool, typer.Option("--no-oracle", help="Leave out what could have been saved at most.")
     ] = False,
+    hardware: Annotated[
+        str | None, typer.Option(help="Comma list of hardware to predict the time for: h100, l4, rtx4090 ...")
+    ] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the record to this file.")] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write an HTML report to this file.")] = None,
 ) -> None:
@@ -51,6 +54,7 @@ def compare(
         if path is not None:
             writable(path)
     from laconic.bench.compare import Setup, prepare
+    from laconic.bench.cost import hardware as find
     from laconic.bench.tasks import draw, load
     from laconic.types import Limits, Sampling
 
@@ -73,6 +77,7 @@ def compare(
         peer=not no_hf,
         oracle=not no_oracle,
         dtype=chosen.dtype,
+        hardware=tuple(find(name.strip()) for name in (hardware or "").split(",") if name.strip()),
     )
     options.settle(threads, chosen.model)
     bench = prepare(setup)

@@ -113,6 +113,9 @@ def sentences(record: dict[str, Any]) -> list[str]:
         said.append(f"plain decoding wrote the same tokens as transformers generate on "
                     f"{record['agreement']['identical']} of {record['agreement']['prompts']} prompts")  # fmt: skip
     said += [f"oracle: {sentence}" for sentence in in_words(record["oracle"])]
+    for device in (record["predicted"] or {}).values():
+        shares = ", ".join(f"{name} {share:.2f}" for name, share in device["ratio"].items() if name != "baseline")
+        said.append(f"predicted on {device['title']} by its roofline, plain decoding = 1: {shares}")
     said.append(
         f"overhead of verification, controllers and drafting: {record['overhead']['share']:.1%} of the passes' time"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from transformers import DeepseekV3Config, MambaConfig, MistralConfig, Qwen3Config, Qwen3MoeConfig
 
-from laconic.bench.cost import PRESETS, Anatomy, Hardware, Knobs, hardware, pass_time, predict, relative
+from laconic.bench.cost import PRESETS, Anatomy, Hardware, Knobs, elsewhere, hardware, pass_time, predict, relative
 from laconic.bench.cost import hardware as find
 from laconic.errors import RequestError, UnsupportedModel
 from laconic.types import Usage
@@ -161,3 +161,17 @@ def test_passes_that_make_no_sense() -> None:
     for tokens, context, requests in ((0, 0, 1), (1, 0, 2), (1, -1, 1)):
         with pytest.raises(RequestError, match="makes no sense"):
             pass_time(model, TOY, tokens, context, requests)
+
+
+def test_a_comparison_elsewhere_is_each_variants_prediction() -> None:
+    usages = {
+        "baseline": Usage(prompt=100, thinking=400, target_passes=400, prefill_passes=2),
+        "laconic": Usage(prompt=100, thinking=400, target_passes=100, drafted=500, accepted=300, prefill_passes=2),
+    }
+    config = DENSE
+    found = elsewhere(usages, 2, 1, config, None, [PRESETS["h100"]])["h100"]
+    for name, usage in usages.items():
+        expected = predict(usage, Anatomy.of(config), PRESETS["h100"], requests=2).seconds
+        assert found["seconds"][name] == pytest.approx(expected / 2)
+    assert found["ratio"]["baseline"] == 1
+    assert found["ratio"]["laconic"] < 0.3

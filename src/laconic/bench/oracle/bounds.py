@@ -8,11 +8,12 @@ from typing import Any, cast
 from laconic.bench.measure import Trial
 from laconic.bench.oracle.length import Costs, Outlook, best, best_fixed, fixed, matches, outlook_by_asking, outlook_of
 from laconic.bench.oracle.thought import Scan, scan
+from laconic.bench.record import total
 from laconic.bench.stats import wilson
 from laconic.engine import Engine
 from laconic.policy import registry
 from laconic.speculation.base import Drafter, Tools
-from laconic.types import Request, Usage
+from laconic.types import Request
 
 Ask = Callable[[str], Request]
 """From a question to the request that was served."""
@@ -66,7 +67,7 @@ def length(engine: Engine, trials: Sequence[Trial], ask: Ask, ours: str, plain: 
     if costs is None or len(list(drafter.walk())) > 1 or any(not trial.results[plain].tokens for trial in trials):
         return None
     outlooks = [_outlook(engine, ask(trial.item.question), trial.results[plain].tokens) for trial in trials]
-    usage = _total(trials, ours)
+    usage = total(trials, ours)
     spent = usage.target_passes * costs.target + usage.drafted * (costs.node + costs.draft)
     tokens = sum(map(len, outlooks))
     without = tokens * costs.target
@@ -103,16 +104,9 @@ def _outlook(engine: Engine, request: Request, tokens: Sequence[int]) -> Outlook
 
 def _costs(trials: Sequence[Trial], ours: str, plain: str) -> Costs | None:
     """Costs from the run itself: a pass over one token, and what drafted tokens added to it."""
-    one, many = _total(trials, plain), _total(trials, ours)
+    one, many = total(trials, plain), total(trials, ours)
     if not many.drafted or not one.target_passes or not one.seconds["score"]:
         return None
     target = one.seconds["score"] / one.target_passes
     node = max(0.0, (many.seconds["score"] - many.target_passes * target) / many.drafted)
     return Costs(target, node, many.seconds["draft"] / many.drafted)
-
-
-def _total(trials: Sequence[Trial], name: str) -> Usage:
-    total = Usage()
-    for trial in trials:
-        total.add(trial.results[name].usage)
-    return total
