@@ -8,7 +8,8 @@ from itertools import takewhile
 from typing import Any
 
 from laconic.bench.measure import Trial
-from laconic.bench.stats import bootstrap_median, bootstrap_ratio, wilson
+from laconic.bench.stats import bootstrap_median, bootstrap_ratio
+from laconic.intervals import wilson
 from laconic.types import Usage
 
 COUNTS = ("thinking_tokens", "answer_tokens", "injected_tokens", "target_passes")

@@ -11,7 +11,7 @@ pytest.importorskip("reasoning_gym")
 from laconic.models.reasoner import draft_path, target_path
 from laconic.models.reasoner.card import loss_table, parameters, write_card
 from laconic.models.reasoner.corpus import CLOSE, prompt
-from laconic.models.reasoner.evaluate import auc, evaluate, held_out_tasks, quantiles, wilson
+from laconic.models.reasoner.evaluate import auc, evaluate, held_out_tasks, quantiles
 from laconic.models.reasoner.problems import KINDS
 from laconic.models.reasoner.rollout import PROBE, Reasoner, Rollout, draft_agreement
 
@@ -19,12 +19,6 @@ from laconic.models.reasoner.rollout import PROBE, Reasoner, Rollout, draft_agre
 @pytest.fixture(scope="module")
 def draft() -> Reasoner:
     return Reasoner(draft_path())
-
-
-def test_wilson_is_the_published_interval() -> None:
-    low, high = wilson(81, 263)
-    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)  # Newcombe 1998, table I
-    assert wilson(0, 0) == (0.0, 1.0)
 
 
 def test_auc_counts_pairs() -> None:

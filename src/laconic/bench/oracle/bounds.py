@@ -9,8 +9,8 @@ from laconic.bench.measure import Trial
 from laconic.bench.oracle.length import Costs, Outlook, best, best_fixed, fixed, matches, outlook_by_asking, outlook_of
 from laconic.bench.oracle.thought import Scan, scan
 from laconic.bench.record import total
-from laconic.bench.stats import wilson
 from laconic.engine import Engine
+from laconic.intervals import wilson
 from laconic.policy import registry
 from laconic.speculation.base import Drafter, Tools
 from laconic.types import Request

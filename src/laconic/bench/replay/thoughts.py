@@ -13,7 +13,8 @@ from laconic.bench.grading import same
 from laconic.bench.replay.records import Recording
 from laconic.bench.replay.statements import final_answer, statements
 from laconic.bench.replay.tokens import Tokenizer
-from laconic.bench.stats import bootstrap_median, bootstrap_ratio, wilson
+from laconic.bench.stats import bootstrap_median, bootstrap_ratio
+from laconic.intervals import wilson
 from laconic.models.text import KNOWN_MARKUP
 
 CUES = {

@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from laconic.bench.measure import EngineVariant
-from laconic.bench.stats import rotation, wilson
+from laconic.bench.stats import rotation
 from laconic.bench.tasks import Item
 from laconic.bench.tune.halving import Ledger, halve
 from laconic.bench.tune.space import Candidate, speculation, thinking
 from laconic.engine import Engine, Methods
 from laconic.errors import TaskError
+from laconic.intervals import wilson
 from laconic.types import Limits, Request, Sampling
 
 TOLERANCE = 0.01

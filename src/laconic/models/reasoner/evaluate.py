@@ -11,20 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from laconic.intervals import wilson
+
 from . import draft_path, target_path
 from .habits import is_verbatim, rechecks, share_after_first_right, stated_results, steps
 from .problems import KINDS, Problem, problems, score
 from .rollout import Belief, Reasoner, Rollout, draft_agreement
-
-
-def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's confidence interval of a share."""
-    if n == 0:
-        return 0.0, 1.0
-    share, spread = right / n, z * z / n
-    middle = share + spread / 2
-    half = z * (share * (1 - share) / n + spread / (4 * n)) ** 0.5
-    return (middle - half) / (1 + spread), (middle + half) / (1 + spread)
 
 
 def share(values: Sequence[bool]) -> dict[str, Any]:
