@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from laconic.bench import record as numbers
-from laconic.bench.cost import Hardware, elsewhere
+from laconic.bench.cost import Hardware, predicted
 from laconic.bench.measure import EngineVariant, Measured, Trial, Variant, measure
 from laconic.bench.oracle import bounds
 from laconic.bench.peers.hf import Checkpoint, TransformersGenerate
@@ -91,7 +91,7 @@ class Bench:
             return None
         configs = [getattr(model, "config", None) for model in (self.engine.target, self.engine.draft_model)]
         usages = {name: numbers.total(trials, name) for name in names if name != "transformers"}
-        return elsewhere(usages, len(trials), self.setup.batch, configs[0], configs[1], self.setup.hardware)
+        return predicted(usages, len(trials), self.setup.batch, configs[0], configs[1], self.setup.hardware)
 
     def _record(self, measured: Measured) -> dict[str, Any]:
         trials, setup = measured.trials, self.setup

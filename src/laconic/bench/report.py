@@ -6,6 +6,7 @@ from html import escape
 from importlib import import_module, resources
 from typing import Any
 
+from laconic.bench.cost import elsewhere
 from laconic.bench.oracle.words import in_words
 from laconic.errors import MissingExtra
 
@@ -152,6 +153,7 @@ def _table(record: Record) -> str:
     if "control" in record["setup"]["variants"]:
         notes.append("Control alone makes each probe in a pass of its own, as published; laconic lets it ride along.")
     notes += [f"Oracle: {sentence}." for sentence in in_words(record.get("oracle"))]
+    notes += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in elsewhere.in_words(record.get("predicted"))]
     return (
         "<h2>Variants</h2>\n<div class='scroll'><table>\n"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody></table></div>\n"

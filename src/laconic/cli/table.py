@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from laconic.bench.cost import elsewhere
 from laconic.bench.oracle.words import in_words
 
 if TYPE_CHECKING:
@@ -113,9 +114,7 @@ def sentences(record: dict[str, Any]) -> list[str]:
         said.append(f"plain decoding wrote the same tokens as transformers generate on "
                     f"{record['agreement']['identical']} of {record['agreement']['prompts']} prompts")  # fmt: skip
     said += [f"oracle: {sentence}" for sentence in in_words(record["oracle"])]
-    for device in (record["predicted"] or {}).values():
-        shares = ", ".join(f"{name} {share:.2f}" for name, share in device["ratio"].items() if name != "baseline")
-        said.append(f"predicted on {device['title']} by its roofline, plain decoding = 1: {shares}")
+    said += elsewhere.in_words(record["predicted"])
     said.append(
         f"overhead of verification, controllers and drafting: {record['overhead']['share']:.1%} of the passes' time"
     )

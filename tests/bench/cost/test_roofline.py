@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from transformers import DeepseekV3Config, MambaConfig, MistralConfig, Qwen3Config, Qwen3MoeConfig
 
-from laconic.bench.cost import PRESETS, Anatomy, Hardware, Knobs, elsewhere, hardware, pass_time, predict, relative
+from laconic.bench.cost import PRESETS, Anatomy, Hardware, Knobs, hardware, pass_time, predict, predicted, relative
 from laconic.bench.cost import hardware as find
 from laconic.errors import RequestError, UnsupportedModel
 from laconic.types import Usage
@@ -169,7 +169,7 @@ def test_a_comparison_elsewhere_is_each_variants_prediction() -> None:
         "laconic": Usage(prompt=100, thinking=400, target_passes=100, drafted=500, accepted=300, prefill_passes=2),
     }
     config = DENSE
-    found = elsewhere(usages, 2, 1, config, None, [PRESETS["h100"]])["h100"]
+    found = predicted(usages, 2, 1, config, None, [PRESETS["h100"]])["h100"]
     for name, usage in usages.items():
         expected = predict(usage, Anatomy.of(config), PRESETS["h100"], requests=2).seconds
         assert found["seconds"][name] == pytest.approx(expected / 2)

@@ -2,7 +2,7 @@
 
 from laconic.bench.cost.anatomy import Anatomy
 from laconic.bench.cost.cache import load, pass_cost, save
-from laconic.bench.cost.elsewhere import elsewhere
+from laconic.bench.cost.elsewhere import predicted
 from laconic.bench.cost.hardware import PRESETS, Hardware, hardware
 from laconic.bench.cost.measure import measure
 from laconic.bench.cost.model import Cell, CostModel, fit
@@ -17,7 +17,6 @@ __all__ = [
     "Knobs",
     "PassTime",
     "Prediction",
-    "elsewhere",
     "fit",
     "hardware",
     "load",
@@ -25,6 +24,7 @@ __all__ = [
     "pass_cost",
     "pass_time",
     "predict",
+    "predicted",
     "relative",
     "save",
 ]

@@ -11,7 +11,7 @@ from laconic.bench.cost.roofline import DEFAULT, Knobs, predict
 from laconic.types import Usage
 
 
-def elsewhere(
+def predicted(
     usages: Mapping[str, Usage],
     requests: int,
     batch: int,
@@ -39,3 +39,12 @@ def elsewhere(
             "ratio": {name: value / seconds[reference] for name, value in seconds.items()},
         }
     return found
+
+
+def in_words(found: dict[str, Any] | None, reference: str = "baseline") -> list[str]:
+    """One sentence a device."""
+    said = []
+    for device in (found or {}).values():
+        shares = ", ".join(f"{name} {share:.2f}" for name, share in device["ratio"].items() if name != reference)
+        said.append(f"predicted on {device['title']} by its roofline, plain decoding = 1: {shares}")
+    return said
