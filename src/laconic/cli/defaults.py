@@ -10,7 +10,7 @@ from laconic.engine import policies as policies_of
 DEFAULT = Methods(
     drafter="draft-model",
     length="svip",
-    think=("answer-confidence:threshold=0.95,aggregate=product,patience=2",),
+    think=("answer-confidence:threshold=0.99,aggregate=product",),
 )
 """For the bundled pair, and for every model with a thinking phase as far as it needs no draft model."""
 
