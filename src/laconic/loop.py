@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from laconic.errors import RequestError
-from laconic.models.base import LanguageModel, Scores
+from laconic.models.base import LanguageModel, Scores, chain
 from laconic.models.text import Text
 from laconic.probe import Ride
 from laconic.sequence import CheckPoint, Sequence
@@ -173,9 +173,14 @@ class Loop:
                 s.usage.probe_passes += 1
                 continue
             first, size = s.pending - 1, len(s.tree) + 1
+            best = scores.best(i)[first : first + size]
+            if s.request.sampling.greedy:
+                for node in scores.ties(i):
+                    if first <= node < first + size:
+                        best[node - first] = self._untie(s, node - first - 1)
             rows = TargetRows(
                 scores.of(i)[first : first + size],
-                scores.best(i)[first : first + size],
+                best,
                 s.request.sampling,
                 len(s.tokens),
             )
@@ -188,6 +193,25 @@ class Loop:
             if len(s.tree):
                 verdicts.append((s, verdict, seconds))
         return verdicts
+
+    def _untie(self, s: Sequence, node: int) -> int:
+        """The token after a node of the draft (-1: after the committed text) where two are as good as equally likely.
+
+        Passes of different widths round differently, so which of the two wins would depend on what was drafted. A pass
+        of its own over the whole text, always of the same shape, depends on the text alone.
+        """
+        path: list[int] = []
+        while node >= 0:
+            path.append(s.tree.tokens[node])
+            node = s.tree.parents[node]
+        tokens = [*s.tokens, *reversed(path)]
+        slot = self.target.open()
+        try:
+            s.usage.prefill_passes += self.target.prefill(slot, tokens[:-1])
+            s.usage.target_passes += 1
+            return self.target.score([chain(tokens[-1:])], [slot]).best(0)[0]
+        finally:
+            slot.close()
 
     def _write(self, s: Sequence, tokens: Seq[int]) -> int:
         """Append verified tokens up to the end of the request or a controller's limit; returns how many."""

@@ -39,16 +39,21 @@ def chain(tokens: Sequence[int]) -> ScoreTree:
     return ScoreTree(tokens, range(-1, len(tokens) - 1))
 
 
+_TIE = {torch.float32: 256 * torch.finfo(torch.float32).eps, torch.float64: 256 * torch.finfo(torch.float64).eps}
+"""Distance of two logits, as a share of the larger, below which passes of other widths may order them otherwise."""
+
+
 class Scores:
     """Logits of one pass, ``padded[row, node, vocab]``; ``rows[i]`` is the row of request i, ``sizes[i]`` its nodes."""
 
-    __slots__ = ("_best", "padded", "rows", "sizes")
+    __slots__ = ("_best", "_ties", "padded", "rows", "sizes")
 
     def __init__(self, padded: torch.Tensor, rows: Sequence[int], sizes: Sequence[int]) -> None:
         self.padded = padded
         self.rows = rows
         self.sizes = sizes
         self._best: list[list[int]] | None = None
+        self._ties: torch.Tensor | None = None
 
     def of(self, i: int) -> torch.Tensor:
         """Logits of request i's nodes, shape ``[nodes, vocab]``."""
@@ -59,6 +64,25 @@ class Scores:
         if self._best is None:
             self._best = self.padded.argmax(-1).tolist()
         return self._best[self.rows[i]][: self.sizes[i]]
+
+    def ties(self, i: int) -> list[int]:
+        """Nodes of request i whose two likeliest tokens are no further apart than rounding may put them.
+
+        Always empty in 16-bit formats, where that is an everyday thing.
+        """
+        if self._ties is None:
+            if self.padded.dtype not in _TIE:
+                self._ties = torch.zeros((), dtype=torch.bool)
+            else:
+                top = self.padded.amax(-1, keepdim=True)
+                margin = _TIE[self.padded.dtype] * top.abs()
+                self._ties = (self.padded >= top - margin).sum(-1) > 1
+                if not bool(self._ties.any()):  # so nearly always; then every further question is free
+                    self._ties = torch.zeros((), dtype=torch.bool)
+        if self._ties.ndim == 0:
+            return []
+        nodes: list[int] = self._ties[self.rows[i], : self.sizes[i]].nonzero()[:, 0].tolist()
+        return nodes
 
     def check(self) -> None:
         """Raise BrokenLogits if a node's logits hold NaN, +inf, or nothing finite."""

@@ -109,10 +109,11 @@ cores. {notes}
 {loss_table(log)}
 
 The data are written on the fly: problems of `reasoning-gym`, each with a thought that tries a quick route, states a
-result, doubts it and checks it by other routes. On hard problems the quick route sometimes slips, and a check finds
-and mends it. In {CUT_SHARE:.0%} of the conversations the thought is cut at a random step and closed by force before
-the true answer, which teaches an honest belief. {DRILL_SHARE:.0%} of the examples are pages of bare sums instead, for
-practice in computing. One question in {HELD_OUT_SHARE}, chosen by a hash of its content, is never trained on.
+result, doubts it and checks it by other routes. The quick route sometimes slips, more often on hard problems, and a
+check finds and mends it; the slip itself is not learnt. In {CUT_SHARE:.0%} of the conversations the thought is cut at
+a random step and closed by force before the true answer, which teaches an honest belief. {DRILL_SHARE:.0%} of the
+examples are pages of bare facts instead, for practice: sums, divisors, and whether two results agree. One question in
+{HELD_OUT_SHARE}, chosen by a hash of its content, is never trained on.
 
 {configs}
 
