@@ -1,0 +1,62 @@
+"""Two tokens that are as good as equally likely: which one is taken must not depend on what was drafted."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import pytest
+import tiny
+import torch
+
+from laconic import Engine, Limits, Methods, Request, Sampling
+from laconic.loop import Loop
+from laconic.models.base import Scores
+from laconic.models.causal_lm import CausalLM
+
+TEXT = tiny.text()
+PROMPTS = [Request(tuple(TEXT.encode(f"Hello there, hello {i}!")), limits=Limits(40)) for i in range(6)]
+
+
+def test_what_counts_as_a_tie() -> None:
+    logits = torch.tensor([[[1.0, 8.0, 8.0001], [1.0, 8.0, 8.1], [3.0, 3.0, -9.0]]] * 2)
+    assert Scores(logits, [1], [3]).ties(0) == [0, 2]
+    assert Scores(logits, [0], [2]).ties(0) == [0]
+    assert Scores(logits.bfloat16(), [0], [3]).ties(0) == []
+    assert Scores(logits[:, 1:2], [0], [1]).ties(0) == []
+
+
+@pytest.fixture(scope="module")
+def twins() -> tuple[CausalLM, CausalLM]:
+    """A model in which every token has a twin with all but the same logit, and a draft model for it."""
+    model = tiny.model(0)
+    with torch.no_grad():
+        head = model.lm_head.weight
+        half = head.shape[0] // 2
+        head[half : 2 * half] = head[:half] * (1 + 1e-6 * torch.randn(half, 1))
+    return CausalLM(tiny.noisy(model, 0.0)), CausalLM(tiny.noisy(model, 0.02))
+
+
+@pytest.mark.parametrize("methods", [{}, {"shape": "best-first"}, {"drafter": "suffix"}, {"length": "constant:1"}])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_drafting_does_not_decide_a_tie(twins: tuple[CausalLM, CausalLM], methods: dict[str, str], batch: int) -> None:
+    target, draft = twins
+    plain = Engine(target, TEXT, Methods(drafter="none"), draft)
+    speculating = plain.using(**({"drafter": "draft-model", "length": "constant:5"} | methods))
+    expected, found = plain.run(PROMPTS), speculating.run(PROMPTS, batch=batch)
+    assert [result.tokens for result in found] == [result.tokens for result in expected]
+    assert sum(result.usage.prefill_passes for result in expected) > 10 * len(PROMPTS), "there were no ties to decide"
+    assert target.pool.slots == []
+
+
+def test_without_a_tie_nothing_is_asked_twice() -> None:
+    lm = CausalLM(tiny.model(0))
+    engine = Engine(lm, TEXT, Methods(drafter="none"))
+    with mock.patch.object(Loop, "_untie", side_effect=AssertionError):
+        results = engine.run(PROMPTS)
+    assert all(result.usage.target_passes == len(result.tokens) for result in results)
+
+
+def test_a_draw_needs_no_referee(twins: tuple[CausalLM, CausalLM]) -> None:
+    engine = Engine(twins[0], TEXT, Methods(drafter="none"))
+    with mock.patch.object(Loop, "_untie", side_effect=AssertionError):
+        engine.run([Request(PROMPTS[0].prompt, Sampling(1.0), Limits(20))])
