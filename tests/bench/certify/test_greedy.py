@@ -10,6 +10,7 @@ from laconic.bench.certify import greedy
 from laconic.bench.certify.base import fresh_rows, tolerance
 from laconic.engine import Engine
 from laconic.errors import RequestError
+from laconic.models.base import Scores
 from laconic.types import Limits, Request
 from tests import tiny
 from tests.fakes import FakeModel
@@ -81,7 +82,12 @@ def tie(gap: float) -> Engine:
     )
 
 
-def test_near_ties_are_counted_apart_and_never_passed():
+def test_ties_that_the_loop_decides_do_not_depend_on_drafts():
+    assert greedy.audit(tie(1e-6), faults.PROMPTS, limits=LIMITS).verdict == "exact"
+
+
+def test_near_ties_are_counted_apart_and_never_passed(monkeypatch):
+    monkeypatch.setattr(Scores, "ties", lambda self, i: [])  # as in 16-bit formats, where the loop decides none
     close = greedy.audit(tie(1e-6), faults.PROMPTS, limits=LIMITS)
     assert close.verdict == "inconclusive"
     assert "near tie" in close.reason
