@@ -116,9 +116,10 @@ def test_version_and_usage_errors(laconic):
     assert laconic("run").exit_code == 2
 
 
-def test_ctrl_c_ends_cleanly_with_what_was_written(model):
-    command = [sys.executable, "-m", "laconic.cli", "run", "Hm?", "-m", model, "--max-tokens", "470", "--seed", "1"]
-    command += ["--drafter", "none", "--think", "none", "--temperature", "0.8"]
+def interrupted(model, seed):
+    """Exit code, output and errors of a run that is sent Ctrl-C once it has written something."""
+    command = [sys.executable, "-m", "laconic.cli", "run", "Hm?", "-m", model, "--max-tokens", "470"]
+    command += ["--drafter", "none", "--think", "none", "--temperature", "0.8", "--seed", str(seed)]
     source = os.path.dirname(os.path.dirname(os.path.dirname(__import__("laconic.cli").cli.__file__)))
     environment = os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
@@ -128,9 +129,17 @@ def test_ctrl_c_ends_cleanly_with_what_was_written(model):
         out, err = child.communicate(timeout=60)
     finally:
         child.kill()
-    text = out.decode(errors="replace")
-    assert child.returncode == 130, (text, err.decode())
-    assert "Traceback" not in err.decode()
+    return child.returncode, out.decode(errors="replace"), err.decode()
+
+
+def test_ctrl_c_ends_cleanly_with_what_was_written(model):
+    # The model needs a fraction of a second for all of it; on a busy machine the signal may come too late.
+    for seed in range(1, 9):
+        code, text, errors = interrupted(model, seed)
+        if code != 0:
+            break
+    assert code == 130, (text, errors)
+    assert "Traceback" not in errors
     assert "tokens per target pass" in text.splitlines()[-1]
     assert "stopped" in text.splitlines()[-1]
 
