@@ -122,7 +122,13 @@ def interrupted(model, seed):
     command += ["--drafter", "none", "--think", "none", "--temperature", "0.8", "--seed", str(seed)]
     source = os.path.dirname(os.path.dirname(os.path.dirname(__import__("laconic.cli").cli.__file__)))
     environment = os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    child = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
+    )
     try:
         assert child.stdout.read(1)
         child.send_signal(signal.SIGINT)
