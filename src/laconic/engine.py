@@ -40,6 +40,10 @@ class Methods:
     think: tuple[str | Policy, ...] = ()
     probes: Literal["branch", "separate"] = "branch"
 
+    def fields(self) -> dict[str, Any]:
+        """Every field by name, as :meth:`Engine.load` and :meth:`Engine.using` take them."""
+        return {name: getattr(self, name) for name in Methods.__dataclass_fields__}
+
     def plan(self) -> Plan:
         """Build every policy. Raises MethodError subclasses for names and knobs that are not known."""
         return Plan(

@@ -16,7 +16,7 @@ from laconic.bench.peers.hf import Checkpoint, TransformersGenerate
 from laconic.bench.provenance import provenance
 from laconic.bench.tasks import Item
 from laconic.engine import Engine, Methods
-from laconic.errors import MethodError, RequestError, TaskError
+from laconic.errors import MethodError, RequestError
 from laconic.types import Limits, Request, Sampling
 
 LABELS = {
@@ -64,11 +64,7 @@ class Bench:
     def run(self, items: Sequence[Item], after: Callable[[list[Trial], int], Any] = lambda *_: None) -> dict[str, Any]:
         """Measure and return the record. Raises TaskError if no problem was answered by every variant."""
         measured = measure(self.variants, items, self.request, batch=self.setup.batch, after=after)
-        if not measured.trials:
-            if measured.interrupted:
-                raise KeyboardInterrupt
-            first = measured.failures[0]
-            raise TaskError(f"no problem was answered by every variant; '{first.variant}' says: {first.error}")
+        measured.require()
         return self._record(measured)
 
     def request(self, question: str) -> Request:
@@ -172,7 +168,7 @@ def prepare(setup: Setup) -> Bench:
     drafts, controls = plan.drafter.name != "none", bool(plan.controllers)
     if not drafts and not controls:
         raise MethodError("this configuration is plain decoding itself.", "Choose a --drafter or an --exit.")
-    engine = Engine.load(setup.model, draft=setup.draft, dtype=setup.dtype, **_fields(setup.methods))
+    engine = Engine.load(setup.model, draft=setup.draft, dtype=setup.dtype, **setup.methods.fields())
     engines = {"baseline": engine.using(**PLAIN, think=())}
     exact: list[tuple[str, str]] = []
     if drafts and controls:
@@ -189,7 +185,3 @@ def prepare(setup: Setup) -> Bench:
             0, TransformersGenerate(Checkpoint(setup.model, setup.dtype), engine.text, engine.target.context)
         )
     return Bench(setup, engine, variants, exact)
-
-
-def _fields(methods: Methods) -> dict[str, Any]:
-    return {name: getattr(methods, name) for name in Methods.__dataclass_fields__}

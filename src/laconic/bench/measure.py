@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from laconic.bench.stats import rotation
 from laconic.bench.tasks import Item
 from laconic.engine import Engine
+from laconic.errors import TaskError
 from laconic.models.base import LanguageModel, Scores, ScoreTree, Slot
 from laconic.types import Request, Result
 
@@ -110,6 +111,15 @@ class Measured:
     trials: list[Trial] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     interrupted: bool = False
+
+    def require(self) -> None:
+        """Raise TaskError if no problem was answered by every variant; KeyboardInterrupt if none could be."""
+        if self.trials:
+            return
+        if self.interrupted:
+            raise KeyboardInterrupt
+        first = self.failures[0]
+        raise TaskError(f"no problem was answered by every variant; '{first.variant}' says: {first.error}")
 
 
 def measure(

@@ -71,7 +71,7 @@ def certify(
     from laconic.bench.certify.certificate import Settings
     from laconic.bench.certify.certificate import certify as run
     from laconic.bench.tasks import draw, load
-    from laconic.engine import Engine, Methods
+    from laconic.engine import Engine
 
     settings = Settings(
         samplings=samplings(temperatures, top_k, top_p, min_p),
@@ -90,8 +90,7 @@ def certify(
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
     chosen = options.choose(choice, config, model, draft_model, dtype)
     options.settle(threads, chosen.model)
-    fields: dict[str, Any] = {name: getattr(chosen.methods, name) for name in Methods.__dataclass_fields__}
-    engine = Engine.load(chosen.model, draft=chosen.draft, dtype=chosen.dtype, **fields)
+    engine = Engine.load(chosen.model, draft=chosen.draft, dtype=chosen.dtype, **chosen.methods.fields())
     draft = chosen.draft or ("bundled-draft" if engine.draft_model is not None else None)
     record = run(
         engine,

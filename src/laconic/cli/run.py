@@ -48,10 +48,8 @@ def run(
     question = sys.stdin.read().strip() if prompt == "-" else prompt
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
     chosen = options.choose(choice, config, model, draft_model, dtype, thinking=not no_think)
-    methods = chosen.methods
-    fields: dict[str, Any] = {name: getattr(methods, name) for name in methods.__dataclass_fields__}
     options.settle(threads, chosen.model)
-    engine = Engine.load(chosen.model, draft=chosen.draft, dtype=chosen.dtype, **fields)
+    engine = Engine.load(chosen.model, draft=chosen.draft, dtype=chosen.dtype, **chosen.methods.fields())
 
     request: dict[str, Any] = {"sampling": sampling, "limits": limits, "thinking": not no_think}
     plain_engine = engine.using(**PLAIN, think=()) if baseline else None

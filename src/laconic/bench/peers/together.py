@@ -19,7 +19,7 @@ from laconic.bench.peers.hf import Checkpoint, TransformersGenerate
 from laconic.bench.peers.vllm_peer import SPECULATION, VLLM
 from laconic.bench.provenance import provenance
 from laconic.bench.tasks import Item
-from laconic.errors import RequestError, TaskError, did_you_mean
+from laconic.errors import RequestError, did_you_mean
 
 TRANSFORMERS = ("transformers", "transformers-assisted", "transformers-prompt-lookup")
 PEERS = (*TRANSFORMERS, *SPECULATION)
@@ -50,11 +50,7 @@ class Meeting:
     def run(self, items: Sequence[Item], after: Callable[[list[Trial], int], Any] = lambda *_: None) -> dict[str, Any]:
         """Measure and return the record. Raises TaskError if no problem was answered by every variant."""
         measured = measure(self.variants, items, self.bench.request, after=after)
-        if not measured.trials:
-            if measured.interrupted:
-                raise KeyboardInterrupt
-            first = measured.failures[0]
-            raise TaskError(f"no problem was answered by every variant; '{first.variant}' says: {first.error}")
+        measured.require()
         trials, names = measured.trials, [variant.name for variant in self.variants]
         ours = [name for name in OURS if name in names]
         greedy = self.bench.setup.sampling.greedy
