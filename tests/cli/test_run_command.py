@@ -116,8 +116,8 @@ def test_version_and_usage_errors(laconic):
     assert laconic("run").exit_code == 2
 
 
-def interrupted(model, seed):
-    """Exit code, output and errors of a run that is sent Ctrl-C once it has written something."""
+def interrupted(model, seed, how):
+    """Exit code, output and errors of a run that is sent the signal ``how`` once it has written something."""
     command = [sys.executable, "-m", "laconic.cli", "run", "Hm?", "-m", model, "--max-tokens", "470"]
     command += ["--drafter", "none", "--think", "none", "--temperature", "0.8", "--seed", str(seed)]
     source = os.path.dirname(os.path.dirname(os.path.dirname(__import__("laconic.cli").cli.__file__)))
@@ -131,17 +131,18 @@ def interrupted(model, seed):
     )
     try:
         assert child.stdout.read(1)
-        child.send_signal(signal.SIGINT)
+        child.send_signal(how)
         out, err = child.communicate(timeout=60)
     finally:
         child.kill()
     return child.returncode, out.decode(errors="replace"), err.decode()
 
 
-def test_ctrl_c_ends_cleanly_with_what_was_written(model):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_cleanly_with_what_was_written(model, how):
     # The model needs a fraction of a second for all of it; on a busy machine the signal may come too late.
     for seed in range(1, 9):
-        code, text, errors = interrupted(model, seed)
+        code, text, errors = interrupted(model, seed, how)
         if code != 0:
             break
     assert code == 130, (text, errors)

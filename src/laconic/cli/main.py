@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from importlib import metadata
 from typing import Annotated, Any
 
@@ -83,5 +84,9 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 done but something failed, 2 refused, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 done but something failed, 2 refused, 130 interrupted.
+
+    A polite end from outside (``timeout``, a scheduler) is an interruption too: long runs keep what is complete.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()
