@@ -1,55 +1,16 @@
-"""The plots of a report: inline SVG from matplotlib, in colours that the page's style sheet decides."""
+"""The plots of a comparison's report."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
+from laconic.bench.figure import COLOUR, legend, svg
+
 Record = dict[str, Any]
-
-# matplotlib wants real colours; each of these is replaced by a CSS variable in the SVG.
-_VARIABLES = {
-    "#010101": "ink", "#020202": "muted", "#030303": "line", "#040404": "bad",
-    "#111111": "baseline", "#222222": "laconic", "#333333": "speculation", "#444444": "control",
-    "#555555": "transformers",
-}  # fmt: skip
-_COLOUR = {name: colour for colour, name in _VARIABLES.items()}
-_STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "laconic", "text.parse_math": False, "font.size": 12,
-    "axes.edgecolor": _COLOUR["line"],
-    "axes.labelcolor": _COLOUR["muted"], "text.color": _COLOUR["ink"], "xtick.color": _COLOUR["muted"],
-    "ytick.color": _COLOUR["ink"], "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False,
-    "axes.grid": True, "grid.color": _COLOUR["line"], "grid.linewidth": 0.6, "axes.axisbelow": True,
-    "xtick.major.size": 0, "ytick.major.size": 0, "legend.frameon": False,
-}  # fmt: skip
-
-
-def _svg(draw: Callable[[Axes], None], label: str, height: float = 3.4) -> str:
-    """Draw on fresh axes; the result scales to its container and holds nothing but itself."""
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(6.2, height), layout="constrained")
-        FigureCanvasSVG(figure)
-        draw(figure.add_subplot())
-        file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = re.sub(r"^.*?(?=<svg)", "", file.getvalue(), flags=re.DOTALL)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', rf'\1 role="img" aria-label="{label}"', svg, count=1)
-    # Ids are unique within one plot only, and a page holds several.
-    prefix = re.sub(r"\W+", "-", label.lower())
-    svg = re.sub(r'(?<=\bid=")|(?<=href="#)|(?<=url\(#)', f"{prefix}-", svg)
-    for colour, name in _VARIABLES.items():
-        svg = svg.replace(colour, f"var(--{name})")
-    return svg
 
 
 def thinking(record: Record) -> str:
@@ -59,7 +20,7 @@ def thinking(record: Record) -> str:
         pairs = [tuple(max(1.0, count) for count in _pair(item, "thinking_tokens")) for item in record["items"]]
         axes.set(xscale="log", yscale="log")  # a few long thoughts would press all others into a corner
         low, high = 0.8 * min(map(min, pairs)), 1.25 * max(map(max, pairs))
-        axes.plot([low, high], [low, high], color=_COLOUR["muted"], linewidth=1, dashes=(4, 3))
+        axes.plot([low, high], [low, high], color=COLOUR["muted"], linewidth=1, dashes=(4, 3))
         lost = [
             item["variants"]["baseline"]["right"] is True and item["variants"]["laconic"]["right"] is False
             for item in record["items"]
@@ -68,7 +29,7 @@ def thinking(record: Record) -> str:
             chosen = [pair for pair, is_lost in zip(pairs, lost, strict=True) if is_lost is wanted]
             if chosen:
                 across, up = zip(*chosen, strict=True)
-                axes.scatter(across, up, s=18, alpha=0.65, linewidths=0, color=_COLOUR[colour], label=name)
+                axes.scatter(across, up, s=18, alpha=0.65, linewidths=0, color=COLOUR[colour], label=name)
         if any(lost):
             axes.legend(loc="upper left", handletextpad=0.1)
         axes.set(xlim=(low, high), ylim=(low, high))
@@ -78,7 +39,7 @@ def thinking(record: Record) -> str:
             axis.set_minor_locator(NullLocator())
         axes.set(xlabel="thinking tokens, plain decoding (dashed: as many)", ylabel="laconic")
 
-    return _svg(draw, "Thinking tokens per problem", 4.2)
+    return svg(draw, "Thinking tokens per problem", 4.2)
 
 
 def tokens_per_pass(record: Record) -> str:
@@ -96,13 +57,13 @@ def tokens_per_pass(record: Record) -> str:
                 if name == "laconic"
                 else {"histtype": "step", "linewidth": 1.6}
             )
-            axes.hist(values[name], bins=edges, color=_COLOUR[name], label=label, **style)
-        axes.axvline(1, color=_COLOUR["muted"], linewidth=1, dashes=(4, 3))
-        _legend(axes)
+            axes.hist(values[name], bins=edges, color=COLOUR[name], label=label, **style)
+        axes.axvline(1, color=COLOUR["muted"], linewidth=1, dashes=(4, 3))
+        legend(axes)
         axes.grid(axis="x", visible=False)
         axes.set(xlabel="tokens per target pass (plain decoding: 1)", ylabel="problems")
 
-    return _svg(draw, "Tokens per pass")
+    return svg(draw, "Tokens per pass")
 
 
 def times(record: Record) -> str:
@@ -113,18 +74,18 @@ def times(record: Record) -> str:
         for at, name in enumerate(names):
             ratios = sorted(_over(*_pair(item, "seconds", name)) for item in record["items"])
             spread = [at + 0.28 * ((i * 0.618) % 1 - 0.5) for i in range(len(ratios))]
-            axes.scatter(ratios, spread, s=9, alpha=0.4, linewidths=0, color=_COLOUR[name])
+            axes.scatter(ratios, spread, s=9, alpha=0.4, linewidths=0, color=COLOUR[name])
             middle = ratios[len(ratios) // 2]
-            axes.vlines(middle, at - 0.3, at + 0.3, color=_COLOUR[name], linewidth=3)
-            axes.annotate(f"{middle:.2f}", (middle, at + 0.32), ha="center", va="bottom", color=_COLOUR["ink"])
-        axes.axvline(1, color=_COLOUR["muted"], linewidth=1, dashes=(4, 3))
+            axes.vlines(middle, at - 0.3, at + 0.3, color=COLOUR[name], linewidth=3)
+            axes.annotate(f"{middle:.2f}", (middle, at + 0.32), ha="center", va="bottom", color=COLOUR["ink"])
+        axes.axvline(1, color=COLOUR["muted"], linewidth=1, dashes=(4, 3))
         axes.set_yticks(range(len(names)), [record["setup"]["variants"][name] for name in names])
         axes.grid(axis="y", visible=False)
         highest = _quantile([_over(*_pair(item, "seconds", name)) for name in names for item in record["items"]], 0.98)
         axes.set(xlabel="time (plain decoding of the same problem: 1)", xlim=(0, 1.1 * max(highest, 1.1)))
         axes.set_ylim(-0.6, len(names) - 0.3)
 
-    return _svg(draw, "Time per problem", 1.2 + 0.62 * len(names))
+    return svg(draw, "Time per problem", 1.2 + 0.62 * len(names))
 
 
 def phases(record: Record) -> str:
@@ -145,14 +106,14 @@ def phases(record: Record) -> str:
             for phase, colour in colours.items():
                 share = 1000 * record[name]["usage"]["seconds"][phase] / record[name]["n"]
                 label = labels.get(phase, phase) if at == 0 else None
-                axes.barh(at, share, left=left, height=0.5, color=_COLOUR[colour], label=label)
+                axes.barh(at, share, left=left, height=0.5, color=COLOUR[colour], label=label)
                 left += share
         axes.set_yticks(range(len(names)), [record["setup"]["variants"][name] for name in names])
         axes.grid(axis="y", visible=False)
         axes.set(xlabel="milliseconds per problem, on this machine")
-        _legend(axes, 3)
+        legend(axes, 3)
 
-    return _svg(draw, "Where the time goes", 1.6 + 0.5 * len(names))
+    return svg(draw, "Where the time goes", 1.6 + 0.5 * len(names))
 
 
 def accuracy(record: Record) -> str:
@@ -164,13 +125,13 @@ def accuracy(record: Record) -> str:
                 if blocks[name]["accuracy"] is None:
                     continue
                 share, (low, high) = blocks[name]["accuracy"], blocks[name]["accuracy_ci"]
-                axes.plot([100 * low, 100 * high], [at + shift] * 2, color=_COLOUR[name], linewidth=2.2, alpha=0.55)
+                axes.plot([100 * low, 100 * high], [at + shift] * 2, color=COLOUR[name], linewidth=2.2, alpha=0.55)
                 label = record["setup"]["variants"][name] if at == 0 else None
-                axes.plot([100 * share], [at + shift], "o", color=_COLOUR[name], markersize=6, label=label)
+                axes.plot([100 * share], [at + shift], "o", color=COLOUR[name], markersize=6, label=label)
         _by_kind(axes, record)
         axes.set(xlabel="right answers, % (95 % interval)", xlim=(0, 102))
 
-    return _svg(draw, "Accuracy by task", _height(record))
+    return svg(draw, "Accuracy by task", _height(record))
 
 
 def tokens_by_task(record: Record) -> str:
@@ -181,13 +142,13 @@ def tokens_by_task(record: Record) -> str:
             for name, shift in (("baseline", 0.18), ("laconic", -0.18)):
                 mean = blocks[name]["mean"]["thinking_tokens"]
                 label = record["setup"]["variants"][name] if at == 0 else None
-                axes.barh(at + shift, mean, height=0.32, color=_COLOUR[name], label=label)
-                axes.annotate(f" {mean:.0f}", (mean, at + shift), va="center", color=_COLOUR["muted"], fontsize=10.5)
+                axes.barh(at + shift, mean, height=0.32, color=COLOUR[name], label=label)
+                axes.annotate(f" {mean:.0f}", (mean, at + shift), va="center", color=COLOUR["muted"], fontsize=10.5)
         _by_kind(axes, record)
         axes.margins(x=0.1)
         axes.set(xlabel="thinking tokens per problem, mean")
 
-    return _svg(draw, "Thinking tokens by task", _height(record))
+    return svg(draw, "Thinking tokens by task", _height(record))
 
 
 def _kinds(record: Record) -> Sequence[tuple[str, Record]]:
@@ -197,12 +158,7 @@ def _kinds(record: Record) -> Sequence[tuple[str, Record]]:
 def _by_kind(axes: Axes, record: Record) -> None:
     axes.set_yticks(range(len(record["by_kind"])), [kind.replace("_", " ") for kind, _ in _kinds(record)])
     axes.grid(axis="y", visible=False)
-    _legend(axes)
-
-
-def _legend(axes: Axes, columns: int = 2) -> None:
-    """Above the plot, where it hides nothing."""
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, handlelength=1.2, columnspacing=1.2)
+    legend(axes)
 
 
 def _height(record: Record) -> float:

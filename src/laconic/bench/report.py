@@ -1,40 +1,25 @@
-"""A comparison's record as one self-contained HTML page: no script, no font, no image from elsewhere."""
+"""A comparison's record as one self-contained HTML page."""
 
 from __future__ import annotations
 
 from html import escape
-from importlib import import_module, resources
 from typing import Any
 
+from laconic.bench import page
 from laconic.bench.cost import elsewhere
 from laconic.bench.oracle.words import in_words
-from laconic.errors import MissingExtra
 
 Record = dict[str, Any]
 
 
-def available() -> None:
-    """Raise MissingExtra if the plots cannot be drawn here."""
-    try:
-        import_module("matplotlib")
-    except ImportError as error:
-        raise MissingExtra("matplotlib", "bench") from error
-
-
 def render(record: Record) -> str:
     """The page. ``record`` is what ``Bench.run`` returns, or the same read back from its JSON file."""
-    available()
-    style = resources.files("laconic.bench").joinpath("report.css").read_text(encoding="utf-8")
+    page.plots_available()
     title = f"laconic on {record['baseline']['n']} problems"
-    body = "\n".join(
-        (_head(record, title), _warnings(record), _tiles(record), _table(record), _plots(record), _example(record),
-         _provenance(record))
+    return page.document(
+        title, _head(record, title), _warnings(record), _tiles(record), _table(record), _plots(record),
+        _example(record), _provenance(record),
     )  # fmt: skip
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
 
 
 def _head(record: Record, title: str) -> str:
@@ -64,7 +49,7 @@ def _warnings(record: Record) -> str:
             f"Replies cut off at {record['setup']['max_new_tokens']} tokens or at the model's context: plain decoding "
             f"{cut[0]}, laconic {cut[1]}."
         )
-    return "\n".join(f"<p class='warning'>{escape(text)}</p>" for text in said)
+    return page.notes(said, "warning")
 
 
 def _tiles(record: Record) -> str:
@@ -77,10 +62,7 @@ def _tiles(record: Record) -> str:
         )
         tiles.append((f"{ours['accuracy']:.1%}", "right answers", note))
     tiles.append(_exact(record))
-    cells = (
-        f"<div class='tile'><b>{big}</b><span>{name}</span><small>{note}</small></div>" for big, name, note in tiles
-    )
-    return "<div class='tiles'>\n" + "\n".join(cells) + "\n</div>"
+    return page.tiles(tiles)
 
 
 def _less(share: float | None, interval: list[float] | None, what: str) -> tuple[str, str, str]:
@@ -138,8 +120,7 @@ def _table(record: Record) -> str:
             f"{block['tokens_per_pass']:.2f}", accepted, f"{mean['seconds']:.3f}",
             f"{block['seconds'] / record['baseline']['seconds']:.2f}",
         )  # fmt: skip
-        rows.append(f"<tr class='{name}'>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    head = "".join(f"<th>{column}</th>" for column in columns)
+        rows.append((name, cells))
     notes = [
         "Means per problem. Seconds are those of this machine and mean nothing elsewhere; their ratios do.",
         f"Verification, controllers and drafting cost {record['overhead']['share']:.1%} of the models' own time.",
@@ -154,11 +135,7 @@ def _table(record: Record) -> str:
         notes.append("Control alone makes each probe in a pass of its own, as published; laconic lets it ride along.")
     notes += [f"Oracle: {sentence}." for sentence in in_words(record.get("oracle"))]
     notes += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in elsewhere.in_words(record.get("predicted"))]
-    return (
-        "<h2>Variants</h2>\n<div class='scroll'><table>\n"
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody></table></div>\n"
-        f"<p class='note'>{escape(' '.join(notes))}</p>"
-    )
+    return f"<h2>Variants</h2>\n{page.table(columns, rows)}<p class='note'>{escape(' '.join(notes))}</p>"
 
 
 def _accuracy(block: Record) -> str:
@@ -181,10 +158,7 @@ def _plots(record: Record) -> str:
     if drafts:
         plots.append(("Tokens per target pass", "Mean of each problem.", charts.tokens_per_pass))
     plots.append(("Where the time goes", "The decode loop, phase by phase.", charts.phases))
-    figures = (
-        f"<figure><h3>{name}</h3><figcaption>{caption}</figcaption>\n{draw(record)}</figure>"
-        for name, caption, draw in plots
-    )
+    figures = (page.figure(name, caption, draw(record)) for name, caption, draw in plots)
     return "<h2>Where it comes from</h2>\n<div class='plots'>\n" + "\n".join(figures) + "\n</div>"
 
 
@@ -207,17 +181,10 @@ def _example(record: Record) -> str:
 
 
 def _provenance(record: Record) -> str:
-    origin, setup = record["provenance"], record["setup"]
-    machine = origin["machine"]
+    setup = record["setup"]
     facts = {
         "drafter": setup["drafter"], "length": setup["length"], "shape": setup["shape"], "verifier": setup["verifier"],
         "thinking control": " + ".join(setup["think"]) or "none",
         "at most": f"{setup['max_new_tokens']} tokens a reply",
-        "machine": f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}",
-        "threads": machine["threads"],
-        "versions": ", ".join([f"python {origin['python']}", *(f"{k} {v}" for k, v in origin["versions"].items())]),
-        "commit": origin["commit"] or "not a checkout",
-        "time": origin["time"],
     }  # fmt: skip
-    listed = "\n".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items())
-    return f"<h2>How to reproduce</h2>\n<pre class='command'>{escape(origin['command'])}</pre>\n<dl>\n{listed}\n</dl>"
+    return page.provenance(record["provenance"], facts)

@@ -61,9 +61,9 @@ def compare(
     from .table import overview, progress
 
     if report is not None:
-        from laconic.bench.report import available
+        from laconic.bench.page import plots_available
 
-        available()
+        plots_available()
     items = draw(load(tasks), n, seed)
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
     chosen = options.choose(choice, config, model, draft_model, dtype)

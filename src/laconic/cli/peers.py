@@ -38,12 +38,18 @@ def peers(
     vllm: Annotated[
         Path | None, typer.Option(help="Python of vLLM's environment (scripts/install_vllm.py makes one).")
     ] = None,
+    llama: Annotated[
+        Path | None, typer.Option(help="Python of llama.cpp's environment (scripts/install_llama.py makes one).")
+    ] = None,
     logs: Annotated[Path | None, typer.Option(help="Folder for what peers say.")] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the record to this file.")] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="Write an HTML report to this file.")] = None,
 ) -> None:
     """Measure laconic beside other engines: same checkpoint, prompts and token counter, interleaved."""
-    if json is not None:
-        writable(json)
+    for path in (json, report):
+        if path is not None:
+            writable(path)
+    from laconic.bench import page
     from laconic.bench.compare import Setup
     from laconic.bench.peers.together import PEERS, Place, meet
     from laconic.bench.tasks import draw, load
@@ -51,6 +57,8 @@ def peers(
 
     from .table import progress
 
+    if report is not None:
+        page.plots_available()
     items = draw(load(tasks), n, seed)
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
     chosen = options.choose(choice, config, model, draft_model, dtype)
@@ -65,7 +73,7 @@ def peers(
     options.settle(threads, chosen.model)
     if logs is not None:
         logs.mkdir(parents=True, exist_ok=True)
-    meeting = meet(setup, names or PEERS, Place(vllm, logs))
+    meeting = meet(setup, names or PEERS, Place(vllm, llama, logs))
     try:
         with progress(len(items)) as after:
             record = meeting.run(items, after)
@@ -73,6 +81,10 @@ def peers(
         meeting.close()
     if json is not None:
         json.write_text(jsonlib.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if report is not None:
+        from laconic.bench.peers.page import render
+
+        report.write_text(render(record), encoding="utf-8")
     _show(record)
     if record["interrupted"]:
         raise typer.Exit(130)
@@ -85,6 +97,8 @@ def _show(record: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from laconic.bench.peers.page import COLUMNS, cells, in_words
+
     console = Console(highlight=False)
     setup, variants = record["setup"], record["variants"]
     table = Table(
@@ -94,43 +108,20 @@ def _show(record: dict[str, Any]) -> None:
         padding=(0, 1),
         pad_edge=False,
     )
-    table.add_column("variant", no_wrap=True)
-    for column in ("right", "tokens", "tokens\n/pass", "tokens\n/second", "time", "same\ntokens"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for name, block in variants.items():
-        table.add_row(_LABELS[name], *_row(record, name, block), style="bold" if name == "laconic" else "")
+    table.add_column(COLUMNS[0], no_wrap=True)
+    for column in COLUMNS[1:]:
+        table.add_column(column.replace("/", "\n/").replace(" ", "\n"), justify="right", no_wrap=True)
+    for name in variants:
+        table.add_row(*cells(record, name), style="bold" if name == "laconic" else "")
     console.print(table)
     console.print(
         "tokens per problem; tokens a second and time per problem relative to laconic's plain decoding; same tokens: "
         "on how many problems a variant wrote what plain decoding wrote"
     )
+    for line in record["standing"]:
+        console.print(in_words(line), soft_wrap=True)
     for name, why in record["skipped"].items():
         console.print(f"skipped {name}: {why}", soft_wrap=True)
     for failure in record["failures"]:
         console.print(f"FAILED, left out of every number: {', '.join(failure['items'])} "
                       f"({failure['variant']}: {failure['error']})", soft_wrap=True)  # fmt: skip
-
-
-_LABELS = {
-    "baseline": "laconic, plain", "speculation": "laconic, speculating", "laconic": "laconic, default",
-    "transformers": "generate", "transformers-assisted": "generate, assisted",
-    "transformers-prompt-lookup": "generate, lookup", "vllm": "vLLM", "vllm-ngram": "vLLM, n-gram",
-    "vllm-suffix": "vLLM, suffix",
-}  # fmt: skip
-
-
-def _row(record: dict[str, Any], name: str, block: dict[str, Any]) -> tuple[str, ...]:
-    plain = record["variants"]["baseline"]
-    same = record["same_tokens"].get(name)
-    return (
-        f"{block['accuracy']:.0%}" if block["accuracy"] is not None else "-",
-        f"{_tokens(block) / block['n']:.0f}",
-        f"{block['tokens_per_pass']:.2f}",
-        f"{_tokens(block) / block['seconds'] / (_tokens(plain) / plain['seconds']):.2f}",
-        f"{block['seconds'] / plain['seconds']:.2f}",
-        f"{same['identical']}/{same['prompts']}" if same else "-",
-    )
-
-
-def _tokens(block: dict[str, Any]) -> int:
-    return int(block["thinking_tokens"] + block["answer_tokens"])

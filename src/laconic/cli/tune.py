@@ -38,17 +38,21 @@ def tune(
     dtype: options.Dtype = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the configuration.")] = Path("laconic.toml"),
     json: Annotated[Path | None, typer.Option("--json", help="Write the record to this file.")] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="Write an HTML report to this file.")] = None,
 ) -> None:
     """Search drafters, lengths, shapes and thinking control on your prompts; write a laconic.toml."""
-    for path in (out, json):
+    for path in (out, json, report):
         if path is not None:
             writable(path)
+    from laconic.bench import page
     from laconic.bench.provenance import provenance
     from laconic.bench.tasks import draw, load
     from laconic.bench.tune.tuner import Tuner, as_methods
     from laconic.engine import Engine
     from laconic.types import Limits
 
+    if report is not None:
+        page.plots_available()
     items = draw(load(tasks), n, seed)
     number_format = options.named_dtype(dtype)
     options.settle(threads, model)
@@ -63,6 +67,10 @@ def tune(
     out.write_text(config.toml(_comment(record)), encoding="utf-8")
     if json is not None:
         json.write_text(jsonlib.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if report is not None:
+        from laconic.bench.tune.page import render
+
+        report.write_text(render(record), encoding="utf-8")
     _show(record)
     typer.echo(f"wrote {out}; use it with --config {out}")
 

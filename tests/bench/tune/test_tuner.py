@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -9,12 +10,15 @@ import pytest
 import tiny
 
 from laconic import Engine, Limits, Methods
+from laconic.bench.provenance import provenance
 from laconic.bench.tasks import Item
+from laconic.bench.tune.page import render
 from laconic.bench.tune.space import speculation, thinking
 from laconic.bench.tune.tuner import Score, Tuner, _clearly_loses, as_methods
 from laconic.errors import TaskError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
+from tests.bench import pages
 
 MODEL = tiny.model(1, bias=tiny.REASONER | {"</think>": 3.0})
 TEXT = Text(
@@ -64,6 +68,8 @@ def test_without_labels_only_the_lossless_part_is_tuned(engine: Engine) -> None:
     assert rows[record["speculation"]["best"]]["n"] == 5
     assert record["speculation"]["cost"]["runs"] == sum(row["n"] for row in rows.values())
     assert as_methods(record["chosen"]).think == ()
+    page = pages.whole(render(record | {"provenance": provenance()}))
+    assert "no problem has an answer to judge by" in "".join(page.text)
 
 
 def test_answers_that_are_all_wrong_say_nothing_about_thinking(engine: Engine) -> None:
@@ -83,6 +89,10 @@ def test_thinking_is_cut_where_answers_stay_right(engine: Engine) -> None:
     shortest = min((row for row in rows.values() if row["accuracy"] == 1.0), key=lambda row: row["thinking_tokens"])
     assert shortest["front"]
     assert as_methods(record["chosen"]).think == tuple(rows[second["best"]]["think"])
+    page = pages.whole(render(json.loads(json.dumps(record | {"provenance": provenance()}))))
+    assert page.tags.count("svg") == 2
+    text = "".join(page.text)
+    assert second["best"] in text
 
 
 def test_a_method_that_fails_is_out_and_named(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

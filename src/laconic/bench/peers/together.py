@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -14,34 +15,46 @@ import torch
 from laconic.bench import record as numbers
 from laconic.bench.compare import Bench, Setup, prepare
 from laconic.bench.measure import Trial, Variant, measure
+from laconic.bench.peers import llama, vllm
 from laconic.bench.peers.base import PeerUnavailable
 from laconic.bench.peers.hf import Checkpoint, TransformersGenerate
-from laconic.bench.peers.vllm_peer import SPECULATION, VLLM
+from laconic.bench.peers.llama import PROMPT_LOOKUP
+from laconic.bench.peers.piped import PipedPeer
+from laconic.bench.peers.standing import standing
+from laconic.bench.peers.vllm import SPECULATION
 from laconic.bench.provenance import provenance
 from laconic.bench.tasks import Item
 from laconic.errors import RequestError, did_you_mean
 
 TRANSFORMERS = ("transformers", "transformers-assisted", "transformers-prompt-lookup")
-PEERS = (*TRANSFORMERS, *SPECULATION)
+PEERS = (*TRANSFORMERS, *SPECULATION, *PROMPT_LOOKUP)
 OURS = ("baseline", "speculation", "laconic")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where peers live: the Python of vLLM's environment, and a folder for what they say."""
+    """Where peers live: the Python of vLLM's and llama.cpp's environments, and a folder for what they say."""
 
     vllm: Path | None = None
+    llama: Path | None = None
     logs: Path | None = None
 
 
-@dataclass(slots=True)
+@dataclass
 class Meeting:
     """Everyone who came, and why the others did not. Close it to stop the processes of peers."""
 
     bench: Bench
     variants: list[Variant]
     skipped: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of the peers that are not in laconic's own environment."""
     stack: ExitStack = field(default_factory=ExitStack)
+
+    @cached_property
+    def scratch(self) -> Path:
+        """A folder that goes when the meeting closes."""
+        return Path(self.stack.enter_context(TemporaryDirectory()))
 
     def close(self) -> None:
         """Stop every peer that has a process of its own."""
@@ -61,7 +74,9 @@ class Meeting:
             "same_tokens": {
                 name: numbers.identical(trials, name, "baseline") for name in names if greedy and name != "baseline"
             },
+            "standing": standing(trials, [name for name in names if name not in OURS]),
             "skipped": self.skipped,
+            "versions": self.versions,
             "items": numbers.rows(trials, names),
             "failures": [asdict(failure) for failure in measured.failures],
             "interrupted": measured.interrupted,
@@ -85,7 +100,7 @@ def meet(setup: Setup, peers: Sequence[str], place: Place) -> Meeting:
     meeting = Meeting(bench, variants)
     shared: dict[str, Checkpoint] = {}
     for name in peers:
-        make = _transformers if name in TRANSFORMERS else _vllm
+        make = _transformers if name in TRANSFORMERS else _piped
         try:
             meeting.variants.append(make(name, meeting, place, shared))
         except PeerUnavailable as error:
@@ -117,19 +132,25 @@ def _once(shared: dict[str, Checkpoint], name: str, dtype: torch.dtype | None) -
     return shared[name]
 
 
-def _vllm(name: str, meeting: Meeting, place: Place, shared: dict[str, Checkpoint]) -> Variant:
-    if place.vllm is None:
-        raise PeerUnavailable("vLLM's environment is not named (--vllm); scripts/install_vllm.py makes one.")
+def _piped(name: str, meeting: Meeting, place: Place, shared: dict[str, Checkpoint]) -> Variant:
     setup, engine = meeting.bench.setup, meeting.bench.engine
-    peer = VLLM(
-        name,
-        place.vllm,
-        setup.model,
-        engine.text,
-        context=engine.target.context,
-        threads=torch.get_num_threads(),
-        dtype=str(setup.dtype or torch.float32).removeprefix("torch."),
-        log=place.logs / f"{name}.log" if place.logs else None,
-    )
+    dtype = setup.dtype or torch.float32
+    engine_name, python = ("vllm", place.vllm) if name in SPECULATION else ("llama", place.llama)
+    if python is None:
+        raise PeerUnavailable(
+            f"its environment is not named (--{engine_name}); scripts/install_{engine_name}.py makes one."
+        )
+    common: dict[str, Any] = {
+        "context": engine.target.context,
+        "threads": torch.get_num_threads(),
+        "log": place.logs / f"{name}.log" if place.logs else None,
+    }
+    peer: PipedPeer
+    if name in SPECULATION:
+        dtype_name = str(dtype).removeprefix("torch.")
+        peer = vllm.start(name, python, setup.model, engine.text, dtype=dtype_name, **common)
+    else:
+        peer = llama.start(name, python, setup.model, engine.text, dtype=dtype, folder=meeting.scratch, **common)
     meeting.stack.callback(peer.close)
+    meeting.versions[engine_name] = peer.version
     return peer

@@ -1,4 +1,4 @@
-"""vLLM behind its pipe, played by a script: what is sent, what is read, and what happens when it dies."""
+"""Peers behind a pipe, played by a script: what is sent, what is read, and what happens when one dies."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 import tiny
 
 from laconic import Limits, Request, Sampling
+from laconic.bench.peers import vllm
 from laconic.bench.peers.base import PeerUnavailable
-from laconic.bench.peers.vllm_peer import VLLM
+from laconic.bench.peers.piped import PipedPeer
 from laconic.errors import RequestError
 
 TEXT = tiny.text()
@@ -30,13 +31,13 @@ for line in sys.stdin:
 """
 
 
-def start(tmp_path: Path, *, first: str = "", each: str = "pass", name: str = "vllm-suffix") -> VLLM:
+def start(tmp_path: Path, *, first: str = "", each: str = "pass", name: str = "vllm-suffix") -> PipedPeer:
     script = tmp_path / "server.py"
     script.write_text(SERVER.format(seen=str(tmp_path / "seen"), start=first, each=each))
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}"\n')
     python.chmod(0o755)
-    return VLLM(name, python, "some/model", TEXT, context=40, threads=2, log=tmp_path / "log")
+    return vllm.start(name, python, "some/model", TEXT, context=40, threads=2, log=tmp_path / "log")
 
 
 def test_requests_go_out_and_tokens_come_back(tmp_path: Path) -> None:
@@ -85,5 +86,16 @@ def test_an_engine_that_dies_is_noticed(tmp_path: Path) -> None:
 
 def test_a_python_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(PeerUnavailable, match="cannot start") as caught:
-        VLLM("vllm", tmp_path / "nowhere", "m", TEXT, context=40, threads=1)
-    assert "install_vllm" in caught.value.hint
+        vllm.start("vllm", tmp_path / "nowhere", "m", TEXT, context=40, threads=1)
+    assert "scripts/install_" in caught.value.hint
+
+
+def test_what_their_guide_asks_for_is_in_the_environment(tmp_path: Path) -> None:
+    library = tmp_path / "lib" / "libiomp5.so"
+    python = tmp_path / "bin" / "python"
+    assert "libiomp5" not in vllm._as_advised(python, 2).get("LD_PRELOAD", "")
+    library.parent.mkdir()
+    library.touch()
+    environment = vllm._as_advised(python, 2)
+    assert environment["LD_PRELOAD"].split(":")[0] == str(library)
+    assert environment["OMP_NUM_THREADS"] == "2"

@@ -1,53 +1,43 @@
-"""vLLM in a process of its own, under its own Python: it needs other versions of much that laconic uses."""
+"""A peer in a process of its own, under its own Python, behind a pipe: its packages may contradict laconic's."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from laconic.bench.measure import Run
-from laconic.bench.peers import vllm_worker
 from laconic.bench.peers.base import PeerUnavailable, one_at_a_time, result
-from laconic.models.load import resolve
 from laconic.models.text import Text
 from laconic.types import Request, Result
 
-SPECULATION: dict[str, dict[str, Any] | None] = {
-    "vllm": None,
-    "vllm-ngram": {"method": "ngram", "num_speculative_tokens": 8, "prompt_lookup_max": 4, "prompt_lookup_min": 1},
-    "vllm-suffix": {"method": "suffix", "num_speculative_tokens": 16},
-}
-"""Peers by name, and what vLLM is told about speculation for each."""
 
+class PipedPeer:
+    """An engine behind a pipe. Started when made, stopped by :meth:`close`, or with laconic's own process.
 
-class VLLM:
-    """One vLLM engine. Started when made, stopped by :meth:`close`, or with laconic's own process.
-
-    ``python`` is the interpreter of its environment. Raises PeerUnavailable, with vLLM's own words, if it does not
-    start.
+    ``python`` runs ``worker``, a file that imports nothing of laconic: it reads ``settings`` as its first line and
+    answers with its version, then one request a line. Raises PeerUnavailable, with the engine's own words, if it does
+    not start.
     """
 
     def __init__(
         self,
         name: str,
-        python: str | Path,
-        model: str,
+        python: Path,
+        worker: Path,
+        settings: Mapping[str, Any],
         text: Text,
         *,
         context: int,
-        threads: int,
-        dtype: str = "float32",
+        environment: Mapping[str, str] | None = None,
         log: Path | None = None,
     ) -> None:
         self.name = name
         self._text = text
         self._context = context
-        worker = Path(vllm_worker.__file__)
         self._log = (log or Path("/dev/null")).open("w")
         try:
             self._process = subprocess.Popen(
@@ -57,29 +47,22 @@ class VLLM:
                 stderr=self._log,
                 text=True,
                 bufsize=1,
-                env=_as_advised(Path(python), threads),
+                env=environment,
             )
         except OSError as error:
             self._log.close()
             raise PeerUnavailable(
-                f"cannot start '{python}': {error.strerror}.", "Make it with scripts/install_vllm.py."
+                f"cannot start '{python}': {error.strerror}.", "scripts/install_*.py make such environments."
             ) from error
-        settings = {
-            "model": str(Path(resolve(model)).absolute()) if Path(resolve(model)).exists() else model,
-            "dtype": dtype,
-            "context": context,
-            "threads": threads,
-            "speculative": SPECULATION[name],
-        }
         try:
-            self.version = str(self._ask(settings)["version"])
+            self.version = str(self._ask(dict(settings))["version"])
         except BaseException:
             self.close()
             raise
 
     def run(self, requests: Sequence[Request], batch: int) -> Run:
         """Answer one request after the other."""
-        one_at_a_time("vLLM", batch)
+        one_at_a_time(self.name, batch)
         return Run([self._answer(request) for request in requests])
 
     def close(self) -> None:
@@ -136,15 +119,6 @@ class VLLM:
         if "error" in said:
             raise PeerUnavailable(f"{self.name}: {said['error']}", _HINT)
         return said
-
-
-def _as_advised(python: Path, threads: int) -> dict[str, str]:
-    """The environment vLLM's guide asks for: Intel's OpenMP first, where it is installed, and the threads named."""
-    environment = dict(os.environ) | {"OMP_NUM_THREADS": str(threads)}
-    library = (python.parent.parent / "lib" / "libiomp5.so").absolute()
-    if library.exists():
-        environment["LD_PRELOAD"] = ":".join(filter(None, [str(library), environment.get("LD_PRELOAD")]))
-    return environment
 
 
 _HINT = "Its output says more: name a folder for it with --logs."
