@@ -38,7 +38,8 @@ def page(family: Family, name: str, cls: type[Policy]) -> str:
             inspect.getdoc(cls) or "",
             "",
             f"* Source: {'; '.join(sources)}",
-            f"* Lossless: {'yes' if about['lossless'] else 'no'}",
+            f"* Lossless: {'yes' if about['lossless'] else 'no'}"
+            + ("; decides by measured times, so which sample a seed gives may differ between runs" * cls.card.timed),
             f"* Needs: {', '.join(about['needs']).replace('_', ' ') or 'nothing'}",
             *table,
         ]

@@ -20,6 +20,7 @@ from laconic.models.text import Markup, Message, Text
 from laconic.policy import Policy, registry
 from laconic.sequence import Sequence
 from laconic.speculation.base import Drafter, LengthPolicy, TreeShape, Verifier
+from laconic.speculation.pace import Pace
 from laconic.thinking.base import Controller
 from laconic.types import Limits, Request, Result, Sampling, Step
 
@@ -34,7 +35,7 @@ class Methods:
     """
 
     drafter: str | Policy = "suffix"
-    length: str | Policy = "constant:8"
+    length: str | Policy = "marginal"
     shape: str | Policy = "chain"
     verifier: str | Policy = "speculative-sampling"
     think: tuple[str | Policy, ...] = ()
@@ -74,6 +75,8 @@ class Engine:
         self.target = target
         self.text = text
         self.draft_model = draft_model
+        self.pace = Pace()
+        """What rounds cost with these models, learned by all loops."""
         self.methods = methods or Methods()
         self.plan = self.methods.plan()
         check(self.plan, text, draft_model)
@@ -116,7 +119,7 @@ class Engine:
 
     def loop(self) -> Loop:
         """A fresh decode loop over this engine's models."""
-        return Loop(self.target, self.text, self.plan, self.draft_model)
+        return Loop(self.target, self.text, self.plan, self.draft_model, self.pace)
 
     def request(
         self,

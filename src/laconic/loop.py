@@ -19,9 +19,10 @@ from laconic.sequence import CheckPoint, Sequence
 from laconic.speculation.base import (
     EMPTY,
     Drafter,
+    Go,
+    Judge,
     LengthPolicy,
     Node,
-    Stop,
     TargetRows,
     TokenTree,
     Tools,
@@ -29,6 +30,7 @@ from laconic.speculation.base import (
     Verdict,
     Verifier,
 )
+from laconic.speculation.pace import Pace
 from laconic.thinking.base import Conclude, Continue, Controller, Inject, Probe, View
 from laconic.transcript import Mark
 from laconic.types import Event, Request
@@ -52,14 +54,21 @@ class Plan:
 class Loop:
     """Requests join with :meth:`add`, move on with :meth:`step`, and leave when they are done."""
 
-    def __init__(self, target: LanguageModel, text: Text, plan: Plan, draft_model: LanguageModel | None = None) -> None:
+    def __init__(
+        self,
+        target: LanguageModel,
+        text: Text,
+        plan: Plan,
+        draft_model: LanguageModel | None = None,
+        pace: Pace | None = None,
+    ) -> None:
         self.target = target
         self.text = text
         self.plan = plan
         self.draft_model = draft_model
+        self.pace = pace or Pace()
         self.active: list[Sequence] = []
         self._tools = Tools(draft_model, plan.shape, target.vocab_size)
-        self._sees_nodes = plan.length.needs.draft_distribution
 
     def add(self, request: Request) -> Sequence:
         """Prefill a request and let it join the next pass. Raises RequestError if its prompt does not fit."""
@@ -72,7 +81,7 @@ class Loop:
         sequence = Sequence(request, self.text, self.target.open(), self.plan.controllers)
         sequence.usage.prefill_passes = self.target.prefill(sequence.slot, request.prompt[:-1])
         sequence.drafter_state = self.plan.drafter.start(sequence.context, self._tools)
-        sequence.length_state = self.plan.length.start(sequence.context)
+        sequence.length_state = self.plan.length.start(sequence.context, self.pace)
         sequence.usage.seconds["prefill"] += time.perf_counter() - begun
         self.active.append(sequence)
         return sequence
@@ -88,6 +97,7 @@ class Loop:
         sequences = self.active
         if not sequences:
             return []
+        drafted = self.draft_model.passes if self.draft_model else 0
         t0 = time.perf_counter()
         writing = [s for s in sequences if not self._waits(s)]
         self._draft(writing)
@@ -97,13 +107,23 @@ class Loop:
         probing = [(i, s) for i, s in enumerate(sequences) if s.ride is not None]
         for i, s in probing:
             self._read_probe(scores, i, s)
-        verdicts = self._verify(scores, sequences, writing, t1 - t0 + t2 - t1)
+        length = sum(len(s.tokens) for s in writing)
+        verdicts = self._verify(scores, sequences, writing, t2 - t0)
+        length = sum(len(s.tokens) for s in writing) - length
         t3 = time.perf_counter()
         for s in sequences:
             self._decide(s)
         self._observe(verdicts)
         t4 = time.perf_counter()
         self._charge(sequences, writing, draft=t1 - t0, score=t2 - t1, verify=t3 - t2, policy=t4 - t3)
+        self.pace.record(
+            nodes=scores.padded.shape[0] * scores.padded.shape[1],
+            tokens=length,
+            draft_passes=(self.draft_model.passes if self.draft_model else 0) - drafted,
+            draft=t1 - t0,
+            score=t2 - t1,
+            rest=t4 - t2,
+        )
         gone = [s for s in sequences if s.done]
         for s in gone:
             self._leave(s)
@@ -135,20 +155,20 @@ class Loop:
         if not asked:
             return
         passes = self.draft_model.passes if self.draft_model else 0
-        stops = [self._stop(s) if self._sees_nodes else None for s in asked]
-        trees = self.plan.drafter.propose([s.drafter_state for s in asked], budgets, stops)
+        judges = [self._judge(s) if self.plan.length.judges else None for s in asked]
+        trees = self.plan.drafter.propose([s.drafter_state for s in asked], budgets, judges)
         passes = (self.draft_model.passes if self.draft_model else 0) - passes
         for s, tree in zip(asked, trees, strict=True):
             s.tree = tree
             s.usage.draft_passes += passes
 
-    def _stop(self, s: Sequence) -> Stop:
+    def _judge(self, s: Sequence) -> Judge:
         length, state = self.plan.length, s.length_state
 
-        def stop(node: Node) -> bool:
-            return not length.go_on(state, node)
+        def judge(node: Node) -> Go:
+            return length.go_on(state, node)
 
-        return stop
+        return judge
 
     def _read_probe(self, scores: Scores, i: int, s: Sequence) -> None:
         """Hand a probe its rows, the last of its request's nodes."""

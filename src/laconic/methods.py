@@ -11,6 +11,7 @@ registry.register("drafter", "suffix", f"{_DRAFTERS}.suffix:Suffix")
 _LENGTHS = "laconic.speculation.length"
 registry.register("length", "constant", f"{_LENGTHS}.constant:Constant")
 registry.register("length", "aimd", f"{_LENGTHS}.aimd:AIMD")
+registry.register("length", "marginal", f"{_LENGTHS}.marginal:Marginal")
 registry.register("length", "svip", f"{_LENGTHS}.svip:SVIP")
 
 _SHAPES = "laconic.speculation.shape"

@@ -31,11 +31,13 @@ class Card:
     """Where a method comes from. ``catalogue`` are the project's paper ids, ``arxiv`` names classics outside it.
 
     ``lossless`` is a promise that the contract tests hold the method to: greedy output equals plain decoding
-    token for token, sampled output has the target's distribution.
+    token for token, sampled output has the target's distribution. ``timed`` says that it decides by measured times:
+    drafts then differ from run to run, and with them which sample of that distribution a seed gives.
     """
 
     paper: str
     lossless: bool
+    timed: bool = False
     catalogue: tuple[int, ...] = ()
     arxiv: str = ""
 

@@ -73,6 +73,9 @@ class TestEveryMethod:
         alone = [engine.run([r])[0] for r in requests(temperature)]
         again = engine.run(requests(temperature))
         together = engine.run(requests(temperature), batch=3)
+        if temperature and cls.card.timed:  # which sample is drawn depends on what was drafted
+            assert all(r.tokens and r.finish_reason in ("stop", "length") for r in [*alone, *again, *together])
+            return
         assert [r.tokens for r in alone] == [r.tokens for r in again] == [r.tokens for r in together]
 
     def test_lossless_methods_keep_the_greedy_output(self, family: str, name: str, cls: type[Policy]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import laconic.methods
@@ -10,6 +11,7 @@ from laconic.models.base import LanguageModel, chain
 from laconic.policy import registry
 from laconic.speculation.base import Context, Drafter, LengthPolicy, TargetRows, TokenTree, Tools, TreeShape, Verifier
 from laconic.speculation.draws import Draws
+from laconic.speculation.pace import Pace
 from laconic.types import Request, Sampling
 from tests.fakes import FakeModel
 
@@ -56,11 +58,11 @@ def decode(
     length = length or build("length", "constant:4")
     tools = Tools(draft, shape or build("shape", "chain"), target.vocab_size)
     states = [drafter.start(context, tools) for context in contexts]
-    lengths = [length.start(context) for context in contexts]
+    lengths = [length.start(context, Pace()) for context in contexts]
     while min(len(c.tokens) - c.prompt_length for c in contexts) < count:
         budgets = [length.budget(state) for state in lengths]
-        stops = [lambda node, state=state: not length.go_on(state, node) for state in lengths]
-        trees = drafter.propose(states, budgets, stops)
+        judges = [partial(length.go_on, state) for state in lengths]
+        trees = drafter.propose(states, budgets, judges)
         verdicts = []
         for context, tree, budget, state in zip(contexts, trees, budgets, lengths, strict=True):
             assert len(tree) <= budget

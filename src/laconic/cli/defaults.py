@@ -9,12 +9,12 @@ from laconic.engine import policies as policies_of
 
 DEFAULT = Methods(
     drafter="draft-model",
-    length="svip",
+    length="marginal",
     think=("answer-confidence:threshold=0.99,aggregate=product",),
 )
 """For the bundled pair, and for every model with a thinking phase as far as it needs no draft model."""
 
-WITHOUT_DRAFT_MODEL = replace(DEFAULT, drafter="suffix", length="constant:8", shape="chain")
+WITHOUT_DRAFT_MODEL = replace(DEFAULT, drafter="suffix", shape="chain")
 """What takes its place where there is no draft model."""
 
 

@@ -3,7 +3,7 @@
 A round for one request::
 
     n     = length.budget(state)                        how many tokens to draft at most
-    tree  = drafter.propose([state], [n], [stop])[0]    guesses below the last committed token
+    tree  = drafter.propose([state], [n], [judge])[0]    guesses below the last committed token
     rows  = target logits at the last committed token and at every node of the tree
     v     = verifier.verify(rows, tree, draws)          accepted path and one more token
     drafter.observe / length.observe                    learn from the verdict
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Protocol
 
 import torch
@@ -20,6 +21,7 @@ import torch
 from laconic.models.base import LanguageModel
 from laconic.policy import Policy
 from laconic.speculation.draws import Draws, warp
+from laconic.speculation.pace import Pace
 from laconic.types import Request, Sampling
 
 
@@ -100,16 +102,26 @@ class Node:
 
     ``depth`` counts from 0 at the first drafted token. ``probs`` is the draft distribution ``[vocab]`` at this
     position (after temperature and filters; the untempered softmax when greedy), or None when the drafter knows
-    only ``confidence``, its own estimate of acceptance in [0, 1].
+    only ``confidence``, its own estimate of acceptance in [0, 1]. In a tree ``confidence`` is that of the very token
+    that might be added, and ``path`` the drafter's probability of all tokens above it; a chain leaves it None.
     """
 
     depth: int
     probs: torch.Tensor | None
     confidence: float
+    path: float | None = None
 
 
-Stop = Callable[[Node], bool]
-"""Asked before each further draft token: True means stop here and do not draft it."""
+class Go(Enum):
+    """What a length policy says of a token that might be drafted."""
+
+    STOP = "leave it out"
+    LAST = "draft it, and nothing below it"
+    ON = "draft it, and look further"
+
+
+Judge = Callable[[Node], Go]
+"""Asked before each further draft token; what comes after LAST is never looked at, which saves a draft pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +153,7 @@ class Drafter(Policy):
         """State of one request. ``context`` stays valid and is updated by the loop."""
         raise NotImplementedError
 
-    def propose(self, states: Sequence[Any], budgets: Sequence[int], stops: Sequence[Stop | None]) -> list[TokenTree]:
+    def propose(self, states: Sequence[Any], budgets: Sequence[int], judges: Sequence[Judge | None]) -> list[TokenTree]:
         """At most ``budgets[i]`` nodes for each request; an empty tree is always a valid answer."""
         raise NotImplementedError
 
@@ -155,17 +167,25 @@ class Drafter(Policy):
 class LengthPolicy(Policy):
     """Decides how many tokens to draft for one request."""
 
-    def start(self, context: Context) -> Any:
-        """State of one request."""
+    @property
+    def judges(self) -> bool:
+        """Whether drafters shall ask ``go_on`` about every node."""
+        return type(self).go_on is not LengthPolicy.go_on
+
+    def start(self, context: Context, pace: Pace) -> Any:
+        """State of one request. ``pace`` says what rounds cost lately; the loop keeps it up to date."""
         raise NotImplementedError
 
     def budget(self, state: Any) -> int:
         """Most tokens to draft in the coming round; 0 means decode plainly."""
         raise NotImplementedError
 
-    def go_on(self, state: Any, node: Node) -> bool:
-        """Whether to draft the token at ``node`` too. Must not depend on the value that will be drawn there."""
-        return True
+    def go_on(self, state: Any, node: Node) -> Go:
+        """Whether to draft the token at ``node`` too. Must not depend on the value that will be drawn there.
+
+        Along a chain the questions come in order, and one about depth 0 begins a new round.
+        """
+        return Go.ON
 
     def observe(self, state: Any, verdict: Verdict, seconds: float) -> None:
         """Learn from a round that took ``seconds``; called only for rounds that drafted."""
@@ -206,7 +226,7 @@ class TreeShape(Policy):
     ``nodes`` before they are yielded, so that the drafter knows their tokens.
     """
 
-    def grow(self, nodes: Grown, budget: int, context: Context, stop: Stop | None) -> Expand:
+    def grow(self, nodes: Grown, budget: int, context: Context, judge: Judge | None) -> Expand:
         """Grow ``nodes`` to at most ``budget`` tokens and return them as a tree."""
         raise NotImplementedError
 

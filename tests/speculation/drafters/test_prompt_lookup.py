@@ -7,14 +7,14 @@ import random
 import pytest
 
 from laconic.errors import InvalidKnob
-from laconic.speculation.base import Tools
+from laconic.speculation.base import Go, Tools
 from tests.speculation.rounds import build, context_of
 
 TOOLS = Tools(None, build("shape", "chain"), 8)
 
 
-def propose(drafter, state, budget, stop=None):
-    return list(drafter.propose([state], [budget], [stop])[0].tokens)
+def propose(drafter, state, budget, judge=None):
+    return list(drafter.propose([state], [budget], [judge])[0].tokens)
 
 
 def rescan(text, budget, longest, shortest):
@@ -59,7 +59,8 @@ def test_zero_budget_and_stop():
     drafter = build("drafter", "prompt-lookup")
     state = drafter.start(context_of([1, 2, 3, 1, 2]), TOOLS)
     assert propose(drafter, state, 0) == []
-    assert propose(drafter, state, 5, lambda node: node.depth == 2) == [3, 1]
+    assert propose(drafter, state, 5, lambda node: Go.STOP if node.depth == 2 else Go.ON) == [3, 1]
+    assert propose(drafter, state, 5, lambda node: Go.LAST if node.depth == 2 else Go.ON) == [3, 1, 2]
 
 
 def test_refuses_an_empty_range_of_ngrams():

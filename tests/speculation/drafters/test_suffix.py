@@ -18,8 +18,8 @@ from tests.speculation.rounds import build, context_of
 TOOLS = Tools(None, build("shape", "chain"), 8)
 
 
-def propose(drafter, state, budget=8, stop=None):
-    return list(drafter.propose([state], [budget], [stop])[0].tokens)
+def propose(drafter, state, budget=8, judge=None):
+    return list(drafter.propose([state], [budget], [judge])[0].tokens)
 
 
 def counts_of(entry):

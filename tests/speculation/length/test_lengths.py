@@ -8,20 +8,21 @@ import pytest
 import torch
 
 from laconic.errors import InvalidKnob
-from laconic.speculation.base import Node, TokenTree, Verdict
+from laconic.speculation.base import Go, Node, TokenTree, Verdict
+from laconic.speculation.pace import Pace
 from tests.speculation.rounds import build, context_of
 
 
 def test_constant():
     policy = build("length", "constant:7")
-    state = policy.start(context_of([1]))
+    state = policy.start(context_of([1]), Pace())
     assert policy.budget(state) == 7
-    assert policy.go_on(state, Node(3, None, 0.0))
+    assert not policy.judges
 
 
 def test_aimd_climbs_by_two_and_falls_by_one():
     policy = build("length", "aimd:maximum=8")
-    state = policy.start(context_of([1]))
+    state = policy.start(context_of([1]), Pace())
     lengths = [policy.budget(state)]
     for accepted in (5, 7, 3, 0, 0):
         tree = TokenTree.of_chain(range(policy.budget(state)))
@@ -32,7 +33,7 @@ def test_aimd_climbs_by_two_and_falls_by_one():
 
 def test_aimd_never_leaves_its_bounds():
     policy = build("length", "aimd:minimum=2,start_tokens=2,decrease=9")
-    state = policy.start(context_of([1]))
+    state = policy.start(context_of([1]), Pace())
     policy.observe(state, Verdict(TokenTree.of_chain([1, 2]), (), 0), 0.0)
     assert policy.budget(state) == 2
 
@@ -40,7 +41,7 @@ def test_aimd_never_leaves_its_bounds():
 @pytest.mark.parametrize(("path", "tokens"), [((0, 2), 7), ((1,), 7), ((0,), 4), ((), 4)])
 def test_aimd_takes_a_leaf_for_full_acceptance(path, tokens):
     policy = build("length", "aimd")
-    state = policy.start(context_of([1]))
+    state = policy.start(context_of([1]), Pace())
     policy.observe(state, Verdict(TokenTree([1, 2, 3], [-1, -1, 0]), path, 0), 0.0)
     assert policy.budget(state) == tokens
 
@@ -56,7 +57,7 @@ def test_svip_stops_where_the_entropy_bound_passes_the_threshold(entropy):
     share = bisect(entropy)
     probs = torch.tensor([1 - share, share, 0.0])
     policy = build("length", "svip")
-    assert policy.go_on(None, Node(0, probs, 1 - share)) == (entropy < 0.6)
+    assert policy.go_on(None, Node(0, probs, 1 - share)) is (Go.ON if entropy < 0.6 else Go.STOP)
     assert policy.budget(None) == 16
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from laconic.speculation.base import Grown
+from laconic.speculation.base import Go, Grown
 from laconic.speculation.draws import Draws
 from laconic.types import Sampling
 from tests.speculation.rounds import build, context_of
@@ -25,10 +25,10 @@ class Row:
         return [(t, p) for t, p in zip(tokens.tolist(), values.tolist(), strict=True) if p > 0]
 
 
-def grow(shape, budget, row_of, context=None, stop=None):
+def grow(shape, budget, row_of, context=None, judge=None):
     """Run a shape; ``row_of(node, nodes)`` answers. Returns the tree and the yields."""
     nodes, asked = Grown(), []
-    growing = build("shape", shape).grow(nodes, budget, context or context_of([1, 2]), stop)
+    growing = build("shape", shape).grow(nodes, budget, context or context_of([1, 2]), judge)
     rows = None
     while True:
         try:
@@ -53,7 +53,7 @@ def test_a_chain_ends_where_nothing_is_known():
     assert len(tree) == 2
 
 
-def test_stop_is_asked_before_the_token_is_drawn():
+def test_the_judge_is_asked_before_the_token_is_drawn():
     events = []
 
     class Watched(Draws):
@@ -64,13 +64,13 @@ def test_stop_is_asked_before_the_token_is_drawn():
     context = context_of([1, 2], Sampling(temperature=1.0))
     context.draws = Watched(0)
 
-    def stop(node):
-        events.append(("stop", node.depth))
+    def judge(node):
+        events.append(("judge", node.depth))
         assert not hasattr(node, "token")
-        return node.depth == 2
+        return Go.STOP if node.depth == 2 else Go.ON
 
-    tree, _ = grow("chain", 5, lambda *_: Row([0.2, 0.5, 0.3]), context, stop)
-    assert events == [("stop", 0), ("draw", 0), ("stop", 1), ("draw", 1), ("stop", 2)]
+    tree, _ = grow("chain", 5, lambda *_: Row([0.2, 0.5, 0.3]), context, judge)
+    assert events == [("judge", 0), ("draw", 0), ("judge", 1), ("draw", 1), ("judge", 2)]
     assert len(tree) == len(tree.draft_probs) == 2
 
 
@@ -91,8 +91,37 @@ def test_best_first_per_pass_and_budget():
     assert [len(nodes) for nodes in asked] == [1, 3, 3]
 
 
+STOP_AT_2 = {False: Go.ON, True: Go.STOP}
+
+
+def test_after_last_nothing_is_looked_at():
+    asked_about = []
+
+    def judge(node):
+        asked_about.append(node)
+        return Go.LAST if node.depth == 1 else Go.ON
+
+    tree, asked = grow("chain", 5, lambda *_: Row([0.2, 0.5, 0.3]), judge=judge)
+    assert (len(tree), asked) == (2, [[-1], [0]])
+    asked_about.clear()
+    tree, asked = grow("best-first:per_pass=2,top_k=2", 50, lambda *_: Row([0.6, 0.4, 0.0]), judge=judge)
+    assert asked == [[-1], [0, 1]]
+    assert list(tree.parents) == [-1, -1, 0, 0, 1, 1]
+    assert [(node.confidence, node.path) for node in asked_about[:3]] == [
+        (pytest.approx(0.6), 1.0), (pytest.approx(0.4), 1.0), (pytest.approx(0.6), pytest.approx(0.6)),
+    ]  # fmt: skip
+
+
+def test_a_tree_leaves_out_single_tokens():
+    tree, _ = grow(
+        "best-first:per_pass=1,top_k=3", 50, lambda *_: Row([0.5, 0.3, 0.2]),
+        judge=lambda node: Go.ON if node.path * node.confidence > 0.21 else Go.STOP,
+    )  # fmt: skip
+    assert sorted(zip(tree.tokens, tree.parents, strict=True)) == [(0, -1), (0, 0), (1, -1)]
+
+
 def test_best_first_stops_below_a_node_and_when_nothing_is_left():
-    tree, _ = grow("best-first", 50, lambda *_: Row([0.5, 0.3, 0.2]), stop=lambda node: node.depth == 2)
+    tree, _ = grow("best-first", 50, lambda *_: Row([0.5, 0.3, 0.2]), judge=lambda node: STOP_AT_2[node.depth == 2])
     assert len(tree) == 3 + 9
     tree, _ = grow("best-first", 50, lambda *_: Row([0.0, 0.0, 0.0, 0.0]))
     assert len(tree) == 0

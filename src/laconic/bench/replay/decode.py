@@ -9,10 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from laconic.errors import LaconicError
 from laconic.speculation.base import EMPTY, Context, Drafter, LengthPolicy, TokenTree, Tools, TreeShape, Verdict
 from laconic.speculation.draws import Draws
+from laconic.speculation.pace import Pace
 from laconic.types import Request
 
 QUARTERS = 4
@@ -64,6 +66,10 @@ class Tally:
             mine[1] += theirs[1]
 
 
+NODES_PER_PASS = 64
+"""There is no model here: for rules that weigh costs, this many nodes cost as much as the rest of a pass."""
+
+
 def follow(tree: TokenTree, written: Sequence[int], at: int) -> list[int]:
     """Ids of the drafted nodes that agree with ``written[at:]``: the path that the verifier ``match`` accepts.
 
@@ -93,7 +99,9 @@ def play(
     first = script.turns[0][0]
     context = Context(Request(tuple(first)), list(first), Draws(0), len(first))
     state = drafter.start(context, Tools(None, shape, vocab_size))
-    knowledge = length.start(context)
+    pace = Pace()
+    knowledge = length.start(context, pace)
+    judges = [partial(length.go_on, knowledge) if length.judges else None]
     tally.drafting_seconds += clock() - begun
     done = 0
     for turn, (given, written) in enumerate(script.turns):
@@ -105,7 +113,7 @@ def play(
         while at < len(written):
             t0 = clock()
             budget = length.budget(knowledge)
-            tree = drafter.propose([state], [budget], [None])[0] if budget > 0 else EMPTY
+            tree = drafter.propose([state], [budget], judges)[0] if budget > 0 else EMPTY
             spent = clock() - t0
             path = follow(tree, written, at)
             after = at + len(path)
@@ -117,6 +125,8 @@ def play(
                 drafter.observe([state], [verdict])
                 length.observe(knowledge, verdict, spent)
                 spent += clock() - t0
+            nodes = len(tree) + 1
+            pace.record(nodes=nodes, tokens=kept, draft_passes=0, draft=0.0, score=1 + nodes / NODES_PER_PASS, rest=0.0)
             place = tally.by_place[QUARTERS * (done + at) // tally.output]
             place[0] += kept
             place[1] += 1

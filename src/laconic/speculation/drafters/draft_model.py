@@ -10,7 +10,7 @@ import torch
 from laconic.errors import UnmetNeed
 from laconic.models.base import LanguageModel, Scores, ScoreTree, Slot, chain
 from laconic.policy import Card, Needs, knobs
-from laconic.speculation.base import EMPTY, Context, Drafter, Expand, Grown, Stop, TokenTree, Tools, TreeShape
+from laconic.speculation.base import EMPTY, Context, Drafter, Expand, Grown, Judge, TokenTree, Tools, TreeShape
 from laconic.speculation.drafters.history import common_prefix
 from laconic.speculation.draws import warp
 from laconic.types import Sampling
@@ -90,10 +90,10 @@ class Growth:
 
     __slots__ = ("base", "expand", "nodes", "offset", "query", "tip", "tree", "wanted", "writer")
 
-    def __init__(self, writer: Writer, budget: int, stop: Stop | None) -> None:
+    def __init__(self, writer: Writer, budget: int, judge: Judge | None) -> None:
         self.writer = writer
         self.nodes = Grown()
-        self.expand: Expand = writer.shape.grow(self.nodes, budget, writer.context, stop)
+        self.expand: Expand = writer.shape.grow(self.nodes, budget, writer.context, judge)
         self.tree: TokenTree | None = None
         self.wanted: list[int] = []
         self.tip: int | None = -1
@@ -171,13 +171,13 @@ class DraftModel(Drafter):
         return Writer(context, tools.draft_model, tools.shape, tools.vocab_size, tools.draft_model.open())
 
     def propose(
-        self, states: Sequence[Writer], budgets: Sequence[int], stops: Sequence[Stop | None]
+        self, states: Sequence[Writer], budgets: Sequence[int], judges: Sequence[Judge | None]
     ) -> list[TokenTree]:
         """Grow all trees, one pass per round for all of them."""
         growths: list[Growth | None] = []
-        for state, budget, stop in zip(states, budgets, stops, strict=True):
+        for state, budget, judge in zip(states, budgets, judges, strict=True):
             room = state.model.context - len(state.context.tokens) + 1  # The last drafted token is never scored.
-            growths.append(Growth(state, min(budget, room), stop) if min(budget, room) > 0 else None)
+            growths.append(Growth(state, min(budget, room), judge) if min(budget, room) > 0 else None)
         live = [g for g in growths if g is not None and g.tree is None]
         while live:
             scores = live[0].writer.model.score([g.query for g in live], [g.writer.slot for g in live])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import EMPTY, Context, Drafter, Stop, TokenTree, Tools
+from laconic.speculation.base import EMPTY, Context, Drafter, Judge, TokenTree, Tools
 
 
 @knobs
@@ -17,6 +17,8 @@ class NoDrafter(Drafter):
     def start(self, context: Context, tools: Tools) -> None:
         """Nothing to remember."""
 
-    def propose(self, states: Sequence[None], budgets: Sequence[int], stops: Sequence[Stop | None]) -> list[TokenTree]:
+    def propose(
+        self, states: Sequence[None], budgets: Sequence[int], judges: Sequence[Judge | None]
+    ) -> list[TokenTree]:
         """An empty tree for each request."""
         return [EMPTY] * len(states)

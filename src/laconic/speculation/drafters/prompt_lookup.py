@@ -10,7 +10,7 @@ import pydantic
 from pydantic import Field
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import EMPTY, Context, Drafter, Node, Stop, TokenTree, Tools
+from laconic.speculation.base import EMPTY, Context, Drafter, Go, Judge, Node, TokenTree, Tools
 from laconic.speculation.drafters.history import common_prefix
 
 _TAIL = 32
@@ -57,10 +57,10 @@ class PromptLookup(Drafter):
         return state
 
     def propose(
-        self, states: Sequence[Lookup], budgets: Sequence[int], stops: Sequence[Stop | None]
+        self, states: Sequence[Lookup], budgets: Sequence[int], judges: Sequence[Judge | None]
     ) -> list[TokenTree]:
         """A chain for each request whose suffix has been seen before."""
-        return [self._draft(*request) for request in zip(states, budgets, stops, strict=True)]
+        return [self._draft(*request) for request in zip(states, budgets, judges, strict=True)]
 
     def _update(self, state: Lookup) -> None:
         tokens, history, index = state.context.tokens, state.history, state.index
@@ -75,7 +75,7 @@ class PromptLookup(Drafter):
             for n in range(self.min_ngram, min(self.max_ngram, end) + 1):
                 index[tuple(history[end - n : end])] = end
 
-    def _draft(self, state: Lookup, budget: int, stop: Stop | None) -> TokenTree:
+    def _draft(self, state: Lookup, budget: int, judge: Judge | None) -> TokenTree:
         self._update(state)
         history = state.history
         for n in range(min(self.max_ngram, len(history)), self.min_ngram - 1, -1):
@@ -88,8 +88,11 @@ class PromptLookup(Drafter):
         drafted = history[source : source + budget]
         while len(drafted) < budget:
             drafted.append(drafted[len(drafted) - period])
-        if stop is not None:
+        if judge is not None:
             confidence = (n + 1) / (n + 2)  # Laplace's rule of succession: n tokens agreed, none differed.
-            kept = (depth for depth in range(budget) if stop(Node(depth, None, confidence)))
-            del drafted[next(kept, budget) :]
+            for depth in range(budget):
+                go = judge(Node(depth, None, confidence))
+                if go is not Go.ON:
+                    del drafted[depth + (go is Go.LAST) :]
+                    break
         return TokenTree.of_chain(drafted, self.name)

@@ -11,7 +11,7 @@ import pydantic
 from pydantic import Field
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import EMPTY, Context, Drafter, Grown, Stop, TokenTree, Tools, TreeShape, Verdict
+from laconic.speculation.base import EMPTY, Context, Drafter, Grown, Judge, TokenTree, Tools, TreeShape, Verdict
 from laconic.speculation.drafters.history import common_prefix
 from laconic.speculation.drafters.suffix_store import ORDERS, Document, SharedStore, Store, keys_of
 from laconic.speculation.drafters.suffix_walk import LEVELS, Tables, Walk, find
@@ -99,20 +99,20 @@ class Suffix(Drafter):
         return state
 
     def propose(
-        self, states: Sequence[Progress], budgets: Sequence[int], stops: Sequence[Stop | None]
+        self, states: Sequence[Progress], budgets: Sequence[int], judges: Sequence[Judge | None]
     ) -> list[TokenTree]:
         """Draft from counts, then from ``fallback`` wherever they promise too little."""
         trees, poor = [], []
-        for i, (state, budget, stop) in enumerate(zip(states, budgets, stops, strict=True)):
+        for i, (state, budget, judge) in enumerate(zip(states, budgets, judges, strict=True)):
             self._count(state)
-            tree, score = self._draft(state, budget, stop)
+            tree, score = self._draft(state, budget, judge)
             trees.append(tree)
             state.deferred = False
             if score < self.min_score:
                 poor.append(i)
         if self.fallback is not None and poor:
             others = self.fallback.propose(
-                [states[i].inner for i in poor], [budgets[i] for i in poor], [stops[i] for i in poor]
+                [states[i].inner for i in poor], [budgets[i] for i in poor], [judges[i] for i in poor]
             )
             for i, other in zip(poor, others, strict=True):
                 if len(other):
@@ -166,7 +166,7 @@ class Suffix(Drafter):
             self._everyone.extend(state.document, steps)
         history += tokens[seen:]
 
-    def _draft(self, state: Progress, budget: int, stop: Stop | None) -> tuple[TokenTree, float]:
+    def _draft(self, state: Progress, budget: int, judge: Judge | None) -> tuple[TokenTree, float]:
         """A tree, and how many of its tokens the counts expect to be accepted (0 where nobody asks)."""
         window = tuple(state.history[-self._orders[-1] :])
         root, length = find(state.tables, window, state.guess)
@@ -176,7 +176,7 @@ class Suffix(Drafter):
             return EMPTY, 0.0
         nodes = Grown()
         walk = Walk(state.tables, window, (root, length), nodes, self.min_prob)
-        growing = state.shape.grow(nodes, budget, state.context, stop)
+        growing = state.shape.grow(nodes, budget, state.context, judge)
         try:
             wanted = next(growing)
             while True:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from laconic.policy import Card, knobs
 from laconic.speculation.base import Context, LengthPolicy, Verdict
+from laconic.speculation.pace import Pace
 
 
 @dataclass(slots=True)
@@ -47,7 +48,7 @@ class AIMD(LengthPolicy):
             raise ValueError("minimum <= start_tokens <= maximum must hold")
         return self
 
-    def start(self, context: Context) -> Length:
+    def start(self, context: Context, pace: Pace) -> Length:
         """Begin with ``start_tokens``."""
         return Length(self.start_tokens)
 

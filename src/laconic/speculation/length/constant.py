@@ -8,6 +8,7 @@ from pydantic import Field
 
 from laconic.policy import Card, knobs
 from laconic.speculation.base import Context, LengthPolicy
+from laconic.speculation.pace import Pace
 
 
 @knobs
@@ -19,7 +20,7 @@ class Constant(LengthPolicy):
     tokens: Annotated[int, Field(ge=1)] = 5
     """Tokens drafted per round (nodes, for a tree)."""
 
-    def start(self, context: Context) -> None:
+    def start(self, context: Context, pace: Pace) -> None:
         """Nothing to remember."""
 
     def budget(self, state: None) -> int:

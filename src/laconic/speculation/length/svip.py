@@ -9,7 +9,8 @@ import torch
 from pydantic import Field
 
 from laconic.policy import Card, Needs, knobs
-from laconic.speculation.base import Context, LengthPolicy, Node
+from laconic.speculation.base import Context, Go, LengthPolicy, Node
+from laconic.speculation.pace import Pace
 
 
 @knobs
@@ -33,16 +34,16 @@ class SVIP(LengthPolicy):
     maximum: Annotated[int, Field(ge=1)] = 16
     """Most tokens drafted per round, however sure the draft model is."""
 
-    def start(self, context: Context) -> None:
+    def start(self, context: Context, pace: Pace) -> None:
         """Nothing to remember."""
 
     def budget(self, state: None) -> int:
         """Always ``maximum``; ``go_on`` ends most drafts sooner."""
         return self.maximum
 
-    def go_on(self, state: None, node: Node) -> bool:
+    def go_on(self, state: None, node: Node) -> Go:
         """Whether the estimated refusal at ``node`` stays within the threshold."""
         if node.probs is None:
-            return True
+            return Go.ON
         entropy = float(torch.special.entr(node.probs).sum())
-        return math.sqrt(self.scale * entropy) <= self.threshold
+        return Go.ON if math.sqrt(self.scale * entropy) <= self.threshold else Go.STOP

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from laconic.policy import Card, Needs, knobs
-from laconic.speculation.base import Context, Expand, Grown, Node, Stop, TokenTree, TreeShape
+from laconic.speculation.base import Context, Expand, Go, Grown, Judge, Node, Row, TokenTree, TreeShape
 
 
 @knobs
@@ -32,25 +32,29 @@ class BestFirst(TreeShape):
     per_pass: Annotated[int, Field(ge=1)] = 4
     """Nodes added, and then scored by the drafter, per draft pass."""
 
-    def grow(self, nodes: Grown, budget: int, context: Context, stop: Stop | None) -> Expand:
-        """Add up to ``budget`` nodes; ``stop`` is asked once for all children of a node."""
-        heap: list[tuple[float, int, int, int]] = []  # (-path probability, order of arrival, parent, token)
+    def grow(self, nodes: Grown, budget: int, context: Context, judge: Judge | None) -> Expand:
+        """Add up to ``budget`` nodes; ``judge`` is asked about each when its turn comes."""
+        heap: list[tuple[float, int, int, int, float]] = []  # (-path probability, arrival, parent, token, probability)
         path, depth = {-1: 1.0}, {-1: 0}
+        rows: dict[int, Row] = {}
         arrivals = 0
         frontier = [-1]
-        while len(nodes.tokens) < budget:
+        while frontier and len(nodes.tokens) < budget:
             for parent, row in zip(frontier, (yield frontier), strict=True):
-                if stop is not None and row.best is not None and stop(Node(depth[parent], row.probs, row.confidence)):
-                    continue
+                rows[parent] = row
                 for token, probability in row.top(self.top_k):
-                    heapq.heappush(heap, (-path[parent] * probability, arrivals, parent, token))
+                    heapq.heappush(heap, (-path[parent] * probability, arrivals, parent, token, probability))
                     arrivals += 1
             frontier = []
-            for _ in range(min(self.per_pass, budget - len(nodes.tokens), len(heap))):
-                score, _, parent, token = heapq.heappop(heap)
+            while heap and len(frontier) < self.per_pass and len(nodes.tokens) < budget:
+                score, _, parent, token, probability = heapq.heappop(heap)
+                go = Go.ON
+                if judge is not None:
+                    go = judge(Node(depth[parent], rows[parent].probs, probability, path[parent]))
+                if go is Go.STOP:
+                    continue
                 node = nodes.add(token, parent)
                 path[node], depth[node] = -score, depth[parent] + 1
-                frontier.append(node)
-            if not frontier:
-                break
+                if go is Go.ON:
+                    frontier.append(node)
         return TokenTree(nodes.tokens, nodes.parents)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import Context, Expand, Grown, Node, Stop, TokenTree, TreeShape
+from laconic.speculation.base import Context, Expand, Go, Grown, Judge, Node, TokenTree, TreeShape
 from laconic.speculation.draws import Draws, pick
 
 
@@ -18,8 +18,8 @@ class Chain(TreeShape):
 
     card = Card(paper="Fast Inference from Transformers via Speculative Decoding", lossless=True, arxiv="2211.17192")
 
-    def grow(self, nodes: Grown, budget: int, context: Context, stop: Stop | None) -> Expand:
-        """Append up to ``budget`` tokens, asking ``stop`` before each one is chosen."""
+    def grow(self, nodes: Grown, budget: int, context: Context, judge: Judge | None) -> Expand:
+        """Append up to ``budget`` tokens, asking ``judge`` before each one is chosen."""
         sampled = []
         position, tip = len(context.tokens), -1
         while len(nodes.tokens) < budget:
@@ -29,10 +29,13 @@ class Chain(TreeShape):
                 break
             depth = len(nodes.tokens)
             probs = None if context.sampling.greedy else row.probs
-            if stop is not None and stop(Node(depth, row.probs, row.confidence)):
+            go = judge(Node(depth, row.probs, row.confidence)) if judge is not None else Go.ON
+            if go is Go.STOP:
                 break
             if probs is not None:
                 best = pick(probs, context.draws.uniform(position + depth, Draws.DRAFT))
                 sampled.append(probs)
             tip = nodes.add(best, tip)
+            if go is Go.LAST:
+                break
         return TokenTree(nodes.tokens, nodes.parents, sampled or None)
