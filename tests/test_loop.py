@@ -98,7 +98,7 @@ def test_greedy_speculative_sampling_is_the_plain_text(expected) -> None:
 
 @pytest.mark.parametrize("think", THINK)
 def test_usage_adds_up(think: str) -> None:
-    for result in run(think, 0.8, 3, drafter="draft-model"):
+    for result in run(think, 0.8, 3, drafter="draft-model", length="constant:4"):
         usage = result.usage
         assert usage.generated == len(result.tokens) <= 60
         assert 0 <= usage.accepted <= usage.drafted

@@ -37,7 +37,7 @@ class Methods:
     drafter: str | Policy = "suffix"
     length: str | Policy = "marginal"
     shape: str | Policy = "chain"
-    verifier: str | Policy = "speculative-sampling"
+    verifier: str | Policy = "match"
     think: tuple[str | Policy, ...] = ()
     probes: Literal["branch", "separate"] = "branch"
 

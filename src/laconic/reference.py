@@ -12,7 +12,7 @@ from collections.abc import Sequence as Seq
 import torch
 
 from laconic.models.text import Text
-from laconic.speculation.draws import Draws, pick, warp
+from laconic.speculation.draws import Draws, warp
 from laconic.thinking.base import Action, Belief, Conclude, Continue, Controller, Inject, Probe, View
 from laconic.transcript import Mark, Transcript
 from laconic.types import FinishReason, Request
@@ -31,7 +31,7 @@ def decode(
     draws, prompt = Draws(request.sampling.seed), len(tokens)
     most = min(prompt + request.limits.max_new_tokens, context)
     while True:
-        token = pick(warp(logits(tokens), request.sampling), draws.uniform(len(tokens)))
+        token = draws.pick(warp(logits(tokens), request.sampling), len(tokens))
         mark = transcript.push(token)
         if mark is Mark.FINISHED:
             return tokens[prompt:], "stop"

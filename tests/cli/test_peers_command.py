@@ -19,7 +19,7 @@ def test_everyone_who_can_come_is_measured_and_the_others_are_named(laconic, mod
         assert (same["prompts"], same["identical"]) == (3, 3)
     assert record["ratios"]["laconic"]["transformers"]["seconds"] > 0
     assert record["variants"]["transformers"]["tokens_per_pass"] == 1
-    assert "skipped vllm: vLLM's environment is not named" in done.output
+    assert "skipped vllm: its environment is not named (--vllm)" in done.output
     assert "generate, lookup" in done.output
 
 

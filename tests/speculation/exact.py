@@ -38,6 +38,12 @@ class Script(Draws):
             self.missing = key
         return self.known.get(key, 0.5)
 
+    def pick(self, probs: torch.Tensor, position: int, stream: int = Draws.TOKEN) -> int:
+        """By one uniform number, where Draws takes one for every token: the same law, and one that can be scripted."""
+        total = probs.double().cumsum(0)
+        index = int(torch.searchsorted(total, self.uniform(position, stream) * float(total[-1]), right=True))
+        return min(index, int(torch.nonzero(probs)[-1]))
+
 
 def integrate(run: Callable[[Draws], Hashable]) -> dict[Any, float]:
     """Probability of each outcome of ``run`` over independent uniform numbers."""

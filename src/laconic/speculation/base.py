@@ -68,6 +68,8 @@ class Context:
     draws: Draws
     """The request's random numbers, keyed by position (see Draws)."""
     prompt_length: int
+    draft_stream: int = Draws.DRAFT
+    """Stream that drafters draw from: what the verifier asks for."""
     expected: Sequence[int] = ()
     """Tokens that a controller expects next (e.g. the answer a probe has just seen); a free draft."""
 
@@ -272,6 +274,11 @@ class TargetRows:
 
 class Verifier(Policy):
     """Decides which drafted tokens stand, and draws the token after them."""
+
+    @property
+    def draft_stream(self) -> int:
+        """The stream that drafters shall draw from (see Draws); one of their own by default."""
+        return Draws.DRAFT
 
     def verify(self, rows: TargetRows, tree: TokenTree, draws: Draws) -> Verdict:
         """Walk down ``tree``. Lossless verifiers leave the target's distribution exactly as it is."""

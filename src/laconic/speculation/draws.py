@@ -17,12 +17,30 @@ def _mix(z: int) -> int:
     return z ^ (z >> 31)
 
 
+def _signed(z: int) -> int:
+    """A 64-bit pattern as the integer that a tensor of int64 holds."""
+    return z - (1 << 64) if z >> 63 else z
+
+
+def _shifted(z: torch.Tensor, by: int) -> torch.Tensor:
+    """Logical shift to the right; that of int64 would repeat the sign."""
+    return (z >> by) & ((1 << (64 - by)) - 1)
+
+
+def _mixed(z: torch.Tensor) -> torch.Tensor:
+    """:func:`_mix` of every element; int64 arithmetic wraps around as that of 64-bit words does."""
+    z = (z ^ _shifted(z, 30)) * _signed(0xBF58476D1CE4E5B9)
+    z = (z ^ _shifted(z, 27)) * _signed(0x94D049BB133111EB)
+    return z ^ _shifted(z, 31)
+
+
 class Draws:
-    """Counter-based uniform numbers: a pure function of the seed, the position in the sequence and a stream.
+    """Counter-based random numbers: a pure function of the seed, the position in the sequence and a stream.
 
     Nothing is consumed, so a request's draws cannot depend on what else is in the batch, on how many tokens
-    were drafted, or on a rollback; and a verifier that draws token t from stream 0 of position t gives the very
-    text that plain decoding gives with the same seed.
+    were drafted, or on a rollback; and a verifier that draws token t from stream TOKEN of position t gives the very
+    text that plain decoding gives with the same seed. A drafter that draws from that stream too guesses well what the
+    target will draw, since two distributions that are alike then choose alike (:meth:`pick`).
     """
 
     __slots__ = ("_key",)
@@ -37,6 +55,22 @@ class Draws:
         """A number in [0, 1), uniform over seeds, for one ``position`` and ``stream``."""
         counter = ((position << 16) | (stream << 12) | sub) & _MASK
         return (_mix((self._key + counter * _GOLDEN) & _MASK) >> 11) * 2.0**-53
+
+    def pick(self, probs: torch.Tensor, position: int, stream: int = TOKEN) -> int:
+        """A token drawn from ``probs [vocab]``, which need not sum to 1.
+
+        Every token has a waiting time of its own at each position, exponential with its probability as rate; the
+        first to come is drawn (the Gumbel-max trick in another guise). Two distributions under the same numbers
+        agree with probability at least (1 - TV) / (1 + TV), TV their total variation distance (Daliri et al. 2024).
+        """
+        tokens = probs.nonzero()[:, 0]
+        if len(tokens) == 1:
+            return int(tokens[0])
+        counter = ((position << 16) | (stream << 12)) & _MASK
+        key = _mix((self._key + counter * _GOLDEN) & _MASK)
+        bits = _mixed((tokens + 1) * _signed(_GOLDEN) + _signed(key))
+        uniform = (_shifted(bits, 11).double() + 0.5) * 2.0**-53
+        return int(tokens[(-uniform.log() / probs[tokens].double()).argmin()])
 
 
 def warp(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
@@ -61,13 +95,3 @@ def warp(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     if sampling.min_p > 0:
         probs = probs.masked_fill(probs < sampling.min_p * probs.amax(-1, keepdim=True), 0.0)
     return probs / probs.sum(-1, keepdim=True)
-
-
-def pick(probs: torch.Tensor, uniform: float) -> int:
-    """The token at which the cumulative sum of ``probs [vocab]`` first exceeds ``uniform`` times its total.
-
-    Summed in float64, so that no token of zero probability is ever drawn and rounding costs less than 1e-12.
-    """
-    total = probs.double().cumsum(0)
-    index = int(torch.searchsorted(total, uniform * float(total[-1]), right=True))
-    return min(index, int(torch.nonzero(probs)[-1]))

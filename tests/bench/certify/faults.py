@@ -10,7 +10,7 @@ from laconic.engine import Engine
 from laconic.models.causal_lm import CausalLM
 from laconic.policy import Card, knobs
 from laconic.speculation.base import TargetRows, TokenTree, Verdict, Verifier
-from laconic.speculation.draws import Draws, pick
+from laconic.speculation.draws import Draws
 from laconic.speculation.verify.speculative_sampling import SpeculativeSampling
 from tests import tiny
 from tests.fakes import FakeModel
@@ -34,7 +34,7 @@ class BiasedResidual(Verifier):
             if draws.uniform(rows.position + node, Draws.ACCEPT) * q >= p:
                 break
             path.append(node)
-        return Verdict(tree, path, pick(rows.probs[len(path)], draws.uniform(rows.position + len(path))))
+        return Verdict(tree, path, draws.pick(rows.probs[len(path)], rows.position + len(path)))
 
 
 @knobs
@@ -50,7 +50,7 @@ class DroppedBonus(Verifier):
         row = tree.parents[right.path[-1]] + 1
         if rows.sampling.greedy:
             return Verdict(tree, right.path, rows.best[row])
-        return Verdict(tree, right.path, pick(rows.probs[row], draws.uniform(rows.position + len(right.path))))
+        return Verdict(tree, right.path, draws.pick(rows.probs[row], rows.position + len(right.path)))
 
 
 class StaleSlot(ProxySlot):

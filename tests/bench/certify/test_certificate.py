@@ -34,7 +34,7 @@ def test_an_exact_configuration(record):
     assert record["verdict"] == "exact", [record[a]["reason"] for a in ("greedy", "sampled", "rollback")]
     assert json.loads(json.dumps(record)) == record
     assert record["subject"]["drafter"] == "draft-model"
-    assert record["subject"]["verifier"] == "speculative-sampling"
+    assert record["subject"]["verifier"] == "match"
     assert record["subject"]["dtype"] == "float32"
     assert record["subject"]["claims_lossless"] is True
     assert record["settings"]["prompts"] == 3

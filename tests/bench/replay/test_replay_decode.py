@@ -98,7 +98,7 @@ class Watch(LengthPolicy):
 
     name = "watch"
 
-    def start(self, context):
+    def start(self, context, pace):
         return []
 
     def budget(self, state):

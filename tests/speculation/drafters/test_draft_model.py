@@ -10,7 +10,7 @@ import torch
 from laconic.errors import UnmetNeed
 from laconic.models.base import chain
 from laconic.speculation.base import Tools
-from laconic.speculation.draws import Draws, pick, warp
+from laconic.speculation.draws import Draws, warp
 from laconic.types import Sampling
 from tests.fakes import FakeModel
 from tests.speculation.rounds import build, context_of, decode, plain
@@ -113,7 +113,7 @@ def test_sampled_chains_are_drawn_from_the_reported_rows():
     for depth, token in enumerate(tree.tokens):
         row = warp(draft.after(text), sampling)
         assert torch.equal(tree.draft_probs[depth], row)
-        assert token == pick(row, context.draws.uniform(3 + depth, Draws.DRAFT))
+        assert token == context.draws.pick(row, 3 + depth, Draws.DRAFT)
         text.append(token)
     greedy = context_of([1, 2, 3])
     assert drafter.propose([drafter.start(greedy, tools_of(draft))], [5], [None])[0].draft_probs is None

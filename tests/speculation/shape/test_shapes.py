@@ -57,9 +57,9 @@ def test_the_judge_is_asked_before_the_token_is_drawn():
     events = []
 
     class Watched(Draws):
-        def uniform(self, position, stream=Draws.TOKEN, sub=0):
+        def pick(self, probs, position, stream=Draws.TOKEN):
             events.append(("draw", position - 2))
-            return super().uniform(position, stream, sub)
+            return super().pick(probs, position, stream)
 
     context = context_of([1, 2], Sampling(temperature=1.0))
     context.draws = Watched(0)

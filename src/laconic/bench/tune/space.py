@@ -35,7 +35,7 @@ def speculation(
     found = [Candidate("plain", plain)]
     for drafter in drafters or registry.names("drafter"):
         for length, shape in _ways(lengths):
-            methods = replace(plain, drafter=drafter, length=length, shape=shape, verifier="speculative-sampling")
+            methods = replace(plain, drafter=drafter, length=length, shape=shape, verifier="match")
             if drafter == "none" or not _runs(engine, methods):
                 continue
             found.append(Candidate(f"{drafter}, {length}" + (f", {shape}" if shape != "chain" else ""), methods))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from laconic.policy import Card, knobs
 from laconic.speculation.base import Context, Expand, Go, Grown, Judge, Node, TokenTree, TreeShape
-from laconic.speculation.draws import Draws, pick
 
 
 @knobs
@@ -33,7 +32,7 @@ class Chain(TreeShape):
             if go is Go.STOP:
                 break
             if probs is not None:
-                best = pick(probs, context.draws.uniform(position + depth, Draws.DRAFT))
+                best = context.draws.pick(probs, position + depth, context.draft_stream)
                 sampled.append(probs)
             tip = nodes.add(best, tip)
             if go is Go.LAST:

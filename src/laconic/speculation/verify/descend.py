@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laconic.speculation.base import TargetRows, TokenTree, Verdict
-from laconic.speculation.draws import Draws, pick
+from laconic.speculation.draws import Draws
 
 
 def descend(rows: TargetRows, tree: TokenTree, draws: Draws) -> Verdict:
@@ -15,7 +15,7 @@ def descend(rows: TargetRows, tree: TokenTree, draws: Draws) -> Verdict:
         if rows.sampling.greedy:
             token = rows.best[node + 1]
         else:
-            token = pick(rows.probs[node + 1], draws.uniform(rows.position + len(path), Draws.TOKEN))
+            token = draws.pick(rows.probs[node + 1], rows.position + len(path))
         child = below.get((node, token))
         if child is None:
             return Verdict(tree, path, token)

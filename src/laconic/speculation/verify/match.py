@@ -12,13 +12,26 @@ from laconic.speculation.verify.descend import descend
 class Match(Verifier):
     """Take the target's token at each node (its argmax when greedy, else a draw) and descend while it was drafted.
 
-    Source: greedy verification of Stern et al. (2018) and, for draws, SpecInfer's naive sampling and SpecExec. The
-    target's token at position t is a function of its row and of uniform t of stream TOKEN, exactly as in plain
-    decoding; the draft only decides how many of these tokens one pass yields. So it is exact for any draft at any
-    temperature, and with the same seed it gives the very text of plain decoding.
+    Source: greedy verification of Stern et al. (2018) and, for draws, SpecInfer's naive sampling and SpecExec; draws
+    coupled through shared noise as in Daliri et al. (2024). The target's token at position t is a function of its row
+    and of the random numbers of position t, exactly as in plain decoding; the draft only decides how many of these
+    tokens one pass yields. So it is exact for any draft at any temperature, and with the same seed it gives the very
+    text of plain decoding, however long the drafts were. A drafter that samples does so with the target's own numbers
+    and agrees with probability at least (1 - TV) / (1 + TV), TV the total variation distance of draft and target.
+    Speculative sampling reaches 1 - TV and gives up the text of plain decoding for it.
     """
 
-    card = Card(paper="Blockwise Parallel Decoding; SpecExec", lossless=True, catalogue=(114,), arxiv="1811.03115")
+    card = Card(
+        paper="Blockwise Parallel Decoding; SpecExec; Coupling without Communication and Drafter-Invariant Decoding",
+        lossless=True,
+        catalogue=(114,),
+        arxiv="1811.03115",
+    )
+
+    @property
+    def draft_stream(self) -> int:
+        """The target's own, so that a drafted token is a guess at the very draw that will be made."""
+        return Draws.TOKEN
 
     def verify(self, rows: TargetRows, tree: TokenTree, draws: Draws) -> Verdict:
         """The longest drafted path that the target itself takes, and the target's token after it."""

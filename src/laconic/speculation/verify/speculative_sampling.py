@@ -7,7 +7,7 @@ import torch
 from laconic.errors import MethodError
 from laconic.policy import Card, knobs
 from laconic.speculation.base import TargetRows, TokenTree, Verdict, Verifier
-from laconic.speculation.draws import Draws, pick
+from laconic.speculation.draws import Draws
 from laconic.speculation.verify.descend import descend
 
 _HINT = "A drafter must sample from the distribution that it reports, siblings without replacement."
@@ -81,4 +81,4 @@ class SpeculativeSampling(Verifier):
                     break
                 p, q = residual(p.double(), q.double()), without(q.double(), token)
             else:
-                return Verdict(tree, path, pick(p, draws.uniform(position, Draws.TOKEN)))
+                return Verdict(tree, path, draws.pick(p, position))

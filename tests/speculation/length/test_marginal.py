@@ -1,0 +1,174 @@
+"""The marginal rule against brute force, on chains of tokens whose chances and costs are known."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from laconic.speculation.base import Go, Node, TokenTree, Verdict
+from laconic.speculation.pace import Pace
+from tests.speculation.rounds import build, context_of
+
+PASS = 1.0
+
+
+class World:
+    """Tokens come as easy or hard, and tend to stay so; a drafter knows which, and is right as often as it says."""
+
+    def __init__(self, easy: float, hard: float, stay: float, node: float, draft: float, lie: float = 0.0) -> None:
+        self.chances, self.stay, self.node, self.draft, self.lie = (hard, easy), stay, node, draft, lie
+
+    def tokens(self, rng: random.Random):
+        kind = 1
+        while True:
+            yield self.chances[kind]
+            if rng.random() > self.stay:
+                kind = 1 - kind
+
+    def play(self, decide, rounds: int, seed: int = 0, learn=lambda drafted, held, seconds: None) -> float:
+        """Tokens per second. ``decide(depth, chance)`` judges each token in turn; None is no draft at all."""
+        rng = random.Random(seed)
+        stream = self.tokens(rng)
+        ahead: list[float] = []
+        written, seconds = 0, 0.0
+        for _ in range(rounds):
+            drafted, looks, go = 0, 0, Go.ON
+            if decide(-1, 0.0) is Go.ON:
+                while go is Go.ON:
+                    while len(ahead) <= drafted:
+                        ahead.append(next(stream))
+                    looks += 1
+                    go = decide(drafted, ahead[drafted])
+                    drafted += go is not Go.STOP
+            held = 0
+            while held < drafted and rng.random() < ahead[held]:
+                held += 1
+            spent = PASS + self.node * (drafted + 1) + self.draft * looks
+            while len(ahead) <= held:
+                ahead.append(next(stream))
+            del ahead[: held + 1]
+            written += held + 1
+            seconds += spent
+            learn(drafted, held, looks)
+        return written / seconds
+
+
+def marginal(world: World, rounds: int, seed: int = 0) -> float:
+    policy, pace = build("length", "marginal"), Pace()
+    state = policy.start(context_of([1]), pace)
+    budget = 0
+
+    def decide(depth, chance):
+        nonlocal budget
+        if depth < 0:
+            budget = policy.budget(state)
+            return Go.ON if budget else Go.STOP
+        go = policy.go_on(state, Node(depth, None, chance ** (1 + world.lie)))
+        return Go.LAST if go is Go.ON and depth + 1 >= budget else go
+
+    def learn(drafted, held, looks):
+        if drafted:
+            tree = TokenTree.of_chain(range(drafted))
+            policy.observe(state, Verdict(tree, range(held), 0), 0.0)
+        pace.record(
+            nodes=drafted + 1, tokens=held + 1, draft_passes=looks, draft=world.draft * looks,
+            score=PASS + world.node * (drafted + 1), rest=0.0,
+        )  # fmt: skip
+
+    world.play(decide, 400, seed + 1, learn)
+    return world.play(decide, rounds, seed, learn)
+
+
+def best_fixed(world: World, rounds: int, seed: int = 0) -> float:
+    """The best draft length in hindsight."""
+
+    def fixed(length: int):
+        return lambda depth, chance: (
+            (Go.ON if length else Go.STOP) if depth < 0 else Go.LAST if depth + 1 >= length else Go.ON
+        )
+
+    return max(world.play(fixed(length), rounds, seed) for length in range(25))
+
+
+def best_threshold(world: World, rounds: int, seed: int = 0) -> float:
+    """The best rule that knows all chances: go on while the product of chances stays above a threshold."""
+
+    def rule(threshold: float, last: float):
+        product = 1.0
+
+        def decide(depth, chance):
+            nonlocal product
+            if depth < 0:
+                product = 1.0
+                return Go.ON
+            product *= chance
+            return Go.STOP if product < last and depth else Go.LAST if product < threshold else Go.ON
+
+        return decide
+
+    grid = (0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    return max(world.play(rule(a, b), rounds, seed) for a in grid for b in (0.0, 0.02, 0.05, 0.1, 0.2) if b <= a)
+
+
+WORLDS = {
+    "cheap drafts": World(0.95, 0.4, 0.9, 0.02, 0.02),
+    "dear drafts": World(0.95, 0.4, 0.9, 0.02, 0.25),
+    "dear nodes": World(0.9, 0.3, 0.8, 0.2, 0.02),
+    "free drafts": World(0.8, 0.2, 0.7, 0.03, 0.0),
+    "always sure": World(0.98, 0.98, 0.5, 0.03, 0.05),
+    "a drafter too sure of itself": World(0.9, 0.3, 0.85, 0.03, 0.1, lie=-0.7),
+    "a drafter that doubts itself": World(0.95, 0.6, 0.85, 0.03, 0.05, lie=3.0),
+}
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_as_good_as_the_best_rule_in_hindsight(name):
+    world = WORLDS[name]
+    rounds = 4000
+    mine = marginal(world, rounds)
+    assert mine >= 0.97 * best_fixed(world, rounds), "the best fixed length"
+    assert mine >= 0.95 * best_threshold(world, rounds), "the best threshold on the true chances"
+
+
+def test_drafts_that_cannot_pay_are_left_out():
+    world = World(0.3, 0.1, 0.9, 0.4, 0.5)
+    plain = world.play(lambda depth, chance: Go.STOP, 3000)
+    assert marginal(world, 3000) >= 0.95 * plain
+    fixed = world.play(lambda depth, chance: Go.ON if depth < 3 else Go.LAST, 3000)
+    assert fixed < 0.7 * plain, "or else this test shows nothing"
+
+
+def test_nothing_is_assumed_before_anything_is_measured():
+    policy = build("length", "marginal")
+    state = policy.start(context_of([1]), Pace())
+    assert policy.budget(state) == 4
+    assert policy.go_on(state, Node(0, None, 0.01)) is Go.ON
+
+
+def test_requests_share_what_they_learn():
+    policy, pace = build("length", "marginal"), Pace()
+    for _ in range(30):
+        pace.record(nodes=4, tokens=2, draft_passes=3, draft=0.3, score=1.0, rest=0.0)
+    first = policy.start(context_of([1]), pace)
+    fresh = policy.go_on(policy.start(context_of([2]), pace), Node(0, None, 0.9))
+    assert fresh is Go.ON
+    for _ in range(200):  # what is said to be 90 % sure never holds
+        policy.budget(first)
+        policy.go_on(first, Node(0, None, 0.9))
+        policy.observe(first, Verdict(TokenTree.of_chain([1]), (), 0), 0.0)
+    assert policy.budget(policy.start(context_of([2]), pace)) == 0
+    assert policy.go_on(policy.start(context_of([2]), pace), Node(0, None, 0.9)) is Go.LAST
+
+
+def test_pace_finds_the_costs_and_believes_no_interruption():
+    pace = Pace()
+    rng = random.Random(0)
+    for round_ in range(300):
+        nodes = rng.randint(1, 12)
+        slow = 40.0 if round_ % 50 == 49 else 1.0
+        seconds = slow * (0.02 + 0.001 * nodes) * rng.uniform(0.95, 1.05)
+        pace.record(nodes=nodes, tokens=2, draft_passes=4, draft=0.004, score=seconds, rest=0.0)
+    assert pace.node == pytest.approx(0.001, rel=0.5)
+    assert pace.draft_pass == pytest.approx(0.001)
+    assert pace.passes.at(1) == pytest.approx(0.021, rel=0.15)

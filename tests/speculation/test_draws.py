@@ -1,0 +1,58 @@
+"""Random numbers that depend on seed, position and stream alone, and what is drawn with them."""
+
+from __future__ import annotations
+
+import torch
+
+from laconic.speculation.draws import Draws, _mix, _mixed, _signed, warp
+from laconic.types import Sampling
+from tests.speculation.exact import g_excess
+
+
+def test_the_mixer_of_tensors_is_the_mixer_of_integers():
+    words = [_mix(i) for i in range(200)]
+    mixed = _mixed(torch.tensor([_signed(word) for word in words]))
+    assert mixed.tolist() == [_signed(_mix(word)) for word in words]
+
+
+def test_picks_follow_the_distribution():
+    probs = torch.tensor([0.5, 0.0, 0.3, 0.15, 0.05])
+    law = {i: float(p) for i, p in enumerate(probs) if p > 0}
+    for stream in (Draws.TOKEN, Draws.DRAFT):
+        assert g_excess([Draws(seed).pick(probs, 7, stream) for seed in range(3000)], law) < 1
+        assert g_excess([Draws(5).pick(probs, position, stream) for position in range(3000)], law) < 1
+    skewed = probs + torch.tensor([0.05, 0.0, -0.05, 0.0, 0.0])
+    assert g_excess([Draws(seed).pick(skewed, 7) for seed in range(3000)], law) > 1
+    assert Draws(0).pick(7 * probs, 3) == Draws(0).pick(probs, 3)
+
+
+def test_positions_and_streams_are_independent():
+    probs = torch.tensor([0.6, 0.4])
+    pairs = {(a, b): float(probs[a] * probs[b]) for a in range(2) for b in range(2)}
+    drawn = [Draws(seed) for seed in range(2000)]
+    assert g_excess([(d.pick(probs, 4), d.pick(probs, 5)) for d in drawn], pairs) < 1
+    assert g_excess([(d.pick(probs, 4), d.pick(probs, 4, Draws.DRAFT)) for d in drawn], pairs) < 1
+
+
+def test_like_distributions_choose_alike():
+    generator = torch.Generator().manual_seed(0)
+    for spread in (0.1, 0.5, 2.0):
+        logits = torch.randn(40, generator=generator)
+        p, q = (x.softmax(0) for x in (logits, logits + spread * torch.randn(40, generator=generator)))
+        distance = float((p - q).abs().sum() / 2)
+        n = 1500
+        agreed = sum(Draws(seed).pick(p, 3) == Draws(seed).pick(q, 3) for seed in range(n)) / n
+        floor = (1 - distance) / (1 + distance)
+        error = 4 * (floor * (1 - floor) / n) ** 0.5
+        assert floor - error <= agreed <= 1 - distance + error
+        independent = float((p * q).sum())
+        assert agreed > independent
+
+
+def test_a_token_without_probability_is_never_drawn():
+    probs = warp(torch.randn(300), Sampling(1.5, top_k=3))
+    allowed = set(probs.nonzero()[:, 0].tolist())
+    assert {Draws(seed).pick(probs, seed % 5) for seed in range(300)} == allowed
+    alone = torch.zeros(50)
+    alone[17] = 1
+    assert Draws(0).pick(alone, 0) == 17
