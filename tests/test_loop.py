@@ -142,7 +142,7 @@ def test_streaming_gives_the_same_text_in_pieces() -> None:
         assert [t for step in steps for t in step.tokens] == list(whole.tokens) == list(stream.result.tokens)
         shown = "".join(step.text for step in steps)
         assert shown.removesuffix("<|im_end|>") == whole.text
-        assert sum(step.drafted for step in steps) == whole.usage.drafted
+        assert sum(step.drafted for step in steps) == stream.result.usage.drafted
         assert all(step.method for step in steps if step.kind == "injected")
 
 

@@ -189,7 +189,7 @@ def test_bfloat16_packed_gives_what_float32_gives_up_to_rounding(name: str) -> N
     ):
         found, expected = lm.score([tree], [slot]).of(0)[node].float(), full(exact, prompt + path)[-1]
         spread = float(expected.std())
-        assert float((found - expected).abs().mean()) < 0.03 * spread
+        assert float((found - expected).abs().mean()) < 0.05 * spread
         # what Transformers itself loses in bfloat16 on the same text, as a measure
         theirs = full(original, prompt + path)[-1].float()
         assert float((found - expected).norm()) < 2 * float((theirs - expected).norm())

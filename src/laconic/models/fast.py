@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from laconic.models.attention import attend
-from laconic.models.packed import Gate, PlainGate, PlainProjection, Projection
+from laconic.models.packed import PlainProjection, Projection
 from laconic.models.slots import SlotPool
 
 FAMILY = {"llama", "mistral", "qwen2", "qwen3"}
@@ -27,16 +27,39 @@ STATIC_ROPE = {"default", "linear", "llama3", "yarn"}
 """Kinds of rotary embedding whose angles depend on the position alone."""
 
 
+class Norm:
+    """Root-mean-square norm over the last dimension, with weights ``[..., dim]``.
+
+    On a CPU PyTorch makes eight operations of it; there it is a length, a quotient and a product, summed in float32.
+    """
+
+    def __init__(self, weight: Tensor, eps: float) -> None:
+        self.weight, self.eps, self.dim = weight, eps, weight.shape[-1]
+        self.by_length = weight.device.type == "cpu" and weight.dtype != torch.float64
+        if self.by_length:
+            self.gain = weight.float() * self.dim**0.5
+            self.floor = torch.tensor((self.dim * eps) ** 0.5)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """``[..., dim]``, of the type of ``x``."""
+        if not self.by_length:
+            return F.rms_norm(x, (self.dim,), None, self.eps) * self.weight
+        length = torch.hypot(torch.linalg.vector_norm(x, 2, -1, True, dtype=torch.float32), self.floor)
+        return torch.mul(x, self.gain / length, out=torch.empty_like(x))
+
+
 @dataclass(slots=True)
 class _Layer:
-    norm_in: Tensor
-    norm_mid: Tensor
+    norm_in: Norm
+    norm_mid: Norm
     qkv: Projection
-    head_norm: Tensor | None
-    """Per-head norm weights of queries and keys, ``[heads + kv_heads, head_dim]``."""
+    head_norm: Norm | None
+    """Of queries and keys, its weights ``[heads + kv_heads, head_dim]``."""
     out: Projection
-    gate: Gate
+    gate_up: Projection
+    """``[2 * intermediate, in]``, gate first."""
     down: Projection
+    act: Any
     window: int | None
 
 
@@ -53,7 +76,7 @@ class FastDecoder:
         self.eps = _eps(base.norm)
         self.head_eps = _eps(attention.q_norm) if hasattr(attention, "q_norm") else 0.0
         self.embedding = base.embed_tokens.weight
-        self.norm = base.norm.weight
+        self.norm = Norm(base.norm.weight, self.eps)
         self.head: Projection = PlainProjection(model.lm_head.weight, model.lm_head.bias)
         self.packed = False
         self.layers = [self._layer(layer) for layer in base.layers]
@@ -66,15 +89,17 @@ class FastDecoder:
         bias = None if a.q_proj.bias is None else torch.cat([p.bias for p in projections])
         norm = None
         if hasattr(a, "q_norm"):
-            norm = torch.cat([a.q_norm.weight.expand(self.heads, -1), a.k_norm.weight.expand(self.kv_heads, -1)])
+            gains = [a.q_norm.weight.expand(self.heads, -1), a.k_norm.weight.expand(self.kv_heads, -1)]
+            norm = Norm(torch.cat(gains), self.head_eps)
         return _Layer(
-            layer.input_layernorm.weight,
-            layer.post_attention_layernorm.weight,
+            Norm(layer.input_layernorm.weight, self.eps),
+            Norm(layer.post_attention_layernorm.weight, self.eps),
             PlainProjection(_join(projections), bias),
             norm,
             PlainProjection(a.o_proj.weight, a.o_proj.bias),
-            PlainGate(_join([mlp.gate_proj, mlp.up_proj]), mlp.act_fn),
+            PlainProjection(_join([mlp.gate_proj, mlp.up_proj])),
             PlainProjection(mlp.down_proj.weight),
+            mlp.act_fn,
             # Qwen decides by layer, Mistral for all layers at once.
             a.sliding_window if hasattr(a, "sliding_window") else getattr(a.config, "sliding_window", None),
         )
@@ -88,11 +113,11 @@ class FastDecoder:
         x = F.embedding(now.tokens.to(pool.device).flatten(), self.embedding)
         seen = slice(now.lo, now.lo + rows)
         for layer, cache in zip(self.layers, pool.layers, strict=True):
-            h = layer.qkv(F.rms_norm(x, x.shape[-1:], layer.norm_in, self.eps))
+            h = layer.qkv(layer.norm_in(x))
             h = h.view(rows * width, both + self.kv_heads, dim)
             qk = h[:, :both]
             if layer.head_norm is not None:
-                qk = F.rms_norm(qk, (dim,), None, self.head_eps) * layer.head_norm
+                qk = layer.head_norm(qk)
             qk = torch.addcmul(qk * cos, qk.roll(dim // 2, -1), sin)
             keys, values = cache.buffers_for(self.kv_heads, dim, x)
             keys.view(-1, self.kv_heads, dim).index_copy_(0, places, qk[:, heads:])
@@ -105,22 +130,22 @@ class FastDecoder:
                 layer.window,
                 self.scaling,
             )
-            x = layer.out.onto(x, attended.view(rows * width, heads * dim))
-            x = layer.down.onto(x, layer.gate(F.rms_norm(x, x.shape[-1:], layer.norm_mid, self.eps)))
+            x = x + layer.out(attended.view(rows * width, heads * dim))
+            gate, up = layer.gate_up(layer.norm_mid(x)).chunk(2, -1)
+            x = x + layer.down(layer.act(gate) * up)
         if not logits:
             return None
-        x = F.rms_norm(x, x.shape[-1:], self.norm, self.eps)
-        return self.head(x).view(rows, width, -1)
+        return self.head(self.norm(x)).view(rows, width, -1)
 
     def pack(self, model: Any) -> None:
         """Take over the weights of ``model``, reordered for this CPU. Its own projections are emptied as it goes."""
         for layer, source in zip(self.layers, model.model.layers, strict=True):
             a, mlp = source.self_attn, source.mlp
-            layer.qkv, layer.out = _packed(layer.qkv), _packed(layer.out)
-            layer.gate, layer.down = _packed(layer.gate), _packed(layer.down)
+            layer.qkv, layer.out = layer.qkv.packed(), layer.out.packed()
+            layer.gate_up, layer.down = layer.gate_up.packed(), layer.down.packed()
             for linear in (a.q_proj, a.k_proj, a.v_proj, a.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj):
                 linear.weight.data = linear.weight.data.new_empty(0)
-        self.head = _packed(self.head)
+        self.head = self.head.packed()
         if model.lm_head.weight.data_ptr() != self.embedding.data_ptr():
             model.lm_head.weight.data = model.lm_head.weight.data.new_empty(0)
         self.packed = True
@@ -151,10 +176,6 @@ def build(model: Any) -> FastDecoder | None:
     if len({p.dtype for p in model.parameters()}) > 1:
         return None
     return FastDecoder(model)
-
-
-def _packed(plain: Any) -> Any:
-    return plain.packed()
 
 
 def _eps(norm: Any) -> float:

@@ -1,13 +1,12 @@
 """Linear layers, laid out once in the order in which the CPU's kernels read them.
 
 In bfloat16 PyTorch's ``F.linear`` reorders a weight at every call on a CPU, and a decoding pass is little else than
-reading weights. Here they are reordered once, and what follows a product (adding the residual, gating) is done while
-its result is still in registers. Elsewhere a projection is ``F.linear``.
+reading weights. Here they are reordered once. Elsewhere a projection is ``F.linear``.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -21,16 +20,8 @@ class Projection(Protocol):
         """``[nodes, out]``."""
         ...
 
-    def onto(self, residual: Tensor, x: Tensor) -> Tensor:
-        """``residual + x W^T + b``, ``[nodes, out]``."""
-        ...
-
-
-class Gate(Protocol):
-    """The gated half of an MLP: ``act(x W_gate^T) * (x W_up^T)`` for ``x [nodes, in]``."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """``[nodes, intermediate]``."""
+    def packed(self) -> Projection:
+        """The same with its weight reordered; a copy."""
         ...
 
 
@@ -44,29 +35,9 @@ class PlainProjection:
         """``[nodes, out]``."""
         return F.linear(x, self.weight, self.bias)
 
-    def onto(self, residual: Tensor, x: Tensor) -> Tensor:
-        """``residual + x W^T + b``."""
-        return residual + F.linear(x, self.weight, self.bias)
-
     def packed(self) -> PackedProjection:
-        """The same, its weight reordered; a copy."""
+        """The same with its weight reordered; a copy."""
         return PackedProjection(self.weight, self.bias)
-
-
-class PlainGate:
-    """A gate whose two weights are joined, ``[2 * intermediate, in]``, gate first."""
-
-    def __init__(self, gate_up: Tensor, act: Any) -> None:
-        self.gate_up, self.act = gate_up, act
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """``[nodes, intermediate]``."""
-        gate, up = F.linear(x, self.gate_up).chunk(2, -1)
-        return self.act(gate) * up  # type: ignore[no-any-return]
-
-    def packed(self) -> PackedGate:
-        """The same, its weights reordered; a copy."""
-        return PackedGate(self.gate_up, self.act)
 
 
 class PackedProjection:
@@ -79,28 +50,9 @@ class PackedProjection:
         """``[nodes, out]``."""
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")  # type: ignore[no-any-return]
 
-    def onto(self, residual: Tensor, x: Tensor) -> Tensor:
-        """``residual + x W^T + b``; the sum is rounded once."""
-        return torch.ops.mkldnn._linear_pointwise.binary(  # type: ignore[no-any-return]
-            x, residual, self.weight, self.bias, "add"
-        )
-
-
-class PackedGate:
-    """A gate by oneDNN; SiLU is computed on the product before it is rounded."""
-
-    def __init__(self, gate_up: Tensor, act: Any) -> None:
-        gate, up = gate_up.chunk(2)
-        self.gate, self.up = _reorder(gate), _reorder(up)
-        self.act = None if isinstance(act, torch.nn.SiLU) or type(act).__name__ == "SiLUActivation" else act
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """``[nodes, intermediate]``."""
-        if self.act is None:
-            gated = torch.ops.mkldnn._linear_pointwise(x, self.gate, None, "swish", [], "")
-        else:
-            gated = self.act(torch.ops.mkldnn._linear_pointwise(x, self.gate, None, "none", [], ""))
-        return torch.ops.mkldnn._linear_pointwise.binary(x, gated, self.up, None, "mul")  # type: ignore[no-any-return]
+    def packed(self) -> PackedProjection:
+        """This one."""
+        return self
 
 
 def worthwhile(weight: Tensor) -> bool:
