@@ -92,18 +92,20 @@ class FakeModel:
 
     def score(self, trees: Sequence[ScoreTree], slots: Sequence[FakeSlot]) -> Scores:
         assert len(trees) == len(slots) == len({id(slot) for slot in slots}), "one tree per slot"
-        padded = torch.zeros(len(trees), max(map(len, trees)), self.vocab_size)
+        sizes = [len(tree) for tree in trees]
+        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        flat = torch.zeros(sum(sizes), self.vocab_size)
         for i, (tree, slot) in enumerate(zip(trees, slots, strict=True)):
             assert len(tree)
             assert not slot.closed
             for node in range(len(tree)):
                 text = self.text(tree, slot, node)
                 assert len(text) <= self.context, "beyond the model's context"
-                padded[i, node] = self.after(text)
+                flat[starts[i] + node] = self.after(text)
             slot.last = tree
             self.scored += len(tree)
         self.passes += 1
-        return Scores(padded, range(len(trees)), [len(tree) for tree in trees])
+        return Scores(flat, starts, sizes)
 
     @staticmethod
     def text(tree: ScoreTree, slot: FakeSlot, node: int) -> list[int]:

@@ -19,10 +19,10 @@ PROMPTS = [Request(tuple(TEXT.encode(f"Hello there, hello {i}!")), limits=Limits
 
 def test_what_counts_as_a_tie() -> None:
     logits = torch.tensor([[[1.0, 8.0, 8.0001], [1.0, 8.0, 8.1], [3.0, 3.0, -9.0]]] * 2)
-    assert Scores(logits, [1], [3]).ties(0) == [0, 2]
-    assert Scores(logits, [0], [2]).ties(0) == [0]
-    assert Scores(logits.bfloat16(), [0], [3]).ties(0) == []
-    assert Scores(logits[:, 1:2], [0], [1]).ties(0) == []
+    assert Scores(logits.flatten(0, 1), [3], [3]).ties(0) == [0, 2]
+    assert Scores(logits.flatten(0, 1), [0], [2]).ties(0) == [0]
+    assert Scores(logits.flatten(0, 1).bfloat16(), [0], [3]).ties(0) == []
+    assert Scores(logits[0, 1:2], [0], [1]).ties(0) == []
 
 
 @pytest.fixture(scope="module")

@@ -79,6 +79,7 @@ class Loop:
             )
         begun = time.perf_counter()
         sequence = Sequence(request, self.text, self.target.open(), self.plan.controllers)
+        sequence.context.ends = self.text.eos
         sequence.context.draft_stream = self.plan.verifier.draft_stream
         sequence.usage.prefill_passes = self.target.prefill(sequence.slot, request.prompt[:-1])
         sequence.drafter_state = self.plan.drafter.start(sequence.context, self._tools)
@@ -118,7 +119,7 @@ class Loop:
         t4 = time.perf_counter()
         self._charge(sequences, writing, draft=t1 - t0, score=t2 - t1, verify=t3 - t2, policy=t4 - t3)
         self.pace.record(
-            nodes=scores.padded.shape[0] * scores.padded.shape[1],
+            nodes=len(scores.flat),
             tokens=length,
             draft_passes=(self.draft_model.passes if self.draft_model else 0) - drafted,
             draft=t1 - t0,

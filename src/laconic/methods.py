@@ -9,8 +9,11 @@ registry.register("drafter", "prompt-lookup", f"{_DRAFTERS}.prompt_lookup:Prompt
 registry.register("drafter", "suffix", f"{_DRAFTERS}.suffix:Suffix")
 
 _LENGTHS = "laconic.speculation.length"
+registry.register("length", "bandit", f"{_LENGTHS}.bandit:Bandit")
 registry.register("length", "constant", f"{_LENGTHS}.constant:Constant")
+registry.register("length", "adaedl", f"{_LENGTHS}.adaedl:AdaEDL")
 registry.register("length", "aimd", f"{_LENGTHS}.aimd:AIMD")
+registry.register("length", "confidence", f"{_LENGTHS}.confidence:Confidence")
 registry.register("length", "marginal", f"{_LENGTHS}.marginal:Marginal")
 registry.register("length", "svip", f"{_LENGTHS}.svip:SVIP")
 

@@ -84,6 +84,8 @@ def _at_default(policy: Policy, f: Field[Any]) -> bool:
 
 
 def _show(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "/".join(map(_show, value))
     return f"[{value.spec()}]" if isinstance(value, Policy) else str(value)
 
 

@@ -76,7 +76,7 @@ def test_ctrl_c_keeps_complete_blocks():
 
 def test_stopwatch_counts_the_draft_models_own_time():
     target = FakeModel.random(0, vocab=264)
-    engine = Engine(target, tiny.text(), Methods(drafter="draft-model"), target.noisy(1, 0.5))
+    engine = Engine(target, tiny.text(), Methods(drafter="draft-model", length="constant:4"), target.noisy(1, 0.5))
     variant = EngineVariant("x", engine)
     run = variant.run([Request((1, 2, 3), limits=Limits(20))], 1)
     again = engine.run([Request((1, 2, 3), limits=Limits(20))])

@@ -55,6 +55,8 @@ def type_name(hint: Any) -> str:
         return " | ".join(map(str, arguments))
     if origin in (Union, types.UnionType):
         return " or ".join(type_name(part) for part in arguments)
+    if origin is tuple:
+        return f"list of {type_name(arguments[0])}"
     if hint is type(None):
         return "none"
     if isinstance(hint, type) and issubclass(hint, Policy):
@@ -80,11 +82,20 @@ def _default(knob: Field[Any]) -> Any:
         return None
     if isinstance(value, Policy):
         return value.spec()
+    if isinstance(value, tuple):
+        return "/".join(map(str, value))
     return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
 
 
 def knob_docs(cls: type) -> dict[str, str]:
-    """The string written below each knob in the source of its class; nothing where there is no source."""
+    """The string written below each knob, in its class or in one that it builds on; nothing without a source."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        found |= _docs_in(base)
+    return found
+
+
+def _docs_in(cls: type) -> dict[str, str]:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
     except (OSError, TypeError, SyntaxError):

@@ -44,26 +44,29 @@ _TIE = {torch.float32: 256 * torch.finfo(torch.float32).eps, torch.float64: 256 
 
 
 class Scores:
-    """Logits of one pass, ``padded[row, node, vocab]``; ``rows[i]`` is the row of request i, ``sizes[i]`` its nodes."""
+    """Logits of one pass, ``flat[nodes, vocab]``: those of request i begin at ``starts[i]``, ``sizes[i]`` of them.
 
-    __slots__ = ("_best", "_ties", "padded", "rows", "sizes")
+    Rows that belong to no request are padding, which the model has computed too.
+    """
 
-    def __init__(self, padded: torch.Tensor, rows: Sequence[int], sizes: Sequence[int]) -> None:
-        self.padded = padded
-        self.rows = rows
+    __slots__ = ("_best", "_ties", "flat", "sizes", "starts")
+
+    def __init__(self, flat: torch.Tensor, starts: Sequence[int], sizes: Sequence[int]) -> None:
+        self.flat = flat
+        self.starts = starts
         self.sizes = sizes
-        self._best: list[list[int]] | None = None
+        self._best: list[int] | None = None
         self._ties: torch.Tensor | None = None
 
     def of(self, i: int) -> torch.Tensor:
         """Logits of request i's nodes, shape ``[nodes, vocab]``."""
-        return self.padded[self.rows[i], : self.sizes[i]]
+        return self.flat[self.starts[i] : self.starts[i] + self.sizes[i]]
 
     def best(self, i: int) -> list[int]:
         """The likeliest token after each node of request i; the first one where several tie."""
         if self._best is None:
-            self._best = self.padded.argmax(-1).tolist()
-        return self._best[self.rows[i]][: self.sizes[i]]
+            self._best = self.flat.argmax(-1).tolist()
+        return self._best[self.starts[i] : self.starts[i] + self.sizes[i]]
 
     def ties(self, i: int) -> list[int]:
         """Nodes of request i whose two likeliest tokens are no further apart than rounding may put them.
@@ -71,26 +74,26 @@ class Scores:
         Always empty in 16-bit formats, where that is an everyday thing.
         """
         if self._ties is None:
-            if self.padded.dtype not in _TIE:
+            if self.flat.dtype not in _TIE:
                 self._ties = torch.zeros((), dtype=torch.bool)
             else:
-                top = self.padded.amax(-1, keepdim=True)
-                margin = _TIE[self.padded.dtype] * top.abs()
-                self._ties = (self.padded >= top - margin).sum(-1) > 1
+                top = self.flat.amax(-1, keepdim=True)
+                margin = _TIE[self.flat.dtype] * top.abs()
+                self._ties = (self.flat >= top - margin).sum(-1) > 1
                 if not bool(self._ties.any()):  # so nearly always; then every further question is free
                     self._ties = torch.zeros((), dtype=torch.bool)
         if self._ties.ndim == 0:
             return []
-        nodes: list[int] = self._ties[self.rows[i], : self.sizes[i]].nonzero()[:, 0].tolist()
+        nodes: list[int] = self._ties[self.starts[i] : self.starts[i] + self.sizes[i]].nonzero()[:, 0].tolist()
         return nodes
 
     def check(self) -> None:
         """Raise BrokenLogits if a node's logits hold NaN, +inf, or nothing finite."""
-        top = self.padded.amax(-1)  # NaN wins every comparison, so the largest tells, and their sum tells of all
+        top = self.flat.amax(-1)  # NaN wins every comparison, so the largest tells, and their sum tells of all
         if math.isfinite(float(top.sum())):
             return
-        for i in range(len(self.rows)):
-            if not bool(top[self.rows[i], : self.sizes[i]].isfinite().all()):
+        for i, (start, size) in enumerate(zip(self.starts, self.sizes, strict=True)):
+            if not bool(top[start : start + size].isfinite().all()):
                 raise BrokenLogits(f"the logits of request {i} are not finite.", "Try float32, or check the weights.")
 
 

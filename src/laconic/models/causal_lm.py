@@ -88,7 +88,9 @@ class CausalLM:
         logits = self._forward(now, logits=True)
         assert logits is not None
         self.passes += 1
-        scores = Scores(logits, [slot.row - now.lo for slot in mine], [len(tree) for tree in trees])
+        rows = [slot.row - now.lo for slot in mine]
+        starts = [now.starts[row] for row in rows] if self.fast is not None else [row * now.width for row in rows]
+        scores = Scores(logits, starts, [len(tree) for tree in trees])
         scores.check()
         return scores
 
@@ -107,7 +109,7 @@ class CausalLM:
             use_cache=True,
             slot_pass=now,
         )
-        return made.logits if logits else None
+        return made.logits.flatten(0, 1) if logits else None
 
     @torch.inference_mode()
     def _try_fast(self) -> fast.FastDecoder | None:

@@ -105,16 +105,22 @@ class FastDecoder:
         )
 
     def __call__(self, pool: SlotPool, *, logits: bool) -> Tensor | None:
-        """The pass that ``pool.begin`` has prepared; logits ``[rows, width, vocab]``, or None if not asked for."""
-        now, places = pool.current, pool.places
+        """The pass that ``pool.begin`` has prepared; logits ``[nodes, vocab]``, or None if not asked for.
+
+        Rows of different lengths are padded for attention alone; everything else sees the real nodes only.
+        """
+        now, real = pool.current, pool.current.real
         rows, width = now.rows, now.width
         heads, dim, both = self.heads, self.head_dim, self.heads + self.kv_heads
-        cos, sin = self._angles(now.positions.flatten(), now.keys)
-        x = F.embedding(now.tokens.to(pool.device).flatten(), self.embedding)
+        tokens, positions, places = now.tokens.to(pool.device).flatten(), now.positions.flatten(), pool.places
+        if real is not None:
+            tokens, positions, places = tokens[real], positions[real], places[real]
+        cos, sin = self._angles(positions, now.keys)
+        x = F.embedding(tokens, self.embedding)
         seen = slice(now.lo, now.lo + rows)
         for layer, cache in zip(self.layers, pool.layers, strict=True):
             h = layer.qkv(layer.norm_in(x))
-            h = h.view(rows * width, both + self.kv_heads, dim)
+            h = h.view(len(tokens), both + self.kv_heads, dim)
             qk = h[:, :both]
             if layer.head_norm is not None:
                 qk = layer.head_norm(qk)
@@ -122,20 +128,24 @@ class FastDecoder:
             keys, values = cache.buffers_for(self.kv_heads, dim, x)
             keys.view(-1, self.kv_heads, dim).index_copy_(0, places, qk[:, heads:])
             values.view(-1, self.kv_heads, dim).index_copy_(0, places, h[:, both:])
+            queries = qk[:, :heads]
+            if real is not None:
+                queries = x.new_zeros(rows * width, heads, dim).index_copy_(0, real, queries)
             attended = attend(
-                qk[:, :heads].view(rows, width, heads, dim).transpose(1, 2),
+                queries.view(rows, width, heads, dim).transpose(1, 2),
                 keys[seen, : now.keys].transpose(1, 2),
                 values[seen, : now.keys].transpose(1, 2),
                 now,
                 layer.window,
                 self.scaling,
             )
-            x = x + layer.out(attended.view(rows * width, heads * dim))
+            attended = attended.view(rows * width, heads * dim)
+            x = x + layer.out(attended if real is None else attended[real])
             gate, up = layer.gate_up(layer.norm_mid(x)).chunk(2, -1)
             x = x + layer.down(layer.act(gate) * up)
         if not logits:
             return None
-        return self.head(self.norm(x)).view(rows, width, -1)
+        return self.head(self.norm(x))
 
     def pack(self, model: Any) -> None:
         """Take over the weights of ``model``, reordered for this CPU. Its own projections are emptied as it goes."""

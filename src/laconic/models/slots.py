@@ -8,6 +8,7 @@ length the buffer holds leftovers that no mask ever shows.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,13 @@ class SlotPass:
         self._trees = trees
         self._windows: dict[int | None, torch.Tensor | None] = {}
         self._folded: dict[tuple[int | None, int, torch.dtype], torch.Tensor | None] = {}
+        sizes = [len(tree) if tree is not None else 0 for tree in trees]
+        self.starts = list(itertools.accumulate(sizes, initial=0))[:-1]
+        """Index of each row's first node among all that are real."""
+        self.real: torch.Tensor | None = None
+        """Places of the real nodes in ``[rows * width]``; None where nothing is padding."""
+        if sum(sizes) < self.rows * self.width:
+            self.real = torch.tensor([row * self.width + i for row, size in enumerate(sizes) for i in range(size)])
         self._chains = all(tree is None or tree.is_chain for tree in trees)
         if self._chains:
             starts = torch.tensor(lengths)[:, None]
@@ -112,6 +120,7 @@ class SlotPass:
         """Move masks and positions to ``device``."""
         self._windows = {w: None if m is None else m.to(device) for w, m in self._windows.items()}
         self.positions = self.positions.to(device)
+        self.real = self.real.to(device) if self.real is not None else None
         if self._key_positions is not None:
             self._key_positions = self._key_positions.to(device)
 

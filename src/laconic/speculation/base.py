@@ -11,7 +11,7 @@ A round for one request::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
@@ -70,6 +70,8 @@ class Context:
     prompt_length: int
     draft_stream: int = Draws.DRAFT
     """Stream that drafters draw from: what the verifier asks for."""
+    ends: Collection[int] = ()
+    """Tokens that end the output; nothing is worth drafting below one."""
     expected: Sequence[int] = ()
     """Tokens that a controller expects next (e.g. the answer a probe has just seen); a free draft."""
 

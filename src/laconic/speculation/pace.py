@@ -63,7 +63,7 @@ class Pace:
 
     rounds: int = 0
     passes: Line = field(default_factory=Line)
-    """Target passes by nodes, padding included, as the model computes it too."""
+    """Target passes by nodes, padding included where the model computes it too."""
     seconds: float = 0.0
     """Decayed sum of whole rounds."""
     tokens: float = 0.0

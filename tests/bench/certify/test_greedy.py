@@ -71,7 +71,7 @@ def tie(gap: float) -> Engine:
         def score(self, trees, slots):
             scores = super().score(trees, slots)
             if max(map(len, trees)) > 1:
-                scores.padded[..., [1, 2]] = scores.padded[..., [2, 1]]
+                scores.flat[..., [1, 2]] = scores.flat[..., [2, 1]]
             return scores
 
     table = torch.randn(8, 8, 8, generator=torch.Generator().manual_seed(0))

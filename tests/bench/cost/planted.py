@@ -49,4 +49,4 @@ class Planted:
         self.log.append(kind)
         self.passes += 1
         self.now += self._seconds(*kind)
-        return Scores(torch.zeros(len(slots), 1, self.vocab_size), range(len(slots)), [1] * len(slots))
+        return Scores(torch.zeros(len(slots), self.vocab_size), range(len(slots)), [1] * len(slots))

@@ -129,5 +129,8 @@ def test_a_fixed_length_costs_the_passes_that_the_engine_makes(
     result = engine.run([request])[0]
     assert list(result.tokens) == tokens
     assert schedule.passes == result.usage.target_passes
-    # The engine cuts the last drafts at the request's limit; apart from that it drafts what the oracle charges.
-    assert result.usage.drafted <= sum(schedule.lengths) <= result.usage.drafted + length * (length + 1) / 2
+    # The engine cuts the last drafts at the request's limit, and those of a model at an end token; apart from that it
+    # drafts what the oracle charges.
+    assert result.usage.drafted <= sum(schedule.lengths)
+    if name == "prompt-lookup":
+        assert sum(schedule.lengths) <= result.usage.drafted + length * (length + 1) / 2

@@ -8,87 +8,8 @@ import pytest
 
 from laconic.speculation.base import Go, Node, TokenTree, Verdict
 from laconic.speculation.pace import Pace
+from tests.speculation.length.world import World, best_fixed, rate
 from tests.speculation.rounds import build, context_of
-
-PASS = 1.0
-
-
-class World:
-    """Tokens come as easy or hard, and tend to stay so; a drafter knows which, and is right as often as it says."""
-
-    def __init__(self, easy: float, hard: float, stay: float, node: float, draft: float, lie: float = 0.0) -> None:
-        self.chances, self.stay, self.node, self.draft, self.lie = (hard, easy), stay, node, draft, lie
-
-    def tokens(self, rng: random.Random):
-        kind = 1
-        while True:
-            yield self.chances[kind]
-            if rng.random() > self.stay:
-                kind = 1 - kind
-
-    def play(self, decide, rounds: int, seed: int = 0, learn=lambda drafted, held, seconds: None) -> float:
-        """Tokens per second. ``decide(depth, chance)`` judges each token in turn; None is no draft at all."""
-        rng = random.Random(seed)
-        stream = self.tokens(rng)
-        ahead: list[float] = []
-        written, seconds = 0, 0.0
-        for _ in range(rounds):
-            drafted, looks, go = 0, 0, Go.ON
-            if decide(-1, 0.0) is Go.ON:
-                while go is Go.ON:
-                    while len(ahead) <= drafted:
-                        ahead.append(next(stream))
-                    looks += 1
-                    go = decide(drafted, ahead[drafted])
-                    drafted += go is not Go.STOP
-            held = 0
-            while held < drafted and rng.random() < ahead[held]:
-                held += 1
-            spent = PASS + self.node * (drafted + 1) + self.draft * looks
-            while len(ahead) <= held:
-                ahead.append(next(stream))
-            del ahead[: held + 1]
-            written += held + 1
-            seconds += spent
-            learn(drafted, held, looks)
-        return written / seconds
-
-
-def marginal(world: World, rounds: int, seed: int = 0) -> float:
-    policy, pace = build("length", "marginal"), Pace()
-    state = policy.start(context_of([1]), pace)
-    budget = 0
-
-    def decide(depth, chance):
-        nonlocal budget
-        if depth < 0:
-            budget = policy.budget(state)
-            return Go.ON if budget else Go.STOP
-        go = policy.go_on(state, Node(depth, None, chance ** (1 + world.lie)))
-        return Go.LAST if go is Go.ON and depth + 1 >= budget else go
-
-    def learn(drafted, held, looks):
-        if drafted:
-            tree = TokenTree.of_chain(range(drafted))
-            policy.observe(state, Verdict(tree, range(held), 0), 0.0)
-        pace.record(
-            nodes=drafted + 1, tokens=held + 1, draft_passes=looks, draft=world.draft * looks,
-            score=PASS + world.node * (drafted + 1), rest=0.0,
-        )  # fmt: skip
-
-    world.play(decide, 400, seed + 1, learn)
-    return world.play(decide, rounds, seed, learn)
-
-
-def best_fixed(world: World, rounds: int, seed: int = 0) -> float:
-    """The best draft length in hindsight."""
-
-    def fixed(length: int):
-        return lambda depth, chance: (
-            (Go.ON if length else Go.STOP) if depth < 0 else Go.LAST if depth + 1 >= length else Go.ON
-        )
-
-    return max(world.play(fixed(length), rounds, seed) for length in range(25))
 
 
 def best_threshold(world: World, rounds: int, seed: int = 0) -> float:
@@ -126,7 +47,7 @@ WORLDS = {
 def test_as_good_as_the_best_rule_in_hindsight(name):
     world = WORLDS[name]
     rounds = 4000
-    mine = marginal(world, rounds)
+    mine = rate(world, "marginal", rounds)
     assert mine >= 0.97 * best_fixed(world, rounds), "the best fixed length"
     assert mine >= 0.95 * best_threshold(world, rounds), "the best threshold on the true chances"
 
@@ -134,7 +55,7 @@ def test_as_good_as_the_best_rule_in_hindsight(name):
 def test_drafts_that_cannot_pay_are_left_out():
     world = World(0.3, 0.1, 0.9, 0.4, 0.5)
     plain = world.play(lambda depth, chance: Go.STOP, 3000)
-    assert marginal(world, 3000) >= 0.95 * plain
+    assert rate(world, "marginal", 3000) >= 0.95 * plain
     fixed = world.play(lambda depth, chance: Go.ON if depth < 3 else Go.LAST, 3000)
     assert fixed < 0.7 * plain, "or else this test shows nothing"
 

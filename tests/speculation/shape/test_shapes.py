@@ -125,3 +125,12 @@ def test_best_first_stops_below_a_node_and_when_nothing_is_left():
     assert len(tree) == 3 + 9
     tree, _ = grow("best-first", 50, lambda *_: Row([0.0, 0.0, 0.0, 0.0]))
     assert len(tree) == 0
+
+
+@pytest.mark.parametrize("shape", ["chain", "best-first:per_pass=1,top_k=1"])
+def test_nothing_is_drafted_below_the_end(shape):
+    context = context_of([1, 2])
+    context.ends = {1}
+    tree, asked = grow(shape, 9, lambda node, nodes: Row([0.6, 0.3, 0.1] if node < 1 else [0.1, 0.8, 0.1]), context)
+    assert list(tree.tokens) == [0, 0, 1]
+    assert asked == [[-1], [0], [1]]

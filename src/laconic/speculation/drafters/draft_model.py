@@ -51,10 +51,10 @@ class LogitsRow:
 
 def widened(scores: Scores, width: int) -> Scores:
     """Draft logits as wide as the target's: tokens that only one of them has room for are never drafted."""
-    missing = width - scores.padded.shape[-1]
+    missing = width - scores.flat.shape[-1]
     if missing == 0:
         return scores
-    return Scores(torch.nn.functional.pad(scores.padded, (0, missing), value=-torch.inf), scores.rows, scores.sizes)
+    return Scores(torch.nn.functional.pad(scores.flat, (0, missing), value=-torch.inf), scores.starts, scores.sizes)
 
 
 @dataclass(slots=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
-import torch
 from pydantic import Field
 
 from laconic.policy import Card, Needs, knobs
 from laconic.speculation.base import Context, Go, LengthPolicy, Node
+from laconic.speculation.length.signal import pinsker
 from laconic.speculation.pace import Pace
 
 
@@ -45,5 +44,4 @@ class SVIP(LengthPolicy):
         """Whether the estimated refusal at ``node`` stays within the threshold."""
         if node.probs is None:
             return Go.ON
-        entropy = float(torch.special.entr(node.probs).sum())
-        return Go.ON if math.sqrt(self.scale * entropy) <= self.threshold else Go.STOP
+        return Go.ON if 1 - pinsker(node.probs, self.scale) <= self.threshold else Go.STOP

@@ -55,6 +55,6 @@ class BestFirst(TreeShape):
                     continue
                 node = nodes.add(token, parent)
                 path[node], depth[node] = -score, depth[parent] + 1
-                if go is Go.ON:
+                if go is Go.ON and token not in context.ends:
                     frontier.append(node)
         return TokenTree(nodes.tokens, nodes.parents)

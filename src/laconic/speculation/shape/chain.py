@@ -35,6 +35,6 @@ class Chain(TreeShape):
                 best = context.draws.pick(probs, position + depth, context.draft_stream)
                 sampled.append(probs)
             tip = nodes.add(best, tip)
-            if go is Go.LAST:
+            if go is Go.LAST or best in context.ends:
                 break
         return TokenTree(nodes.tokens, nodes.parents, sampled or None)
