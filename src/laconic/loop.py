@@ -7,6 +7,7 @@ one is under way. The loop reads contracts only: it never asks what a policy is 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import Literal
@@ -37,6 +38,8 @@ from laconic.types import Event, Request
 
 MAX_OPEN_CHECKS = 3
 """Undecided check points after which a request waits for its probe rather than write on."""
+_AFTER_EXPECTED = 6
+"""Tokens drafted below an expected answer: a full stop and the end token as a rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ class Loop:
         sequences = self.active
         if not sequences:
             return []
-        drafted = self.draft_model.passes if self.draft_model else 0
+        drafted = self._draft_passes
         t0 = time.perf_counter()
         writing = [s for s in sequences if not self._waits(s)]
         self._draft(writing)
@@ -121,7 +124,7 @@ class Loop:
         self.pace.record(
             nodes=len(scores.flat),
             tokens=length,
-            draft_passes=(self.draft_model.passes if self.draft_model else 0) - drafted,
+            draft_passes=self._draft_passes - drafted,
             draft=t1 - t0,
             score=t2 - t1,
             rest=t4 - t2,
@@ -140,6 +143,7 @@ class Loop:
 
     def _draft(self, writing: Seq[Sequence]) -> None:
         """Give every writing request its draft: what a controller expects next, or what the drafter proposes."""
+        self._guess()
         asked: list[Sequence] = []
         budgets: list[int] = []
         for s in self.active:
@@ -147,7 +151,7 @@ class Loop:
         for s in writing:
             room = s.room(self.target.context)
             if s.context.expected:
-                s.tree = TokenTree.of_chain(s.context.expected[:room], "expected")
+                s.tree = TokenTree.of_chain(self._with_end(s, list(s.context.expected[:room]), room), "expected")
                 s.context.expected = ()
                 continue
             budget = min(self.plan.length.budget(s.length_state), room)
@@ -156,13 +160,40 @@ class Loop:
                 budgets.append(budget)
         if not asked:
             return
-        passes = self.draft_model.passes if self.draft_model else 0
+        passes = self._draft_passes
         judges = [self._judge(s) if self.plan.length.judges else None for s in asked]
         trees = self.plan.drafter.propose([s.drafter_state for s in asked], budgets, judges)
-        passes = (self.draft_model.passes if self.draft_model else 0) - passes
+        passes = self._draft_passes - passes
         for s, tree in zip(asked, trees, strict=True):
             s.tree = tree
             s.usage.draft_passes += passes
+
+    def _with_end(self, s: Sequence, expected: list[int], room: int) -> list[int]:
+        """What a controller expects, and what the drafter thinks comes after it: mostly the end of the answer."""
+        most = min(_AFTER_EXPECTED, room - len(expected))
+        return expected + self._complete(s, len(s.tokens), expected, most, self.text.eos.__contains__)
+
+    def _guess(self) -> None:
+        """Let the drafter guess the answers that probes ask for, where the last guess did not hold or there is none."""
+        for s in self.active:
+            if s.ride is not None and s.ride.room:
+                s.ride.suppose(
+                    self._complete(s, s.checks[0].point.length, s.ride.known, s.ride.room, s.ride.ends())
+                )  # fmt: skip
+
+    def _complete(
+        self, s: Sequence, base: int, tokens: list[int], most: int, ends: Callable[[int], bool]
+    ) -> list[int]:  # fmt: skip
+        if most <= 0:
+            return []
+        before = self._draft_passes
+        found = self.plan.drafter.complete(s.drafter_state, base, tokens, most, ends)
+        s.usage.draft_passes += self._draft_passes - before
+        return found
+
+    @property
+    def _draft_passes(self) -> int:
+        return self.draft_model.passes if self.draft_model else 0
 
     def _judge(self, s: Sequence) -> Judge:
         length, state = self.plan.length, s.length_state

@@ -2,11 +2,14 @@
 
 The branch is the probe's text followed by the expected answer, rooted at a check point of the thought. Its logits
 say at each position what the model itself would write: where that agrees with the guess, the next position is known
-from the same pass; where it does not, the model's token replaces the guess and the branch rides again. So the belief
-is the model's greedy answer whatever the guess was, and a good guess only saves passes.
+from the same pass; where it does not, the model's token replaces the guess and the branch rides again, with a new
+guess if the drafter has one. So the belief is the model's greedy answer whatever the guess was, and a good guess only
+saves passes.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -27,6 +30,7 @@ class Ride:
         self._probs: list[float] = []
         self._entropies: list[float] = []
         self._depth = 0
+        self._unsure = True
         self._done = False
         self._complete = False
         self.passes = 0
@@ -35,6 +39,33 @@ class Ride:
     def branch(self) -> list[int]:
         """Tokens to score in the next pass."""
         return self._opening + self._answer + self._guess[len(self._answer) :]
+
+    @property
+    def known(self) -> list[int]:
+        """The branch as far as it is no guess."""
+        return self._opening + self._answer
+
+    @property
+    def room(self) -> int:
+        """Tokens that may follow what is known, where a guess is wanted; 0 where there is one that still holds."""
+        return self._probe.max_tokens - len(self._answer) if self._unsure else 0
+
+    def ends(self) -> Callable[[int], bool]:
+        """A test that says of each further token in turn whether the answer ends with it."""
+        depth = self._depth
+
+        def end(token: int) -> bool:
+            nonlocal depth
+            depth, over = self._after(token, depth)
+            return over
+
+        return end
+
+    def suppose(self, tokens: Sequence[int]) -> None:
+        """Guess that ``tokens`` are the rest of the answer."""
+        self._unsure = False
+        if tokens:
+            self._guess = [*self._answer, *tokens]
 
     def read(self, logits: torch.Tensor) -> None:
         """Take ``logits [len(branch), vocab]`` of one pass."""
@@ -49,17 +80,19 @@ class Ride:
             self._answer.append(token)
             self._probs.append(prob)
             self._entropies.append(entropy)
-            self._complete = self._ends(token)
+            self._depth, self._complete = self._after(token, self._depth)
             self._done = self._complete or len(self._answer) >= self._probe.max_tokens
             if self._done or at >= len(self._guess) or self._guess[at] != token:
+                self._unsure = not self._done
                 return
 
-    def _ends(self, token: int) -> bool:
+    def _after(self, token: int, depth: int) -> tuple[int, bool]:
+        """Open braces after ``token``, and whether the answer ends with it."""
         piece, stop = self._text.piece(token), self._probe.stop
         if stop == "}":
-            self._depth += piece.count("{") - piece.count("}")
-            return self._depth < 0 or token in self._text.eos
-        return stop in piece or token in self._text.eos
+            depth += piece.count("{") - piece.count("}")
+            return depth, depth < 0 or token in self._text.eos
+        return depth, stop in piece or token in self._text.eos
 
     def belief(self) -> Belief | None:
         """The answer and its probabilities, once they are all known."""

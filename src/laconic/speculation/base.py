@@ -164,6 +164,16 @@ class Drafter(Policy):
     def observe(self, states: Sequence[Any], verdicts: Sequence[Verdict]) -> None:
         """Learn from a round; ``context.tokens`` already holds what was committed. May do nothing."""
 
+    def complete(
+        self, state: Any, base: int, tokens: Sequence[int], most: int, ends: Callable[[int], bool]
+    ) -> list[int]:
+        """What may follow the first ``base`` tokens of the context and ``tokens`` (at least one): a guess at an answer.
+
+        At most ``most`` tokens, up to and with the first for which ``ends``. Empty from drafters that cannot say, or
+        not in time: a guess changes what a probe costs, never what it finds.
+        """
+        return []
+
     def finish(self, state: Any) -> None:
         """Release what the state holds (cache slots, shared-store entries)."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -187,6 +187,34 @@ class DraftModel(Drafter):
             live = [g for g in live if g.tree is None]
         trees = [EMPTY if g is None or g.tree is None else g.tree for g in growths]
         return [TokenTree(t.tokens, t.parents, t.draft_probs, self.name) for t in trees]
+
+    def complete(
+        self, state: Writer, base: int, tokens: Sequence[int], most: int, ends: Callable[[int], bool]
+    ) -> list[int]:
+        """The draft model's greedy continuation, written in a copy of the request's slot."""
+        model, context = state.model, state.context.tokens
+        if base + len(tokens) + most > model.context:
+            return []
+        slot = state.slot.fork()
+        try:
+            kept = min(common_prefix(state.cached, context), base)
+            slot.rollback(len(state.cached) - kept)
+            text = [*context[kept:base], *tokens]
+            if len(text) > _PREFILL:
+                model.prefill(slot, text[:-1])
+                text = text[-1:]
+            written: list[int] = []
+            while True:
+                token = model.score([chain(text)], [slot]).best(0)[-1]
+                if token >= state.vocab_size:
+                    return written
+                written.append(token)
+                if len(written) >= most or ends(token):
+                    return written
+                slot.commit(range(len(text)))
+                text = [token]
+        finally:
+            slot.close()
 
     def finish(self, state: Writer) -> None:
         """Give the slot back."""

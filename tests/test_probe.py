@@ -1,0 +1,103 @@
+"""A probe's ride: guesses change how many passes it takes and nothing else, and drafters guess well."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+import torch
+
+from laconic import Engine, Limits, Methods
+from laconic.models.base import chain
+from laconic.models.causal_lm import CausalLM
+from laconic.probe import Ride
+from laconic.speculation.base import Drafter, Tools
+from laconic.speculation.drafters.draft_model import DraftModel
+from laconic.thinking.base import Probe
+from tests.speculation.rounds import build, context_of
+
+TEXT = tiny.text()
+ANSWER = TEXT.encode("{7}5}")
+"""What the model writes; the second brace ends it."""
+
+
+def logits_after(branch: list[int], opening: int) -> torch.Tensor:
+    """The model writes ANSWER while the branch does; off it, always the first token."""
+    rows = torch.zeros(len(branch), 264)
+    for at in range(opening - 1, len(branch)):
+        known = branch[opening : at + 1]
+        right = known == ANSWER[: len(known)] and len(known) < len(ANSWER)
+        rows[at, ANSWER[len(known)] if right else 0] = 9.0
+    return rows
+
+
+def ride(guesses: list[list[int]], guess: str = "") -> Ride:
+    made = Ride(Probe("So: ", "}", guess=guess, max_tokens=12), TEXT)
+    opening = len(made.known)
+    while made.belief() is None:
+        if made.room and guesses:
+            made.suppose(guesses.pop(0))
+        made.read(logits_after(made.branch, opening))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("guesses", "passes"),
+    [([], 5), ([ANSWER], 1), ([ANSWER[:2]], 3), ([[0, 0], ANSWER[1:]], 2), ([[*ANSWER[:3], 0], [], ANSWER[4:]], 2)],
+)  # fmt: skip
+def test_a_guess_changes_the_passes_and_not_the_belief(guesses, passes):
+    made = ride(list(guesses))
+    belief = made.belief()
+    assert (belief.answer, belief.complete) == ("{7}5", True)
+    assert made.passes == passes
+    assert made.room == 0
+
+
+def test_a_probes_own_guess_stands_where_the_drafter_has_none():
+    assert ride([[]], guess="{7}5").passes == 1
+
+
+def test_the_end_of_an_answer_is_seen_in_a_guess():
+    made = Ride(Probe("So: ", "}"), TEXT)
+    ends = made.ends()
+    assert [ends(token) for token in ANSWER] == [False] * 4 + [True]
+    assert made.ends()(TEXT.encode("}")[0]), "every guess begins where the answer stands"
+
+
+def test_a_draft_model_completes_from_any_point_of_the_text():
+    model = CausalLM(tiny.model(3))
+    drafter = build("drafter", "draft-model")
+    tools = Tools(model, build("shape", "chain"), 264)
+    prompt = [5, 6, 7, 8, 9, 10]
+    context = context_of(prompt)
+    state = drafter.start(context, tools)
+    drafter.propose([state], [3], [None])
+    cached = list(state.cached)
+    for base, tokens in ((4, [20, 21]), (6, [30]), (0, [40])):
+        found = drafter.complete(state, base, tokens, 5, lambda token: False)
+        text = [*prompt[:base], *tokens]
+        for token in found:
+            slot = model.open()
+            if text[:-1]:
+                model.prefill(slot, text[:-1])
+            assert token == model.score([chain(text[-1:])], [slot]).best(0)[-1]
+            slot.close()
+            text.append(token)
+        assert len(found) == 5
+        until = drafter.complete(state, base, tokens, 5, lambda token, last=found[1]: token == last)
+        assert until == found[: found.index(found[1]) + 1]
+    assert state.cached == cached, "the request's own draft goes on as if nothing had been asked"
+    assert len(model.pool.slots) == 1
+
+
+def test_probes_find_the_same_with_and_without_a_drafter_that_guesses(monkeypatch):
+    target, draft = (CausalLM(tiny.noisy(tiny.model(0, bias=tiny.REASONER), noise)) for noise in (0.0, 0.05))
+    engine = Engine(
+        target, TEXT, Methods(drafter="draft-model", length="constant:4", think=("answer-confidence:0.05",)), draft
+    )
+    prompts = [f"What is {i}+{i}?<think>\n" for i in range(6)]
+    guessing = engine.generate_many(prompts, limits=Limits(80), batch=3)
+    monkeypatch.setattr(DraftModel, "complete", Drafter.complete)
+    without = engine.generate_many(prompts, limits=Limits(80), batch=3)
+    assert [r.tokens for r in guessing] == [r.tokens for r in without]
+    assert [r.events for r in guessing] == [r.events for r in without]
+    assert sum(r.usage.probed for r in guessing) > 0
