@@ -121,3 +121,14 @@ def test_overhead_is_all_but_the_passes():
     made[0].draft_model_seconds["a"] = 0.015
     # scripted: draft 0.02, score 0.5, verify 0.01, policy 0.01
     assert overhead(made, "a")["share"] == pytest.approx((0.005 + 0.02) / 0.515)
+
+
+def test_passes_of_other_variants_are_not_counted_as_ones_own():
+    target = FakeModel.random(0, vocab=264)
+    draft = target.noisy(1, 0.5)
+    engine = Engine(target, tiny.text(), Methods(drafter="draft-model", length="constant:4"), draft)
+    first, second = EngineVariant("a", engine), EngineVariant("b", engine)
+    request = Request((1, 2, 3), limits=Limits(20))
+    alone = first.run([request], 1).results[0].usage.draft_passes
+    second.run([request], 1)
+    assert first.run([request], 1).results[0].usage.draft_passes == alone > 0

@@ -45,8 +45,12 @@ class Stopwatch:
         self._model = model
         self.vocab_size = model.vocab_size
         self.context = model.context
-        self.passes = model.passes
         self.seconds = 0.0
+
+    @property
+    def passes(self) -> int:
+        """Passes of the model it wraps, whoever asked for them."""
+        return self._model.passes
 
     def open(self) -> Slot:
         """A new, empty slot."""
@@ -64,7 +68,6 @@ class Stopwatch:
         begun = time.perf_counter()
         scores = self._model.score(trees, slots)
         self.seconds += time.perf_counter() - begun
-        self.passes = self._model.passes
         return scores
 
 

@@ -133,8 +133,11 @@ class LanguageModel(Protocol):
     vocab_size: int
     context: int
     """Longest sequence, prompt and output together, in tokens."""
-    passes: int
-    """Passes made so far."""
+
+    @property
+    def passes(self) -> int:
+        """Passes made so far."""
+        ...
 
     def open(self) -> Slot:
         """A new, empty slot."""
