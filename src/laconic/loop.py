@@ -39,7 +39,9 @@ from laconic.types import Event, Request
 MAX_OPEN_CHECKS = 3
 """Undecided check points after which a request waits for its probe rather than write on."""
 _AFTER_EXPECTED = 6
-"""Tokens drafted below an expected answer: a full stop and the end token as a rule."""
+"""Tokens drafted at most below an expected answer: a full stop and the end token as a rule."""
+_USUAL_END, _USUAL_ANSWER = 3, 6
+"""Draft passes that the end of an answer, and an answer to a probe, are thought to take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,16 +172,22 @@ class Loop:
 
     def _with_end(self, s: Sequence, expected: list[int], room: int) -> list[int]:
         """What a controller expects, and what the drafter thinks comes after it: mostly the end of the answer."""
-        most = min(_AFTER_EXPECTED, room - len(expected))
+        most = min(_AFTER_EXPECTED, room - len(expected)) if self._pays(_USUAL_END) else 0
         return expected + self._complete(s, len(s.tokens), expected, most, self.text.eos.__contains__)
 
     def _guess(self) -> None:
         """Let the drafter guess the answers that probes ask for, where the last guess did not hold or there is none."""
+        if not self._pays(_USUAL_ANSWER):
+            return
         for s in self.active:
             if s.ride is not None and s.ride.room:
                 s.ride.suppose(
                     self._complete(s, s.checks[0].point.length, s.ride.known, s.ride.room, s.ride.ends())
                 )  # fmt: skip
+
+    def _pays(self, draft_passes: int) -> bool:
+        """Whether so many draft passes cost less than the target pass that they may save."""
+        return not self.pace.known or draft_passes * self.pace.draft_pass < self.pace.passes.at(len(self.active))
 
     def _complete(
         self, s: Sequence, base: int, tokens: list[int], most: int, ends: Callable[[int], bool]
