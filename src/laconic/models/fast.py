@@ -43,6 +43,8 @@ class Norm:
     def __call__(self, x: Tensor) -> Tensor:
         """``[..., dim]``, of the type of ``x``."""
         if not self.by_length:
+            if self.weight.dim() == 1:
+                return F.rms_norm(x, (self.dim,), self.weight, self.eps)  # one kernel
             return F.rms_norm(x, (self.dim,), None, self.eps) * self.weight
         length = torch.hypot(torch.linalg.vector_norm(x, 2, -1, True, dtype=torch.float32), self.floor)
         return torch.mul(x, self.gain / length, out=torch.empty_like(x))
