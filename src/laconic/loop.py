@@ -85,7 +85,7 @@ class Loop:
         begun = time.perf_counter()
         sequence = Sequence(request, self.text, self.target.open(), self.plan.controllers)
         sequence.context.ends = self.text.eos
-        sequence.context.draft_stream = self.plan.verifier.draft_stream
+        sequence.context.drafting = self.plan.verifier.drafting
         sequence.usage.prefill_passes = self.target.prefill(sequence.slot, request.prompt[:-1])
         sequence.drafter_state = self.plan.drafter.start(sequence.context, self._tools)
         sequence.length_state = self.plan.length.start(sequence.context, self.pace)

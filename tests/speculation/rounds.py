@@ -58,7 +58,7 @@ def decode(
     length = length or build("length", "constant:4")
     tools = Tools(draft, shape or build("shape", "chain"), target.vocab_size)
     for context in contexts:
-        context.draft_stream = verifier.draft_stream
+        context.drafting = verifier.drafting
     states = [drafter.start(context, tools) for context in contexts]
     lengths = [length.start(context, Pace()) for context in contexts]
     while min(len(c.tokens) - c.prompt_length for c in contexts) < count:

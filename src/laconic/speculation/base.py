@@ -29,9 +29,9 @@ from laconic.types import Request, Sampling
 class TokenTree:
     """Drafted tokens. ``parents[i] = -1`` at a child of the last committed token; parents come first.
 
-    ``draft_probs`` is None for a deterministic draft. Otherwise ``draft_probs[i]`` (shape ``[vocab]``) is the
-    distribution from which node i was *sampled*; siblings are drawn without replacement from the same row, in
-    index order. ``source`` names the drafter that proposed it.
+    ``draft_probs`` is None for a draft that is a function of the text and of the target's own random numbers.
+    Otherwise ``draft_probs[i]`` (shape ``[vocab]``) is the distribution from which node i was *sampled*; siblings are
+    drawn from the same row in index order, as Drafting says. ``source`` names the drafter that proposed it.
     """
 
     tokens: Sequence[int] = ()
@@ -58,6 +58,17 @@ class TokenTree:
 EMPTY = TokenTree()
 
 
+class Drafting(Enum):
+    """How drafters choose tokens when the target samples; a verifier says which of these it can judge.
+
+    Greedy requests and drafters that know no distribution propose the likeliest tokens under any of them.
+    """
+
+    FORESEE = "guess the token that the target will draw, whose random numbers are known"
+    SAMPLE = "draw from the draft distribution; siblings without replacement"
+    REPEAT = "draw from the draft distribution; siblings independently, a token may come twice"
+
+
 @dataclass(slots=True)
 class Context:
     """What a policy may read of a request while it runs. Owned and written by the loop alone."""
@@ -68,8 +79,8 @@ class Context:
     draws: Draws
     """The request's random numbers, keyed by position (see Draws)."""
     prompt_length: int
-    draft_stream: int = Draws.DRAFT
-    """Stream that drafters draw from: what the verifier asks for."""
+    drafting: Drafting = Drafting.SAMPLE
+    """How draft tokens are chosen when the target samples: what the verifier asks for."""
     ends: Collection[int] = ()
     """Tokens that end the output; nothing is worth drafting below one."""
     expected: Sequence[int] = ()
@@ -102,12 +113,16 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A drafted token as a length policy sees it, *before* its value is drawn.
+    """A token that might be drafted, as a length policy sees it.
 
     ``depth`` counts from 0 at the first drafted token. ``probs`` is the draft distribution ``[vocab]`` at this
     position (after temperature and filters; the untempered softmax when greedy), or None when the drafter knows
     only ``confidence``, its own estimate of acceptance in [0, 1]. In a tree ``confidence`` is that of the very token
     that might be added, and ``path`` the drafter's probability of all tokens above it; a chain leaves it None.
+
+    Where drafts are sampled (``Drafting.SAMPLE``, ``REPEAT``) nothing here depends on the value that will be drawn: to
+    drop a token for what it is would bias the output. Where the target's draw is foreseen, ``confidence`` is that of
+    the guess itself.
     """
 
     depth: int
@@ -195,7 +210,7 @@ class LengthPolicy(Policy):
         raise NotImplementedError
 
     def go_on(self, state: Any, node: Node) -> Go:
-        """Whether to draft the token at ``node`` too. Must not depend on the value that will be drawn there.
+        """Whether to draft the token at ``node`` too.
 
         Along a chain the questions come in order, and one about depth 0 begins a new round.
         """
@@ -206,7 +221,11 @@ class LengthPolicy(Policy):
 
 
 class Row(Protocol):
-    """What a drafter thinks may come after one node."""
+    """What a drafter thinks may come after one node.
+
+    ``best``, ``confidence`` and ``top`` speak of the token that the target will take: under ``Drafting.FORESEE`` they
+    know the random numbers that it will be drawn with, ``probs`` never does.
+    """
 
     @property
     def best(self) -> int | None:
@@ -215,7 +234,7 @@ class Row(Protocol):
 
     @property
     def confidence(self) -> float:
-        """Probability of ``best`` under ``probs``, or the drafter's own estimate."""
+        """Probability of ``best``: the drafter's own estimate that the target takes it."""
         ...
 
     @property
@@ -251,12 +270,18 @@ class Grown:
 
     tokens: list[int] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)
+    depths: list[int] = field(default_factory=list)
 
     def add(self, token: int, parent: int) -> int:
         """Append a node and return its id."""
         self.tokens.append(token)
         self.parents.append(parent)
+        self.depths.append(self.below(parent))
         return len(self.tokens) - 1
+
+    def below(self, node: int) -> int:
+        """Depth of the children of ``node``: 0 below the last committed token, -1."""
+        return 0 if node < 0 else self.depths[node] + 1
 
 
 class TargetRows:
@@ -288,9 +313,9 @@ class Verifier(Policy):
     """Decides which drafted tokens stand, and draws the token after them."""
 
     @property
-    def draft_stream(self) -> int:
-        """The stream that drafters shall draw from (see Draws); one of their own by default."""
-        return Draws.DRAFT
+    def drafting(self) -> Drafting:
+        """How draft tokens must be chosen for ``verify`` to be exact."""
+        return Drafting.SAMPLE
 
     def verify(self, rows: TargetRows, tree: TokenTree, draws: Draws) -> Verdict:
         """Walk down ``tree``. Lossless verifiers leave the target's distribution exactly as it is."""

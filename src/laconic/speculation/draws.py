@@ -56,21 +56,55 @@ class Draws:
         counter = ((position << 16) | (stream << 12) | sub) & _MASK
         return (_mix((self._key + counter * _GOLDEN) & _MASK) >> 11) * 2.0**-53
 
-    def pick(self, probs: torch.Tensor, position: int, stream: int = TOKEN) -> int:
+    def pick(self, probs: torch.Tensor, position: int, stream: int = TOKEN, sub: int = 0) -> int:
         """A token drawn from ``probs [vocab]``, which need not sum to 1.
 
         Every token has a waiting time of its own at each position, exponential with its probability as rate; the
         first to come is drawn (the Gumbel-max trick in another guise). Two distributions under the same numbers
         agree with probability at least (1 - TV) / (1 + TV), TV their total variation distance (Daliri et al. 2024).
         """
+        tokens, waits = self.waits(probs, position, stream, sub)
+        return int(tokens[waits.argmin()])
+
+    def ranking(self, probs: torch.Tensor, k: int, position: int, stream: int = TOKEN) -> list[int]:
+        """At most ``k`` different tokens drawn one after another from ``probs [vocab]``, without replacement.
+
+        They are the first to come: given those before it, each has the law of a draw among the rest (the Gumbel-top-k
+        trick of Kool et al. 2019).
+        """
+        tokens, waits = self.waits(probs, position, stream)
+        first: list[int] = tokens[waits.topk(min(k, len(waits)), largest=False).indices].tolist()
+        return first
+
+    def waits(
+        self, probs: torch.Tensor, position: int, stream: int = TOKEN, sub: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tokens that ``probs [vocab]`` allows, and how long each lets one wait; both ``[allowed]``."""
         tokens = probs.nonzero()[:, 0]
         if len(tokens) == 1:
-            return int(tokens[0])
-        counter = ((position << 16) | (stream << 12)) & _MASK
+            return tokens, torch.zeros(1, dtype=torch.float64)
+        counter = ((position << 16) | (stream << 12) | sub) & _MASK
         key = _mix((self._key + counter * _GOLDEN) & _MASK)
         bits = _mixed((tokens + 1) * _signed(_GOLDEN) + _signed(key))
         uniform = (_shifted(bits, 11).double() + 0.5) * 2.0**-53
-        return int(tokens[(-uniform.log() / probs[tokens].double()).argmin()])
+        return tokens, -uniform.log() / probs[tokens].double()
+
+
+_DOUBT = 0.5
+"""How far the logarithms of two models' probabilities are thought to lie apart: a scale, not a knob. Policies that
+calibrate take any monotone measure; on the bundled pair half to one told right from wrong guesses equally well."""
+
+
+def foresee(probs: torch.Tensor, draws: Draws, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a target that resembles ``probs [vocab]`` will draw at ``position``: tokens and probabilities ``[allowed]``.
+
+    The target's own waiting times are known but for its probabilities. Were they ``probs``, the first to come would be
+    certain; the logarithms of both being some way apart, a token's chance falls with how long after the first it comes.
+    """
+    tokens, waits = draws.waits(probs, position)
+    if len(tokens) == 1:
+        return tokens, torch.ones(1)
+    return tokens, (-waits.log() / _DOUBT).softmax(0).float()
 
 
 def warp(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:

@@ -90,7 +90,7 @@ def test_seeded_runs_have_the_targets_law(verifier):
 
 def test_the_g_test_notices_shared_random_numbers(monkeypatch):
     # The draw after a refusal must not be made with the numbers that made the refused draft.
-    monkeypatch.setattr(speculative_sampling.SpeculativeSampling, "draft_stream", Draws.TOKEN)
+    monkeypatch.setattr(Draws, "DRAFT", Draws.TOKEN)
     assert g_excess(*seeded_texts(6000, "speculative-sampling", "constant:2")) > 1
 
 

@@ -10,43 +10,76 @@ import torch
 from laconic.errors import UnmetNeed
 from laconic.models.base import LanguageModel, Scores, ScoreTree, Slot, chain
 from laconic.policy import Card, Needs, knobs
-from laconic.speculation.base import EMPTY, Context, Drafter, Expand, Grown, Judge, TokenTree, Tools, TreeShape
+from laconic.speculation.base import (
+    EMPTY,
+    Context,
+    Drafter,
+    Drafting,
+    Expand,
+    Grown,
+    Judge,
+    TokenTree,
+    Tools,
+    TreeShape,
+)
 from laconic.speculation.drafters.history import common_prefix
-from laconic.speculation.draws import warp
-from laconic.types import Sampling
+from laconic.speculation.draws import foresee, warp
 
 _PREFILL = 32
 """Uncached tokens from which a prefill pass (no logits) is cheaper than scoring them along with the draft."""
 
 
 class LogitsRow:
-    """A Row over one row of draft logits; the distribution is computed when first asked for."""
+    """A Row over one row of draft logits; distributions are computed when first asked for.
 
-    __slots__ = ("_logits", "_probs", "_sampling", "best")
+    ``foresee`` is the position whose draw by the target is to be guessed, None where it is not.
+    """
 
-    def __init__(self, logits: torch.Tensor, best: int, sampling: Sampling) -> None:
-        self.best = best
+    __slots__ = ("_argmax", "_chances", "_context", "_foresee", "_logits", "_probs")
+
+    def __init__(self, logits: torch.Tensor, argmax: int, context: Context, foresee: int | None) -> None:
         self._logits = logits
-        self._sampling = sampling
+        self._argmax = argmax
+        self._context = context
+        self._foresee = foresee
         self._probs: torch.Tensor | None = None
+        self._chances: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @property
     def probs(self) -> torch.Tensor:
         """``[vocab]``: what the request's sampling draws from; the untempered softmax when greedy."""
         if self._probs is None:
-            logits, sampling = self._logits, self._sampling
+            logits, sampling = self._logits, self._context.sampling
             self._probs = logits.float().softmax(-1) if sampling.greedy else warp(logits, sampling)
         return self._probs
 
     @property
+    def best(self) -> int:
+        """The likeliest token, or the one that the target's random numbers point to."""
+        if self._foresee is None:
+            return self._argmax
+        tokens, chances = self._ahead
+        return int(tokens[chances.argmax()])
+
+    @property
     def confidence(self) -> float:
         """Probability of ``best``."""
-        return float(self.probs[self.best])
+        return float(self.probs[self._argmax] if self._foresee is None else self._ahead[1].max())
 
     def top(self, k: int) -> list[tuple[int, float]]:
         """The ``k`` likeliest tokens that can be drawn at all."""
-        values, tokens = self.probs.topk(min(k, self.probs.shape[-1]))
-        return [(t, p) for t, p in zip(tokens.tolist(), values.tolist(), strict=True) if p > 0]
+        tokens, chances = (None, self.probs) if self._foresee is None else self._ahead
+        values, at = chances.topk(min(k, len(chances)))
+        found = at if tokens is None else tokens[at]
+        return [(t, p) for t, p in zip(found.tolist(), values.tolist(), strict=True) if p > 0]
+
+    @property
+    def _ahead(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens that the target may draw, and their chances."""
+        if self._chances is None:
+            assert self._foresee is not None
+            self._chances = foresee(self.probs, self._context.draws, self._foresee)
+        return self._chances
 
 
 def widened(scores: Scores, width: int) -> Scores:
@@ -117,10 +150,12 @@ class Growth:
         """Hand the rows that were wanted to the shape and prepare the next query."""
         if self.tip is not None:
             self.writer.keep(self.query.tokens)
-        logits, best, sampling = scores.of(index), scores.best(index), self.writer.context.sampling
+        logits, best, context = scores.of(index), scores.best(index), self.writer.context
         # Row ids: a committed chain ends at its newest node; a whole tree is scored with its nodes in order.
         ids = [self.offset] if self.tip is not None else self.wanted
-        self._ask([LogitsRow(logits[i], best[i], sampling) for i in ids])
+        foresees = not context.sampling.greedy and context.drafting is Drafting.FORESEE
+        places = [self.base + self.nodes.below(node) if foresees else None for node in self.wanted]
+        self._ask([LogitsRow(logits[i], best[i], context, at) for i, at in zip(ids, places, strict=True)])
         if self.tree is not None:
             return
         tokens, parents = self.nodes.tokens, self.nodes.parents

@@ -20,8 +20,9 @@ class BestFirst(TreeShape):
     and has the drafter score them in one pass. With ``per_pass=1`` the tree holds exactly the ``budget`` likeliest
     paths; more nodes per pass mean fewer draft passes and a tree that is nearly that.
 
-    The tree is deterministic (``draft_probs`` None) and so exact at any temperature, when the verifier draws the
-    target's token and descends to it, as SpecExec does.
+    No token of the tree is drawn from the draft distribution (``draft_probs`` None), so it is exact at any temperature:
+    the verifier draws the target's token and descends to it, as in SpecExec. Where the target's random numbers are known
+    to the drafter, children are ranked by the chance to be that very draw.
     """
 
     card = Card(paper="SpecExec; DySpec", lossless=True, catalogue=(114, 88))
@@ -35,7 +36,7 @@ class BestFirst(TreeShape):
     def grow(self, nodes: Grown, budget: int, context: Context, judge: Judge | None) -> Expand:
         """Add up to ``budget`` nodes; ``judge`` is asked about each when its turn comes."""
         heap: list[tuple[float, int, int, int, float]] = []  # (-path probability, arrival, parent, token, probability)
-        path, depth = {-1: 1.0}, {-1: 0}
+        path = {-1: 1.0}
         rows: dict[int, Row] = {}
         arrivals = 0
         frontier = [-1]
@@ -50,11 +51,11 @@ class BestFirst(TreeShape):
                 score, _, parent, token, probability = heapq.heappop(heap)
                 go = Go.ON
                 if judge is not None:
-                    go = judge(Node(depth[parent], rows[parent].probs, probability, path[parent]))
+                    go = judge(Node(nodes.below(parent), rows[parent].probs, probability, path[parent]))
                 if go is Go.STOP:
                     continue
                 node = nodes.add(token, parent)
-                path[node], depth[node] = -score, depth[parent] + 1
+                path[node] = -score
                 if go is Go.ON and token not in context.ends:
                     frontier.append(node)
         return TokenTree(nodes.tokens, nodes.parents)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import Context, Expand, Go, Grown, Judge, Node, TokenTree, TreeShape
+from laconic.speculation.base import Context, Drafting, Expand, Go, Grown, Judge, Node, TokenTree, TreeShape
+from laconic.speculation.draws import Draws
 
 
 @knobs
 class Chain(TreeShape):
-    """One token at a time: the likeliest when greedy, else drawn from the draft distribution.
+    """One token at a time: the likeliest when greedy, else the draw that is foreseen or one of the drafter's own.
 
     Source: Leviathan et al. (2023), Chen et al. (2023), with a draw keyed by position instead of a generator.
     A drafter that knows no distribution gives a deterministic chain at any temperature. Rows of one request either
@@ -20,6 +21,7 @@ class Chain(TreeShape):
     def grow(self, nodes: Grown, budget: int, context: Context, judge: Judge | None) -> Expand:
         """Append up to ``budget`` tokens, asking ``judge`` before each one is chosen."""
         sampled = []
+        sampling = not context.sampling.greedy and context.drafting is not Drafting.FORESEE
         position, tip = len(context.tokens), -1
         while len(nodes.tokens) < budget:
             (row,) = yield [tip]
@@ -27,12 +29,12 @@ class Chain(TreeShape):
             if best is None:
                 break
             depth = len(nodes.tokens)
-            probs = None if context.sampling.greedy else row.probs
+            probs = row.probs if sampling else None
             go = judge(Node(depth, row.probs, row.confidence)) if judge is not None else Go.ON
             if go is Go.STOP:
                 break
             if probs is not None:
-                best = context.draws.pick(probs, position + depth, context.draft_stream)
+                best = context.draws.pick(probs, position + depth, Draws.DRAFT)
                 sampled.append(probs)
             tip = nodes.add(best, tip)
             if go is Go.LAST or best in context.ends:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import TargetRows, TokenTree, Verdict, Verifier
+from laconic.speculation.base import Drafting, TargetRows, TokenTree, Verdict, Verifier
 from laconic.speculation.draws import Draws
 from laconic.speculation.verify.descend import descend
 
@@ -29,9 +29,9 @@ class Match(Verifier):
     )
 
     @property
-    def draft_stream(self) -> int:
-        """The target's own, so that a drafted token is a guess at the very draw that will be made."""
-        return Draws.TOKEN
+    def drafting(self) -> Drafting:
+        """Any draft will do, so the best is a guess at the very draw that will be made."""
+        return Drafting.FORESEE
 
     def verify(self, rows: TargetRows, tree: TokenTree, draws: Draws) -> Verdict:
         """The longest drafted path that the target itself takes, and the target's token after it."""
