@@ -16,6 +16,8 @@ TITLES = {
     "length": "Draft lengths: how far to guess",
     "shape": "Shapes: a chain or a tree",
     "verifier": "Verifiers: which guesses stand",
+    "transform": "Transforms: which distribution the output shall have",
+    "relaxation": "Relaxations: what may stand although it was refused",
     "think": "Thinking: how long to reason before answering",
 }
 

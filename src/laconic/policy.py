@@ -13,7 +13,7 @@ method everywhere (command line, TOML, HTTP)::
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, ClassVar, Literal, TypeVar, cast, dataclass_transform
 
@@ -22,8 +22,8 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from laconic.errors import InvalidKnob, MethodError, UnknownKnob, UnknownMethod, did_you_mean
 
-Family = Literal["drafter", "length", "shape", "verifier", "think"]
-FAMILIES: tuple[Family, ...] = ("drafter", "length", "shape", "verifier", "think")
+Family = Literal["drafter", "length", "shape", "verifier", "transform", "relaxation", "think"]
+FAMILIES: tuple[Family, ...] = ("drafter", "length", "shape", "verifier", "transform", "relaxation", "think")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,8 @@ class Policy:
     card: ClassVar[Card]
     needs: ClassVar[Needs] = Needs()
     name: ClassVar[str] = ""
+    parts: ClassVar[Mapping[str, Family]] = {}
+    """Families of knobs that are methods of another family than this one."""
 
     def spec(self) -> str:
         """The spec string that rebuilds this policy; knobs at their default are left out."""
@@ -156,7 +158,8 @@ class Registry:
             knob = knob.strip().replace("-", "_")
             if knob not in known:
                 raise UnknownKnob(f"'{name}' has no knob '{knob}'.", did_you_mean(knob, known) if known else "")
-            values[knob] = self.build(family, value[1:-1]) if value.startswith("[") else value.strip()
+            inner = cls.parts.get(knob, family)
+            values[knob] = self.build(inner, value[1:-1]) if value.startswith("[") else value.strip()
         return construct(cls, values)
 
 

@@ -21,7 +21,8 @@ REQUIRED = {"budget": "budget:12"}
 
 MODEL = tiny.model(0, bias=tiny.REASONER)
 TARGET, DRAFT, TEXT = CausalLM(MODEL), CausalLM(tiny.noisy(MODEL, 0.1)), tiny.text()
-FIELDS = {"drafter": "drafter", "length": "length", "shape": "shape", "verifier": "verifier", "think": "think"}
+INSIDE = {"transform": "match:transform=[{}]", "relaxation": "match:relax=[{}]"}
+"""Families whose methods are part of a verifier."""
 
 
 def spec(name: str) -> str:
@@ -31,7 +32,10 @@ def spec(name: str) -> str:
 def methods(family: str, name: str) -> Methods:
     """A run in which this method takes part and all its needs are met."""
     chosen: dict[str, object] = {"drafter": "draft-model", "length": "constant:4"}
-    chosen[FIELDS[family]] = (spec(name),) if family == "think" else spec(name)
+    if family in INSIDE:
+        chosen["verifier"] = INSIDE[family].format(spec(name))
+    else:
+        chosen[family] = (spec(name),) if family == "think" else spec(name)
     return Methods(**chosen)  # type: ignore[arg-type]
 
 

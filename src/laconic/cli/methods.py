@@ -10,7 +10,7 @@ import typer
 
 def methods(
     json: Annotated[bool, typer.Option("--json", help="Print everything known, as JSON.")] = False,
-    family: Annotated[str | None, typer.Option(help="Only drafter, length, shape, verifier or think.")] = None,
+    family: Annotated[str | None, typer.Option(help="Only one family, e.g. drafter or length.")] = None,
 ) -> None:
     """List every method: its family, paper, knobs, needs, and whether it is lossless."""
     import laconic.methods  # noqa: F401  (fills the registry)

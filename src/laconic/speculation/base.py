@@ -11,7 +11,7 @@ A round for one request::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
@@ -31,13 +31,15 @@ class TokenTree:
 
     ``draft_probs`` is None for a draft that is a function of the text and of the target's own random numbers.
     Otherwise ``draft_probs[i]`` (shape ``[vocab]``) is the distribution from which node i was *sampled*; siblings are
-    drawn from the same row in index order, as Drafting says. ``source`` names the drafter that proposed it.
+    drawn from the same row in index order, as Drafting says. ``source`` names the drafter that proposed it. ``rows``
+    are what the drafter thinks may come after a node (-1: after the last committed token), for the nodes it looked at.
     """
 
     tokens: Sequence[int] = ()
     parents: Sequence[int] = ()
     draft_probs: Sequence[torch.Tensor] | None = None
     source: str = ""
+    rows: Mapping[int, Row] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -291,11 +293,12 @@ class TargetRows:
     temperature and filters, computed on first use.
     """
 
-    __slots__ = ("_logits", "_probs", "best", "position", "sampling")
+    __slots__ = ("_logits", "_probs", "_soft", "best", "position", "sampling")
 
     def __init__(self, logits: torch.Tensor, best: Sequence[int], sampling: Sampling, position: int) -> None:
         self._logits = logits
         self._probs: torch.Tensor | None = None
+        self._soft: torch.Tensor | None = None
         self.best = best
         self.sampling = sampling
         self.position = position
@@ -308,6 +311,22 @@ class TargetRows:
             self._probs = warp(self._logits, self.sampling)
         return self._probs
 
+    @property
+    def soft(self) -> torch.Tensor:
+        """What the target thinks, ``[rows, vocab]``: ``probs`` when sampling, the untempered softmax when greedy."""
+        if not self.sampling.greedy:
+            return self.probs
+        if self._soft is None:
+            self._soft = self._logits.float().softmax(-1)
+        return self._soft
+
+    def instead(self, soft: torch.Tensor) -> TargetRows:
+        """These rows with ``soft [rows, vocab]`` in place of what the target thinks."""
+        rows = TargetRows(soft.log(), soft.argmax(-1).tolist(), self.sampling, self.position)
+        rows._soft = soft
+        rows._probs = warp(rows._logits, self.sampling) if self.sampling.greedy else soft
+        return rows
+
 
 class Verifier(Policy):
     """Decides which drafted tokens stand, and draws the token after them."""
@@ -319,4 +338,28 @@ class Verifier(Policy):
 
     def verify(self, rows: TargetRows, tree: TokenTree, draws: Draws) -> Verdict:
         """Walk down ``tree``. Lossless verifiers leave the target's distribution exactly as it is."""
+        raise NotImplementedError
+
+
+class Transform(Policy):
+    """Makes another distribution of the target's and the draft's: the one that the output shall have."""
+
+    def apply(self, target: torch.Tensor, draft: torch.Tensor) -> torch.Tensor:
+        """``[rows, vocab]`` probabilities from two of the same shape.
+
+        Both are what the request's sampling draws from, or untempered when greedy; greedy requests then take the
+        likeliest token of the result.
+        """
+        raise NotImplementedError
+
+
+class Relaxation(Policy):
+    """Lets stand what an exact verifier refuses. Every relaxation is lossy and says so in its card."""
+
+    def chance(self, token: int, target: torch.Tensor, draft: torch.Tensor | None) -> float:
+        """Probability with which a refused ``token`` stands all the same.
+
+        ``target [vocab]`` is what the request's sampling draws from, or untempered when greedy; ``draft`` the
+        distribution that the token was drawn from, None where it was not drawn.
+        """
         raise NotImplementedError

@@ -45,8 +45,9 @@ class Draws:
 
     __slots__ = ("_key",)
 
-    TOKEN, DRAFT, ACCEPT = 0, 1, 2
-    """Streams: the target's own draw, the drafter's draw, acceptance tests (one sub-stream per sibling)."""
+    TOKEN, DRAFT, ACCEPT, RELAX = 0, 1, 2, 3
+    """Streams: the target's own draw, the drafter's draw, acceptance tests and their relaxation (one sub-stream per
+    sibling)."""
 
     def __init__(self, seed: int) -> None:
         self._key = _mix((seed * _GOLDEN + 1) & _MASK)

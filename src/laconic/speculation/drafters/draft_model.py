@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -18,6 +18,7 @@ from laconic.speculation.base import (
     Expand,
     Grown,
     Judge,
+    Row,
     TokenTree,
     Tools,
     TreeShape,
@@ -121,11 +122,12 @@ class Growth:
     whole tree is scored in every pass: n nodes grown in r rounds cost about n r / 2 scored nodes, no extra pass.
     """
 
-    __slots__ = ("base", "expand", "nodes", "offset", "query", "tip", "tree", "wanted", "writer")
+    __slots__ = ("base", "expand", "nodes", "offset", "query", "rows", "tip", "tree", "wanted", "writer")
 
     def __init__(self, writer: Writer, budget: int, judge: Judge | None) -> None:
         self.writer = writer
         self.nodes = Grown()
+        self.rows: dict[int, Row] = {}
         self.expand: Expand = writer.shape.grow(self.nodes, budget, writer.context, judge)
         self.tree: TokenTree | None = None
         self.wanted: list[int] = []
@@ -155,7 +157,9 @@ class Growth:
         ids = [self.offset] if self.tip is not None else self.wanted
         foresees = not context.sampling.greedy and context.drafting is Drafting.FORESEE
         places = [self.base + self.nodes.below(node) if foresees else None for node in self.wanted]
-        self._ask([LogitsRow(logits[i], best[i], context, at) for i, at in zip(ids, places, strict=True)])
+        rows = [LogitsRow(logits[i], best[i], context, at) for i, at in zip(ids, places, strict=True)]
+        self.rows.update(zip(self.wanted, rows, strict=True))
+        self._ask(rows)
         if self.tree is not None:
             return
         tokens, parents = self.nodes.tokens, self.nodes.parents
@@ -220,8 +224,9 @@ class DraftModel(Drafter):
             for i, growth in enumerate(live):
                 growth.advance(scores, i)
             live = [g for g in live if g.tree is None]
-        trees = [EMPTY if g is None or g.tree is None else g.tree for g in growths]
-        return [TokenTree(t.tokens, t.parents, t.draft_probs, self.name) for t in trees]
+        return [
+            EMPTY if g is None or g.tree is None else replace(g.tree, source=self.name, rows=g.rows) for g in growths
+        ]
 
     def complete(
         self, state: Writer, base: int, tokens: Sequence[int], most: int, ends: Callable[[int], bool]

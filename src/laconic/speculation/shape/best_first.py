@@ -20,9 +20,9 @@ class BestFirst(TreeShape):
     and has the drafter score them in one pass. With ``per_pass=1`` the tree holds exactly the ``budget`` likeliest
     paths; more nodes per pass mean fewer draft passes and a tree that is nearly that.
 
-    No token of the tree is drawn from the draft distribution (``draft_probs`` None), so it is exact at any temperature:
-    the verifier draws the target's token and descends to it, as in SpecExec. Where the target's random numbers are known
-    to the drafter, children are ranked by the chance to be that very draw.
+    No token of the tree is drawn from the draft distribution (``draft_probs`` None), so it is exact at any
+    temperature: the verifier draws the target's token and descends to it, as in SpecExec. Where the drafter knows the
+    target's random numbers, children are ranked by the chance to be that very draw.
     """
 
     card = Card(paper="SpecExec; DySpec", lossless=True, catalogue=(114, 88))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import Drafting, TargetRows, TokenTree, Verdict, Verifier
+from laconic.speculation.base import Drafting, TargetRows, TokenTree
 from laconic.speculation.draws import Draws
-from laconic.speculation.verify.descend import descend
+from laconic.speculation.verify.coupling import Coupling
 
 
 @knobs
-class Match(Verifier):
+class Match(Coupling):
     """Take the target's token at each node (its argmax when greedy, else a draw) and descend while it was drafted.
 
     Source: greedy verification of Stern et al. (2018) and, for draws, SpecInfer's naive sampling and SpecExec; draws
@@ -33,6 +33,6 @@ class Match(Verifier):
         """Any draft will do, so the best is a guess at the very draw that will be made."""
         return Drafting.FORESEE
 
-    def verify(self, rows: TargetRows, tree: TokenTree, draws: Draws) -> Verdict:
+    def couple(self, rows: TargetRows, tree: TokenTree, draws: Draws) -> tuple[list[int], int]:
         """The longest drafted path that the target itself takes, and the target's token after it."""
-        return descend(rows, tree, draws)
+        return self.descend(rows, tree, draws)

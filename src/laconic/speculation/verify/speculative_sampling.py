@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
-from laconic.errors import MethodError
 from laconic.policy import Card, knobs
-from laconic.speculation.base import TargetRows, TokenTree, Verdict, Verifier
-from laconic.speculation.draws import Draws
-from laconic.speculation.verify.descend import descend
-
-_HINT = "A drafter must sample from the distribution that it reports, siblings without replacement."
+from laconic.speculation.verify.coupling import NodeByNode, Uniform
 
 
 def residual(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
@@ -31,7 +28,7 @@ def without(q: torch.Tensor, token: int) -> torch.Tensor:
 
 
 @knobs
-class SpeculativeSampling(Verifier):
+class SpeculativeSampling(NodeByNode):
     """Accept a token x drawn from q with probability min(1, p(x) / q(x)); draw from norm((p - q)+) when refused.
 
     Source: Leviathan et al. (2023, algorithm 1), Chen et al. (2023); for siblings drawn without replacement the
@@ -56,29 +53,12 @@ class SpeculativeSampling(Verifier):
         arxiv="2211.17192",
     )
 
-    def verify(self, rows: TargetRows, tree: TokenTree, draws: Draws) -> Verdict:
-        """Walk down ``tree``, testing the children of each node in index order."""
-        if tree.draft_probs is None or rows.sampling.greedy:
-            return descend(rows, tree, draws)
-        children: dict[int, list[int]] = {}
-        for i, parent in enumerate(tree.parents):
-            children.setdefault(parent, []).append(i)
-        path: list[int] = []
-        node = -1
-        while True:
-            position = rows.position + len(path)
-            p = rows.probs[node + 1]
-            siblings = children.get(node, ())
-            q = tree.draft_probs[siblings[0]] if siblings else p
-            for rank, child in enumerate(siblings):
-                token = tree.tokens[child]
-                drafted = float(q[token])
-                if drafted <= 0:
-                    raise MethodError(f"draft token {token} was proposed with draft probability 0.", _HINT)
-                if draws.uniform(position, Draws.ACCEPT, rank) * drafted < float(p[token]):
-                    path.append(child)
-                    node = child
-                    break
-                p, q = residual(p.double(), q.double()), without(q.double(), token)
-            else:
-                return Verdict(tree, path, draws.pick(p, position))
+    def choose(
+        self, p: torch.Tensor, q: torch.Tensor, tokens: Sequence[int], uniform: Uniform
+    ) -> tuple[int | None, torch.Tensor]:
+        """Test the tokens one after another, each against what the ones before it have left."""
+        for rank, token in enumerate(tokens):
+            if uniform(rank) * float(q[token]) < float(p[token]):
+                return rank, p
+            p, q = residual(p, q), without(q, token)
+        return None, p
