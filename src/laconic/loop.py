@@ -146,8 +146,7 @@ class Loop:
     def _draft(self, writing: Seq[Sequence]) -> None:
         """Give every writing request its draft: what a controller expects next, or what the drafter proposes."""
         self._guess()
-        asked: list[Sequence] = []
-        budgets: list[int] = []
+        free: list[Sequence] = []
         for s in self.active:
             s.tree = EMPTY
         for s in writing:
@@ -155,16 +154,18 @@ class Loop:
             if s.context.expected:
                 s.tree = TokenTree.of_chain(self._with_end(s, list(s.context.expected[:room]), room), "expected")
                 s.context.expected = ()
-                continue
-            budget = min(self.plan.length.budget(s.length_state), room)
-            if budget > 0:
-                asked.append(s)
-                budgets.append(budget)
-        if not asked:
+            elif room > 0:
+                free.append(s)
+        length = self.plan.length
+        wished = length.budgets([s.length_state for s in free])
+        granted = [(s, min(n, s.room(self.target.context))) for s, n in zip(free, wished, strict=True) if n > 0]
+        if not granted:
             return
+        asked, budgets = [s for s, _ in granted], [n for _, n in granted]
         passes = self._draft_passes
-        judges = [self._judge(s) if self.plan.length.judges else None for s in asked]
+        judges = [self._judge(s) if length.judges else None for s in asked]
         trees = self.plan.drafter.propose([s.drafter_state for s in asked], budgets, judges)
+        trees = length.select([s.length_state for s in asked], trees)
         passes = self._draft_passes - passes
         for s, tree in zip(asked, trees, strict=True):
             s.tree = tree
@@ -187,7 +188,7 @@ class Loop:
 
     def _pays(self, draft_passes: int) -> bool:
         """Whether so many draft passes cost less than the target pass that they may save."""
-        return not self.pace.known or draft_passes * self.pace.draft_pass < self.pace.passes.at(len(self.active))
+        return not self.pace.known or draft_passes * self.pace.draft_pass < self.pace.target_pass(len(self.active))
 
     def _complete(
         self, s: Sequence, base: int, tokens: list[int], most: int, ends: Callable[[int], bool]

@@ -2,8 +2,9 @@
 
 A round for one request::
 
-    n     = length.budget(state)                        how many tokens to draft at most
+    n     = length.budgets([state])[0]                   how many tokens to draft at most
     tree  = drafter.propose([state], [n], [judge])[0]    guesses below the last committed token
+    tree  = length.select([state], [tree])[0]            those of them that are worth scoring
     rows  = target logits at the last committed token and at every node of the tree
     v     = verifier.verify(rows, tree, draws)          accepted path and one more token
     drafter.observe / length.observe                    learn from the verdict
@@ -210,6 +211,14 @@ class LengthPolicy(Policy):
     def budget(self, state: Any) -> int:
         """Most tokens to draft in the coming round; 0 means decode plainly."""
         raise NotImplementedError
+
+    def budgets(self, states: Sequence[Any]) -> list[int]:
+        """``budget`` for every request that may draft in the coming round: where load decides, it decides here."""
+        return [self.budget(state) for state in states]
+
+    def select(self, states: Sequence[Any], trees: Sequence[TokenTree]) -> list[TokenTree]:
+        """What of the drafts shall be scored, all requests considered; as ``go_on``, blind to sampled values."""
+        return list(trees)
 
     def go_on(self, state: Any, node: Node) -> Go:
         """Whether to draft the token at ``node`` too.

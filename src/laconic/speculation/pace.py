@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 
 _MEMORY = 0.98
 """Weight that a round keeps with each later one; about fifty rounds count."""
@@ -40,8 +42,8 @@ class Line:
         step = nodes - self.nodes
         self.nodes += step / self.weight
         self.spread += step * (nodes - self.nodes)
-        self.product += step * (seconds - self.seconds)
         self.seconds += (seconds - self.seconds) / self.weight
+        self.product += step * (seconds - self.seconds)
 
     @property
     def slope(self) -> float:
@@ -53,6 +55,52 @@ class Line:
         """Seconds of a pass over ``nodes``."""
         return max(self.seconds + self.slope * (nodes - self.nodes), 0.0)
 
+    def __add__(self, other: Line) -> Line:
+        """The line through the passes of both."""
+        weight = self.weight + other.weight
+        share = other.weight / weight
+        far, late = other.nodes - self.nodes, other.seconds - self.seconds
+        between = self.weight * share * far
+        return Line(
+            weight,
+            self.nodes + share * far,
+            self.seconds + share * late,
+            self.spread + other.spread + between * far,
+            self.product + other.product + between * late,
+        )
+
+
+@dataclass(slots=True)
+class Curve:
+    """Seconds of a pass over its nodes: a line for each doubling of nodes, since the cost of one more is not the same
+    everywhere (a second node may cost more than ten after it, and past some width arithmetic takes over)."""
+
+    lines: dict[int, Line] = field(default_factory=dict)
+    _slopes: dict[int, float] = field(default_factory=dict)
+
+    def add(self, nodes: int, seconds: float) -> None:
+        """Count one pass."""
+        self.lines.setdefault(nodes.bit_length(), Line()).add(nodes, seconds)
+        self._slopes.clear()
+
+    def slope(self, nodes: float) -> float:
+        """Seconds that one more node adds to a pass over ``nodes``: that of passes of about this width."""
+        width = int(nodes).bit_length()
+        if width not in self._slopes:
+            self._slopes[width] = self._near(width).slope
+        return self._slopes[width]
+
+    def at(self, nodes: float) -> float:
+        """Seconds of a pass over ``nodes``."""
+        width = int(nodes).bit_length()
+        line = self.lines.get(width) or self._near(width)
+        return max(line.seconds + self.slope(nodes) * (nodes - line.nodes), 0.0)
+
+    def _near(self, width: int) -> Line:
+        """The passes of this width, half of it and double it; if there were none, the nearest ones."""
+        far = min(abs(width - known) for known in self.lines)
+        return reduce(add, (line for known, line in self.lines.items() if abs(width - known) <= max(far, 1)))
+
 
 @dataclass(slots=True)
 class Pace:
@@ -62,7 +110,7 @@ class Pace:
     """
 
     rounds: int = 0
-    passes: Line = field(default_factory=Line)
+    passes: Curve = field(default_factory=Curve)
     """Target passes by nodes, padding included where the model computes it too."""
     seconds: float = 0.0
     """Decayed sum of whole rounds."""
@@ -94,10 +142,13 @@ class Pace:
         """Seconds that a written token has cost of late: what one more token a round is worth."""
         return self.seconds / self.tokens
 
-    @property
-    def node(self) -> float:
-        """Seconds that one more node adds to a target pass."""
-        return self.passes.slope
+    def node(self, nodes: float) -> float:
+        """Seconds that one more node adds to a target pass over ``nodes``."""
+        return self.passes.slope(nodes)
+
+    def target_pass(self, nodes: float) -> float:
+        """Seconds of a target pass over ``nodes``."""
+        return self.passes.at(nodes)
 
     @property
     def draft_pass(self) -> float:

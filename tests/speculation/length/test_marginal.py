@@ -7,7 +7,7 @@ import random
 import pytest
 
 from laconic.speculation.base import Go, Node, TokenTree, Verdict
-from laconic.speculation.pace import Pace
+from laconic.speculation.pace import Line, Pace
 from tests.speculation.length.world import World, best_fixed, rate
 from tests.speculation.rounds import build, context_of
 
@@ -90,6 +90,52 @@ def test_pace_finds_the_costs_and_believes_no_interruption():
         slow = 40.0 if round_ % 50 == 49 else 1.0
         seconds = slow * (0.02 + 0.001 * nodes) * rng.uniform(0.95, 1.05)
         pace.record(nodes=nodes, tokens=2, draft_passes=4, draft=0.004, score=seconds, rest=0.0)
-    assert pace.node == pytest.approx(0.001, rel=0.5)
+    assert pace.node(6) == pytest.approx(0.001, rel=0.5)
     assert pace.draft_pass == pytest.approx(0.001)
-    assert pace.passes.at(1) == pytest.approx(0.021, rel=0.15)
+    assert pace.target_pass(1) == pytest.approx(0.021, rel=0.15)
+
+
+def test_pace_knows_that_the_second_node_costs_more_than_the_tenth():
+    pace = Pace()
+    rng = random.Random(1)
+    for _ in range(300):
+        nodes = rng.choice((1, *range(2, 33)))
+        seconds = 0.02 + (0.006 if nodes > 1 else 0.0) + 0.0002 * nodes
+        pace.record(nodes=nodes, tokens=2, draft_passes=1, draft=0.001, score=seconds, rest=0.0)
+    assert pace.node(12) == pytest.approx(0.0002, rel=0.3)
+    assert pace.target_pass(8) - pace.target_pass(1) == pytest.approx(0.0074, rel=0.3)
+
+
+def test_lines_through_passes_add_up():
+    rng, first, second, both = random.Random(2), Line(), Line(), Line()
+    for line in (first, second):
+        for _ in range(30):
+            line.add(rng.randint(1, 9), rng.random())
+    total = first + second
+    for line in (first, second):
+        both.weight += line.weight
+    for name in ("nodes", "seconds"):
+        mean = (first.weight * getattr(first, name) + second.weight * getattr(second, name)) / both.weight
+        assert getattr(total, name) == pytest.approx(mean)
+    plain = Line()
+    for nodes, seconds in ((1, 1.0), (3, 5.0)):
+        plain.add(nodes, seconds)
+    assert plain.product / plain.spread == pytest.approx(2.0, rel=0.05), "the slope through two passes"
+
+
+@pytest.mark.parametrize("node", [0.02, 0.3])
+def test_the_rule_sizes_trees_by_the_chance_of_each_path(node):
+    policy, pace = build("length", "marginal"), Pace()
+    for nodes in range(1, 40):
+        pace.record(nodes=nodes, tokens=2, draft_passes=1, draft=0.001, score=1.0 + node * nodes, rest=0.0)
+    state = policy.start(context_of([1]), pace)
+    assert policy.budget(state)
+    kept = policy.go_on(state, Node(3, None, 0.9, path=0.05)) is not Go.STOP
+    assert kept is (node < 0.1)
+    tree = TokenTree([1, 2, 3], [-1, -1, 0])
+    state.cells.clear()
+    for depth, confidence, path in ((0, 0.9, 1.0), (0, 0.7, 1.0), (1, 0.8, 0.9)):
+        policy.go_on(state, Node(depth, None, confidence, path))
+    before = dict(state.own.seen)
+    policy.observe(state, Verdict(tree, [0], 9), 0.0)
+    assert sum(state.own.seen.values()) - sum(before.values()) == 6, "three tokens, by bin and by bin and depth"

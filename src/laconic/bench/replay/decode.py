@@ -112,7 +112,7 @@ def play(
         verdict = None
         while at < len(written):
             t0 = clock()
-            budget = length.budget(knowledge)
+            budget = length.budgets([knowledge])[0]
             tree = drafter.propose([state], [budget], judges)[0] if budget > 0 else EMPTY
             spent = clock() - t0
             path = follow(tree, written, at)

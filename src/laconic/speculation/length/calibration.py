@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
+
+from laconic.speculation.base import TokenTree
 
 _BINS = 14
 _EDGE = 6.0
@@ -28,18 +31,18 @@ def bin_of(confidence: float) -> int:
     return min(int((odds + _EDGE) / (2 * _EDGE) * _BINS), _BINS - 1)
 
 
+_CLASS = [sum(depth >= first for first in _DEPTHS) - 1 for depth in range(_DEPTHS[-1] + 1)]
+
+
 def depth_of(depth: int) -> int:
     """The class of a depth below the last committed token."""
-    return sum(depth >= first for first in _DEPTHS) - 1
+    return _CLASS[min(depth, _DEPTHS[-1])]
 
 
 _MIDDLE = [1 / (1 + math.exp(-(-_EDGE + 2 * _EDGE * (i + 0.5) / _BINS))) for i in range(_BINS)]
 
 Cell = tuple[int, int]
 """Bin of the confidence, class of the depth."""
-
-_ROOT: Cell = (-1, 0)
-"""First tokens of drafts, whatever their confidence."""
 
 
 @dataclass(slots=True)
@@ -81,20 +84,35 @@ class Calibration:
         """Chance that what follows a token in ``cell`` is accepted, seen before it is drafted."""
         return self.following.rate(cell[0], self.shared.rate(cell[0], _MIDDLE[cell[0]], _PRIOR), _BIN)
 
-    def first(self, own: Counts) -> float:
-        """Chance that the first token of a draft is accepted, seen before it is drafted."""
-        return own.rate(_ROOT, self.shared.rate(_ROOT, 0.5, _PRIOR), _SHARED)
+    def learn(self, own: Counts, cells: Sequence[Cell], tree: TokenTree, path: Collection[int]) -> None:
+        """Count a round: node i of ``tree`` was drafted in ``cells[i]``, those of ``path`` held.
 
-    def learn(self, own: Counts, cells: list[Cell], accepted: int) -> None:
-        """Count a round that drafted a chain in ``cells`` of which the first ``accepted`` held."""
+        What hangs below a refused token says nothing. Siblings all count, the likeliest one as what follows its parent.
+        """
+        held_up, eldest = {-1, *path}, set()
         with self.lock:
-            for depth, cell in enumerate(cells[: accepted + 1]):
-                held = depth < accepted
+            for node, (cell, parent) in enumerate(zip(cells, tree.parents, strict=False)):
+                if parent not in held_up:
+                    continue
+                held = node in held_up
                 for counts in (self.shared, own):
                     counts.add(cell[0], held)
                     counts.add(cell, held)
-                if depth == 0:
-                    self.shared.add(_ROOT, held)
-                    own.add(_ROOT, held)
-                else:
-                    self.following.add(cells[depth - 1][0], held)
+                if parent >= 0 and parent not in eldest:
+                    self.following.add(cells[parent][0], held)
+                eldest.add(parent)
+
+
+@dataclass(slots=True)
+class Habit:
+    """What drafts have been like, the past fading: sums over rounds that drafted."""
+
+    rounds: float = 2.0
+    drafted: float = 8.0
+    accepted: float = 4.0
+
+    def add(self, drafted: int, accepted: int, memory: float = 0.95) -> None:
+        """Count one round; about twenty count."""
+        self.rounds = memory * self.rounds + 1
+        self.drafted = memory * self.drafted + drafted
+        self.accepted = memory * self.accepted + accepted
