@@ -2,17 +2,58 @@
 
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
+import pytest
 import torch
 
-from laconic.speculation.draws import Draws, _mix, _mixed, _signed, warp
+from laconic.speculation.draws import Draws, _mix, _mixed, foresee, warp
 from laconic.types import Sampling
 from tests.speculation.exact import g_excess
 
 
-def test_the_mixer_of_tensors_is_the_mixer_of_integers():
+def test_the_mixer_of_arrays_is_the_mixer_of_integers():
     words = [_mix(i) for i in range(200)]
-    mixed = _mixed(torch.tensor([_signed(word) for word in words]))
-    assert mixed.tolist() == [_signed(_mix(word)) for word in words]
+    assert _mixed(np.array(words, dtype=np.uint64)).tolist() == [_mix(word) for word in words]
+
+
+def test_a_ranking_is_draws_without_replacement():
+    probs = [0.5, 0.0, 0.3, 0.2]
+    law = {
+        (a, b): probs[a] * probs[b] / (1 - probs[a]) for a, b in itertools.permutations((0, 2, 3), 2)
+    }  # fmt: skip
+    row = torch.tensor(probs)
+    assert g_excess([tuple(Draws(seed).ranking(row, 2, 4, Draws.DRAFT)) for seed in range(4000)], law) < 1
+    assert sorted(Draws(1).ranking(row, 9, 4)) == [0, 2, 3]
+    assert Draws(1).ranking(row, 1, 4) == [Draws(1).pick(row, 4)]
+
+
+def test_siblings_drawn_one_by_one_have_numbers_of_their_own():
+    row, law = torch.tensor([0.6, 0.4]), {(0, 0): 0.36, (0, 1): 0.24, (1, 0): 0.24, (1, 1): 0.16}
+    pairs = [tuple(Draws(seed).pick(row, 4, Draws.DRAFT, sub) for sub in (0, 1)) for seed in range(4000)]
+    assert g_excess(pairs, law) < 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_foreseen_is_what_a_like_target_draws(seed):
+    probs, draws = torch.rand(50, generator=torch.Generator().manual_seed(seed)).softmax(-1), Draws(seed)
+    tokens, chances = foresee(probs, draws, 9)
+    assert tokens[chances.argmax()] == draws.pick(probs, 9)
+    assert chances.sum() == pytest.approx(1)
+    assert [tokens[i] for i in (-chances).argsort()[:5]] == draws.ranking(probs, 5, 9)
+
+
+def test_what_is_foreseen_is_as_sure_as_it_is_right():
+    generator = torch.Generator().manual_seed(0)
+    sure, doubtful = [], []
+    for position in range(2000):
+        logits = torch.randn(8, generator=generator)
+        target = (logits + 0.3 * torch.randn(8, generator=generator)).softmax(-1)
+        tokens, chances = foresee(logits.softmax(-1), Draws(3), position)
+        right = int(tokens[chances.argmax()]) == Draws(3).pick(target, position)
+        (sure if chances.max() > 0.9 else doubtful).append(right)
+    assert sum(sure) / len(sure) > 0.95 > 0.85 > sum(doubtful) / len(doubtful)
 
 
 def test_picks_follow_the_distribution():

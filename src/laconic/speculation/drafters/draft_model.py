@@ -24,7 +24,7 @@ from laconic.speculation.base import (
     TreeShape,
 )
 from laconic.speculation.drafters.history import common_prefix
-from laconic.speculation.draws import foresee, warp
+from laconic.speculation.draws import Floats, Tokens, foresee, warp
 
 _PREFILL = 32
 """Uncached tokens from which a prefill pass (no logits) is cheaper than scoring them along with the draft."""
@@ -44,7 +44,7 @@ class LogitsRow:
         self._context = context
         self._foresee = foresee
         self._probs: torch.Tensor | None = None
-        self._chances: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._chances: tuple[Tokens, Floats] | None = None
 
     @property
     def probs(self) -> torch.Tensor:
@@ -69,13 +69,16 @@ class LogitsRow:
 
     def top(self, k: int) -> list[tuple[int, float]]:
         """The ``k`` likeliest tokens that can be drawn at all."""
-        tokens, chances = (None, self.probs) if self._foresee is None else self._ahead
-        values, at = chances.topk(min(k, len(chances)))
-        found = at if tokens is None else tokens[at]
-        return [(t, p) for t, p in zip(found.tolist(), values.tolist(), strict=True) if p > 0]
+        if self._foresee is None:
+            values, tokens = (part.tolist() for part in self.probs.topk(min(k, len(self.probs))))
+        else:
+            allowed, chances = self._ahead
+            order = (-chances).argsort()[:k]
+            values, tokens = chances[order].tolist(), allowed[order].tolist()
+        return [(t, p) for t, p in zip(tokens, values, strict=True) if p > 0]
 
     @property
-    def _ahead(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _ahead(self) -> tuple[Tokens, Floats]:
         """Tokens that the target may draw, and their chances."""
         if self._chances is None:
             assert self._foresee is not None

@@ -186,4 +186,4 @@ class Suffix(Drafter):
         score = 0.0
         if self.fallback is not None:
             score = sum(walk.path(node) for node in range(len(nodes.tokens)))
-        return TokenTree(tree.tokens, tree.parents, None, self.name), score
+        return TokenTree(tree.tokens, tree.parents, None, self.name, walk.rows), score

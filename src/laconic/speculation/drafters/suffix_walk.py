@@ -75,7 +75,7 @@ class CountRow:
 class Walk:
     """Rows of a draft under construction: each node is matched anew with the drafted tokens before it."""
 
-    __slots__ = ("_depth", "_min_prob", "_nodes", "_paths", "_places", "_rows", "_tables")
+    __slots__ = ("_depth", "_min_prob", "_nodes", "_paths", "_places", "_tables", "rows")
 
     def __init__(
         self, tables: Tables, window: tuple[int, ...], root: tuple[Entry, int], nodes: Grown, min_prob: float
@@ -87,24 +87,24 @@ class Walk:
         # the match goes on, it is one token longer.
         self._places = {-1: (window, LEVELS[order] + 1)}
         self._paths = {-1: 1.0}
-        self._rows = {-1: CountRow(entry, min_prob)}
+        self.rows = {-1: CountRow(entry, min_prob)}
 
     def path(self, node: int) -> float:
         """Product of the shares on the way from the root to ``node``."""
         found = self._paths.get(node)
         if found is None:
             parent = self._nodes.parents[node]
-            found = self._paths[node] = self.path(parent) * self._rows[parent].share(self._nodes.tokens[node])
+            found = self._paths[node] = self.path(parent) * self.rows[parent].share(self._nodes.tokens[node])
         return found
 
     def row(self, node: int) -> CountRow:
         """What may follow ``node``; its parent must have been asked for before."""
-        row = self._rows.get(node)
+        row = self.rows.get(node)
         if row is None:
             before, guess = self._places[self._nodes.parents[node]]
             window = (*before, self._nodes.tokens[node])[-self._depth :]
             path = self.path(node)
             entry, order = find(self._tables, window, guess)
-            row = self._rows[node] = CountRow(entry, self._min_prob / path if path else 1.0)
+            row = self.rows[node] = CountRow(entry, self._min_prob / path if path else 1.0)
             self._places[node] = (window, LEVELS[order] + 1)
         return row
