@@ -38,6 +38,9 @@ from laconic.types import Event, Request
 
 MAX_OPEN_CHECKS = 3
 """Undecided check points after which a request waits for its probe rather than write on."""
+PROMPT_WITH_DRAFT = 64
+"""Longest prompt that is scored in one pass with the first draft: reading the weights once more costs more than that
+many wider rows of logits. Longer ones are prefilled in passes of their own, without logits."""
 _AFTER_EXPECTED = 6
 """Tokens drafted at most below an expected answer: a full stop and the end token as a rule."""
 _USUAL_END, _USUAL_ANSWER = 3, 6
@@ -76,7 +79,7 @@ class Loop:
         self._tools = Tools(draft_model, plan.shape, target.vocab_size)
 
     def add(self, request: Request) -> Sequence:
-        """Prefill a request and let it join the next pass. Raises RequestError if its prompt does not fit."""
+        """Let a request join the next pass, a long prompt prefilled. Raises RequestError if its prompt does not fit."""
         if len(request.prompt) >= self.target.context:
             raise RequestError(
                 f"the prompt has {len(request.prompt)} tokens, the model's context is {self.target.context}.",
@@ -86,7 +89,8 @@ class Loop:
         sequence = Sequence(request, self.text, self.target.open(), self.plan.controllers)
         sequence.context.ends = self.text.eos
         sequence.context.drafting = self.plan.verifier.drafting
-        sequence.usage.prefill_passes = self.target.prefill(sequence.slot, request.prompt[:-1])
+        if len(request.prompt) > PROMPT_WITH_DRAFT:
+            sequence.usage.prefill_passes = self.target.prefill(sequence.slot, request.prompt[:-1])
         sequence.drafter_state = self.plan.drafter.start(sequence.context, self._tools)
         sequence.length_state = self.plan.length.start(sequence.context, self.pace)
         sequence.usage.seconds["prefill"] += time.perf_counter() - begun
@@ -114,6 +118,7 @@ class Loop:
         probing = [(i, s) for i, s in enumerate(sequences) if s.ride is not None]
         for i, s in probing:
             self._read_probe(scores, i, s)
+        given = sum(s.context.prompt_length - 1 for s in sequences if not s.slot.length)
         length = sum(len(s.tokens) for s in writing)
         verdicts = self._verify(scores, sequences, writing, t2 - t0)
         length = sum(len(s.tokens) for s in writing) - length
@@ -125,6 +130,7 @@ class Loop:
         self._charge(sequences, writing, draft=t1 - t0, score=t2 - t1, verify=t3 - t2, policy=t4 - t3)
         self.pace.record(
             nodes=len(scores.flat),
+            given=given,
             tokens=length,
             draft_passes=self._draft_passes - drafted,
             draft=t1 - t0,

@@ -62,9 +62,9 @@ def decode(
     states = [drafter.start(context, tools) for context in contexts]
     lengths = [length.start(context, Pace()) for context in contexts]
     while min(len(c.tokens) - c.prompt_length for c in contexts) < count:
-        budgets = [length.budget(state) for state in lengths]
+        budgets = length.budgets(lengths)
         judges = [partial(length.go_on, state) for state in lengths]
-        trees = drafter.propose(states, budgets, judges)
+        trees = length.select(lengths, drafter.propose(states, budgets, judges))
         verdicts = []
         for context, tree, budget, state in zip(contexts, trees, budgets, lengths, strict=True):
             assert len(tree) <= budget

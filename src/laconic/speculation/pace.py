@@ -116,17 +116,26 @@ class Pace:
     """Decayed sum of whole rounds."""
     tokens: float = 0.0
     """Decayed sum of what they wrote."""
+    last: float = 0.0
+    """Seconds of the last round."""
     draft_seconds: float = 0.0
     draft_passes: float = 0.0
 
-    def record(self, *, nodes: int, tokens: int, draft_passes: int, draft: float, score: float, rest: float) -> None:
-        """One round: nodes scored and tokens written over all requests, and its seconds by phase."""
+    def record(
+        self, *, nodes: int, tokens: int, draft_passes: int, draft: float, score: float, rest: float, given: int = 0
+    ) -> None:
+        """One round: nodes scored and tokens written over all requests, and its seconds by phase.
+
+        ``given`` of the nodes are prompts: what they cost is no cost of writing.
+        """
         self.rounds += 1
         if self.rounds == 1:
             return  # the first pass of a process also sets up what later ones reuse
         self.passes.add(nodes, score)
         if tokens:
-            self.seconds = _MEMORY * self.seconds + draft + score + rest
+            prompts = max(self.passes.at(nodes) - self.passes.at(nodes - given), 0.0) if given else 0.0
+            self.last = draft + max(score - prompts, 0.0) + rest
+            self.seconds = _MEMORY * self.seconds + self.last
             self.tokens = _MEMORY * self.tokens + tokens
         if draft_passes:
             self.draft_seconds = _MEMORY * self.draft_seconds + draft

@@ -79,7 +79,7 @@ def test_requests_share_what_they_learn():
         policy.go_on(first, Node(0, None, 0.9))
         policy.observe(first, Verdict(TokenTree.of_chain([1]), (), 0), 0.0)
     assert policy.budget(policy.start(context_of([2]), pace)) == 0
-    assert policy.go_on(policy.start(context_of([2]), pace), Node(0, None, 0.9)) is Go.LAST
+    assert policy.go_on(policy.start(context_of([2]), pace), Node(0, None, 0.9)) is not Go.ON
 
 
 def test_pace_finds_the_costs_and_believes_no_interruption():
@@ -139,3 +139,12 @@ def test_the_rule_sizes_trees_by_the_chance_of_each_path(node):
     before = dict(state.own.seen)
     policy.observe(state, Verdict(tree, [0], 9), 0.0)
     assert sum(state.own.seen.values()) - sum(before.values()) == 6, "three tokens, by bin and by bin and depth"
+
+
+def test_prompts_in_a_pass_are_no_cost_of_writing():
+    pace, mixed = Pace(), Pace()
+    for round_ in range(200):
+        for each, given in ((pace, 0), (mixed, 40 if round_ % 4 == 0 else 0)):
+            nodes = 5 + round_ % 7 + given
+            each.record(nodes=nodes, given=given, tokens=3, draft_passes=0, draft=0.0, score=1 + 0.1 * nodes, rest=0.0)
+    assert mixed.token == pytest.approx(pace.token, rel=0.05)

@@ -55,7 +55,8 @@ class World:
 def rate(world: World, spec: str, rounds: int, seed: int = 0) -> float:
     """Tokens a second of a length policy, after some rounds in which it may learn."""
     policy, pace = build("length", spec), Pace()
-    state = policy.start(context_of([1]), pace)
+    context = context_of([1])
+    state = policy.start(context, pace)
     budget = 0
 
     def decide(depth, chance):
@@ -71,6 +72,7 @@ def rate(world: World, spec: str, rounds: int, seed: int = 0) -> float:
         if drafted:
             tree = TokenTree.of_chain(range(drafted))
             policy.observe(state, Verdict(tree, range(held), 0), spent + world.draft * looks)
+        context.tokens += [0] * (held + 1)
         pace.record(
             nodes=drafted + 1, tokens=held + 1, draft_passes=looks, draft=world.draft * looks, score=spent, rest=0.0
         )
