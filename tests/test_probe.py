@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import tiny
 import torch
@@ -9,10 +11,12 @@ import torch
 from laconic import Engine, Limits, Methods
 from laconic.models.base import chain
 from laconic.models.causal_lm import CausalLM
+from laconic.policy import registry
 from laconic.probe import Ride
 from laconic.speculation.base import Drafter, Tools
 from laconic.speculation.drafters.draft_model import DraftModel
-from laconic.thinking.base import Probe
+from laconic.thinking.base import Belief, Continue, Probe, View
+from laconic.thinking.exit.answer_confidence import AnswerConfidence
 from tests.speculation.rounds import build, context_of
 
 TEXT = tiny.text()
@@ -101,3 +105,44 @@ def test_probes_find_the_same_with_and_without_a_drafter_that_guesses(monkeypatc
     assert [r.tokens for r in guessing] == [r.tokens for r in without]
     assert [r.events for r in guessing] == [r.events for r in without]
     assert sum(r.usage.probed for r in guessing) > 0
+
+
+def test_a_probe_without_hope_ends_there():
+    made = Ride(Probe("So: ", "}", max_tokens=12, hopeless=lambda probs: len(probs) == 2), TEXT)
+    opening = len(made.known)
+    while made.belief() is None:
+        made.read(logits_after(made.branch, opening))
+    belief = made.belief()
+    assert (made.passes, len(belief.probs), belief.complete, belief.answer) == (2, 2, False, "{7")
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "product", "min"])
+def test_where_there_is_no_hope_the_rest_could_not_have_helped(aggregate):
+    rng = random.Random(1)
+    spec = f"answer-confidence:threshold=0.9,aggregate={aggregate}"
+    controller = registry.build("think", spec)
+    asked = controller.decide(controller.start(None), View(5, ["x = 4"], True))
+    given_up = 0
+    for _ in range(3000):
+        probs = [rng.random() ** rng.choice((0.01, 0.1, 1)) for _ in range(rng.randint(1, asked.max_tokens))]
+        state = controller.start(None)
+        action = controller.decide(state, View(5, ["x = 4"], True, Belief("4", tuple(probs), (), True, 1)))
+        if any(asked.hopeless(probs[:n]) for n in range(1, len(probs) + 1)):
+            assert isinstance(action, Continue)
+            given_up += 1
+    assert given_up > 300
+
+
+def test_ending_probes_early_changes_no_decision(monkeypatch):
+    engine = Engine.load("bundled", drafter="draft-model", think=("answer-confidence:0.99,product",))
+    prompts = [f"What is {i + 7} * {i + 4} + {3 * i}?" for i in range(4)]
+    reads = []
+    read = Ride.read
+    monkeypatch.setattr(Ride, "read", lambda self, logits: reads.append(self) or read(self, logits))
+    early = engine.generate_many(prompts, limits=Limits(200), batch=3)
+    count = len(reads)
+    monkeypatch.setattr(AnswerConfidence, "_hopeless", lambda self, probs: False)
+    late = engine.generate_many(prompts, limits=Limits(200), batch=3)
+    assert [r.tokens for r in early] == [r.tokens for r in late]
+    assert len(set(reads[:count])) == len(set(reads[count:])) > 4, "as many probes"
+    assert count < len(reads) - count, "on fewer passes"

@@ -81,7 +81,8 @@ class Ride:
             self._probs.append(prob)
             self._entropies.append(entropy)
             self._depth, self._complete = self._after(token, self._depth)
-            self._done = self._complete or len(self._answer) >= self._probe.max_tokens
+            hopeless = self._probe.hopeless is not None and self._probe.hopeless(self._probs)
+            self._done = self._complete or hopeless or len(self._answer) >= self._probe.max_tokens
             if self._done or at >= len(self._guess) or self._guess[at] != token:
                 self._unsure = not self._done
                 return

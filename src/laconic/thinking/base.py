@@ -10,7 +10,7 @@ so that the outcome depends on the thought up to the check point and on nothing 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,13 +49,16 @@ class Probe:
 
     The loop closes the thought with the model's own tag and adds ``text``, which opens the answer. The model's greedy
     continuation is followed until it writes ``stop`` (a closing brace counts once braces are balanced) or
-    ``max_tokens`` tokens. ``guess`` is the expected answer: it changes the cost, never the belief.
+    ``max_tokens`` tokens. ``guess`` is the expected answer: it changes the cost, never the belief. ``hopeless`` says of
+    the probabilities of the answer's first tokens whether any more of it could matter; where not, the probe ends there,
+    and its belief is not ``complete``.
     """
 
     text: str
     stop: str
     guess: str = ""
     max_tokens: int = 24
+    hopeless: Callable[[Sequence[float]], bool] | None = None
 
 
 Action = Continue | Conclude | Inject | Probe
@@ -65,7 +68,8 @@ Action = Continue | Conclude | Inject | Probe
 class Belief:
     """What a probe found: the greedy answer and the probability of each of its tokens.
 
-    ``complete`` is False when ``max_tokens`` came before the stop string. ``passes`` counts the passes it rode on.
+    ``complete`` is False when ``max_tokens``, or no hope, came before the stop string. ``passes`` counts the passes that
+    it rode on.
     """
 
     answer: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -13,6 +14,8 @@ from laconic.policy import Card, Needs, knobs
 from laconic.thinking.base import Action, Belief, Conclude, Continue, Controller, Probe, View
 from laconic.types import Request
 
+_LONGEST = 24
+"""Tokens of an answer at most."""
 _LAST_VALUE = re.compile(r"-?\d+(?:[./]\d+)?(?!.*\d)", re.DOTALL)
 
 
@@ -29,7 +32,8 @@ class AnswerConfidence(Controller):
 
     The probe closes the thought, opens the answer and follows the model's greedy continuation; the confidence is
     taken over the answer's tokens and the one that ends it (DEER, arXiv 2504.15895, which uses the geometric mean
-    and a threshold of 0.95). As a branch of the verification pass a probe costs no pass of its own.
+    and a threshold of 0.95). As a branch of the verification pass a probe costs no pass of its own. It ends as soon as
+    the tokens known so far rule the threshold out, which changes no decision.
     """
 
     card = Card(paper="Dynamic Early Exit in Reasoning Models (DEER)", arxiv="2504.15895", lossless=False)
@@ -62,21 +66,30 @@ class AnswerConfidence(Controller):
         if state.steps % self.every:
             return Continue()
         stated = _LAST_VALUE.search(view.steps[-1]) if view.steps else None
-        return Probe(self.text, self.stop, guess=stated.group() if stated else state.guess)
+        guess = stated.group() if stated else state.guess
+        return Probe(self.text, self.stop, guess=guess, max_tokens=_LONGEST, hopeless=self._hopeless)
 
     def _judge(self, state: _State, belief: Belief) -> Action:
         confidence = self._confidence(belief)
         sure = belief.complete and confidence >= self.threshold
         state.sure = (state.sure + 1 if belief.answer == state.guess or not state.sure else 1) if sure else 0
-        state.guess = belief.answer
+        if belief.complete:
+            state.guess = belief.answer
         if state.sure < self.patience:
             return Continue()
         expected = f"{self.text}{belief.answer}{self.stop}"
         return Conclude(f"answer {belief.answer!r} has confidence {confidence:.3f}", expected=expected)
 
+    def _hopeless(self, probs: Sequence[float]) -> bool:
+        """Whether an answer that begins with tokens so probable stays below the threshold whatever follows."""
+        if self.aggregate == "mean":  # at best the rest is certain, and as long as it may be
+            return math.prod(probs) < self.threshold**_LONGEST
+        return self._of(probs) < self.threshold
+
     def _confidence(self, belief: Belief) -> float:
         if not belief.probs:
             return 0.0
-        if self.aggregate == "mean":
-            return belief.confidence()
-        return min(belief.probs) if self.aggregate == "min" else math.prod(belief.probs)
+        return belief.confidence() if self.aggregate == "mean" else self._of(belief.probs)
+
+    def _of(self, probs: Sequence[float]) -> float:
+        return min(probs) if self.aggregate == "min" else math.prod(probs)
