@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 import torch
 
 from laconic.errors import InvalidKnob
 from laconic.speculation.base import Go, Node, TokenTree, Verdict
+from laconic.speculation.length.confidence import best_threshold
 from laconic.speculation.pace import Pace
 from tests.speculation.length.world import World, best_fixed, rate
 from tests.speculation.rounds import build, context_of
@@ -90,3 +92,36 @@ def test_arms_are_written_with_slashes():
     for wrong in ("bandit:arms=0/2", "bandit:arms=x", "confidence:aggregate=sum"):
         with pytest.raises(InvalidKnob):
             build("length", wrong)
+
+
+def test_the_best_threshold_is_that_of_the_roc_curve():
+    rng = random.Random(5)
+    for _ in range(50):
+        seen = [(rng.choice((0.2, 0.4, 0.6, 0.8, 0.95)), rng.random() < 0.7) for _ in range(rng.randint(6, 40))]
+        held, refused = sum(h for _, h in seen), sum(not h for _, h in seen)
+        if not held or not refused:
+            assert best_threshold(seen) is None
+            continue
+
+        def cost(threshold, seen=seen, held=held, refused=refused):
+            wrong = sum(not h and c >= threshold for c, h in seen) / refused
+            missed = sum(h and c < threshold for c, h in seen) / held
+            return wrong + 3 * missed
+
+        assert cost(best_threshold(seen)) == pytest.approx(min(map(cost, (0.2, 0.4, 0.6, 0.8, 0.95, 1.0))))
+    assert best_threshold([(0.5, True)] * 3 + [(0.4, False)] * 2) is None, "five tokens are too few"
+
+
+def test_a_dynamic_threshold_follows_what_is_accepted():
+    policy = build("length", "confidence:threshold=0.4,dynamic=true")
+    state = policy.start(context_of([1]), Pace())
+    for _ in range(10):
+        assert drafted(policy, state, 0.9, 0.9, 0.45) <= 3
+        policy.observe(state, Verdict(TokenTree.of_chain(range(len(state.said))), range(min(2, len(state.said))), 0), 0)
+    assert 0.45 < state.threshold <= 0.9
+    assert drafted(policy, state, 0.9, 0.9, 0.45) == 2
+    fixed = build("length", "confidence:threshold=0.4")
+    state = fixed.start(context_of([1]), Pace())
+    drafted(fixed, state, 0.9, 0.45)
+    fixed.observe(state, Verdict(TokenTree.of_chain(range(2)), range(1), 0), 0)
+    assert (state.threshold, len(state.seen)) == (0.4, 0)
