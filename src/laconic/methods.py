@@ -14,16 +14,40 @@ registry.register("length", "constant", f"{_LENGTHS}.constant:Constant")
 registry.register("length", "adaedl", f"{_LENGTHS}.adaedl:AdaEDL")
 registry.register("length", "aimd", f"{_LENGTHS}.aimd:AIMD")
 registry.register("length", "confidence", f"{_LENGTHS}.confidence:Confidence")
+registry.register("length", "goodput", f"{_LENGTHS}.goodput:Goodput")
 registry.register("length", "marginal", f"{_LENGTHS}.marginal:Marginal")
 registry.register("length", "svip", f"{_LENGTHS}.svip:SVIP")
+registry.register("length", "tetris", f"{_LENGTHS}.tetris:Tetris")
 
 _SHAPES = "laconic.speculation.shape"
 registry.register("shape", "chain", f"{_SHAPES}.chain:Chain")
 registry.register("shape", "best-first", f"{_SHAPES}.best_first:BestFirst")
+registry.register("shape", "dyspec", f"{_SHAPES}.dyspec:DySpec")
+registry.register("shape", "k-ary", f"{_SHAPES}.k_ary:KAry")
+registry.register("shape", "opt-tree", f"{_SHAPES}.opt_tree:OptTree")
+registry.register("shape", "sequoia", f"{_SHAPES}.sequoia:Sequoia")
+registry.register("shape", "stochastic-beam", f"{_SHAPES}.stochastic_beam:StochasticBeam")
 
 _VERIFIERS = "laconic.speculation.verify"
+registry.register("verifier", "block", f"{_VERIFIERS}.block:Block")
+registry.register("verifier", "importance", f"{_VERIFIERS}.importance:Importance")
+registry.register("verifier", "k-seq", f"{_VERIFIERS}.k_seq:KSeq")
 registry.register("verifier", "match", f"{_VERIFIERS}.match:Match")
+registry.register("verifier", "specinfer", f"{_VERIFIERS}.specinfer:SpecInfer")
 registry.register("verifier", "speculative-sampling", f"{_VERIFIERS}.speculative_sampling:SpeculativeSampling")
+registry.register("verifier", "traversal", f"{_VERIFIERS}.traversal:Traversal")
+
+_TRANSFORMS = "laconic.speculation.transform"
+registry.register("transform", "cascade", f"{_TRANSFORMS}.cascade:Cascade")
+registry.register("transform", "contrastive", f"{_TRANSFORMS}.contrastive:Contrastive")
+registry.register("transform", "ensemble", f"{_TRANSFORMS}.ensemble:Ensemble")
+
+_RELAXATIONS = "laconic.speculation.relax"
+registry.register("relaxation", "entropy-gate", f"{_RELAXATIONS}.entropy_gate:EntropyGate")
+registry.register("relaxation", "epsilon", f"{_RELAXATIONS}.epsilon:Epsilon")
+registry.register("relaxation", "lenience", f"{_RELAXATIONS}.lenience:Lenience")
+registry.register("relaxation", "top-k", f"{_RELAXATIONS}.top_k:TopK")
+registry.register("relaxation", "typical", f"{_RELAXATIONS}.typical:Typical")
 
 _THINK = "laconic.thinking"
 registry.register("think", "budget", f"{_THINK}.budget.budget:Budget")

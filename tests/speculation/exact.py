@@ -1,8 +1,8 @@
-"""Exact output laws of a verifier, by integrating over its uniform numbers, and a G test for whole runs.
+"""Exact output laws of a verifier, over all its random numbers, and a G test for whole runs.
 
-``integrate`` knows nothing of the verifier. It answers every request for a uniform number from a script, asks for
-the outcome at both ends of each unknown number's range, and bisects wherever they differ. That is exact to the
-bisection width for outcomes that are monotone in each number: threshold tests and inverse distribution functions.
+``integrate`` knows nothing of the verifier. It gives out numbers that are still unknown and follows both answers of
+every comparison with one, each with its share of the range that the number can still be in. That is exact for whatever
+compares single numbers with constants: threshold tests and inverse distribution functions.
 """
 
 from __future__ import annotations
@@ -15,70 +15,71 @@ from typing import Any
 
 import torch
 
-from laconic.speculation.base import Context, TokenTree, Verifier
+from laconic.speculation.base import Context, Drafting, TokenTree, Verifier
 from laconic.speculation.draws import Draws, warp
 from tests.fakes import FakeModel
 from tests.speculation.rounds import rows_of
 
 Key = tuple[int, int, int]
-WIDTH = 1e-8
 
 
-class Script(Draws):
-    """Uniform numbers from a table; 0.5 where it is silent, noting the first such request."""
+class Forks(Draws):
+    """Numbers that are unknown until they are compared. ``script`` answers the first comparisons that are open."""
 
-    def __init__(self, known: dict[Key, float]) -> None:
+    def __init__(self, script: list[bool]) -> None:
         super().__init__(0)
-        self.known = known
-        self.missing: Key | None = None
+        self.script = script
+        self.answers: list[bool] = []
+        self.weight = 1.0
+        self.ranges: dict[Key, tuple[float, float]] = {}
 
-    def uniform(self, position: int, stream: int = Draws.TOKEN, sub: int = 0) -> float:
-        key = (position, stream, sub)
-        if key not in self.known and self.missing is None:
-            self.missing = key
-        return self.known.get(key, 0.5)
+    def uniform(self, position: int, stream: int = Draws.TOKEN, sub: int = 0) -> Any:
+        return Unknown(self, (position, stream, sub))
 
-    def pick(self, probs: torch.Tensor, position: int, stream: int = Draws.TOKEN) -> int:
-        """By one uniform number, where Draws takes one for every token: the same law, and one that can be scripted."""
-        total = probs.double().cumsum(0)
-        index = int(torch.searchsorted(total, self.uniform(position, stream) * float(total[-1]), right=True))
-        return min(index, int(torch.nonzero(probs)[-1]))
+    def pick(self, probs: torch.Tensor, position: int, stream: int = Draws.TOKEN, sub: int = 0) -> int:
+        """By one uniform number, where Draws takes one for every token: the same law."""
+        tokens = probs.nonzero()[:, 0].tolist()
+        number, total, upto = self.uniform(position, stream, sub), float(probs.double().sum()), 0.0
+        for token in tokens[:-1]:
+            upto += float(probs[token]) / total
+            if number < upto:
+                return int(token)
+        return int(tokens[-1])
+
+    def below(self, key: Key, threshold: float) -> bool:
+        """Whether the number is below ``threshold``: follows the script, then says yes as long as it can."""
+        low, high = self.ranges.get(key, (0.0, 1.0))
+        if threshold <= low or threshold >= high:
+            return threshold >= high
+        answer = self.script[len(self.answers)] if len(self.answers) < len(self.script) else True
+        self.answers.append(answer)
+        self.weight *= ((threshold - low) if answer else (high - threshold)) / (high - low)
+        self.ranges[key] = (low, threshold) if answer else (threshold, high)
+        return answer
+
+
+class Unknown:
+    """A number that is unknown but for its comparisons, or a positive multiple of one."""
+
+    def __init__(self, forks: Forks, key: Key, factor: float = 1.0) -> None:
+        self.forks, self.key, self.factor = forks, key, factor
+
+    def __mul__(self, factor: float) -> Unknown:
+        return Unknown(self.forks, self.key, self.factor * factor)
+
+    def __lt__(self, other: float) -> bool:
+        return self.forks.below(self.key, other / self.factor)
 
 
 def integrate(run: Callable[[Draws], Hashable]) -> dict[Any, float]:
     """Probability of each outcome of ``run`` over independent uniform numbers."""
     law: dict[Any, float] = Counter()
-
-    def probe(known: dict[Key, float]) -> tuple[Hashable, Key | None]:
-        script = Script(known)
-        return run(script), script.missing
-
-    def visit(known: dict[Key, float], weight: float) -> None:
-        outcome, missing = probe(known)
-        if missing is None:
-            law[outcome] += weight
-            return
-        cuts: list[tuple[float, Any]] = []
-
-        def split(low: float, at_low: Any, high: float, at_high: Any) -> None:
-            if at_low == at_high:
-                return
-            if high - low < WIDTH:
-                cuts.append((high, at_high))
-                return
-            middle = (low + high) / 2
-            at_middle = probe(known | {missing: middle})
-            split(low, at_low, middle, at_middle)
-            split(middle, at_middle, high, at_high)
-
-        top = 1 - 2.0**-53
-        first, last = probe(known | {missing: 0.0}), probe(known | {missing: top})
-        split(0.0, first, top, last)
-        edges = [0.0, *(cut for cut, _ in cuts), 1.0]
-        for low, high in itertools.pairwise(edges):
-            visit(known | {missing: (low + high) / 2}, weight * (high - low))
-
-    visit({}, 1.0)
+    scripts: list[list[bool]] = [[]]
+    while scripts:
+        forks = Forks(scripts.pop())
+        law[run(forks)] += forks.weight
+        # The answers beyond the script were all yes: each could have been no.
+        scripts += [[*forks.answers[:i], False] for i in range(len(forks.script), len(forks.answers))]
     return law
 
 
@@ -86,8 +87,10 @@ Template = Sequence[Sequence[int]]
 """``template[n]``: ids of the children of node n - 1, so ``template[0]`` are those of the last committed token."""
 
 
-def sampled_trees(draft: FakeModel, context: Context, template: Template) -> Iterator[tuple[float, TokenTree]]:
-    """Every tree that could be drawn for ``template``, siblings without replacement, with its probability."""
+def sampled_trees(
+    draft: FakeModel, context: Context, template: Template, drafting: Drafting = Drafting.SAMPLE
+) -> Iterator[tuple[float, TokenTree]]:
+    """Every tree that could be drawn for ``template`` as ``drafting`` says, with its probability."""
     size = max(itertools.chain.from_iterable(template)) + 1
     parents = [next(n - 1 for n, below in enumerate(template) if i in below) for i in range(size)]
 
@@ -101,7 +104,7 @@ def sampled_trees(draft: FakeModel, context: Context, template: Template) -> Ite
             path.append(tokens[node])
             node = parents[node]
         row = warp(draft.after(context.tokens + path[::-1]), context.sampling)
-        gone = {tokens[j] for j in range(i) if parents[j] == parents[i]}
+        gone = {tokens[j] for j in range(i) if parents[j] == parents[i] and drafting is not Drafting.REPEAT}
         left = sum(float(row[t]) for t in range(len(row)) if t not in gone)
         for token in range(len(row)):
             if token not in gone and row[token] > 0:
@@ -111,19 +114,27 @@ def sampled_trees(draft: FakeModel, context: Context, template: Template) -> Ite
 
 
 def law_of_text(
-    verifier: Verifier, target: FakeModel, context: Context, trees: Iterator[tuple[float, TokenTree]], length: int
+    verifier: Verifier,
+    target: FakeModel,
+    context: Context,
+    trees: Iterator[tuple[float, TokenTree]],
+    length: int,
+    after: FakeModel | None = None,
 ) -> dict[tuple[int, ...], float]:
-    """Law of the next ``length`` tokens: one round, then plain decoding for whatever the round left open."""
+    """Law of the next ``length`` tokens: one round, then plain decoding (of ``after``) for whatever that left open."""
     law: dict[tuple[int, ...], float] = Counter()
+    total = 0.0
     for weight, tree in trees:
+        total += weight
         rows = rows_of(target, context, tree)
 
         def run(draws: Draws, rows: Any = rows, tree: TokenTree = tree) -> tuple[int, ...]:
             return tuple(verifier.verify(rows, tree, draws).tokens)
 
         for tokens, share in integrate(run).items():
-            for text, rest in plain_law(target, context, length, tokens).items():
+            for text, rest in plain_law(after or target, context, length, tokens).items():
                 law[text] += weight * share * rest
+    assert abs(total - 1) < 1e-6, "some draws allow fewer siblings than the template has"
     return law
 
 

@@ -17,6 +17,7 @@ from laconic.cli.pad import pad
 from laconic.cli.peers import peers
 from laconic.cli.replay import replay
 from laconic.cli.run import run
+from laconic.cli.simulate import simulate
 from laconic.cli.tune import tune
 from laconic.errors import LaconicError
 
@@ -61,6 +62,7 @@ app.command()(methods)
 app.command()(pad)
 app.command()(cost)
 app.command()(replay)
+app.command()(simulate)
 
 
 def _version(asked: bool) -> None:

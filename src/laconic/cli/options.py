@@ -34,11 +34,12 @@ Drafter = Annotated[
     str | None, typer.Option(help="Who proposes tokens, e.g. suffix, draft-model, none.", rich_help_panel=_METHODS)
 ]
 Length = Annotated[
-    str | None, typer.Option(help="How many tokens to draft: marginal, svip, constant:8.", rich_help_panel=_METHODS)
+    str | None,
+    typer.Option(help="How many tokens to draft, e.g. marginal, svip, constant:8.", rich_help_panel=_METHODS),
 ]
-Shape = Annotated[str | None, typer.Option(help="Shape of a draft: chain, best-first.", rich_help_panel=_METHODS)]
+Shape = Annotated[str | None, typer.Option(help="Shape of a draft, e.g. chain, best-first.", rich_help_panel=_METHODS)]
 Verify = Annotated[
-    str | None, typer.Option(help="How drafts are verified: speculative-sampling, match.", rich_help_panel=_METHODS)
+    str | None, typer.Option(help="How drafts are verified, e.g. match, traversal.", rich_help_panel=_METHODS)
 ]
 Think = Annotated[
     str | None,

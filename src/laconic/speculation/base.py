@@ -64,7 +64,9 @@ EMPTY = TokenTree()
 class Drafting(Enum):
     """How drafters choose tokens when the target samples; a verifier says which of these it can judge.
 
-    Greedy requests and drafters that know no distribution propose the likeliest tokens under any of them.
+    Greedy requests and drafters that know no distribution propose the likeliest tokens under any of them. Under
+    ``REPEAT`` the number of a node's children must not depend on which tokens they are, or on what is below them:
+    verifiers weigh every sibling by how many there are.
     """
 
     FORESEE = "guess the token that the target will draw, whose random numbers are known"
@@ -267,7 +269,8 @@ class TreeShape(Policy):
 
     ``grow`` is a generator so that a drafter can advance the trees of many requests in one pass: it yields the
     nodes whose next tokens it wants, receives one Row for each, and returns the tree. Nodes must have been added to
-    ``nodes`` before they are yielded, so that the drafter knows their tokens.
+    ``nodes`` before they are yielded, so that the drafter knows their tokens. A shape that keeps only some of what it
+    grew returns a tree that counts anew, with ``rows`` by its own ids.
     """
 
     def grow(self, nodes: Grown, budget: int, context: Context, judge: Judge | None) -> Expand:

@@ -40,13 +40,18 @@ class Draws:
     were drafted, or on a rollback; and a verifier that draws token t from stream TOKEN of position t gives the very
     text that plain decoding gives with the same seed. A drafter that draws from that stream too guesses well what the
     target will draw, since two distributions that are alike then choose alike (:meth:`pick`).
+
+    Sampled drafts are keyed otherwise: by the position at which their round began, with the index of the node in the
+    tree as ``sub``. Where a verifier settles a draft as a whole, a refusal tells of every token in it, and a later
+    round that drew with the same numbers would draw what was refused. No two rounds of one text begin at the same
+    position. For the same reason no two nodes of a tree share numbers.
     """
 
     __slots__ = ("_key",)
 
     TOKEN, DRAFT, ACCEPT, RELAX = 0, 1, 2, 3
-    """Streams: the target's own draw, the drafter's draw, acceptance tests and their relaxation (one sub-stream per
-    sibling)."""
+    """Streams: the target's own draw, the drafter's draw, acceptance tests and their relaxation. Each has 4096
+    sub-streams: siblings in the last two, or nodes."""
 
     def __init__(self, seed: int) -> None:
         self._key = _mix((seed * _GOLDEN + 1) & _MASK)

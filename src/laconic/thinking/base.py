@@ -68,8 +68,7 @@ Action = Continue | Conclude | Inject | Probe
 class Belief:
     """What a probe found: the greedy answer and the probability of each of its tokens.
 
-    ``complete`` is False when ``max_tokens``, or no hope, came before the stop string. ``passes`` counts the passes that
-    it rode on.
+    ``complete`` is False when ``max_tokens``, or no hope, came before the stop string. ``passes`` are those it rode on.
     """
 
     answer: str

@@ -113,7 +113,7 @@ def test_sampled_chains_are_drawn_from_the_reported_rows():
     for depth, token in enumerate(tree.tokens):
         row = warp(draft.after(text), sampling)
         assert torch.equal(tree.draft_probs[depth], row)
-        assert token == context.draws.pick(row, 3 + depth, Draws.DRAFT)
+        assert token == context.draws.pick(row, 3, Draws.DRAFT, depth)
         text.append(token)
     greedy = context_of([1, 2, 3])
     assert drafter.propose([drafter.start(greedy, tools_of(draft))], [5], [None])[0].draft_probs is None

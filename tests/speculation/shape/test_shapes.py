@@ -57,9 +57,9 @@ def test_the_judge_is_asked_before_the_token_is_drawn():
     events = []
 
     class Watched(Draws):
-        def pick(self, probs, position, stream=Draws.TOKEN):
-            events.append(("draw", position - 2))
-            return super().pick(probs, position, stream)
+        def pick(self, probs, position, stream=Draws.TOKEN, sub=0):
+            events.append(("draw", sub))
+            return super().pick(probs, position, stream, sub)
 
     context = context_of([1, 2], Sampling(temperature=1.0))
     context.draws = Watched(0)

@@ -228,7 +228,8 @@ class DraftModel(Drafter):
                 growth.advance(scores, i)
             live = [g for g in live if g.tree is None]
         return [
-            EMPTY if g is None or g.tree is None else replace(g.tree, source=self.name, rows=g.rows) for g in growths
+            EMPTY if g is None or g.tree is None else replace(g.tree, source=self.name, rows=g.tree.rows or g.rows)
+            for g in growths
         ]
 
     def complete(

@@ -53,12 +53,17 @@ class Tetris(LengthPolicy):
         return [min(self.capacity, max(1, round(self.extra * share)))] * len(states)
 
     def select(self, states: Sequence[Any], trees: Sequence[TokenTree]) -> list[TokenTree]:
-        """The likeliest tokens of all requests; of equally likely ones the shallow first."""
+        """The likeliest tokens of all requests; of equally likely ones the shallow first.
+
+        So whether a sampled sibling is kept depends neither on the siblings' values nor on what is below them.
+        """
         ranked = sorted(
-            (-chance, node, request) for request, tree in enumerate(trees) for node, chance in enumerate(chances(tree))
+            (-chance, depth, node, request)
+            for request, tree in enumerate(trees)
+            for node, (chance, depth) in enumerate(zip(chances(tree), depths(tree), strict=True))
         )
         kept: list[set[int]] = [set() for _ in trees]
-        for _, node, request in ranked[: self.capacity]:
+        for _, _, node, request in ranked[: self.capacity]:
             kept[request].add(node)
         return [pruned(tree, nodes) for tree, nodes in zip(trees, kept, strict=True)]
 
@@ -75,6 +80,14 @@ def chances(tree: TokenTree) -> list[float]:
         else:
             own = dict(row.top(_TOP)).get(token, 0.0)
         found.append(own * (found[parent] if parent >= 0 else 1.0))
+    return found
+
+
+def depths(tree: TokenTree) -> list[int]:
+    """How many nodes are above each."""
+    found: list[int] = []
+    for parent in tree.parents:
+        found.append(found[parent] + 1 if parent >= 0 else 0)
     return found
 
 

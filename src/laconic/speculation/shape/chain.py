@@ -11,7 +11,7 @@ from laconic.speculation.draws import Draws
 class Chain(TreeShape):
     """One token at a time: the likeliest when greedy, else the draw that is foreseen or one of the drafter's own.
 
-    Source: Leviathan et al. (2023), Chen et al. (2023), with a draw keyed by position instead of a generator.
+    Source: Leviathan et al. (2023), Chen et al. (2023), with draws keyed by round and node instead of a generator.
     A drafter that knows no distribution gives a deterministic chain at any temperature. Rows of one request either
     all know their distribution or none does.
     """
@@ -22,7 +22,7 @@ class Chain(TreeShape):
         """Append up to ``budget`` tokens, asking ``judge`` before each one is chosen."""
         sampled = []
         sampling = not context.sampling.greedy and context.drafting is not Drafting.FORESEE
-        position, tip = len(context.tokens), -1
+        tip = -1
         while len(nodes.tokens) < budget:
             (row,) = yield [tip]
             best = row.best
@@ -34,7 +34,7 @@ class Chain(TreeShape):
             if go is Go.STOP:
                 break
             if probs is not None:
-                best = context.draws.pick(probs, position + depth, Draws.DRAFT)
+                best = context.draws.pick(probs, len(context.tokens), Draws.DRAFT, depth)
                 sampled.append(probs)
             tip = nodes.add(best, tip)
             if go is Go.LAST or best in context.ends:

@@ -16,7 +16,8 @@ from laconic.speculation.draws import Draws
 _HINT = "A drafter must sample from the distribution that it reports, as the verifier's Drafting says."
 
 Uniform = Callable[[int], float]
-"""The acceptance number in [0, 1) of the sibling of a rank, independent of all others and of the drafts."""
+"""The acceptance number in [0, 1) of a test, independent of all others and of the drafts. ``NodeByNode`` counts the
+tests of one node's children, ``Joint`` names them by the node under test."""
 
 
 @knobs
@@ -103,7 +104,6 @@ class NodeByNode(Coupling):
 
     def couple(self, rows: TargetRows, tree: TokenTree, draws: Draws) -> tuple[list[int], int]:
         """Ask ``choose`` at every node on the way down."""
-        assert tree.draft_probs is not None
         below = children(tree)
         path: list[int] = []
         node = -1
@@ -112,10 +112,7 @@ class NodeByNode(Coupling):
             p, siblings = rows.probs[node + 1], below.get(node, ())
             if not siblings:
                 return path, draws.pick(p, position)
-            tokens, q = [tree.tokens[i] for i in siblings], tree.draft_probs[siblings[0]]
-            for token in tokens:
-                if q[token] <= 0:
-                    raise MethodError(f"draft token {token} was proposed with draft probability 0.", _HINT)
+            tokens, q = [tree.tokens[i] for i in siblings], drafted_from(tree, siblings)
 
             def uniform(rank: int, position: int = position) -> float:
                 return draws.uniform(position, Draws.ACCEPT, rank)
@@ -128,6 +125,51 @@ class NodeByNode(Coupling):
                 return path, draws.pick(rest, position)
             path.append(child)
             node = child
+
+
+@knobs
+class Joint(Coupling):
+    """Couplings that settle a whole draft at a time; ``settle`` is all that differs.
+
+    Whether a token stands then depends on tokens below it. The numbers of the acceptance tests are keyed by where the
+    round began: those of a position would be tested again in the next round, and be large, since it was refused.
+    """
+
+    def settle(
+        self, rows: TargetRows, tree: TokenTree, below: Mapping[int, Sequence[int]], start: int, uniform: Uniform
+    ) -> tuple[list[int], torch.Tensor]:
+        """Accepted path below the node ``start``, and what the token after it is drawn from (need not sum to 1)."""
+        raise NotImplementedError
+
+    def couple(self, rows: TargetRows, tree: TokenTree, draws: Draws) -> tuple[list[int], int]:
+        """Settle the draft; where the relaxation lets a refused child stand, settle what is below that too."""
+        below = children(tree)
+        path: list[int] = []
+        node = -1
+        while True:
+            first = rows.position + len(path)
+
+            def uniform(node: int, first: int = first) -> float:
+                return draws.uniform(first, Draws.ACCEPT, node)
+
+            more, rest = self.settle(rows, tree, below, node, uniform)
+            path += more
+            node, position = path[-1] if path else -1, rows.position + len(path)
+            child = self.pardoned(rows, tree, node, below.get(node, ()), draws, position)
+            if child is None:
+                return path, draws.pick(rest, position)
+            path.append(child)
+            node = child
+
+
+def drafted_from(tree: TokenTree, siblings: Sequence[int]) -> torch.Tensor:
+    """The row ``[vocab]`` that ``siblings`` were drawn from. Raises MethodError if it rules one of them out."""
+    assert tree.draft_probs is not None
+    q = tree.draft_probs[siblings[0]]
+    for token in (tree.tokens[i] for i in siblings):
+        if q[token] <= 0:
+            raise MethodError(f"draft token {token} was proposed with draft probability 0.", _HINT)
+    return q
 
 
 def children(tree: TokenTree) -> dict[int, list[int]]:

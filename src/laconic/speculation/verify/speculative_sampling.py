@@ -8,23 +8,7 @@ import torch
 
 from laconic.policy import Card, knobs
 from laconic.speculation.verify.coupling import NodeByNode, Uniform
-
-
-def residual(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """``norm((p - q)+)``: what the target still owes after a token drawn from ``q`` was refused; ``[vocab]``.
-
-    Where rounding leaves nothing (p and q equal to the last bits) a refusal has probability zero, and ``p`` stays.
-    """
-    rest = (p - q).clamp_min(0)
-    total = float(rest.sum())
-    return rest / total if total > 0 else p
-
-
-def without(q: torch.Tensor, token: int) -> torch.Tensor:
-    """``q`` given that ``token`` is not drawn again; all zero when nothing else was possible."""
-    rest = q.clone()
-    rest[token] = 0
-    return rest / rest.sum().clamp_min(torch.finfo(rest.dtype).tiny)
+from laconic.speculation.verify.residual import residual, without
 
 
 @knobs
@@ -37,13 +21,13 @@ class SpeculativeSampling(NodeByNode):
     repeat the text of plain decoding, only its distribution. Greedy requests and deterministic drafts have no
     ratio to test: there the target's token is drawn and the draft followed while it agrees.
 
-    Why the draws may be keyed by position: a token is decided with ACCEPT and TOKEN uniforms of its own position,
-    and drafted with a DRAFT uniform of that position. (1) Streams are independent, so a test never shares a number
-    with the draw that it judges. (2) Siblings have sub-streams of their own. (3) A position is drafted anew only
-    after a refusal before it, which depends on numbers of earlier positions alone: given the committed text, its
-    own numbers are still fresh. (4) Cousins in a tree share numbers, but the walk meets the children of one node
-    per depth, and which node it is depends on earlier positions alone. (5) After a refusal the ACCEPT numbers of
-    this position are spent and TOKEN is untouched: it is read once per round, at the position where the walk ends.
+    Why acceptance may be keyed by position: a token is decided with ACCEPT and TOKEN uniforms of its own position.
+    (1) Streams are independent, and drafts have numbers of their own round and node, so a test never shares a number
+    with the draw that it judges. (2) Siblings have sub-streams of their own. (3) A position is tested anew only after a
+    refusal before it, which depends on numbers of earlier positions alone: given the committed text, its own numbers
+    are still fresh. (4) Cousins in a tree share numbers, but the walk meets the children of one node per depth, and
+    which node it is depends on earlier positions alone. (5) After a refusal the ACCEPT numbers of this position are
+    spent and TOKEN is untouched: it is read once per round, at the position where the walk ends.
     """
 
     card = Card(

@@ -1,0 +1,1 @@
+"""What may stand although an exact verifier refused it."""
