@@ -1,7 +1,7 @@
 """Draft trees against the chain: tokens per target pass at equal numbers of scored tokens.
 
     python scripts/trees.py --json docs/results/trees.json
-    python scripts/trees.py --drafters noise=3 --budgets 16
+    python scripts/trees.py --drafters noise=3 --budgets 16 --max-tokens 200
 
 Drafters: ``bundled``, the bundled draft model, which is nearly always right; ``noise=S``, the same with normal noise
 of standard deviation S added to its logits (one fixed row of noise for each last token), which is often wrong;
@@ -153,11 +153,11 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=21)
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--draft-model", default="bundled-draft")
-    parser.add_argument("--drafters", nargs="+", default=["bundled", "noise=3", "suffix"])
+    parser.add_argument("--drafters", nargs="+", default=["noise=5", "bundled", "suffix"])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--budgets", nargs="+", type=int, default=[4, 8, 16, 32, 64])
     parser.add_argument("--temperature", type=float, default=0.8)
-    parser.add_argument("--max-tokens", type=int, default=200)
+    parser.add_argument("--max-tokens", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
