@@ -83,6 +83,11 @@ class Curve:
         self.lines.setdefault(nodes.bit_length(), Line()).add(nodes, seconds)
         self._slopes.clear()
 
+    def knows(self, nodes: int) -> bool:
+        """Whether passes of about this width have been seen."""
+        line = self.lines.get(nodes.bit_length())
+        return line is not None and line.weight > 1
+
     def slope(self, nodes: float) -> float:
         """Seconds that one more node adds to a pass over ``nodes``: that of passes of about this width."""
         width = int(nodes).bit_length()

@@ -126,10 +126,11 @@ def test_lines_through_passes_add_up():
 @pytest.mark.parametrize("node", [0.02, 0.3])
 def test_the_rule_sizes_trees_by_the_chance_of_each_path(node):
     policy, pace = build("length", "marginal"), Pace()
-    for nodes in range(1, 40):
+    for nodes in [*range(1, 40)] * 20:
         pace.record(nodes=nodes, tokens=2, draft_passes=1, draft=0.001, score=1.0 + node * nodes, rest=0.0)
     state = policy.start(context_of([1]), pace)
     assert policy.budget(state)
+    state.round.drafted = 8
     kept = policy.go_on(state, Node(3, None, 0.9, path=0.05)) is not Go.STOP
     assert kept is (node < 0.1)
     tree = TokenTree([1, 2, 3], [-1, -1, 0])
@@ -148,3 +149,35 @@ def test_prompts_in_a_pass_are_no_cost_of_writing():
             nodes = 5 + round_ % 7 + given
             each.record(nodes=nodes, given=given, tokens=3, draft_passes=0, draft=0.0, score=1 + 0.1 * nodes, rest=0.0)
     assert mixed.token == pytest.approx(pace.token, rel=0.05)
+
+
+@pytest.mark.parametrize("requests", [4, 64])
+def test_a_batch_stops_where_passes_begin_to_cost(requests):
+    """Up to 128 nodes a pass costs the same, beyond that each costs nearly what an average token does."""
+    policy, pace, rng = build("length", "marginal"), Pace(), random.Random(3)
+    contexts = [context_of([1]) for _ in range(requests)]
+    states = [policy.start(context, pace) for context in contexts]
+    lengths = []
+    for _ in range(400):
+        sizes = []
+        for state, context, budget in zip(states, contexts, policy.budgets(states), strict=True):
+            drafted = 0
+            while drafted < budget:
+                go = policy.go_on(state, Node(drafted, None, 0.95))
+                drafted += go is not Go.STOP
+                if go is not Go.ON:
+                    break
+            held = 0
+            while held < drafted and rng.random() < 0.95:
+                held += 1
+            context.tokens += [0] * (held + 1)
+            sizes.append((drafted, held))
+            if drafted:
+                policy.observe(state, Verdict(TokenTree.of_chain(range(drafted)), range(held), 0), 0.0)
+        nodes, passes = sum(1 + drafted for drafted, _ in sizes), max(drafted for drafted, _ in sizes)
+        score = 0.01 + 0.00008 * max(nodes - 128, 0)
+        pace.record(nodes=nodes, tokens=requests + sum(held for _, held in sizes), draft_passes=passes,
+                    draft=0.002 * passes, score=score, rest=0.0)  # fmt: skip
+        lengths.append(passes)
+    late = sorted(lengths[200:])[100]
+    assert late <= 2 if requests == 64 else late >= 5

@@ -109,10 +109,13 @@ class Habit:
 
     rounds: float = 2.0
     drafted: float = 8.0
+    tested: float = 5.0
+    """Accepted tokens, and the first refused one of each draft."""
     accepted: float = 4.0
 
-    def add(self, drafted: int, accepted: int, memory: float = 0.95) -> None:
-        """Count one round; about twenty count."""
+    def add(self, drafted: int, accepted: int, memory: float) -> None:
+        """Count one round, what was before it at the weight ``memory``."""
         self.rounds = memory * self.rounds + 1
         self.drafted = memory * self.drafted + drafted
+        self.tested = memory * self.tested + min(accepted + 1, drafted)
         self.accepted = memory * self.accepted + accepted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,14 +20,26 @@ _TRY = 4
 """Rounds without a draft after which one is tried again: what is never drafted is never learned."""
 _PATIENCE = 128
 """The same once trials have failed: their distance doubles up to this."""
+_UNIFORM = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""Lengths that are compared where all requests of a batch draft alike."""
+_TRIED = (1, 2, 4, 8)
+"""Those that are tried, so that what passes of their width cost is known."""
+_TRIES = 2
+"""Rounds in which each of them is tried."""
+_SELDOM = 8
+"""Rounds from one such comparison to the next."""
+_RETRY = 64
+"""Rounds of a batch without drafts after which one token is tried again."""
+_TREE = 4
+"""Nodes of a tree that are thought to share a pass of the draft model."""
 _EXPLORE = 8
 """One in so many first tokens that do not seem to pay is drafted all the same."""
 _RECENT = 0.85
 """Weight that a round keeps with each later one in what a request's tokens cost of late; about seven count."""
 _USUAL = 10.0
 """Tokens at everyone's cost that stand beside them."""
-_SHARED = 4.0
-"""Rounds that all requests' drafts together count for in what one request may expect."""
+_SHARED = 8.0
+"""Tokens that all requests' drafts together count for in the rate of one."""
 
 
 @dataclass(slots=True)
@@ -34,14 +47,32 @@ class Round:
     """What the requests that draft together share."""
 
     requests: int
-    looks: list[int] = field(default_factory=list)
-    """How many of them wanted a row at each depth: a pass of the draft model serves them all."""
+    bargain: float = 1.0
+    """What a token would cost if all drafted alike, over what it costs now; at most 1."""
+    drafted: int = 0
+    """Tokens drafted so far, all requests together."""
+    _costs: list[tuple[int, float]] = field(default_factory=list)
 
-    def look(self, depth: int) -> None:
-        """Count one."""
-        while len(self.looks) <= depth:
-            self.looks.append(0)
-        self.looks[depth] += 1
+    def costs(self, pace: Pace) -> list[tuple[int, float]]:
+        """Draft lengths, and what each would cost a request, were it that of all: seconds more than without a draft."""
+        if not self._costs:
+            plain = pace.target_pass(self.requests)
+            for length in _UNIFORM:
+                longer = pace.target_pass(self.requests * (1 + length)) - plain
+                self._costs.append((length, (longer + length * pace.draft_pass) / self.requests))
+        return self._costs
+
+
+@dataclass(slots=True)
+class Alike:
+    """The best length for a batch whose requests all draft alike. Found anew every few rounds."""
+
+    when: tuple[int, int] = (0, 0)
+    """Requests, and eighth rounds, at which it was found."""
+    length: int = 0
+    bargain: float = 1.0
+    silent: int = 0
+    """Rounds since a draft."""
 
 
 @dataclass(slots=True)
@@ -51,7 +82,7 @@ class Balance:
     pace: Pace
     context: Context
     own: Counts = field(default_factory=Counts)
-    habit: Habit = field(default_factory=lambda: Habit(0.0, 0.0, 0.0))
+    habit: Habit = field(default_factory=lambda: Habit(0.0, 0.0, 0.0, 0.0))
     seconds: float = 0.0
     """Decayed sum of this request's shares of recent rounds."""
     written: float = 0.0
@@ -70,23 +101,32 @@ class Balance:
     """First tokens that did not seem to pay."""
 
 
+def expected(rate: float, length: int) -> float:
+    """Tokens written by a round that drafts ``length``, each of which holds with the chance ``rate``."""
+    rate = min(rate, 0.999)
+    return float((1 - rate ** (length + 1)) / (1 - rate))
+
+
 @knobs
 class Marginal(LengthPolicy):
     """Weigh every further draft token: its chance to be accepted times what a token is worth, against its cost.
 
     With r tokens a second written at present, an accepted token saves 1/r seconds. Drafted at depth k it is accepted
     with probability P_k, the product of the chances down to it; scoring it makes the target pass longer by s seconds,
-    looking for the next one costs a pass of the draft model, d seconds, shared by all requests that want one. A token
-    whose row is there is drafted while ``P_k / r > s``; the one after it is looked for while ``P_k c / r > s + d``, c
-    its expected chance. Chances only fall along a path, so no later token can make up for one that does not pay, and
-    this is the schedule with the highest rate: the rate is the fixed point of the rule (Dinkelbach 1967), which the
-    running mean of the measured rate follows. It is taken over the last rounds of the request, since a hard passage
-    must be written at the rate that is possible there. The same rule sizes trees: every node is weighed by the chance
-    of its path.
+    looking for the next one costs a pass of the draft model, d seconds. A token whose row is there is drafted while
+    ``P_k / r > s``; the one after it is looked for while ``P_k c / r > s + d``, c its expected chance. Chances only
+    fall along a path, so no later token can make up for one that does not pay, and this is the schedule with the
+    highest rate: the rate is the fixed point of the rule (Dinkelbach 1967), which the running mean of the measured
+    rate follows. It is taken over the last rounds of the request, since a hard passage must be written at the rate that
+    is possible there. The same rule sizes trees: every node is weighed by the chance of its path.
+
+    Requests of a batch share the passes of the draft model, so these are counted by the batch: up to the length that
+    would be best if all drafted alike they are free, beyond it there are none, and each request drafts within that what
+    pays for being scored.
 
     Nothing is set by hand. Chances are the drafter's own confidences, calibrated online for each request over a
     prior that all requests share. r, s and d are measured at the batch, width and context at hand, so under load drafts
-    shorten by themselves. A request whose drafts have not paid as a whole decodes plainly, but for a trial after
+    shorten by themselves, down to none. A request whose drafts have not paid decodes plainly, but for a trial after
     four rounds, later and later while trials fail.
     """
 
@@ -99,6 +139,14 @@ class Marginal(LengthPolicy):
     @cached_property
     def _calibration(self) -> Calibration:
         return Calibration()
+
+    @cached_property
+    def _tries(self) -> Counter[int]:
+        return Counter()
+
+    @cached_property
+    def _alike(self) -> Alike:
+        return Alike()
 
     @cached_property
     def _habit(self) -> Habit:
@@ -114,8 +162,42 @@ class Marginal(LengthPolicy):
 
     def budgets(self, states: Sequence[Balance]) -> list[int]:
         """As ``budget``, for requests that share their passes."""
-        shared = Round(len(states))
-        return [self._budget(state, shared) for state in states]
+        if not states:
+            return []
+        pace, requests = states[0].pace, len(states)
+        if not pace.known or requests == 1:
+            shared, most = Round(requests), _MOST
+        else:
+            shared, most = self._together(pace, requests)
+        return [min(self._budget(state, shared), most) for state in states]
+
+    def _together(self, pace: Pace, requests: int) -> tuple[Round, int]:
+        """What a batch shares, and its longest draft.
+
+        Draft passes are made for whoever wants one, so requests that stop and go on by themselves waste what the others
+        pay. Up to the length that is best for all alike nobody asks what a pass costs; beyond it there is none. Where
+        passes cost nothing more up to some width, the rule would have two fixed points, to stop there, and to go on for
+        as long as one more token costs less than the average one; comparing lengths finds the better.
+        """
+        for length in _TRIED:
+            nodes = requests * (1 + length)
+            if not pace.passes.knows(nodes) and self._tries[nodes.bit_length()] < _TRIES:
+                self._tries[nodes.bit_length()] += 1
+                return Round(requests), length
+        alike, when = self._alike, (requests, pace.rounds // _SELDOM)
+        if alike.when != when:
+            rate = self._habit.accepted / self._habit.tested
+            cost, alike.length = min(
+                (
+                    (pace.target_pass(requests * (1 + length)) + length * pace.draft_pass)
+                    / (requests * expected(rate, length)),
+                    length,
+                )
+                for length in (0, *_UNIFORM)
+            )
+            alike.when, alike.bargain = when, min(cost / pace.token, 1.0)
+        alike.silent = 0 if alike.length else alike.silent + 1
+        return Round(requests, alike.bargain), alike.length or int(alike.silent % _RETRY == 0)
 
     def _budget(self, state: Balance, shared: Round) -> int:
         state.round = shared
@@ -123,30 +205,26 @@ class Marginal(LengthPolicy):
         state.chance = 1.0
         state.silent += 1
         if not state.pace.known:
-            shared.look(0)
             return _FIRST
         written = len(state.context.tokens) - state.length
         state.length += written
         if written > 0:
             state.seconds = _RECENT * state.seconds + state.pace.last / shared.requests
             state.written = _RECENT * state.written + written
-        if state.silent < state.patience and not self._pays(state, shared.requests):
+        if state.silent < state.patience and not self._pays(state):
             return 0
-        shared.look(0)
         return _MOST
 
-    def _pays(self, state: Balance, requests: int) -> bool:
-        """Whether drafts like the last ones, by all requests, would bring more than they cost."""
-        pace, own, all_ = state.pace, state.habit, self._habit
-        rounds = own.rounds + _SHARED
-        drafted = (own.drafted + _SHARED * all_.drafted / all_.rounds) / rounds
-        accepted = (own.accepted + _SHARED * all_.accepted / all_.rounds) / rounds
-        longer = pace.target_pass(requests * (1 + drafted)) - pace.target_pass(requests)
-        return accepted * self._worth(state) > (longer + drafted * pace.draft_pass) / requests
+    def _pays(self, state: Balance) -> bool:
+        """Whether drafts of some length, by all requests alike, would bring this one more than they cost it."""
+        own, all_ = state.habit, self._habit
+        rate = (own.accepted + _SHARED * all_.accepted / all_.tested) / (own.tested + _SHARED)
+        worth = self._worth(state)
+        return any((expected(rate, length) - 1) * worth > cost for length, cost in state.round.costs(state.pace))
 
     def _worth(self, state: Balance) -> float:
         """Seconds that one more accepted token saves: what this request's tokens cost of late, beside what all do."""
-        return (state.seconds + _USUAL * state.pace.token) / (state.written + _USUAL)
+        return state.round.bargain * (state.seconds + _USUAL * state.pace.token) / (state.written + _USUAL)
 
     def go_on(self, state: Balance, node: Node) -> Go:
         """Compare worth and cost of this token, and of a look at the next."""
@@ -155,20 +233,19 @@ class Marginal(LengthPolicy):
         chance = calibration.chance(state.own, cell) * (state.chance if node.path is None else node.path)
         go = Go.ON
         if pace.known:
-            worth, score = chance * self._worth(state), pace.node(state.round.requests * (depth + 2))
+            together = state.round
+            worth, score = chance * self._worth(state), pace.node(together.requests + together.drafted)
+            look = pace.draft_pass if node.path is None else pace.draft_pass / _TREE
+            if worth * calibration.ahead(cell) <= score + (look if together.requests == 1 else 0.0):
+                go = Go.LAST
             if worth <= score and (depth or not self._explores(state)):
                 if depth == 0 and not state.cells:
                     self._settle(state, 0, 0)
                 return Go.STOP
-            looks = state.round.looks
-            share = max(looks[depth], 1) if depth < len(looks) else 1
-            if worth * calibration.ahead(cell) <= score + pace.draft_pass / share:
-                go = Go.LAST
+            together.drafted += 1
         state.cells.append(cell)
         if node.path is None:
             state.chance = chance
-        if go is Go.ON:
-            state.round.look(depth + 1)
         return go
 
     def _explores(self, state: Balance) -> bool:
@@ -186,5 +263,5 @@ class Marginal(LengthPolicy):
         """Note what a round that looked for a draft has brought."""
         state.patience = _TRY if accepted or state.silent < state.patience else min(2 * state.patience, _PATIENCE)
         state.silent = 0
-        for habit in (state.habit, self._habit):
-            habit.add(max(drafted, 1), accepted)
+        state.habit.add(max(drafted, 1), accepted, 0.95)
+        self._habit.add(max(drafted, 1), accepted, 0.998)
