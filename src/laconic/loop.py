@@ -20,10 +20,7 @@ from laconic.sequence import CheckPoint, Sequence
 from laconic.speculation.base import (
     EMPTY,
     Drafter,
-    Go,
-    Judge,
     LengthPolicy,
-    Node,
     TargetRows,
     TokenTree,
     Tools,
@@ -169,7 +166,7 @@ class Loop:
             return
         asked, budgets = [s for s, _ in granted], [n for _, n in granted]
         passes = self._draft_passes
-        judges = [self._judge(s) if length.judges else None for s in asked]
+        judges = [length.judge(s.length_state) for s in asked]
         trees = self.plan.drafter.propose([s.drafter_state for s in asked], budgets, judges)
         trees = length.select([s.length_state for s in asked], trees)
         passes = self._draft_passes - passes
@@ -209,14 +206,6 @@ class Loop:
     @property
     def _draft_passes(self) -> int:
         return self.draft_model.passes if self.draft_model else 0
-
-    def _judge(self, s: Sequence) -> Judge:
-        length, state = self.plan.length, s.length_state
-
-        def judge(node: Node) -> Go:
-            return length.go_on(state, node)
-
-        return judge
 
     def _read_probe(self, scores: Scores, i: int, s: Sequence) -> None:
         """Hand a probe its rows, the last of its request's nodes."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -203,8 +204,12 @@ class LengthPolicy(Policy):
 
     @property
     def judges(self) -> bool:
-        """Whether drafters shall ask ``go_on`` about every node."""
+        """Whether ``go_on`` decides anything."""
         return type(self).go_on is not LengthPolicy.go_on
+
+    def judge(self, state: Any) -> Judge | None:
+        """What drafters shall ask in the coming round; None where every token is drafted, which costs them less."""
+        return partial(self.go_on, state) if self.judges else None
 
     def start(self, context: Context, pace: Pace) -> Any:
         """State of one request. ``pace`` says what rounds cost lately; the loop keeps it up to date."""

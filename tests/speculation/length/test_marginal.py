@@ -161,9 +161,9 @@ def test_a_batch_stops_where_passes_begin_to_cost(requests):
     for _ in range(400):
         sizes = []
         for state, context, budget in zip(states, contexts, policy.budgets(states), strict=True):
-            drafted = 0
+            drafted, judge = 0, policy.judge(state)
             while drafted < budget:
-                go = policy.go_on(state, Node(drafted, None, 0.95))
+                go = judge(Node(drafted, None, 0.95)) if judge else Go.ON
                 drafted += go is not Go.STOP
                 if go is not Go.ON:
                     break

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from laconic.errors import LaconicError
 from laconic.speculation.base import EMPTY, Context, Drafter, LengthPolicy, TokenTree, Tools, TreeShape, Verdict
@@ -101,7 +100,7 @@ def play(
     state = drafter.start(context, Tools(None, shape, vocab_size))
     pace = Pace()
     knowledge = length.start(context, pace)
-    judges = [partial(length.go_on, knowledge) if length.judges else None]
+    judges = [length.judge(knowledge)]
     tally.drafting_seconds += clock() - begun
     done = 0
     for turn, (given, written) in enumerate(script.turns):

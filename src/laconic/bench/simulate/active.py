@@ -7,7 +7,7 @@ from typing import Any
 from laconic.bench.simulate.draft import END, OTHER
 from laconic.bench.simulate.history import Served
 from laconic.bench.simulate.recording import Script
-from laconic.speculation.base import EMPTY, Context, Go, Judge, LengthPolicy, Node, TokenTree
+from laconic.speculation.base import EMPTY, Context, LengthPolicy, TokenTree
 from laconic.speculation.draws import Draws
 from laconic.speculation.pace import Pace
 from laconic.types import Request
@@ -16,7 +16,7 @@ from laconic.types import Request
 class Active:
     """A request between passes, with the state that the length policy keeps of it."""
 
-    __slots__ = ("cached", "context", "judge", "read", "served", "state", "tree")
+    __slots__ = ("cached", "context", "read", "served", "state", "tree")
 
     def __init__(self, served: Served, policy: LengthPolicy | None, pace: Pace) -> None:
         script = served.job.script
@@ -24,9 +24,6 @@ class Active:
         self.served = served
         self.context = Context(Request((OTHER,)), tokens, Draws(0), script.prompt, ends=frozenset({END}))
         self.state: Any = policy.start(self.context, pace) if policy is not None else None
-        self.judge: Judge | None = None
-        if policy is not None and policy.judges:
-            self.judge = _judge(policy, self.state)
         self.cached = False
         """Whether the prompt is in the target's cache; a short one is scored with the first draft."""
         self.read = 0
@@ -47,10 +44,3 @@ class Active:
     def room(self) -> int:
         """Draft tokens that could be kept if all were accepted."""
         return max(self.script.limit - self.served.written - 1, 0)
-
-
-def _judge(policy: LengthPolicy, state: Any) -> Judge:
-    def judge(node: Node) -> Go:
-        return policy.go_on(state, node)
-
-    return judge

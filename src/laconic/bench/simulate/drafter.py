@@ -34,9 +34,13 @@ class Drafter:
         if not granted:
             return self.host.drafting(len(active), 0, 0, 0), 0
         asked = [a for a, _ in granted]
-        guesses = [Guess(a.script, a.served.written, a.context, n, a.judge, self.spread) for a, n in granted]
+        judges = [policy.judge(a.state) for a in asked]
+        guesses = [
+            Guess(a.script, a.served.written, a.context, n, judge, self.spread)
+            for (a, n), judge in zip(granted, judges, strict=True)
+        ]
         seconds, passes, took_part = self._grow(asked, guesses)
-        seconds += self.host.drafting(len(active), passes, took_part, took_part if policy.judges else 0)
+        seconds += self.host.drafting(len(active), passes, took_part, took_part if any(judges) else 0)
         trees = [guess.tree or EMPTY for guess in guesses]
         for a, guess, tree in zip(asked, guesses, policy.select([a.state for a in asked], trees), strict=True):
             a.tree = tree

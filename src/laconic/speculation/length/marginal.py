@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import Context, Go, LengthPolicy, Node, Verdict
+from laconic.speculation.base import Context, Go, Judge, LengthPolicy, Node, Verdict
 from laconic.speculation.length.calibration import Calibration, Cell, Counts, Habit, bin_of, depth_of
 from laconic.speculation.pace import Pace
 
@@ -120,9 +120,9 @@ class Marginal(LengthPolicy):
     rate follows. It is taken over the last rounds of the request, since a hard passage must be written at the rate that
     is possible there. The same rule sizes trees: every node is weighed by the chance of its path.
 
-    Requests of a batch share the passes of the draft model, so these are counted by the batch: up to the length that
-    would be best if all drafted alike they are free, beyond it there are none, and each request drafts within that what
-    pays for being scored.
+    Requests of a batch share the passes of the draft model. They draft alike, at the length with the most tokens a
+    second by the same costs and the rate of acceptance of late (SmartSpec's goodput), except those whose own drafts
+    have not paid.
 
     Nothing is set by hand. Chances are the drafter's own confidences, calibrated online for each request over a
     prior that all requests share. r, s and d are measured at the batch, width and context at hand, so under load drafts
@@ -175,9 +175,9 @@ class Marginal(LengthPolicy):
         """What a batch shares, and its longest draft.
 
         Draft passes are made for whoever wants one, so requests that stop and go on by themselves waste what the others
-        pay. Up to the length that is best for all alike nobody asks what a pass costs; beyond it there is none. Where
-        passes cost nothing more up to some width, the rule would have two fixed points, to stop there, and to go on for
-        as long as one more token costs less than the average one; comparing lengths finds the better.
+        pay; and to ask about every token of every request costs more than it saves. Where passes cost nothing more up
+        to some width, the rule would also have two fixed points, to stop there, and to go on for as long as one more
+        token costs less than the average one; comparing lengths finds the better.
         """
         for length in _TRIED:
             nodes = requests * (1 + length)
@@ -222,6 +222,10 @@ class Marginal(LengthPolicy):
         worth = self._worth(state)
         return any((expected(rate, length) - 1) * worth > cost for length, cost in state.round.costs(state.pace))
 
+    def judge(self, state: Balance) -> Judge | None:
+        """In a batch the length is everyone's, and nothing is asked."""
+        return super().judge(state) if state.round.requests == 1 else None
+
     def _worth(self, state: Balance) -> float:
         """Seconds that one more accepted token saves: what this request's tokens cost of late, beside what all do."""
         return state.round.bargain * (state.seconds + _USUAL * state.pace.token) / (state.written + _USUAL)
@@ -236,7 +240,7 @@ class Marginal(LengthPolicy):
             together = state.round
             worth, score = chance * self._worth(state), pace.node(together.requests + together.drafted)
             look = pace.draft_pass if node.path is None else pace.draft_pass / _TREE
-            if worth * calibration.ahead(cell) <= score + (look if together.requests == 1 else 0.0):
+            if worth * calibration.ahead(cell) <= score + look:
                 go = Go.LAST
             if worth <= score and (depth or not self._explores(state)):
                 if depth == 0 and not state.cells:
