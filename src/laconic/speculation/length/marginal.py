@@ -121,13 +121,12 @@ class Marginal(LengthPolicy):
     is possible there. The same rule sizes trees: every node is weighed by the chance of its path.
 
     Requests of a batch share the passes of the draft model. They draft alike, at the length with the most tokens a
-    second by the same costs and the rate of acceptance of late (SmartSpec's goodput), except those whose own drafts
-    have not paid.
+    second by the same costs and the rate of acceptance of late (SmartSpec's goodput).
 
     Nothing is set by hand. Chances are the drafter's own confidences, calibrated online for each request over a
     prior that all requests share. r, s and d are measured at the batch, width and context at hand, so under load drafts
-    shorten by themselves, down to none. A request whose drafts have not paid decodes plainly, but for a trial after
-    four rounds, later and later while trials fail.
+    shorten by themselves, down to none. A request alone whose drafts have not paid decodes plainly, but for a trial
+    after four rounds, later and later while trials fail.
     """
 
     card = Card(
@@ -211,7 +210,7 @@ class Marginal(LengthPolicy):
         if written > 0:
             state.seconds = _RECENT * state.seconds + state.pace.last / shared.requests
             state.written = _RECENT * state.written + written
-        if state.silent < state.patience and not self._pays(state):
+        if shared.requests == 1 and state.silent < state.patience and not self._pays(state):
             return 0
         return _MOST
 
