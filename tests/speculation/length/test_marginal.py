@@ -130,7 +130,7 @@ def test_the_rule_sizes_trees_by_the_chance_of_each_path(node):
         pace.record(nodes=nodes, tokens=2, draft_passes=1, draft=0.001, score=1.0 + node * nodes, rest=0.0)
     state = policy.start(context_of([1]), pace)
     assert policy.budget(state)
-    state.round.drafted = 8
+    state.cells += [(0, 0)] * 8
     kept = policy.go_on(state, Node(3, None, 0.9, path=0.05)) is not Go.STOP
     assert kept is (node < 0.1)
     tree = TokenTree([1, 2, 3], [-1, -1, 0])

@@ -101,21 +101,3 @@ class Calibration:
                 if parent >= 0 and parent not in eldest:
                     self.following.add(cells[parent][0], held)
                 eldest.add(parent)
-
-
-@dataclass(slots=True)
-class Habit:
-    """What drafts have been like, the past fading: sums over rounds that drafted."""
-
-    rounds: float = 2.0
-    drafted: float = 8.0
-    tested: float = 5.0
-    """Accepted tokens, and the first refused one of each draft."""
-    accepted: float = 4.0
-
-    def add(self, drafted: int, accepted: int, memory: float) -> None:
-        """Count one round, what was before it at the weight ``memory``."""
-        self.rounds = memory * self.rounds + 1
-        self.drafted = memory * self.drafted + drafted
-        self.tested = memory * self.tested + min(accepted + 1, drafted)
-        self.accepted = memory * self.accepted + accepted

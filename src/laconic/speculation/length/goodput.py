@@ -11,28 +11,11 @@ from pydantic import Field
 
 from laconic.policy import Card, knobs
 from laconic.speculation.base import Context, LengthPolicy, Verdict
+from laconic.speculation.length.uniform import Acceptance, best_length, expected
 from laconic.speculation.pace import Pace
 
 _TRY = 64
 """Rounds without a draft after which one token is tried again, to learn whether acceptance has changed."""
-
-
-@dataclass(slots=True)
-class Acceptance:
-    """Moving averages of tokens accepted and tokens tested; their ratio is the rate of acceptance."""
-
-    accepted: float = 0.7
-    tested: float = 1.0
-
-    def add(self, drafted: int, accepted: int, memory: float) -> None:
-        """Count a round: the accepted tokens were tested, and the first refused one."""
-        self.accepted = memory * self.accepted + accepted
-        self.tested = memory * self.tested + min(accepted + 1, drafted)
-
-    @property
-    def rate(self) -> float:
-        """Chance that a tested token stands."""
-        return self.accepted / self.tested
 
 
 @dataclass(slots=True)
@@ -67,7 +50,7 @@ class Goodput(LengthPolicy):
 
     @cached_property
     def _shared(self) -> Acceptance:
-        return Acceptance()
+        return Acceptance(0.7, 1.0)
 
     @cached_property
     def _silent(self) -> list[int]:
@@ -88,13 +71,9 @@ class Goodput(LengthPolicy):
         pace, n = states[0].pace, len(states)
         if not pace.known:
             return [1] * n
-        rates = [min(state.acceptance.rate, 0.999) for state in states]
-
-        def goodput(k: int) -> float:
-            written = sum((1 - a ** (k + 1)) / (1 - a) for a in rates)
-            return written / (pace.target_pass(n * (k + 1)) + k * pace.draft_pass)
-
-        best = max(range(self.maximum + 1), key=goodput)
+        rates = [state.acceptance.rate for state in states]
+        lengths = range(self.maximum + 1)
+        best = best_length(pace, n, lengths, lambda length: sum(expected(rate, length) for rate in rates))
         self._silent[0] = self._silent[0] + 1 if best == 0 else 0
         if self._silent[0] >= _TRY:
             self._silent[0], best = 0, 1

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from laconic.policy import Card, knobs
 from laconic.speculation.base import Context, Go, Judge, LengthPolicy, Node, Verdict
-from laconic.speculation.length.calibration import Calibration, Cell, Counts, Habit, bin_of, depth_of
+from laconic.speculation.length.calibration import Calibration, Cell, Counts, bin_of, depth_of
+from laconic.speculation.length.uniform import LENGTHS, Acceptance, Uniform, expected
 from laconic.speculation.pace import Pace
 
 _MOST = 96
@@ -20,16 +20,6 @@ _TRY = 4
 """Rounds without a draft after which one is tried again: what is never drafted is never learned."""
 _PATIENCE = 128
 """The same once trials have failed: their distance doubles up to this."""
-_UNIFORM = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-"""Lengths that are compared where all requests of a batch draft alike."""
-_TRIED = (1, 2, 4, 8)
-"""Those that are tried, so that what passes of their width cost is known."""
-_TRIES = 2
-"""Rounds in which each of them is tried."""
-_SELDOM = 8
-"""Rounds from one such comparison to the next."""
-_RETRY = 64
-"""Rounds of a batch without drafts after which one token is tried again."""
 _TREE = 4
 """Nodes of a tree that are thought to share a pass of the draft model."""
 _EXPLORE = 8
@@ -40,39 +30,8 @@ _USUAL = 10.0
 """Tokens at everyone's cost that stand beside them."""
 _SHARED = 8.0
 """Tokens that all requests' drafts together count for in the rate of one."""
-
-
-@dataclass(slots=True)
-class Round:
-    """What the requests that draft together share."""
-
-    requests: int
-    bargain: float = 1.0
-    """What a token would cost if all drafted alike, over what it costs now; at most 1."""
-    drafted: int = 0
-    """Tokens drafted so far, all requests together."""
-    _costs: list[tuple[int, float]] = field(default_factory=list)
-
-    def costs(self, pace: Pace) -> list[tuple[int, float]]:
-        """Draft lengths, and what each would cost a request, were it that of all: seconds more than without a draft."""
-        if not self._costs:
-            plain = pace.target_pass(self.requests)
-            for length in _UNIFORM:
-                longer = pace.target_pass(self.requests * (1 + length)) - plain
-                self._costs.append((length, (longer + length * pace.draft_pass) / self.requests))
-        return self._costs
-
-
-@dataclass(slots=True)
-class Alike:
-    """The best length for a batch whose requests all draft alike. Found anew every few rounds."""
-
-    when: tuple[int, int] = (0, 0)
-    """Requests, and eighth rounds, at which it was found."""
-    length: int = 0
-    bargain: float = 1.0
-    silent: int = 0
-    """Rounds since a draft."""
+_OWN, _ALL = 0.95, 0.998
+"""Weight that a round keeps with each later one in a request's rate of acceptance, and in that of all."""
 
 
 @dataclass(slots=True)
@@ -82,7 +41,7 @@ class Balance:
     pace: Pace
     context: Context
     own: Counts = field(default_factory=Counts)
-    habit: Habit = field(default_factory=lambda: Habit(0.0, 0.0, 0.0, 0.0))
+    acceptance: Acceptance = field(default_factory=lambda: Acceptance(0.0, 0.0))
     seconds: float = 0.0
     """Decayed sum of this request's shares of recent rounds."""
     written: float = 0.0
@@ -93,18 +52,13 @@ class Balance:
     """Cells of the tokens drafted in this round, in order."""
     chance: float = 1.0
     """That all of them are accepted; chains only."""
-    round: Round = field(default_factory=lambda: Round(1))
+    alone: bool = True
+    """Whether no other request drafts in this round."""
     silent: int = 0
     """Rounds since the last draft."""
     patience: int = _TRY
     refused: int = 0
     """First tokens that did not seem to pay."""
-
-
-def expected(rate: float, length: int) -> float:
-    """Tokens written by a round that drafts ``length``, each of which holds with the chance ``rate``."""
-    rate = min(rate, 0.999)
-    return float((1 - rate ** (length + 1)) / (1 - rate))
 
 
 @knobs
@@ -140,16 +94,12 @@ class Marginal(LengthPolicy):
         return Calibration()
 
     @cached_property
-    def _tries(self) -> Counter[int]:
-        return Counter()
+    def _acceptance(self) -> Acceptance:
+        return Acceptance(4.0, 5.0)
 
     @cached_property
-    def _alike(self) -> Alike:
-        return Alike()
-
-    @cached_property
-    def _habit(self) -> Habit:
-        return Habit()
+    def _uniform(self) -> Uniform:
+        return Uniform()
 
     def start(self, context: Context, pace: Pace) -> Balance:
         """Begin with what other requests have shown."""
@@ -160,74 +110,54 @@ class Marginal(LengthPolicy):
         return self.budgets([state])[0]
 
     def budgets(self, states: Sequence[Balance]) -> list[int]:
-        """As ``budget``, for requests that share their passes."""
-        if not states:
-            return []
-        pace, requests = states[0].pace, len(states)
-        if not pace.known or requests == 1:
-            shared, most = Round(requests), _MOST
-        else:
-            shared, most = self._together(pace, requests)
-        return [min(self._budget(state, shared), most) for state in states]
-
-    def _together(self, pace: Pace, requests: int) -> tuple[Round, int]:
-        """What a batch shares, and its longest draft.
+        """As ``budget``; requests that share their passes draft alike.
 
         Draft passes are made for whoever wants one, so requests that stop and go on by themselves waste what the others
         pay; and to ask about every token of every request costs more than it saves. Where passes cost nothing more up
         to some width, the rule would also have two fixed points, to stop there, and to go on for as long as one more
         token costs less than the average one; comparing lengths finds the better.
         """
-        for length in _TRIED:
-            nodes = requests * (1 + length)
-            if not pace.passes.knows(nodes) and self._tries[nodes.bit_length()] < _TRIES:
-                self._tries[nodes.bit_length()] += 1
-                return Round(requests), length
-        alike, when = self._alike, (requests, pace.rounds // _SELDOM)
-        if alike.when != when:
-            rate = self._habit.accepted / self._habit.tested
-            cost, alike.length = min(
-                (
-                    (pace.target_pass(requests * (1 + length)) + length * pace.draft_pass)
-                    / (requests * expected(rate, length)),
-                    length,
-                )
-                for length in (0, *_UNIFORM)
-            )
-            alike.when, alike.bargain = when, min(cost / pace.token, 1.0)
-        alike.silent = 0 if alike.length else alike.silent + 1
-        return Round(requests, alike.bargain), alike.length or int(alike.silent % _RETRY == 0)
+        for state in states:
+            self._begin(state, len(states))
+        if len(states) == 1:
+            (state,) = states
+            pays = not state.pace.known or state.silent >= state.patience or self._pays(state)
+            return [(_MOST if state.pace.known else _FIRST) if pays else 0]
+        if not states or not states[0].pace.known:
+            return [_FIRST] * len(states)
+        return [self._uniform.length(states[0].pace, len(states), self._acceptance.rate)] * len(states)
 
-    def _budget(self, state: Balance, shared: Round) -> int:
-        state.round = shared
+    def _begin(self, state: Balance, requests: int) -> None:
+        """Note what the last round has written, and at what cost."""
+        state.alone = requests == 1
         state.cells.clear()
         state.chance = 1.0
         state.silent += 1
         if not state.pace.known:
-            return _FIRST
+            return
         written = len(state.context.tokens) - state.length
         state.length += written
         if written > 0:
-            state.seconds = _RECENT * state.seconds + state.pace.last / shared.requests
+            state.seconds = _RECENT * state.seconds + state.pace.last / requests
             state.written = _RECENT * state.written + written
-        if shared.requests == 1 and state.silent < state.patience and not self._pays(state):
-            return 0
-        return _MOST
 
     def _pays(self, state: Balance) -> bool:
-        """Whether drafts of some length, by all requests alike, would bring this one more than they cost it."""
-        own, all_ = state.habit, self._habit
-        rate = (own.accepted + _SHARED * all_.accepted / all_.tested) / (own.tested + _SHARED)
-        worth = self._worth(state)
-        return any((expected(rate, length) - 1) * worth > cost for length, cost in state.round.costs(state.pace))
+        """Whether a draft of some length would bring more than it costs."""
+        pace, own = state.pace, state.acceptance
+        rate = (own.accepted + _SHARED * self._acceptance.rate) / (own.tested + _SHARED)
+        worth, plain = self._worth(state), pace.target_pass(1)
+        return any(
+            (expected(rate, length) - 1) * worth > pace.target_pass(1 + length) - plain + length * pace.draft_pass
+            for length in LENGTHS
+        )
 
     def judge(self, state: Balance) -> Judge | None:
         """In a batch the length is everyone's, and nothing is asked."""
-        return super().judge(state) if state.round.requests == 1 else None
+        return super().judge(state) if state.alone else None
 
     def _worth(self, state: Balance) -> float:
         """Seconds that one more accepted token saves: what this request's tokens cost of late, beside what all do."""
-        return state.round.bargain * (state.seconds + _USUAL * state.pace.token) / (state.written + _USUAL)
+        return (state.seconds + _USUAL * state.pace.token) / (state.written + _USUAL)
 
     def go_on(self, state: Balance, node: Node) -> Go:
         """Compare worth and cost of this token, and of a look at the next."""
@@ -236,8 +166,7 @@ class Marginal(LengthPolicy):
         chance = calibration.chance(state.own, cell) * (state.chance if node.path is None else node.path)
         go = Go.ON
         if pace.known:
-            together = state.round
-            worth, score = chance * self._worth(state), pace.node(together.requests + together.drafted)
+            worth, score = chance * self._worth(state), pace.node(1 + len(state.cells))
             look = pace.draft_pass if node.path is None else pace.draft_pass / _TREE
             if worth * calibration.ahead(cell) <= score + look:
                 go = Go.LAST
@@ -245,14 +174,13 @@ class Marginal(LengthPolicy):
                 if depth == 0 and not state.cells:
                     self._settle(state, 0, 0)
                 return Go.STOP
-            together.drafted += 1
         state.cells.append(cell)
         if node.path is None:
             state.chance = chance
         return go
 
     def _explores(self, state: Balance) -> bool:
-        """Whether a first token is drafted although it does not seem to pay: now and then, or that were never known."""
+        """Whether to draft a first token that does not seem to pay, lest what was underrated once stay so for ever."""
         state.refused += 1
         return state.refused % _EXPLORE == 0
 
@@ -266,5 +194,5 @@ class Marginal(LengthPolicy):
         """Note what a round that looked for a draft has brought."""
         state.patience = _TRY if accepted or state.silent < state.patience else min(2 * state.patience, _PATIENCE)
         state.silent = 0
-        state.habit.add(max(drafted, 1), accepted, 0.95)
-        self._habit.add(max(drafted, 1), accepted, 0.998)
+        state.acceptance.add(max(drafted, 1), accepted, _OWN)
+        self._acceptance.add(max(drafted, 1), accepted, _ALL)
