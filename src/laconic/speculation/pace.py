@@ -51,9 +51,13 @@ class Line:
         guess = self.seconds / (self.nodes + _NODES_PER_PASS)
         return max(0.0, (self.product + _BELIEF * guess) / (self.spread + _BELIEF))
 
-    def at(self, nodes: float) -> float:
-        """Seconds of a pass over ``nodes``."""
-        return max(self.seconds + self.slope * (nodes - self.nodes), 0.0)
+    def at(self, nodes: float, slope: float | None = None) -> float:
+        """Seconds of a pass over ``nodes``, by this line or another slope through its mean.
+
+        A node never costs more in a wide pass than alone, so a pass over half the nodes takes at least half the time.
+        """
+        slope = self.slope if slope is None else slope
+        return max(self.seconds + slope * (nodes - self.nodes), self.seconds * min(nodes / self.nodes, 1.0))
 
     def __add__(self, other: Line) -> Line:
         """The line through the passes of both."""
@@ -99,7 +103,7 @@ class Curve:
         """Seconds of a pass over ``nodes``."""
         width = int(nodes).bit_length()
         line = self.lines.get(width) or self._near(width)
-        return max(line.seconds + self.slope(nodes) * (nodes - line.nodes), 0.0)
+        return line.at(nodes, self.slope(nodes))
 
     def _near(self, width: int) -> Line:
         """The passes of this width, half of it and double it; if there were none, the nearest ones."""
