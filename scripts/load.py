@@ -39,6 +39,7 @@ from laconic.bench.stats import rotation
 from laconic.bench.tasks import draw, load
 from laconic.cli.options import named_dtype
 from laconic.loop import PROMPT_WITH_DRAFT
+from laconic.models.causal_lm import PREFILL_CHUNK
 
 POLICIES = (PLAIN, "constant:1", "constant:2", "constant:4", "constant:8", "constant:16", "marginal")
 PHASES = ("prefill", "draft", "score", "host")
@@ -153,7 +154,7 @@ def run(engine: Engine, requests: Sequence[Request], batch: int, *, warm: bool) 
     models = [w.seconds - earlier for w, earlier in zip(watches, before, strict=True)]
     spent = {phase: sum(r.usage.seconds[phase] for r in results) for phase in results[0].usage.seconds}
     alone = (len(r.prompt) - 1 for r in requests if len(r.prompt) > PROMPT_WITH_DRAFT)
-    chunks = sum(-(-length // costs.CHUNK) for length in alone)
+    chunks = sum(-(-length // PREFILL_CHUNK) for length in alone)
     return Block(
         sum(len(r.tokens) for r in results),
         seconds,

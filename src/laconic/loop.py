@@ -149,7 +149,7 @@ class Loop:
     def _draft(self, writing: Seq[Sequence]) -> None:
         """Give every writing request its draft: what a controller expects next, or what the drafter proposes."""
         self._guess()
-        free: list[Sequence] = []
+        free: list[tuple[Sequence, int]] = []
         for s in self.active:
             s.tree = EMPTY
         for s in writing:
@@ -158,10 +158,10 @@ class Loop:
                 s.tree = TokenTree.of_chain(self._with_end(s, list(s.context.expected[:room]), room), "expected")
                 s.context.expected = ()
             elif room > 0:
-                free.append(s)
+                free.append((s, room))
         length = self.plan.length
-        wished = length.budgets([s.length_state for s in free])
-        granted = [(s, min(n, s.room(self.target.context))) for s, n in zip(free, wished, strict=True) if n > 0]
+        wished = length.budgets([s.length_state for s, _ in free])
+        granted = [(s, min(n, room)) for (s, room), n in zip(free, wished, strict=True) if n > 0]
         if not granted:
             return
         asked, budgets = [s for s, _ in granted], [n for _, n in granted]

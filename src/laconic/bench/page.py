@@ -62,6 +62,20 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
+def incidents(record: Mapping[str, Any]) -> list[str]:
+    """What went wrong while a record was made, in sentences: an interruption, variants that failed."""
+    said = ["The run was interrupted; these are the problems that were complete."] if record["interrupted"] else []
+    for failure in record["failures"]:
+        said.append(f"Left out, as {failure['variant']} failed: {', '.join(failure['items'])} ({failure['error']})")
+    return said
+
+
+def methods(setup: Mapping[str, Any]) -> dict[str, str]:
+    """The methods of a setup by the name of what they decide."""
+    named = {name: setup[name] for name in ("drafter", "length", "shape", "verifier")}
+    return named | {"thinking control": " + ".join(setup["think"]) or "none"}
+
+
 def provenance(origin: Mapping[str, Any], setup: Mapping[str, object] | None = None) -> str:
     """How a record came about: its command, ``setup`` by name, and the machine."""
     machine = origin["machine"]

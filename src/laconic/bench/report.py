@@ -38,11 +38,7 @@ def _batch(batch: int) -> str:
 
 
 def _warnings(record: Record) -> str:
-    said = []
-    if record["interrupted"]:
-        said.append("The run was interrupted; these are the problems that were complete.")
-    for failure in record["failures"]:
-        said.append(f"Left out, as {failure['variant']} failed: {', '.join(failure['items'])} ({failure['error']}).")
+    said = page.incidents(record)
     cut = record["baseline"]["cut_off"], record["laconic"]["cut_off"]
     if any(cut):
         said.append(
@@ -134,7 +130,7 @@ def _table(record: Record) -> str:
     if "control" in record["setup"]["variants"]:
         notes.append("Control alone makes each probe in a pass of its own, as published; laconic lets it ride along.")
     notes += [f"Oracle: {sentence}." for sentence in in_words(record.get("oracle"))]
-    notes += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in elsewhere.in_words(record.get("predicted"))]
+    notes += [page.sentence(text) for text in elsewhere.in_words(record.get("predicted"))]
     return f"<h2>Variants</h2>\n{page.table(columns, rows)}<p class='note'>{escape(' '.join(notes))}</p>"
 
 
@@ -182,9 +178,5 @@ def _example(record: Record) -> str:
 
 def _provenance(record: Record) -> str:
     setup = record["setup"]
-    facts = {
-        "drafter": setup["drafter"], "length": setup["length"], "shape": setup["shape"], "verifier": setup["verifier"],
-        "thinking control": " + ".join(setup["think"]) or "none",
-        "at most": f"{setup['max_new_tokens']} tokens a reply",
-    }  # fmt: skip
+    facts = page.methods(setup) | {"at most": f"{setup['max_new_tokens']} tokens a reply"}
     return page.provenance(record["provenance"], facts)

@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from laconic.bench.replay.decode import ReplayError, Script, follow, play
+from laconic.bench.along import follow
+from laconic.bench.replay.decode import ReplayError, Script, play
 from laconic.speculation.base import Drafter, LengthPolicy, TargetRows, TokenTree
 from laconic.speculation.draws import Draws
 from laconic.types import Sampling

@@ -9,12 +9,13 @@ from laconic.bench.cost import Cell, fit
 from laconic.bench.cost.hardware import hardware
 from laconic.bench.cost.roofline import pass_time
 from laconic.bench.simulate import calibration
-from laconic.bench.simulate.calibrate import calibrate
+from laconic.bench.simulate.calibrate import Calibrator, calibrate
 from laconic.bench.simulate.costs import Measured, of_file, of_roofline
 from laconic.bench.simulate.host import HostCost, Seen
 from laconic.bench.simulate.host import fit as fit_host
 from laconic.errors import LaconicError, RequestError
 from laconic.models.causal_lm import CausalLM
+from laconic.speculation.length.uniform import Uniform
 
 
 def seconds(tokens: int, context: int, requests: int) -> float:
@@ -42,7 +43,8 @@ def test_files_of_laconic_cost(tmp_path):
     model = fit(CELLS)
     path.write_text(json.dumps({"cost": asdict(model) | {"knee": None}}))
     assert of_file(path).model == model
-    for text in ("", "{}", '{"cost": {"knots": [1]}}', '{"cost": 3}'):
+    falling = json.dumps({"cost": asdict(model) | {"base": model.base[::-1]}})
+    for text in ("", "{}", '{"cost": {"knots": [1]}}', '{"cost": 3}', falling):
         path.write_text(text)
         with pytest.raises(RequestError, match="no cost model"):
             of_file(path)
@@ -81,8 +83,23 @@ def engine() -> Engine:
     return Engine(CausalLM(model), tiny.text(), Methods(drafter="none"), CausalLM(tiny.noisy(model, 0.05)))
 
 
-def test_a_calibration_is_made_and_kept(engine, tmp_path):
-    requests = [Request(tuple(tiny.text().encode(f"Hello, number {i}!"))) for i in range(3)]
+@pytest.fixture
+def requests() -> list[Request]:
+    return [Request(tuple(tiny.text().encode(f"Hello, number {i}!"))) for i in range(3)]
+
+
+@pytest.mark.parametrize(("length", "asks"), [("svip", True), ("marginal", False)])
+def test_questions_are_those_that_the_loop_asks(engine, requests, monkeypatch, length, asks):
+    monkeypatch.setattr(Uniform, "length", lambda *_: 2)  # whatever rounds cost here
+    found = Calibrator(engine)
+    found.sweep(requests, batches=(3,), lengths=(length,), tokens=12)
+    second = found.seen[0]
+    assert second.requests == 3
+    assert second.guesses >= 3
+    assert second.questions == (second.guesses if asks else 0)
+
+
+def test_a_calibration_is_made_and_kept(engine, requests, tmp_path):
     calls = []
 
     def make():

@@ -10,6 +10,7 @@ from laconic.bench.certify.base import Verdict, dtype_of, fresh_rows, tolerance
 from laconic.bench.compare import PLAIN
 from laconic.engine import Engine
 from laconic.errors import RequestError
+from laconic.speculation.drafters.history import common_prefix
 from laconic.types import Limits, Request, Usage
 
 _TOLD = "configuration"
@@ -121,7 +122,7 @@ def _compare(
 ) -> Check:
     differences, tokens = [], 0
     for i, (request, right, text) in enumerate(zip(requests, expected, found, strict=False)):
-        at = next((n for n, (a, b) in enumerate(zip(right, text, strict=False)) if a != b), min(len(right), len(text)))
+        at = common_prefix(list(right), list(text))
         tokens += at
         if right != text:
             differences.append(_difference(engine, i, request, right, text, at))

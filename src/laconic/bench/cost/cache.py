@@ -1,4 +1,4 @@
-"""Cost models on disk: measured once for a model on a machine, then read."""
+"""Costs on disk: measured once for a model on a machine, then read."""
 
 from __future__ import annotations
 
@@ -11,21 +11,25 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from laconic.bench.cost.measure import measure
 from laconic.bench.cost.model import FORMS, Cell, CostModel, fit
 from laconic.bench.provenance import cpu_model
 from laconic.models.base import LanguageModel
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 FORMAT = 1
 """Raised when what is measured or how it is stored changes; older files are then measured again."""
 
-Say = Callable[[str], None]
+Say = Callable[[str], Any]
+Made = TypeVar("Made", bound="DataclassInstance")
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=3)
+    warnings.warn(text, stacklevel=4)  # at whoever called pass_cost
 
 
 def pass_cost(
@@ -33,23 +37,41 @@ def pass_cost(
 ) -> CostModel:
     """The cost model of ``model`` on this machine: from the cache, or measured in a few seconds and kept there.
 
-    ``fresh`` measures in any case; ``options`` are those of :func:`measure`. A file that cannot be read, or a cache
-    that cannot be written, is reported through ``say`` (a warning by default) and never in the way.
+    ``options`` are those of :func:`measure`, the others those of :func:`kept`; ``say`` warns by default.
     """
     said = {name: getattr(value, "__qualname__", None) or repr(value) for name, value in options.items()}
     key = fingerprint(model) | {"options": said}
-    path = (folder or cache_folder()) / f"{_digest(key)}.json"
+    return kept(lambda: fit(measure(model, **options)), of_dict, key, fresh=fresh, folder=folder, say=say)
+
+
+def kept(
+    make: Callable[[], Made],
+    parse: Callable[[Any], Made],
+    key: dict[str, Any],
+    *,
+    fresh: bool,
+    folder: Path | None,
+    say: Say,
+) -> Made:
+    """What ``make`` measures: from the cache, where ``parse`` makes it of its fields, or made and kept there.
+
+    ``key`` is all that it depends on. ``fresh`` measures in any case. A file that cannot be read, or a cache that
+    cannot be written, is reported through ``say`` and never in the way. ``parse`` raises ValueError, KeyError or
+    TypeError for what is spoilt.
+    """
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:24]
+    path = (folder or cache_folder()) / f"{digest}.json"
     if not fresh and path.exists():
         try:
-            return load(path, key)
+            return parse(_stored(path, key))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            say(f"the cost model in '{path}' cannot be used ({error}); measuring again.")
-    cost = fit(measure(model, **options))
+            say(f"the costs in '{path}' cannot be used ({error}); measuring again.")
+    made = make()
     try:
-        save(cost, path, key)
+        save(made, path, key)
     except OSError as error:
-        say(f"the cost model cannot be kept in '{path}': {error}")
-    return cost
+        say(f"the costs cannot be kept in '{path}': {error}")
+    return made
 
 
 def cache_folder() -> Path:
@@ -85,8 +107,8 @@ def fingerprint(model: LanguageModel) -> dict[str, Any]:
 _NOT_SHAPE = {"_name_or_path", "transformers_version", "bos_token_id", "eos_token_id", "pad_token_id", "dtype"}
 
 
-def save(cost: CostModel, path: Path, key: dict[str, Any]) -> None:
-    """Write a cost model and the key it belongs to; a reader sees all of it or none."""
+def save(cost: DataclassInstance, path: Path, key: dict[str, Any]) -> None:
+    """Write costs and the key they belong to; a reader sees all of it or none."""
     text = json.dumps({"key": key, "cost": asdict(cost)}, indent=1, default=str)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
@@ -99,26 +121,29 @@ def save(cost: CostModel, path: Path, key: dict[str, Any]) -> None:
         raise
 
 
-def load(path: Path, key: dict[str, Any] | None = None) -> CostModel:
-    """Read a cost model. Raises ValueError, KeyError or TypeError unless it is whole, and that of ``key`` if given."""
+def load(path: Path) -> CostModel:
+    """The cost model of a file. Raises OSError, and ValueError, KeyError or TypeError unless it is whole."""
+    return of_dict(_stored(path))
+
+
+def _stored(path: Path, key: dict[str, Any] | None = None) -> Any:
+    """The fields of the costs in a file, which must be those of ``key`` if it is given."""
     stored = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(stored, dict):
-        raise ValueError("it is no cost model")
+        raise ValueError("it holds no costs")
     if key is not None and stored["key"] != json.loads(json.dumps(key, default=str)):
         raise ValueError("it belongs to another model or machine")
-    values = stored["cost"]
-    missing = {f.name for f in fields(CostModel)} ^ set(values)
-    if missing:
-        raise ValueError(f"fields differ: {', '.join(sorted(missing))}")
-    values |= {"knots": tuple(values["knots"]), "base": tuple(values["base"])}
-    cost = CostModel(**values | {"cells": tuple(Cell(**cell) for cell in values["cells"])})
+    return stored["cost"]
+
+
+def of_dict(values: Any) -> CostModel:
+    """A cost model of its fields; others are passed over. Raises ValueError, KeyError or TypeError for what is none."""
+    known = {field.name: values[field.name] for field in fields(CostModel)}
+    known |= {name: tuple(map(float, known[name])) for name in ("knots", "base")}
+    cost = CostModel(**known | {"cells": tuple(Cell(**cell) for cell in known["cells"])})
     numbers = (*cost.knots, *cost.base, cost.per_key, cost.per_pair, cost.per_request)
     rising = all(list(row) == sorted(row) for row in (cost.knots, cost.base))
     whole = len(cost.knots) == len(cost.base) >= 2 and len(set(cost.knots)) == len(cost.knots)
     if cost.form not in FORMS or not whole or not rising or not all(math.isfinite(x) and x >= 0 for x in numbers):
         raise ValueError("its numbers make no sense")
     return cost
-
-
-def _digest(key: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:24]

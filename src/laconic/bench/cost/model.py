@@ -151,9 +151,7 @@ def _solve(cells: Sequence[Cell], knots: Sequence[float]) -> tuple[Array, float]
     """Coefficients of the features below, none negative, and the root mean square relative residual."""
     features, times = _features(cells, knots), np.array([cell.seconds for cell in cells])
     relative = features / times[:, None]
-    # Features differ by many orders of magnitude; in units of their own size the problem is well conditioned.
-    scale = np.maximum(np.linalg.norm(relative, axis=0), np.finfo(float).tiny)
-    found = nnls(relative / scale, np.ones(len(cells))) / scale
+    found = nnls(relative, np.ones(len(cells)))
     return found, float(np.sqrt(np.mean((relative @ found - 1) ** 2)))
 
 

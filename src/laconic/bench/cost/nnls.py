@@ -16,8 +16,11 @@ def nnls(features: Array, wanted: Array) -> Array:
     The active-set method of Lawson and Hanson (Solving Least Squares Problems, 1974, chapter 23): free the coefficient
     whose growth helps most, solve for the free ones, and where one would turn negative go only so far and fix it at 0.
     """
+    # Features may differ by many orders of magnitude; in units of their own size the problem is well conditioned.
+    scale: Array = np.maximum(np.linalg.norm(features, axis=0), np.finfo(float).tiny)
+    features = features / scale
     count = features.shape[1]
-    x = np.zeros(count)
+    x: Array = np.zeros(count)
     free = np.zeros(count, dtype=bool)
     for _ in range(10 * count):  # each round lowers the residual, so no free set comes twice; the bound is for rounding
         gradient = features.T @ (wanted - features @ x)
@@ -37,4 +40,4 @@ def nnls(features: Array, wanted: Array) -> Array:
             x = x + step * (trial - x)
             x[falling & (x <= _ENOUGH)] = 0.0
             free &= x > 0
-    return x
+    return x / scale

@@ -8,9 +8,11 @@ Greedy decoding only: there the draft that will be accepted does not depend on c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
-from laconic.models.base import LanguageModel, chain
+from laconic.bench.along import CHUNK, follow, read
+from laconic.models.base import LanguageModel
 from laconic.speculation.base import Context, Drafter, Tools
 from laconic.speculation.draws import Draws
 from laconic.types import Request
@@ -71,21 +73,11 @@ def outlook_of(matches: Sequence[bool], most: int = MOST) -> Outlook:
     return Outlook([min(most, held) for held in reach[:-1]], [most] * len(matches))
 
 
-def matches(draft_model: LanguageModel, prompt: Sequence[int], tokens: Sequence[int], chunk: int = 256) -> list[bool]:
+def matches(draft_model: LanguageModel, prompt: Sequence[int], tokens: Sequence[int], chunk: int = CHUNK) -> list[bool]:
     """Whether the draft model's greedy choice is the token that was written, for each of ``tokens``."""
-    slot = draft_model.open()
-    found: list[bool] = []
-    try:
-        draft_model.prefill(slot, prompt[:-1])
-        read = [prompt[-1], *tokens[:-1]]
-        for start in range(0, len(read), chunk):
-            part = read[start : start + chunk]
-            best = draft_model.score([chain(part)], [slot]).best(0)
-            slot.commit(range(len(part)))
-            found += [token == guess for token, guess in zip(tokens[start:], best, strict=False)]
-    finally:
-        slot.close()
-    return found
+    with closing(draft_model.open()) as slot:
+        guesses = [guess for scores in read(draft_model, slot, prompt, tokens, chunk) for guess in scores.best(0)]
+    return [guess == token for guess, token in zip(guesses, tokens, strict=True)]
 
 
 def outlook_by_asking(
@@ -105,23 +97,12 @@ def outlook_by_asking(
     try:
         for t, token in enumerate(tokens):
             tree = drafter.propose([state], [most], [None])[0]
-            reach.append(_held(tree.tokens, tree.parents, tokens[t:]))
+            reach.append(len(follow(tree, tokens, t)))
             offered.append(len(tree))
             context.tokens.append(token)
     finally:
         drafter.finish(state)
     return Outlook(reach, offered)
-
-
-def _held(tokens: Sequence[int], parents: Sequence[int], text: Sequence[int]) -> int:
-    """Length of the path in a tree that follows ``text``."""
-    node, depth = -1, 0
-    while depth < len(text):
-        following = [i for i, parent in enumerate(parents) if parent == node and tokens[i] == text[depth]]
-        if not following:
-            break
-        node, depth = following[0], depth + 1
-    return depth
 
 
 def best(outlook: Outlook, costs: Costs, most: int = MOST) -> Schedule:

@@ -36,11 +36,7 @@ def render(record: Record) -> str:
 def warnings(record: Record) -> str:
     """Who is missing, and what went wrong."""
     said = [f"{LABELS[name]} is not here: {why}" for name, why in record["skipped"].items()]
-    if record["interrupted"]:
-        said.append("The run was interrupted; these are the problems that were complete.")
-    for failure in record["failures"]:
-        said.append(f"Left out, as {failure['variant']} failed: {', '.join(failure['items'])} ({failure['error']})")
-    return page.notes(said, "warning")
+    return page.notes(said + page.incidents(record), "warning")
 
 
 def in_words(line: Record) -> str:
@@ -124,9 +120,7 @@ def _plots(record: Record) -> str:
 
 def _origin(record: Record) -> str:
     setup = record["setup"]
-    facts = {name: setup[name] for name in ("drafter", "length", "shape", "verifier")}
-    facts["thinking control"] = " + ".join(setup["think"]) or "none"
-    facts["at most"] = f"{setup['max_new_tokens']} tokens a reply"
+    facts = page.methods(setup) | {"at most": f"{setup['max_new_tokens']} tokens a reply"}
     facts["peers' versions"] = ", ".join(f"{name} {version}" for name, version in record["versions"].items()) or "-"
     return page.provenance(record["provenance"], facts)
 

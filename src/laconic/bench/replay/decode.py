@@ -7,11 +7,12 @@ token. Everything else is as in ``laconic.loop``: the same contracts, the same o
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from laconic.bench.along import follow
 from laconic.errors import LaconicError
-from laconic.speculation.base import EMPTY, Context, Drafter, LengthPolicy, TokenTree, Tools, TreeShape, Verdict
+from laconic.speculation.base import EMPTY, Context, Drafter, LengthPolicy, Tools, TreeShape, Verdict
+from laconic.speculation.drafters.history import common_prefix
 from laconic.speculation.draws import Draws
 from laconic.speculation.pace import Pace
 from laconic.types import Request
@@ -67,21 +68,6 @@ class Tally:
 
 NODES_PER_PASS = 64
 """There is no model here: for rules that weigh costs, this many nodes cost as much as the rest of a pass."""
-
-
-def follow(tree: TokenTree, written: Sequence[int], at: int) -> list[int]:
-    """Ids of the drafted nodes that agree with ``written[at:]``: the path that the verifier ``match`` accepts.
-
-    One look at each node is enough, since a node never comes before its parent.
-    """
-    path: list[int] = []
-    tip, end = -1, len(written)
-    for node, (token, parent) in enumerate(zip(tree.tokens, tree.parents, strict=True)):
-        if parent == tip and at < end and token == written[at]:
-            path.append(node)
-            tip = node
-            at += 1
-    return path
 
 
 def play(
@@ -151,8 +137,7 @@ def _assert_same(script: Script, context: Context) -> None:
     recorded = [token for given, written in script.turns for token in (*given, *written)]
     if context.tokens == recorded:
         return
-    pairs = zip(recorded, context.tokens, strict=False)
-    at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(recorded), len(context.tokens)))
+    at = common_prefix(recorded, context.tokens)
     raise ReplayError(
         f"'{script.id}': what was decoded is not the record; first difference at token {at} of {len(recorded)}.",
         "This is a fault in the drafter or in laconic, not in the record: please report it.",

@@ -47,13 +47,19 @@ def about(file: Record) -> list[str]:
         said += [f"thoughts: {sentence}" for sentence in thoughts(file["thoughts"])]
     else:
         said.append("thoughts: no record has one")
-    if file["left_out"]:
-        named = "; ".join(f"line {entry['line']}: {entry['reason']}" for entry in file["left_out"][:_NAMED])
-        more = f"; and {len(file['left_out']) - _NAMED} more" if len(file["left_out"]) > _NAMED else ""
-        said.append(f"LEFT OUT {len(file['left_out'])}: {named}{more}")
+    said += left_out(file["left_out"])
     if file["empty_lines"]:
         said.append(f"empty lines passed over: {file['empty_lines']}")
     return said
+
+
+def left_out(problems: Sequence[Record], source: str = "") -> list[str]:
+    """One sentence about the lines that could not be used, the first few by name; none where all could."""
+    if not problems:
+        return []
+    named = "; ".join(f"line {problem['line']}: {problem['reason']}" for problem in problems[:_NAMED])
+    more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+    return [f"LEFT OUT {source}{len(problems)}: {named}{more}"]
 
 
 def warm_up(file: Record) -> list[str]:

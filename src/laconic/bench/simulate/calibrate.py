@@ -15,11 +15,12 @@ from typing import Any
 from laconic.bench.cost import Cell, CostModel, fit
 from laconic.bench.simulate import host
 from laconic.bench.simulate.calibration import Calibration
-from laconic.bench.simulate.costs import CHUNK, Measured
+from laconic.bench.simulate.costs import Measured
 from laconic.bench.simulate.host import Seen
 from laconic.bench.simulate.watch import Kind, Log, Watched
 from laconic.engine import Engine
 from laconic.errors import RequestError
+from laconic.models.causal_lm import PREFILL_CHUNK
 from laconic.types import Limits, Request
 
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -29,7 +30,7 @@ TOKENS = 20
 LONG = 320
 """Length of the long prompts, by which the cost of context is found."""
 _LONG_LENGTHS = ("none", "constant:3")
-_PROMPTS = (8, 32, 128, 320, CHUNK)
+_PROMPTS = (8, 32, 128, 320, PREFILL_CHUNK)
 """Lengths at which reading a prompt is timed."""
 _SEEN = 2
 """Passes of a kind that make its median count."""
@@ -107,7 +108,7 @@ def _fit(passes: dict[Kind, list[float]]) -> CostModel:
 
 def _prompts(model: Watched, text: Sequence[int], rounds: int = 5) -> CostModel:
     """The cost of reading prompts of several lengths, cut from ``text`` over and over."""
-    text = list(text) * CHUNK
+    text = list(text) * PREFILL_CHUNK
     cells = []
     for length in _PROMPTS:
         if length < model.context:
@@ -151,7 +152,8 @@ def _rounds(found: Calibrator, requests: Sequence[Request], length: str) -> list
                 counts, guesses = log.counts, sum(len(s.tree.rows) for s in active)
                 drafting = counts["draft"] - ((draft.seconds if draft else 0.0) - drafted)
                 rest = counts["score"] + counts["rest"] - (target.seconds - before)
-                questions = guesses if run.plan.length.judges else 0
+                asked = [s for s in active if run.plan.length.judge(s.length_state) is not None]
+                questions = sum(len(s.tree.rows) for s in asked)
                 rounds.append(Seen(len(active), counts["nodes"], counts["draft_passes"], guesses, questions,
                                    max(drafting, 0.0), max(rest, 0.0)))  # fmt: skip
             first = False

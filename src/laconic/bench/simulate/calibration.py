@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from laconic.bench.cost.cache import cache_folder, fingerprint
-from laconic.bench.simulate.costs import Measured, cost_model
+from laconic.bench.cost import cache
+from laconic.bench.simulate.costs import Measured
 from laconic.bench.simulate.host import HostCost
 from laconic.engine import Engine
 
-FORMAT = 1
+FORMAT = 2
 """Raised when what is measured, or how, changes; what was kept before is then measured again."""
 
 
@@ -27,23 +24,6 @@ class Calibration:
     draft: Measured | None
     host: HostCost
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON; :func:`of_dict` reads it."""
-        return asdict(self)
-
-
-def of_dict(values: Any) -> Calibration:
-    """Raises ValueError, KeyError, TypeError or AttributeError for what is no calibration."""
-    draft = values["draft"]
-    return Calibration(
-        _measured(values["target"]), None if draft is None else _measured(draft), HostCost(**values["host"])
-    )
-
-
-def _measured(values: Any) -> Measured:
-    parts = {name: None if values[name] is None else cost_model(values[name]) for name in ("prompts", "repeated")}
-    return Measured(cost_model(values["model"]), **parts)
-
 
 def kept(
     engine: Engine,
@@ -51,30 +31,25 @@ def kept(
     *,
     fresh: bool = False,
     folder: Path | None = None,
-    say: Callable[[str], Any] = lambda text: None,
+    say: cache.Say = lambda text: None,
 ) -> Calibration:
-    """The calibration of ``engine``'s models on this machine from the cache, or made and kept there.
+    """The calibration of ``engine``'s models on this machine: from the cache, or made and kept there.
 
-    ``fresh`` makes it in any case. A file that cannot be used, or written, is reported through ``say``.
+    The options are those of :func:`laconic.bench.cost.cache.kept`.
     """
     models = [model for model in (engine.target, engine.draft_model) if model is not None]
-    key = json.dumps(
-        {"format": FORMAT, "models": [fingerprint(model) for model in models]}, sort_keys=True, default=str
+    key = {"format": FORMAT, "models": [cache.fingerprint(model) for model in models]}
+    return cache.kept(make, _of_dict, key, fresh=fresh, folder=folder, say=say)
+
+
+def _of_dict(values: Any) -> Calibration:
+    """A calibration of its fields. Raises ValueError, KeyError or TypeError for what is none."""
+    draft = values["draft"]
+    return Calibration(
+        _measured(values["target"]), None if draft is None else _measured(draft), HostCost(**values["host"])
     )
-    path = (folder or cache_folder()) / f"load-{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
-    if not fresh and path.exists():
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            if stored["key"] == key:
-                return of_dict(stored["calibration"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            say(f"the costs in '{path}' cannot be used ({error}); measuring again.")
-    made = make()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(f".{os.getpid()}.tmp")
-        beside.write_text(json.dumps({"key": key, "calibration": made.as_dict()}) + "\n", encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        say(f"the costs cannot be kept in '{path}': {error}")
-    return made
+
+
+def _measured(values: Any) -> Measured:
+    parts = {name: None if values[name] is None else cache.of_dict(values[name]) for name in ("prompts", "repeated")}
+    return Measured(cache.of_dict(values["model"]), **parts)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from laconic.bench.cost import Anatomy, CostModel, Hardware, Knobs, hardware, pass_time
-from laconic.bench.cost.model import Cell
+from laconic.bench.cost import Anatomy, CostModel, Hardware, Knobs, hardware, load, pass_time
 from laconic.bench.cost.roofline import DEFAULT
 from laconic.errors import ModelNotFound, RequestError
-
-CHUNK = 512
-"""Prompt tokens in one prefill pass, as in ``models.causal_lm``."""
+from laconic.models.causal_lm import PREFILL_CHUNK
 
 
 class PassCost(Protocol):
@@ -53,10 +49,9 @@ class Measured:
         return model.seconds(sum(sizes), 0, n) + pairs * max(contexts)
 
     def prefill(self, tokens: int) -> float:
-        """In passes of ``CHUNK`` tokens."""
-        read, pair = self.prompts or self.model, self.model.per_pair
-        passes = ((min(CHUNK, tokens - start), start) for start in range(0, tokens, CHUNK))
-        return sum(read.seconds(n, 0) + (self.model.per_key + pair * n) * start for n, start in passes)
+        """In passes of ``PREFILL_CHUNK`` tokens."""
+        read, model = self.prompts or self.model, self.model
+        return sum(read.seconds(n, 0) + (model.per_key + model.per_pair * n) * at for n, at in _chunks(tokens))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +69,9 @@ class Roofline:
         return pass_time(self.anatomy, self.device, sum(sizes), sum(contexts) / n, n, self.knobs).seconds
 
     def prefill(self, tokens: int) -> float:
-        """In passes of ``CHUNK`` tokens, each attending to half of its own besides what came before."""
+        """In passes of ``PREFILL_CHUNK`` tokens, each attending to half of its own besides what came before."""
         headless = replace(self.anatomy, head=0)
-        passes = ((min(CHUNK, tokens - start), start) for start in range(0, tokens, CHUNK))
-        return sum(pass_time(headless, self.device, n, at + n / 2, 1, self.knobs).seconds for n, at in passes)
+        return sum(pass_time(headless, self.device, n, at + n / 2, 1, self.knobs).seconds for n, at in _chunks(tokens))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,26 +90,20 @@ class Line:
         return self.fixed + self.node * tokens if tokens else 0.0
 
 
+def _chunks(tokens: int) -> Iterator[tuple[int, int]]:
+    """Prefill passes over so many tokens: the tokens of each, and how many come before them."""
+    return ((min(PREFILL_CHUNK, tokens - at), at) for at in range(0, tokens, PREFILL_CHUNK))
+
+
 def of_file(path: str | Path) -> Measured:
     """A cost model that ``laconic cost --json`` wrote. Raises RequestError."""
     hint = "Name a file that 'laconic cost --json FILE' wrote, 'measured', or roofline:HARDWARE:CONFIG."
     try:
-        return Measured(cost_model(json.loads(Path(path).read_text(encoding="utf-8"))["cost"]))
+        return Measured(load(Path(path)))
     except OSError as error:
         raise RequestError(f"cannot read the cost model '{path}': {error.strerror}.", hint) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise RequestError(f"'{path}' holds no cost model ({type(error).__name__}: {error}).", hint) from error
-
-
-def cost_model(values: Any) -> CostModel:
-    """A CostModel from its fields. Raises ValueError, KeyError, TypeError or AttributeError for what is none."""
-    known = {field.name: values[field.name] for field in fields(CostModel)}
-    known |= {name: tuple(map(float, values[name])) for name in ("knots", "base")}
-    known["cells"] = tuple(Cell(**cell) for cell in values["cells"])
-    made = CostModel(**known)
-    if not 2 <= len(made.knots) == len(made.base):
-        raise ValueError("its knots are not whole")
-    return made
 
 
 def of_roofline(spec: str) -> Roofline:

@@ -10,9 +10,7 @@ from laconic.bench.simulate.draft import Guess
 from laconic.bench.simulate.host import HostCost
 from laconic.bench.simulate.memory import Bounds
 from laconic.speculation.base import EMPTY, LengthPolicy
-
-READ_AT_ONCE = 32
-"""Unread tokens from which the draft model reads them in a prefill pass, as in the drafter ``draft-model``."""
+from laconic.speculation.drafters.draft_model import UNREAD_WITH_DRAFT
 
 
 class Drafter:
@@ -54,7 +52,7 @@ class Drafter:
         sizes: list[int] = []
         for a in asked:
             unread = len(a.context.tokens) - min(a.read, len(a.context.tokens) - 1)
-            if unread > READ_AT_ONCE:
+            if unread > UNREAD_WITH_DRAFT:
                 seconds += self.cost.prefill(unread - 1)
                 unread = 1
             sizes.append(unread)

@@ -91,7 +91,5 @@ def _solve(rows: Sequence[_Row]) -> tuple[tuple[float, ...], float]:
     times = np.maximum(np.array([row[0] for row in rows]), 1e-9)
     features = np.array([row[1] for row in rows], dtype=float)
     weights = np.sqrt(np.array([row[2] for row in rows], dtype=float)) / times
-    weighted = features * weights[:, None]
-    scale = np.maximum(np.linalg.norm(weighted, axis=0), np.finfo(float).tiny)
-    found = nnls(weighted / scale, times * weights) / scale
+    found = nnls(features * weights[:, None], times * weights)
     return tuple(map(float, found)), float(np.median(np.abs(features @ found / times - 1)))

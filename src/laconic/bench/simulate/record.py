@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import torch
 
+from laconic.bench.along import read
 from laconic.bench.provenance import provenance
 from laconic.bench.simulate.recording import Recording, Script, Stray
 from laconic.engine import Engine
@@ -17,8 +19,6 @@ from laconic.types import Request, Result
 
 MOST = 32
 """Tokens recorded of a stray; a draft that strays further is taken to look like its last recorded token."""
-_CHUNK = 256
-"""Written tokens that the draft model reads in one pass."""
 _TOGETHER = 32
 """Strays drafted in one batch."""
 
@@ -75,10 +75,9 @@ def script(
     best: list[int] = []
     confidence: list[float] = []
     entropy: list[float] = []
-    slot = model.open()
     base = len(request.prompt) - 1
-    try:
-        for scores in _read(model, slot, request, tokens):
+    with closing(model.open()) as slot:
+        for scores in read(model, slot, request.prompt, tokens):
             chosen, sure, spread = favourites(scores)
             best, confidence, entropy = best + chosen, confidence + sure, entropy + spread
         hits = [guess == token for guess, token in zip(best, tokens, strict=True)]
@@ -87,32 +86,17 @@ def script(
         for start in range(0, len(refused), _TOGETHER):
             at = refused[start : start + _TOGETHER]
             strays |= zip(at, _strays(model, slot, [(base + t + 1, best[t]) for t in at], ends, most), strict=True)
-    finally:
-        slot.close()
     stopped = result.finish_reason == "stop"
     return Script(name, len(request.prompt), limit, hits, confidence, entropy, strays, stopped)
 
 
-def _read(model: LanguageModel, slot: Slot, request: Request, tokens: Sequence[int]) -> Iterator[Scores]:
-    """Passes over a text, a row for each of ``tokens``."""
-    if len(request.prompt) > 1:
-        model.prefill(slot, request.prompt[:-1])
-    text = [request.prompt[-1], *tokens[:-1]]
-    for start in range(0, len(text), _CHUNK):
-        part = text[start : start + _CHUNK]
-        yield model.score([chain(part)], [slot])
-        slot.commit(range(len(part)))
-
-
 def _ties(target: LanguageModel, request: Request, result: Result) -> list[int]:
     """Written positions at which two tokens are as good as equally likely for the target."""
-    slot, found, at = target.open(), list[int](), 0
-    try:
-        for scores in _read(target, slot, request, result.tokens):
+    found, at = list[int](), 0
+    with closing(target.open()) as slot:
+        for scores in read(target, slot, request.prompt, result.tokens):
             found += [at + row for row in scores.ties(0)]
             at += scores.sizes[0]
-    finally:
-        slot.close()
     return found
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from laconic.bench.replay.wording import left_out
+
 Record = dict[str, Any]
 Run = Mapping[str, Any]
 
@@ -73,11 +75,8 @@ def about(record: Record) -> list[str]:
         refused = next(iter(runs.values()))["refused"]
         if refused:
             said.append(f"REFUSED under {point['load']}: {refused} requests are larger than the server's memory")
-    for name, problems in (("recording", record["recording"]["left_out"]), ("trace", record["trace_left_out"])):
-        if problems:
-            shown = "; ".join(f"line {problem['line']}: {problem['reason']}" for problem in problems[:3])
-            more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-            said.append(f"LEFT OUT of the {name} {len(problems)}: {shown}{more}")
+    said += left_out(record["recording"]["left_out"], "of the recording ")
+    said += left_out(record["trace_left_out"], "of the trace ")
     if record["interrupted"]:
         said.append("interrupted: these are the loads that were complete")
     return said

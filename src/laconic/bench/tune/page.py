@@ -14,14 +14,11 @@ def render(record: Record) -> str:
     """The page. ``record`` is what ``Tuner.run`` returns with its provenance, or the same read back from JSON."""
     page.plots_available()
     title = f"laconic tuned on {record['n']} problems"
-    chosen = record["chosen"]
     head = (
         f"<h1>{escape(title)}</h1>\n<p class='lead'>First the fastest way to draft, which changes no answer; then the "
         "least thought that keeps the answers right.</p>"
     )
     failed = [f"{name} failed and is out of the search: {why}" for name, why in record["failures"].items()]
-    facts = {"drafter": chosen["drafter"], "length": chosen["length"], "shape": chosen["shape"],
-             "verifier": chosen["verifier"], "thinking control": " + ".join(chosen["think"]) or "none"}  # fmt: skip
     return page.document(
         title,
         head,
@@ -29,7 +26,7 @@ def render(record: Record) -> str:
         page.tiles(_tiles(record)),
         _thinking(record),
         _drafting(record["speculation"]),
-        page.provenance(record["provenance"], facts),
+        page.provenance(record["provenance"], page.methods(record["chosen"])),
     )
 
 

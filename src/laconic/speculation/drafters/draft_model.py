@@ -26,8 +26,8 @@ from laconic.speculation.base import (
 from laconic.speculation.drafters.history import common_prefix
 from laconic.speculation.draws import Floats, Tokens, foresee, warp
 
-_PREFILL = 32
-"""Uncached tokens from which a prefill pass (no logits) is cheaper than scoring them along with the draft."""
+UNREAD_WITH_DRAFT = 32
+"""Most uncached tokens scored along with the draft; for more, a prefill pass (no logits) is cheaper."""
 
 
 class LogitsRow:
@@ -144,7 +144,7 @@ class Growth:
         writer, tokens = self.writer, self.writer.context.tokens
         writer.trim(min(common_prefix(writer.cached, tokens), len(tokens) - 1))
         pending = tokens[len(writer.cached) :]
-        if len(pending) > _PREFILL:
+        if len(pending) > UNREAD_WITH_DRAFT:
             writer.model.prefill(writer.slot, pending[:-1])
             writer.cached += pending[:-1]
             pending = pending[-1:]
@@ -244,7 +244,7 @@ class DraftModel(Drafter):
             kept = min(common_prefix(state.cached, context), base)
             slot.rollback(len(state.cached) - kept)
             text = [*context[kept:base], *tokens]
-            if len(text) > _PREFILL:
+            if len(text) > UNREAD_WITH_DRAFT:
                 model.prefill(slot, text[:-1])
                 text = text[-1:]
             written: list[int] = []
