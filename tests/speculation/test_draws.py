@@ -18,15 +18,19 @@ def test_the_mixer_of_arrays_is_the_mixer_of_integers():
     assert _mixed(np.array(words, dtype=np.uint64)).tolist() == [_mix(word) for word in words]
 
 
-def test_a_ranking_is_draws_without_replacement():
+def test_arrivals_are_draws_without_replacement():
     probs = [0.5, 0.0, 0.3, 0.2]
     law = {
         (a, b): probs[a] * probs[b] / (1 - probs[a]) for a, b in itertools.permutations((0, 2, 3), 2)
     }  # fmt: skip
     row = torch.tensor(probs)
-    assert g_excess([tuple(Draws(seed).ranking(row, 2, 4, Draws.DRAFT)) for seed in range(4000)], law) < 1
-    assert sorted(Draws(1).ranking(row, 9, 4)) == [0, 2, 3]
-    assert Draws(1).ranking(row, 1, 4) == [Draws(1).pick(row, 4)]
+    pairs = [tuple(Draws(seed).arrivals(row, 2, 4, Draws.DRAFT)[0].tolist()) for seed in range(4000)]
+    assert g_excess(pairs, law) < 1
+    tokens, waits = Draws(1).arrivals(row, 9, 4)
+    assert sorted(tokens) == [0, 2, 3]
+    assert list(waits) == sorted(waits)
+    assert tokens[0] == Draws(1).pick(row, 4)
+    assert Draws(1).arrivals(row, 1, 4)[0].tolist() == [tokens[0]]
 
 
 def test_siblings_drawn_one_by_one_have_numbers_of_their_own():
@@ -41,7 +45,7 @@ def test_what_is_foreseen_is_what_a_like_target_draws(seed):
     tokens, chances = foresee(probs, draws, 9)
     assert tokens[chances.argmax()] == draws.pick(probs, 9)
     assert chances.sum() == pytest.approx(1)
-    assert [tokens[i] for i in (-chances).argsort()[:5]] == draws.ranking(probs, 5, 9)
+    assert tokens[(-chances).argsort()[:5]].tolist() == draws.arrivals(probs, 5, 9)[0].tolist()
 
 
 def test_what_is_foreseen_is_as_sure_as_it_is_right():

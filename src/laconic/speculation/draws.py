@@ -71,15 +71,17 @@ class Draws:
         tokens, waits = self.waits(probs, position, stream, sub)
         return int(tokens[waits.argmin()])
 
-    def ranking(self, probs: torch.Tensor, k: int, position: int, stream: int = TOKEN) -> list[int]:
-        """At most ``k`` different tokens drawn one after another from ``probs [vocab]``, without replacement.
+    def arrivals(
+        self, probs: torch.Tensor, k: int, position: int, stream: int = TOKEN, sub: int = 0
+    ) -> tuple[Tokens, Floats]:
+        """The first ``k`` tokens to come, in that order, and how long each lets one wait; fewer where fewer can come.
 
-        They are the first to come: given those before it, each has the law of a draw among the rest (the Gumbel-top-k
-        trick of Kool et al. 2019).
+        They are different tokens drawn one after another from ``probs [vocab]``, without replacement: given those
+        before it, each has the law of a draw among the rest (the Gumbel-top-k trick of Kool et al. 2019).
         """
-        tokens, waits = self.waits(probs, position, stream)
-        first: list[int] = tokens[waits.argsort()[:k]].tolist()
-        return first
+        tokens, waits = self.waits(probs, position, stream, sub)
+        first = waits.argsort()[:k]
+        return tokens[first], waits[first]
 
     def waits(self, probs: torch.Tensor, position: int, stream: int = TOKEN, sub: int = 0) -> tuple[Tokens, Floats]:
         """The tokens that ``probs [vocab]`` allows, and how long each lets one wait; both ``[allowed]``.

@@ -15,7 +15,7 @@ from laconic.types import Sampling
 from tests.fakes import FakeModel
 from tests.speculation.exact import distance, g_excess, law_of_text, plain_law
 from tests.speculation.rounds import build, context_of, decode
-from tests.speculation.shape.test_shapes import Row, grow
+from tests.speculation.shape.test_shapes import grow, rows_of
 
 SHAPES = ["dyspec:per_pass=1", "dyspec:per_pass=2,top_k=2", "k-ary:2/2/1", "stochastic-beam:width=2,depth=3",
           "stochastic-beam:width=3,depth=2", "sequoia:acceptance=0.5/0.3/0.1"]  # fmt: skip
@@ -93,15 +93,7 @@ def all_trees(shape, draft, context, budget):
 
     def visit(known, weight):
         context.draws = Orders(known)
-
-        def row_of(node, nodes):
-            path = []
-            while node != -1:
-                path.append(nodes.tokens[node])
-                node = nodes.parents[node]
-            return Row(draft.after([*context.tokens, *path[::-1]]).softmax(-1).tolist())
-
-        tree, _ = grow(shape, budget, row_of, context)
+        tree, _ = grow(shape, budget, rows_of(draft), context)
         if context.draws.missing is None:
             law[tuple(tree.tokens), tuple(tree.parents)] += weight
             trees[tuple(tree.tokens), tuple(tree.parents)] = tree
@@ -135,10 +127,6 @@ def test_a_stochastic_beam_draws_whole_paths_without_replacement():
     drawn = []
     for seed in range(2000):
         context = context_of([1, 2], Sampling(temperature=1.0, seed=seed))
-
-        def row_of(node, nodes):
-            return Row(draft.after([2, nodes.tokens[node]] if node >= 0 else [1, 2]).softmax(-1).tolist())
-
-        tree, _ = grow("stochastic-beam:width=2,depth=2", 4, row_of, context)
+        tree, _ = grow("stochastic-beam:width=2,depth=2", 4, rows_of(draft), context)
         drawn.append(tuple((tree.tokens[tree.parents[node]], tree.tokens[node]) for node in (2, 3)))
     assert g_excess(drawn, law) < 1

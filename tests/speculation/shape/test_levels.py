@@ -10,7 +10,7 @@ import torch
 from laconic.speculation.base import Go, Tools
 from tests.fakes import FakeModel
 from tests.speculation.rounds import build, context_of
-from tests.speculation.shape.test_shapes import Row, grow
+from tests.speculation.shape.test_shapes import Row, grow, rows_of
 from tests.speculation.shape.test_trees import context, random_rows
 
 VOCAB = 3
@@ -32,17 +32,6 @@ def chances(model, depth):
             row = model.after([1, 2, *path[:-1]]).softmax(-1)
             law[path] = (law[path[:-1]] if length > 1 else 1.0) * float(row[path[-1]])
     return law
-
-
-def rows_of(model):
-    def row_of(node, nodes):
-        path = []
-        while node != -1:
-            path.append(nodes.tokens[node])
-            node = nodes.parents[node]
-        return Row(model.after([1, 2, *path[::-1]]).softmax(-1).tolist())
-
-    return row_of
 
 
 def best_value(law, budget):

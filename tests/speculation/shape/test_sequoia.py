@@ -11,10 +11,19 @@ import pytest
 from laconic.errors import InvalidKnob
 from laconic.speculation.base import TokenTree, Verdict
 from laconic.speculation.shape.optimal import Optimum, acceptance_by_rank
-from laconic.speculation.shape.plan import depth, size
 from tests.speculation.rounds import build
 from tests.speculation.shape.test_shapes import grow
 from tests.speculation.shape.test_trees import context, random_rows
+
+
+def size(plan):
+    """Nodes below the root."""
+    return sum(1 + size(child) for child in plan)
+
+
+def depth(plan):
+    """Levels below the root: draft passes that it takes to grow it."""
+    return max((1 + depth(child) for child in plan), default=0)
 
 
 @functools.cache

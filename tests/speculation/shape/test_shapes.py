@@ -25,6 +25,20 @@ class Row:
         return [(t, p) for t, p in zip(tokens.tolist(), values.tolist(), strict=True) if p > 0]
 
 
+def path_to(node, nodes):
+    """Tokens down to ``node``."""
+    path = []
+    while node != -1:
+        path.append(nodes.tokens[node])
+        node = nodes.parents[node]
+    return path[::-1]
+
+
+def rows_of(model):
+    """What a model says after 1, 2 and the path down to a node."""
+    return lambda node, nodes: Row(model.after([1, 2, *path_to(node, nodes)]).softmax(-1).tolist())
+
+
 def grow(shape, budget, row_of, context=None, judge=None):
     """Run a shape; ``row_of(node, nodes)`` answers. Returns the tree and the yields."""
     nodes, asked = Grown(), []

@@ -11,7 +11,7 @@ from laconic.speculation.base import Drafting, Go
 from laconic.types import Sampling
 from tests.fakes import FakeModel
 from tests.speculation.rounds import build, context_of, decode, plain
-from tests.speculation.shape.test_shapes import Row, grow
+from tests.speculation.shape.test_shapes import Row, grow, path_to
 
 DRAWN = ["dyspec", "dyspec:per_pass=1,top_k=2", "k-ary:3/2/1", "stochastic-beam:width=3,depth=4",
          "sequoia:acceptance=0.6/0.3/0.1"]  # fmt: skip
@@ -29,11 +29,7 @@ def random_rows(seed, vocab=6, known=True):
     """A row for every node, the same whenever it is asked for."""
 
     def row_of(node, nodes):
-        path = [seed]
-        while node != -1:
-            path.append(nodes.tokens[node])
-            node = nodes.parents[node]
-        generator = torch.Generator().manual_seed(hash(tuple(path)) % 2**31)
+        generator = torch.Generator().manual_seed(hash((seed, *path_to(node, nodes))) % 2**31)
         return Row((2 * torch.randn(vocab, generator=generator)).softmax(-1).tolist(), known)
 
     return row_of

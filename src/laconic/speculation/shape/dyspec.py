@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from typing import Annotated
 
-import torch
 from pydantic import Field
 
 from laconic.policy import Card, Needs, knobs
-from laconic.speculation.base import Context, Drafting, Expand, Go, Grown, Judge, TokenTree, TreeShape
-from laconic.speculation.shape.slots import MOST, Slots
+from laconic.speculation.base import Context, Expand, Go, Grown, Judge, TreeShape
+from laconic.speculation.shape.slots import SlotTree
 
 
 @knobs
@@ -38,39 +38,27 @@ class DySpec(TreeShape):
 
     def grow(self, nodes: Grown, budget: int, context: Context, judge: Judge | None) -> Expand:
         """Fill up to ``budget`` slots; ``judge`` is asked about each before its token is drawn."""
-        budget = min(budget, MOST)
         # What is left for a sibling depends on the ones before it, which verifiers of independent draws do not allow.
-        drafting = Drafting.FORESEE if context.drafting is Drafting.REPEAT else context.drafting
+        tree = SlotTree(nodes, budget, context, judge, repeat=False)
         heap: list[tuple[float, int, int]] = []  # (-value, arrival, parent): the next slot below that parent
-        slots: dict[int, Slots] = {}
-        path = {-1: 1.0}
-        drawn_from: list[torch.Tensor] = []
-        arrivals = 0
+        arrivals = itertools.count()
 
         def offer(parent: int) -> None:
-            nonlocal arrivals
-            if slots[parent].left:
-                heapq.heappush(heap, (-path[parent] * slots[parent].mass, arrivals, parent))
-                arrivals += 1
+            slots = tree.slots[parent]
+            if slots.left:
+                heapq.heappush(heap, (-tree.path[parent] * slots.mass, next(arrivals), parent))
 
         frontier = [-1]
-        while frontier and len(nodes.tokens) < budget:
+        while frontier and tree.room:
             for parent, row in zip(frontier, (yield frontier), strict=True):
-                slots[parent] = Slots(row, parent, nodes, context, self.top_k, drafting)
+                tree.open(parent, row, self.top_k)
                 offer(parent)
             frontier = []
-            while heap and len(frontier) < self.per_pass and len(nodes.tokens) < budget:
+            while heap and len(frontier) < self.per_pass and tree.room:
                 parent = heapq.heappop(heap)[2]
-                slot = slots[parent]
-                go = slot.ask(judge, nodes.below(parent), path[parent])
-                if go is Go.STOP:
-                    continue
-                token, share = slot.take()
-                node = nodes.add(token, parent)
-                path[node] = path[parent] * share
-                if slot.probs is not None:
-                    drawn_from.append(slot.probs)
-                if go is Go.ON and token not in context.ends:
+                go, node = tree.fill(parent)
+                if go is Go.ON:
                     frontier.append(node)
-                offer(parent)
-        return TokenTree(nodes.tokens, nodes.parents, drawn_from or None)
+                if go is not Go.STOP:
+                    offer(parent)
+        return tree.grown()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from laconic.speculation.base import TokenTree, Verdict
+from laconic.speculation.base import Verdict
 from laconic.speculation.shape.plan import Plan
 
 
@@ -55,16 +55,9 @@ def acceptance_by_rank(verdicts: Iterable[Verdict], ranks: int) -> list[float]:
     """
     seen, taken = [0] * ranks, [0] * ranks
     for verdict in verdicts:
-        below = _children(verdict.tree)
         for node, child in zip([-1, *verdict.path], [*verdict.path, None], strict=True):
-            for rank, sibling in enumerate(below.get(node, [])[:ranks]):
+            siblings = [i for i, parent in enumerate(verdict.tree.parents) if parent == node]
+            for rank, sibling in enumerate(siblings[:ranks]):
                 seen[rank] += 1
                 taken[rank] += sibling == child
     return [t / s if s else 0.0 for t, s in zip(taken, seen, strict=True)]
-
-
-def _children(tree: TokenTree) -> dict[int, list[int]]:
-    below: dict[int, list[int]] = {}
-    for node, parent in enumerate(tree.parents):
-        below.setdefault(parent, []).append(node)
-    return below

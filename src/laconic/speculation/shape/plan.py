@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-
-from laconic.speculation.base import Context, Expand, Go, Grown, Judge, TokenTree
-from laconic.speculation.shape.slots import MOST, Slots
+from laconic.speculation.base import Context, Expand, Go, Grown, Judge
+from laconic.speculation.shape.slots import SlotTree
 
 Plan = tuple["Plan", ...]
 """Form of a tree: one plan for each child, the first child's first; ``()`` is a leaf."""
-
-
-def size(plan: Plan) -> int:
-    """Nodes below the root."""
-    return sum(1 + size(child) for child in plan)
-
-
-def depth(plan: Plan) -> int:
-    """Levels below the root: draft passes that it takes to grow it."""
-    return max((1 + depth(child) for child in plan), default=0)
 
 
 def grow_plan(plan: Plan, nodes: Grown, budget: int, context: Context, judge: Judge | None) -> Expand:
@@ -27,27 +15,20 @@ def grow_plan(plan: Plan, nodes: Grown, budget: int, context: Context, judge: Ju
     A place stays empty, with all below it and its younger siblings, where the row has no more tokens or ``judge``
     says stop.
     """
-    budget = min(budget, MOST)
-    path = {-1: 1.0}
-    drawn_from: list[torch.Tensor] = []
+    tree = SlotTree(nodes, budget, context, judge)
     level = [(-1, plan)]
-    while level and len(nodes.tokens) < budget:
+    while level and tree.room:
         rows = yield [node for node, _ in level]
         deeper: list[tuple[int, Plan]] = []
         for (parent, places), row in zip(level, rows, strict=True):
-            slots = Slots(row, parent, nodes, context, len(places), context.drafting)
+            slots = tree.open(parent, row, len(places))
             for below in places:
-                if not slots.left or len(nodes.tokens) >= budget:
+                if not (slots.left and tree.room):
                     break
-                go = slots.ask(judge, nodes.below(parent), path[parent])
+                go, node = tree.fill(parent)
                 if go is Go.STOP:
                     break
-                token, share = slots.take()
-                node = nodes.add(token, parent)
-                path[node] = path[parent] * share
-                if slots.probs is not None:
-                    drawn_from.append(slots.probs)
-                if below and go is Go.ON and token not in context.ends:
+                if below and go is Go.ON:
                     deeper.append((node, below))
         level = deeper
-    return TokenTree(nodes.tokens, nodes.parents, drawn_from or None)
+    return tree.grown()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from laconic.speculation.base import Context, Drafting, Go, Grown, Judge, Node, Row
+from laconic.speculation.base import Context, Drafting, Go, Grown, Judge, Node, Row, TokenTree
 from laconic.speculation.draws import Draws
 
 MOST = 4096
@@ -45,12 +45,11 @@ class Slots:
             return
         self.probs = row.probs
         if drafting is Drafting.SAMPLE:
-            tokens, waits = context.draws.waits(row.probs, len(context.tokens), Draws.DRAFT, parent + 1)
-            order = waits.argsort()[:most]
-            drawn = tokens[order].tolist()
-            self.known = [(token, float(row.probs[token])) for token in drawn]
-            self._limit = len(drawn)
-            self.waits = (waits[order] - waits[order[0]]).tolist()
+            start = len(context.tokens)
+            tokens, waits = context.draws.arrivals(row.probs, most, start, Draws.DRAFT, parent + 1)
+            self.known = [(token, float(row.probs[token])) for token in tokens.tolist()]
+            self._limit = len(self.known)
+            self.waits = (waits - waits[0]).tolist()
 
     @property
     def left(self) -> bool:
@@ -80,10 +79,6 @@ class Slots:
         rest[[token for token, _ in self.known[: self.filled]]] = 0
         return float(rest.max())
 
-    def ask(self, judge: Judge | None, depth: int, path: float) -> Go:
-        """What a length policy says of the next child at ``depth``, ``path`` the probability of the tokens above."""
-        return judge(Node(depth, self.row.probs, self.confidence, path)) if judge is not None else Go.ON
-
     def take(self) -> tuple[int, float]:
         """Fill the next place: a token and its probability in the row."""
         if self.probs is not None and self._drafting is Drafting.REPEAT:
@@ -95,3 +90,52 @@ class Slots:
             self._rest = max(self._rest - share, 0.0)
         self.filled += 1
         return token, share
+
+
+class SlotTree:
+    """A tree of at most ``budget`` tokens that is grown slot by slot; ``judge`` is asked before each slot is filled.
+
+    A shape in which elder siblings decide whether there is a next one says ``repeat=False``: for verifiers that want
+    independent draws nothing is drawn then, and the likeliest tokens are taken.
+    """
+
+    __slots__ = ("_budget", "_context", "_drafting", "_judge", "_nodes", "path", "slots")
+
+    def __init__(
+        self, nodes: Grown, budget: int, context: Context, judge: Judge | None, *, repeat: bool = True
+    ) -> None:
+        self._nodes, self._budget, self._context, self._judge = nodes, min(budget, MOST), context, judge
+        independent = context.drafting is Drafting.REPEAT
+        self._drafting = Drafting.FORESEE if independent and not repeat else context.drafting
+        self.path = {-1: 1.0}
+        """Probability of all tokens down to each node."""
+        self.slots: dict[int, Slots] = {}
+        """Places below each node that was opened."""
+
+    @property
+    def room(self) -> int:
+        """Tokens that may still be added."""
+        return max(self._budget - len(self._nodes.tokens), 0)
+
+    def open(self, node: int, row: Row, most: int) -> Slots:
+        """Make at most ``most`` places for children of ``node``, whose next tokens ``row`` is about."""
+        slots = self.slots[node] = Slots(row, node, self._nodes, self._context, most, self._drafting)
+        return slots
+
+    def fill(self, parent: int) -> tuple[Go, int]:
+        """Fill the next place below ``parent``: the new node (-1 under ``STOP``), and whether to look below it."""
+        slots, path = self.slots[parent], self.path[parent]
+        go = Go.ON
+        if self._judge is not None:
+            go = self._judge(Node(self._nodes.below(parent), slots.row.probs, slots.confidence, path))
+        if go is Go.STOP:
+            return go, -1
+        token, share = slots.take()
+        node = self._nodes.add(token, parent)
+        self.path[node] = path * share
+        return Go.LAST if token in self._context.ends else go, node
+
+    def grown(self) -> TokenTree:
+        """All that was added."""
+        drawn_from = [q for parent in self._nodes.parents if (q := self.slots[parent].probs) is not None]
+        return TokenTree(self._nodes.tokens, self._nodes.parents, drawn_from or None)

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
-import torch
 from pydantic import Field
 
 from laconic.policy import Card, Needs, knobs
-from laconic.speculation.base import Context, Drafting, Expand, Go, Grown, Judge, TokenTree, TreeShape
-from laconic.speculation.shape.slots import MOST, Slots
+from laconic.speculation.base import Context, Expand, Go, Grown, Judge, TreeShape
+from laconic.speculation.shape.slots import Slots, SlotTree
 
 _TINY = 1e-300
 """Path probabilities below this would make waiting times infinite, and their differences no number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Beam:
-    """A path that is kept at the newest level."""
-
-    node: int
-    path: float
-    """Probability of its tokens."""
-    time: float
-    """When it came; -log of this is its perturbed log-probability."""
 
 
 @knobs
@@ -58,47 +45,34 @@ class StochasticBeam(TreeShape):
 
     def grow(self, nodes: Grown, budget: int, context: Context, judge: Judge | None) -> Expand:
         """Add levels of ``width`` tokens up to ``budget``; ``judge`` is asked about each token of the beam."""
-        budget = min(budget, MOST)
         # A path comes once: there is no such order for independent draws.
-        drafting = Drafting.FORESEE if context.drafting is Drafting.REPEAT else context.drafting
-        drawn_from: list[torch.Tensor] = []
-        beams = [Beam(-1, 1.0, 0.0)]
+        tree = SlotTree(nodes, budget, context, judge, repeat=False)
+        came = {-1: 0.0}  # when the path to each node of the newest level came; -log is its perturbed log-probability
         for _ in range(self.depth):
-            if not beams or len(nodes.tokens) >= budget:
+            if not (came and tree.room):
                 break
-            parents, beams = beams, []
-            rows = yield [beam.node for beam in parents]
-            below = [Slots(row, beam.node, nodes, context, self.width, drafting)
-                     for beam, row in zip(parents, rows, strict=True)]  # fmt: skip
-            width = min(self.width, budget - len(nodes.tokens))
+            coming = []
+            for node, row in zip(came, (yield [*came]), strict=True):
+                slots = tree.open(node, row, self.width)
+                coming += [(time, node) for time in _times(slots, tree.path[node], came[node])]
+            came = {}
             stopped: set[int] = set()
-            for time, which in _first(parents, below, width):
-                slots, beam = below[which], parents[which]
-                if which in stopped:
+            for time, parent in sorted(coming)[: min(self.width, tree.room)]:
+                if parent in stopped:
                     continue
-                go = slots.ask(judge, nodes.below(beam.node), beam.path)
+                go, node = tree.fill(parent)
                 if go is Go.STOP:
-                    stopped.add(which)
-                    continue
-                token, share = slots.take()
-                node = nodes.add(token, beam.node)
-                if slots.probs is not None:
-                    drawn_from.append(slots.probs)
-                if go is Go.ON and token not in context.ends:
-                    beams.append(Beam(node, beam.path * share, time))
-        return TokenTree(nodes.tokens, nodes.parents, drawn_from or None)
+                    stopped.add(parent)
+                elif go is Go.ON:
+                    came[node] = time
+        return tree.grown()
 
 
-def _first(parents: list[Beam], below: list[Slots], width: int) -> list[tuple[float, int]]:
-    """``(time, index of the parent)`` of the ``width`` continuations that come first, a parent's own in order."""
-    coming = [
-        (time, i) for i, (beam, slots) in enumerate(zip(parents, below, strict=True)) for time in _times(beam, slots)
-    ]
-    return sorted(coming)[:width]
+def _times(slots: Slots, path: float, came: float) -> list[float]:
+    """When the continuations of a path of probability ``path`` come, which came itself at ``came``.
 
-
-def _times(beam: Beam, slots: Slots) -> list[float]:
-    """When the continuations of a path come; where nothing is drawn, in the order of their probabilities."""
+    In order. Where nothing is drawn the likeliest come first.
+    """
     if slots.probs is None:
-        return [-beam.path * share for _, share in slots.known]
-    return [beam.time + wait / max(beam.path, _TINY) for wait in slots.waits]
+        return [-path * share for _, share in slots.known]
+    return [came + wait / max(path, _TINY) for wait in slots.waits]

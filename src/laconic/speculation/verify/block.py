@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import torch
 
 from laconic.errors import MethodError
 from laconic.policy import Card, knobs
-from laconic.speculation.base import TargetRows, TokenTree
-from laconic.speculation.verify.coupling import Joint, Uniform, drafted_from
+from laconic.speculation.verify.coupling import Joint, ScoredDraft, Uniform, drafted_from
+from laconic.speculation.verify.residual import stands
 
 
 @knobs
@@ -29,31 +27,28 @@ class Block(Joint):
 
     card = Card(paper="Block Verification Accelerates Speculative Decoding", lossless=True, arxiv="2403.10444")
 
-    def settle(
-        self, rows: TargetRows, tree: TokenTree, below: Mapping[int, Sequence[int]], start: int, uniform: Uniform
-    ) -> tuple[list[int], torch.Tensor]:
+    def settle(self, draft: ScoredDraft, start: int, uniform: Uniform) -> tuple[list[int], torch.Tensor]:
         """Go down the chain once and keep the last prefix that passes."""
+        tokens, probs = draft.tree.tokens, draft.rows.probs
         path: list[int] = []
         node, kept, earned = start, 0, 1.0
-        p, rest = rows.probs[start + 1].double(), rows.probs[start + 1]
+        p = rest = probs[start + 1].double()
         while True:
-            siblings = below.get(node, ())
+            siblings = draft.below[node + 1]
             if len(siblings) > 1:
                 raise MethodError(
                     "block verification takes chains, not trees.", "Use the verifier traversal for trees."
                 )
             owed, chance = p, earned
             if siblings:
-                q = drafted_from(tree, siblings).double()
+                q = drafted_from(draft.tree, siblings).double()
                 owed = (earned * p - q).clamp_min(0)
-                total = float(owed.sum())
-                # Nothing owed and everything earned: p is q, and the tokens below stand in any case.
-                chance = total / (total + 1 - earned) if total + 1 - earned > 0 else 1.0
+                chance = stands(float(owed.sum()), earned)
             if node == start or uniform(node) < chance:
                 kept, rest = len(path), owed if float(owed.sum()) > 0 else p
             if not siblings:
                 return path[:kept], rest
             node = siblings[0]
             path.append(node)
-            earned = min(1.0, earned * float(p[tree.tokens[node]]) / float(q[tree.tokens[node]]))
-            p = rows.probs[node + 1].double()
+            earned = min(1.0, earned * float(p[tokens[node]]) / float(q[tokens[node]]))
+            p = probs[node + 1].double()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import pydantic
@@ -10,7 +12,7 @@ import torch
 
 from laconic.errors import MethodError
 from laconic.policy import Family, knobs
-from laconic.speculation.base import Relaxation, TargetRows, TokenTree, Transform, Verdict, Verifier
+from laconic.speculation.base import Drafting, Relaxation, TargetRows, TokenTree, Transform, Verdict, Verifier
 from laconic.speculation.draws import Draws
 
 _HINT = "A drafter must sample from the distribution that it reports, as the verifier's Drafting says."
@@ -19,13 +21,27 @@ Uniform = Callable[[int], float]
 """The acceptance number in [0, 1) of a test, independent of all others and of the drafts. ``NodeByNode`` counts the
 tests of one node's children, ``Joint`` names them by the node under test."""
 
+Stretch = tuple[list[int], Callable[[], int] | None]
+"""Ids of nodes that stand, one below the other, and what draws the token after them; None where the walk goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredDraft:
+    """What a verifier is given for a round, with the tree's nodes also sorted by their parents."""
+
+    rows: TargetRows
+    tree: TokenTree
+    draws: Draws
+    below: Sequence[Sequence[int]]
+    """``below[i + 1]``: ids of the children of node i as they were drawn; -1 is the last committed token."""
+
 
 @knobs
 class Coupling(Verifier):
     """Couples draft and target: a walk down the draft whose tokens have the law of ``rows`` exactly.
 
-    Subclasses give ``couple``. Greedy requests, and drafts that were not drawn from a distribution, have nothing to
-    couple: there the target's own token is taken and followed while it was drafted (:func:`descend`).
+    Subclasses give ``follow``. Greedy requests, and drafts that were not drawn from a distribution, have nothing to
+    couple: there the target's own token is taken and followed while it was drafted (:meth:`agree`).
     """
 
     parts: ClassVar[Mapping[str, Family]] = {"transform": "transform", "relax": "relaxation"}
@@ -35,12 +51,20 @@ class Coupling(Verifier):
     relax: pydantic.InstanceOf[Relaxation] | None = None
     """What may stand although it was refused (lossy); written [name]."""
 
-    def couple(self, rows: TargetRows, tree: TokenTree, draws: Draws) -> tuple[list[int], int]:
-        """Node ids of the accepted path and the token after it, for a draft with ``draft_probs``."""
+    def follow(self, draft: ScoredDraft, start: int, position: int) -> Stretch:
+        """The way down from the node ``start``, whose children are at ``position``, in a draft with ``draft_probs``."""
         raise NotImplementedError
 
+    def agree(self, draft: ScoredDraft, start: int, position: int) -> Stretch:
+        """Take the target's token (argmax, or the draw of stream TOKEN) and go down if it was drafted."""
+        rows, tokens = draft.rows, draft.tree.tokens
+        greedy = rows.sampling.greedy
+        token = rows.best[start + 1] if greedy else draft.draws.pick(rows.probs[start + 1], position)
+        child = next((i for i in draft.below[start + 1] if tokens[i] == token), None)
+        return ([], lambda: token) if child is None else ([child], None)
+
     def verify(self, rows: TargetRows, tree: TokenTree, draws: Draws) -> Verdict:
-        """Transform the target, then couple.
+        """Transform the target, then walk down the draft.
 
         A transform needs the draft's row as well as the target's. Below a node where the drafter did not look there
         is none, so the walk ends one token sooner, with that node's own token as the last. A round without a draft
@@ -48,41 +72,35 @@ class Coupling(Verifier):
         """
         if self.transform is not None:
             rows = transformed(rows, tree, self.transform)
-        if tree.draft_probs is None or rows.sampling.greedy:
-            path, token = self.descend(rows, tree, draws)
-        else:
-            path, token = self.couple(rows, tree, draws)
+        path, token = self._walk(ScoredDraft(rows, tree, draws, children(tree)))
         if self.transform is not None and path and path[-1] not in tree.rows:
             token = tree.tokens[path.pop()]
         return Verdict(tree, path, token)
 
-    def descend(self, rows: TargetRows, tree: TokenTree, draws: Draws) -> tuple[list[int], int]:
-        """At each node take the target's token (argmax, or the draw of stream TOKEN) and go down if it was drafted."""
-        below = children(tree)
-        path: list[int] = []
-        node = -1
+    def _walk(self, draft: ScoredDraft) -> tuple[list[int], int]:
+        """Node ids of the accepted path and the token after it; a child that is refused may be pardoned."""
+        coupled = draft.tree.draft_probs is not None and not draft.rows.sampling.greedy
+        follow = self.follow if coupled else self.agree
+        path, above = [-1], draft.rows.position - 1
         while True:
-            position = rows.position + len(path)
-            token = rows.best[node + 1] if rows.sampling.greedy else draws.pick(rows.probs[node + 1], position)
-            drafted = below.get(node, ())
-            child = next((i for i in drafted if tree.tokens[i] == token), None)
-            if child is None:
-                child = self.pardoned(rows, tree, node, drafted, draws, position)
-            if child is None:
-                return path, token
-            path.append(child)
-            node = child
+            more, token = follow(draft, path[-1], above + len(path))
+            path += more
+            if token is None:
+                continue
+            pardoned = self._pardoned(draft, path[-1], above + len(path))
+            if pardoned is None:
+                return path[1:], token()
+            path.append(pardoned)
 
-    def pardoned(
-        self, rows: TargetRows, tree: TokenTree, node: int, refused: Sequence[int], draws: Draws, position: int
-    ) -> int | None:
-        """The first of the ``refused`` children of ``node`` that the relaxation lets stand."""
+    def _pardoned(self, draft: ScoredDraft, node: int, position: int) -> int | None:
+        """The first child of ``node``, all of which were refused, that the relaxation lets stand."""
         if self.relax is None:
             return None
-        for rank, child in enumerate(refused):
-            draft = None if tree.draft_probs is None else tree.draft_probs[child]
-            chance = self.relax.chance(tree.tokens[child], rows.soft[node + 1], draft)
-            if draws.uniform(position, Draws.RELAX, rank) < chance:
+        tree = draft.tree
+        for rank, child in enumerate(draft.below[node + 1]):
+            drawn_from = None if tree.draft_probs is None else tree.draft_probs[child]
+            chance = self.relax.chance(tree.tokens[child], draft.rows.soft[node + 1], drawn_from)
+            if draft.draws.uniform(position, Draws.RELAX, rank) < chance:
                 return child
         return None
 
@@ -102,29 +120,26 @@ class NodeByNode(Coupling):
         """
         raise NotImplementedError
 
-    def couple(self, rows: TargetRows, tree: TokenTree, draws: Draws) -> tuple[list[int], int]:
-        """Ask ``choose`` at every node on the way down."""
-        below = children(tree)
-        path: list[int] = []
-        node = -1
-        while True:
-            position = rows.position + len(path)
-            p, siblings = rows.probs[node + 1], below.get(node, ())
-            if not siblings:
-                return path, draws.pick(p, position)
-            tokens, q = [tree.tokens[i] for i in siblings], drafted_from(tree, siblings)
+    def follow(self, draft: ScoredDraft, start: int, position: int) -> Stretch:
+        """One step: to the child that ``choose`` accepts."""
+        rest, siblings = draft.rows.probs[start + 1], draft.below[start + 1]
+        if siblings:
+            tokens, q = [draft.tree.tokens[i] for i in siblings], drafted_from(draft.tree, siblings)
+            uniform = partial(draft.draws.uniform, position, Draws.ACCEPT)
+            taken, rest = self.choose(rest.double(), q.double(), tokens, uniform)
+            if taken is not None:
+                return [siblings[taken]], None
+        return [], partial(draft.draws.pick, rest, position)
 
-            def uniform(rank: int, position: int = position) -> float:
-                return draws.uniform(position, Draws.ACCEPT, rank)
 
-            taken, rest = self.choose(p.double(), q.double(), tokens, uniform)
-            child = siblings[taken] if taken is not None else None
-            if child is None:
-                child = self.pardoned(rows, tree, node, siblings, draws, position)
-            if child is None:
-                return path, draws.pick(rest, position)
-            path.append(child)
-            node = child
+@knobs
+class Independent(NodeByNode):
+    """Couplings of siblings that were drawn independently of each other."""
+
+    @property
+    def drafting(self) -> Drafting:
+        """Independent siblings."""
+        return Drafting.REPEAT
 
 
 @knobs
@@ -135,31 +150,14 @@ class Joint(Coupling):
     round began: those of a position would be tested again in the next round, and be large, since it was refused.
     """
 
-    def settle(
-        self, rows: TargetRows, tree: TokenTree, below: Mapping[int, Sequence[int]], start: int, uniform: Uniform
-    ) -> tuple[list[int], torch.Tensor]:
+    def settle(self, draft: ScoredDraft, start: int, uniform: Uniform) -> tuple[list[int], torch.Tensor]:
         """Accepted path below the node ``start``, and what the token after it is drawn from (need not sum to 1)."""
         raise NotImplementedError
 
-    def couple(self, rows: TargetRows, tree: TokenTree, draws: Draws) -> tuple[list[int], int]:
-        """Settle the draft; where the relaxation lets a refused child stand, settle what is below that too."""
-        below = children(tree)
-        path: list[int] = []
-        node = -1
-        while True:
-            first = rows.position + len(path)
-
-            def uniform(node: int, first: int = first) -> float:
-                return draws.uniform(first, Draws.ACCEPT, node)
-
-            more, rest = self.settle(rows, tree, below, node, uniform)
-            path += more
-            node, position = path[-1] if path else -1, rows.position + len(path)
-            child = self.pardoned(rows, tree, node, below.get(node, ()), draws, position)
-            if child is None:
-                return path, draws.pick(rest, position)
-            path.append(child)
-            node = child
+    def follow(self, draft: ScoredDraft, start: int, position: int) -> Stretch:
+        """All the way: what is below ``start`` is settled at once."""
+        path, rest = self.settle(draft, start, partial(draft.draws.uniform, position, Draws.ACCEPT))
+        return path, partial(draft.draws.pick, rest, position + len(path))
 
 
 def drafted_from(tree: TokenTree, siblings: Sequence[int]) -> torch.Tensor:
@@ -172,11 +170,11 @@ def drafted_from(tree: TokenTree, siblings: Sequence[int]) -> torch.Tensor:
     return q
 
 
-def children(tree: TokenTree) -> dict[int, list[int]]:
-    """Ids of the children of every node that has any, in index order; -1 is the last committed token."""
-    below: dict[int, list[int]] = {}
-    for i, parent in enumerate(tree.parents):
-        below.setdefault(parent, []).append(i)
+def children(tree: TokenTree) -> list[list[int]]:
+    """Ids of the children of every node in index order, as :attr:`ScoredDraft.below`."""
+    below: list[list[int]] = [[] for _ in range(len(tree) + 1)]
+    for node, parent in enumerate(tree.parents):
+        below[parent + 1].append(node)
     return below
 
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import Drafting
-from laconic.speculation.verify.coupling import NodeByNode, Uniform
+from laconic.speculation.verify.coupling import Independent, Uniform
+from laconic.speculation.verify.residual import residual
 from laconic.speculation.verify.selection import best_selection
 
 
 @knobs
-class Importance(NodeByNode):
+class Importance(Independent):
     """Of K independent draws from q one is chosen by importance, and accepted with min(1, p(x) / r(x)), r its law.
 
     Source: Khisti et al. (2024), who show that the best coupling of several drafts is such a choice followed by
@@ -32,11 +32,6 @@ class Importance(NodeByNode):
         arxiv="2410.18234",
     )
 
-    @property
-    def drafting(self) -> Drafting:
-        """Independent siblings."""
-        return Drafting.REPEAT
-
     def choose(
         self, p: torch.Tensor, q: torch.Tensor, tokens: Sequence[int], uniform: Uniform
     ) -> tuple[int | None, torch.Tensor]:
@@ -51,5 +46,4 @@ class Importance(NodeByNode):
         law = selection.law(q)
         if uniform(1) * float(law[tokens[taken]]) < float(p[tokens[taken]]):
             return taken, p
-        rest = (p - law).clamp_min(0)
-        return None, rest if float(rest.sum()) > 0 else p
+        return None, residual(p, law)

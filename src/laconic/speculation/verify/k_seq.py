@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import Drafting
-from laconic.speculation.verify.coupling import NodeByNode, Uniform
+from laconic.speculation.verify.coupling import Independent, Uniform
+from laconic.speculation.verify.residual import residual
 
 _HALVINGS = 30
 """Any scale at or above the smallest valid one is exact, so this many only leave the last 1e-9 of acceptance."""
@@ -43,7 +43,7 @@ def scaling(p: torch.Tensor, q: torch.Tensor, count: int) -> float:
 
 
 @knobs
-class KSeq(NodeByNode):
+class KSeq(Independent):
     """Siblings are independent draws from q; each x in turn is accepted with min(1, p(x) / (rho q(x))).
 
     Source: SpecTr (Sun et al. 2023), K-SEQ (algorithm 2 and its section 4). The test is the same for every sibling; the
@@ -59,11 +59,6 @@ class KSeq(NodeByNode):
         arxiv="2310.15141",
     )
 
-    @property
-    def drafting(self) -> Drafting:
-        """Independent siblings."""
-        return Drafting.REPEAT
-
     def choose(
         self, p: torch.Tensor, q: torch.Tensor, tokens: Sequence[int], uniform: Uniform
     ) -> tuple[int | None, torch.Tensor]:
@@ -74,5 +69,4 @@ class KSeq(NodeByNode):
             if uniform(rank) * scale * float(q[token]) < float(p[token]):
                 return rank, p
         _, tested = granted(p, q, len(tokens), scale)
-        rest = (p - tested * torch.minimum(q, p / scale)).clamp_min(0)
-        return None, rest if float(rest.sum()) > 0 else p
+        return None, residual(p, tested * torch.minimum(q, p / scale))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import Drafting, TargetRows, TokenTree
-from laconic.speculation.draws import Draws
-from laconic.speculation.verify.coupling import Coupling
+from laconic.speculation.base import Drafting
+from laconic.speculation.verify.coupling import Coupling, ScoredDraft, Stretch
 
 
 @knobs
@@ -33,6 +32,6 @@ class Match(Coupling):
         """Any draft will do, so the best is a guess at the very draw that will be made."""
         return Drafting.FORESEE
 
-    def couple(self, rows: TargetRows, tree: TokenTree, draws: Draws) -> tuple[list[int], int]:
-        """The longest drafted path that the target itself takes, and the target's token after it."""
-        return self.descend(rows, tree, draws)
+    def follow(self, draft: ScoredDraft, start: int, position: int) -> Stretch:
+        """As with drafts that were not drawn: where they come from makes no difference."""
+        return self.agree(draft, start, position)

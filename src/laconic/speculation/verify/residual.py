@@ -20,3 +20,12 @@ def without(q: torch.Tensor, token: int) -> torch.Tensor:
     rest = q.clone()
     rest[token] = 0
     return rest / rest.sum().clamp_min(torch.finfo(rest.dtype).tiny)
+
+
+def stands(owed: float, earned: float) -> float:
+    """``s / (s + 1 - a)``: chance that a path ends here, given that what was drawn below it does not stand.
+
+    ``earned`` is a, the chance that the path stands as far as its own tokens go; ``owed`` is s, ``sum (a p - q)+`` over
+    the next token. Nothing owed and everything earned: p is q, and what is below stands in any case.
+    """
+    return owed / (owed + 1 - earned) if owed + 1 - earned > 0 else 1.0

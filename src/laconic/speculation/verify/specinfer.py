@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import torch
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import Drafting
-from laconic.speculation.verify.coupling import NodeByNode, Uniform
+from laconic.speculation.verify.coupling import Independent, Uniform
 from laconic.speculation.verify.residual import residual
 
 
 @knobs
-class SpecInfer(NodeByNode):
+class SpecInfer(Independent):
     """Siblings are independent draws from q; each x is accepted with min(1, p(x) / q(x)), else p <- norm((p - q)+).
 
     Source: SpecInfer (Miao et al. 2023), multi-step speculative sampling (algorithm 2). Every sibling has the law q,
@@ -27,11 +26,6 @@ class SpecInfer(NodeByNode):
         lossless=True,
         arxiv="2305.09781",
     )
-
-    @property
-    def drafting(self) -> Drafting:
-        """Independent siblings."""
-        return Drafting.REPEAT
 
     def choose(
         self, p: torch.Tensor, q: torch.Tensor, tokens: Sequence[int], uniform: Uniform

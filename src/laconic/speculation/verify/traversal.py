@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import TargetRows, TokenTree
-from laconic.speculation.verify.coupling import Joint, Uniform, drafted_from
-from laconic.speculation.verify.residual import residual, without
+from laconic.speculation.verify.coupling import Joint, ScoredDraft, Uniform, drafted_from
+from laconic.speculation.verify.residual import residual, stands, without
 
 
 @dataclass(frozen=True, slots=True)
 class Climb:
-    """One tree being settled. ``below`` are the children of every node, in the order in which they were drawn."""
+    """One tree being settled, from ``root`` down."""
 
-    rows: TargetRows
-    tree: TokenTree
-    below: Mapping[int, Sequence[int]]
+    draft: ScoredDraft
     root: int
     uniform: Uniform
 
@@ -31,17 +27,17 @@ class Climb:
         p and q are what they are for the siblings after it: what is still owed, its share of what can still happen, and
         a draft without x.
         """
-        p = self.rows.probs[node + 1].double()
-        siblings = self.below.get(node, ())
-        q = drafted_from(self.tree, siblings).double() if siblings else p
+        draft = self.draft
+        p, siblings = draft.rows.probs[node + 1].double(), draft.below[node + 1]
+        q = drafted_from(draft.tree, siblings).double() if siblings else p
         for child in siblings:
-            token = self.tree.tokens[child]
+            token = draft.tree.tokens[child]
             found = self.accepted(child, min(1.0, earned * float(p[token]) / float(q[token])))
             if found is not None:
                 return [child, *found[0]], found[1]
             owed = float((earned * p - q).clamp_min(0).sum())
             p, q = residual(earned * p, q), without(q, token)
-            earned = owed / (owed + 1 - earned) if owed + 1 - earned > 0 else 1.0
+            earned = stands(owed, earned)
         if node == self.root or self.uniform(node) < earned:
             return [], p
         return None
@@ -65,10 +61,8 @@ class Traversal(Joint):
 
     card = Card(paper="Traversal Verification for Speculative Tree Decoding", lossless=True, arxiv="2505.12398")
 
-    def settle(
-        self, rows: TargetRows, tree: TokenTree, below: Mapping[int, Sequence[int]], start: int, uniform: Uniform
-    ) -> tuple[list[int], torch.Tensor]:
+    def settle(self, draft: ScoredDraft, start: int, uniform: Uniform) -> tuple[list[int], torch.Tensor]:
         """Settle the tree below ``start``, which stands already."""
-        found = Climb(rows, tree, below, start, uniform).accepted(start, 1.0)
+        found = Climb(draft, start, uniform).accepted(start, 1.0)
         assert found is not None
         return found
