@@ -83,6 +83,7 @@ def provenance(origin: Mapping[str, Any], setup: Mapping[str, object] | None = N
         **(setup or {}),
         "machine": f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}",
         "threads": machine["threads"],
+        "kernels": machine.get("kernels", "PyTorch"),
         "versions": ", ".join([f"python {origin['python']}", *(f"{k} {v}" for k, v in origin["versions"].items())]),
         "commit": origin["commit"] or "not a checkout",
         "time": origin["time"],

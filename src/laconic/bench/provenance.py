@@ -19,6 +19,8 @@ def provenance(command: str | None = None) -> dict[str, Any]:
     """What a reader needs to judge and repeat a measurement. ``command`` defaults to that of this process."""
     import torch
 
+    from laconic.models.native import bf16
+
     return {
         "command": command or command_line(sys.argv),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -30,6 +32,7 @@ def provenance(command: str | None = None) -> dict[str, Any]:
             "cpu": cpu_model(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
+            "kernels": "laconic" if bf16.loaded() else "PyTorch",
         },
     }
 

@@ -15,8 +15,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers.activations import SiLUActivation
 
 from laconic.models.attention import attend
+from laconic.models.native.bf16 import kernels_for
 from laconic.models.packed import PlainProjection, Projection
 from laconic.models.slots import SlotPool
 
@@ -30,18 +32,24 @@ STATIC_ROPE = {"default", "linear", "llama3", "yarn"}
 class Norm:
     """Root-mean-square norm over the last dimension, with weights ``[..., dim]``.
 
-    On a CPU PyTorch makes eight operations of it; there it is a length, a quotient and a product, summed in float32.
+    On a CPU PyTorch makes eight operations of it; there it is a kernel of the project's own, or else a length, a
+    quotient and a product, summed in float32.
     """
 
     def __init__(self, weight: Tensor, eps: float) -> None:
         self.weight, self.eps, self.dim = weight, eps, weight.shape[-1]
         self.by_length = weight.device.type == "cpu" and weight.dtype != torch.float64
-        if self.by_length:
+        self.native = kernels_for(weight) if weight.dim() == 1 else None
+        if self.native is not None:
+            self.gain = weight.float().contiguous()
+        elif self.by_length:
             self.gain = weight.float() * self.dim**0.5
             self.floor = torch.tensor((self.dim * eps) ** 0.5)
 
     def __call__(self, x: Tensor) -> Tensor:
         """``[..., dim]``, of the type of ``x``."""
+        if self.native is not None:
+            return self.native.rms_norm(x, self.gain, self.eps)
         if not self.by_length:
             if self.weight.dim() == 1:
                 return F.rms_norm(x, (self.dim,), self.weight, self.eps)  # one kernel
@@ -57,11 +65,15 @@ class _Layer:
     qkv: Projection
     head_norm: Norm | None
     """Of queries and keys, its weights ``[heads + kv_heads, head_dim]``."""
+    head_gain: Tensor | None
+    """These weights in float32."""
     out: Projection
     gate_up: Projection
     """``[2 * intermediate, in]``, gate first."""
     down: Projection
     act: Any
+    silu: bool
+    """Whether ``act`` is x * sigmoid(x)."""
     window: int | None
 
 
@@ -81,6 +93,7 @@ class FastDecoder:
         self.norm = Norm(base.norm.weight, self.eps)
         self.head: Projection = PlainProjection(model.lm_head.weight, model.lm_head.bias)
         self.packed = False
+        self.native = kernels_for(self.embedding)
         self.layers = [self._layer(layer) for layer in base.layers]
         self._rotary = base.rotary_emb
         self._cos = self._sin = self.embedding.new_empty(0)
@@ -89,19 +102,21 @@ class FastDecoder:
         a, mlp = layer.self_attn, layer.mlp
         projections = [a.q_proj, a.k_proj, a.v_proj]
         bias = None if a.q_proj.bias is None else torch.cat([p.bias for p in projections])
-        norm = None
+        gain = norm = None
         if hasattr(a, "q_norm"):
-            gains = [a.q_norm.weight.expand(self.heads, -1), a.k_norm.weight.expand(self.kv_heads, -1)]
-            norm = Norm(torch.cat(gains), self.head_eps)
+            gain = torch.cat([a.q_norm.weight.expand(self.heads, -1), a.k_norm.weight.expand(self.kv_heads, -1)])
+            norm = Norm(gain, self.head_eps)
         return _Layer(
             Norm(layer.input_layernorm.weight, self.eps),
             Norm(layer.post_attention_layernorm.weight, self.eps),
             PlainProjection(_join(projections), bias),
             norm,
+            None if gain is None else gain.float(),
             PlainProjection(a.o_proj.weight, a.o_proj.bias),
             PlainProjection(_join([mlp.gate_proj, mlp.up_proj])),
             PlainProjection(mlp.down_proj.weight),
             mlp.act_fn,
+            isinstance(mlp.act_fn, (torch.nn.SiLU, SiLUActivation)),
             # Qwen decides by layer, Mistral for all layers at once.
             a.sliding_window if hasattr(a, "sliding_window") else getattr(a.config, "sliding_window", None),
         )
@@ -117,20 +132,13 @@ class FastDecoder:
         tokens, positions, places = now.tokens.to(pool.device).flatten(), now.positions.flatten(), pool.places
         if real is not None:
             tokens, positions, places = tokens[real], positions[real], places[real]
-        cos, sin = self._angles(positions, now.keys)
+        angles = self._angles(positions, now.keys)
         x = F.embedding(tokens, self.embedding)
         seen = slice(now.lo, now.lo + rows)
         for layer, cache in zip(self.layers, pool.layers, strict=True):
-            h = layer.qkv(layer.norm_in(x))
-            h = h.view(len(tokens), both + self.kv_heads, dim)
-            qk = h[:, :both]
-            if layer.head_norm is not None:
-                qk = layer.head_norm(qk)
-            qk = torch.addcmul(qk * cos, qk.roll(dim // 2, -1), sin)
+            h = layer.qkv(layer.norm_in(x)).view(len(tokens), both + self.kv_heads, dim)
             keys, values = cache.buffers_for(self.kv_heads, dim, x)
-            keys.view(-1, self.kv_heads, dim).index_copy_(0, places, qk[:, heads:])
-            values.view(-1, self.kv_heads, dim).index_copy_(0, places, h[:, both:])
-            queries = qk[:, :heads]
+            queries = self._heads(layer, h, angles, places, keys, values)
             if real is not None:
                 queries = x.new_zeros(rows * width, heads, dim).index_copy_(0, real, queries)
             attended = attend(
@@ -143,11 +151,31 @@ class FastDecoder:
             )
             attended = attended.view(rows * width, heads * dim)
             x = x + layer.out(attended if real is None else attended[real])
-            gate, up = layer.gate_up(layer.norm_mid(x)).chunk(2, -1)
-            x = x + layer.down(layer.act(gate) * up)
+            x = x + layer.down(self._gated(layer, layer.gate_up(layer.norm_mid(x))))
         if not logits:
             return None
         return self.head(self.norm(x))
+
+    def _heads(
+        self, layer: _Layer, h: Tensor, angles: tuple[Tensor, Tensor], places: Tensor, keys: Tensor, values: Tensor
+    ) -> Tensor:
+        """Queries ``[nodes, heads, dim]`` of ``h [nodes, heads + 2 kv_heads, dim]``; keys and values are written."""
+        norm, dim, both = layer.head_norm, self.head_dim, self.heads + self.kv_heads
+        if self.native is not None and dim % 32 == 0:
+            return self.native.heads(h, layer.head_gain, self.head_eps, angles, places, keys, values)
+        qk = h[:, :both] if norm is None else norm(h[:, :both])
+        cos, sin = angles
+        qk = torch.addcmul(qk * cos, qk.roll(dim // 2, -1), sin)
+        keys.view(-1, self.kv_heads, dim).index_copy_(0, places, qk[:, self.heads :])
+        values.view(-1, self.kv_heads, dim).index_copy_(0, places, h[:, both:])
+        return qk[:, : self.heads]
+
+    def _gated(self, layer: _Layer, x: Tensor) -> Tensor:
+        """The gate's activation times the rest, ``[nodes, intermediate]``."""
+        if self.native is not None and layer.silu:
+            return self.native.swiglu(x)
+        gate, up = x.chunk(2, -1)
+        return layer.act(gate) * up  # type: ignore[no-any-return]
 
     def pack(self, model: Any) -> None:
         """Take over the weights of ``model``, reordered for this CPU. Its own projections are emptied as it goes."""

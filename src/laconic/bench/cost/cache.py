@@ -17,6 +17,7 @@ from laconic.bench.cost.measure import measure
 from laconic.bench.cost.model import FORMS, Cell, CostModel, fit
 from laconic.bench.provenance import cpu_model
 from laconic.models.base import LanguageModel
+from laconic.models.native import bf16
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -97,6 +98,7 @@ def fingerprint(model: LanguageModel) -> dict[str, Any]:
         "shape": shape,
         "dtype": "" if weights is None else str(weights.dtype),
         "fast": getattr(model, "fast", None) is not None,
+        "kernels": bf16.loaded(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

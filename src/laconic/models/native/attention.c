@@ -1,0 +1,137 @@
+/* Attention in bfloat16 of few queries to many keys, for passes over token trees.
+ *
+ * Sixteen queries that share a key head are the lanes of one register. A query adds up its keys one after the other, in
+ * the order in which they lie in the cache, and skips those that it does not see: its result is the same alone and in a
+ * pass of many, on a chain and on a branch.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "bf16.h"
+
+enum {
+    LANES = 16,
+    KEYS = 8,     /* keys whose products with the queries are under way together */
+    QUERIES = 4,  /* queries whose sums of values are under way together, */
+    VALUES = 64,  /* over this many dimensions: 16 registers */
+    SMALL = 1 << 11 /* products of a query with a key below which threads are not worth waking */
+};
+
+typedef struct {
+    const bf16 *query, *key, *value; /* query[rows, width, heads, dim], key and value[rows, keys, kv_heads, dim] */
+    const uint8_t *mask;             /* [rows, width, keys], whether a node sees a key, or NULL: all see all */
+    bf16 *out;                       /* [rows, width, heads, dim] */
+    long rows, width, keys, heads, kv_heads, dim;
+    long query_node, cache_row, cache_key; /* from one node, row and key to the next: values */
+    float scale;
+} Pass;
+
+/* score[k][lane] = q . k for `count` keys, a constant; q[dim / 2][lane] are pairs of a query's values. */
+INLINE void products(const int count, const __m512bh *q, const bf16 *key, long step, long pairs, __m512 *score)
+{
+    __m512 sum[KEYS];
+    UNROLL for (int k = 0; k < count; k++) sum[k] = _mm512_setzero_ps();
+    for (long d = 0; d < pairs; d++) {
+        UNROLL for (int k = 0; k < count; k++) {
+            const int32_t pair = ((const int32_t *)(key + k * step))[d];
+            sum[k] = _mm512_dpbf16_ps(sum[k], q[d], (__m512bh)_mm512_set1_epi32(pair));
+        }
+    }
+    UNROLL for (int k = 0; k < count; k++) score[k] = sum[k];
+}
+
+/* out[query] = the sum over keys of weight[key][query] value[key], for `count` queries, a constant, and VALUES
+ * dimensions, of which `left` exist. */
+INLINE void mix(const int count, const float *weight, const bf16 *value, long step, long keys, long left, bf16 **out)
+{
+    __m512 sum[QUERIES][VALUES / 16];
+    UNROLL for (int q = 0; q < count; q++) UNROLL for (int d = 0; d < VALUES / 16; d++) sum[q][d] = _mm512_setzero_ps();
+    for (long k = 0; k < keys; k++, value += step, weight += LANES) {
+        UNROLL for (int d = 0; d < VALUES / 16; d++) {
+            const __m512 v = widen(value + 16 * d, first(smaller(16, left > 16 * d ? left - 16 * d : 0)));
+            UNROLL for (int q = 0; q < count; q++) sum[q][d] = _mm512_fmadd_ps(_mm512_set1_ps(weight[q]), v, sum[q][d]);
+        }
+    }
+    UNROLL for (int q = 0; q < count; q++) UNROLL for (int d = 0; d < VALUES / 16; d++)
+        narrow(out[q] + 16 * d, first(smaller(16, left > 16 * d ? left - 16 * d : 0)), sum[q][d]);
+}
+
+/* Queries `from` .. `from + count` of one row and one key head, in the order of nodes and, in a node, of heads. */
+static void lanes(const Pass *p, long row, long kv_head, long from, long count, __m512bh *q, __m512 *score,
+                  __mmask16 *seen)
+{
+    const long group = p->heads / p->kv_heads, pairs = p->dim / 2;
+    const bf16 *key = p->key + row * p->cache_row + kv_head * p->dim;
+    const bf16 *value = p->value + row * p->cache_row + kv_head * p->dim;
+    bf16 *out[LANES];
+
+    memset(q, 0, (size_t)pairs * sizeof *q);
+    memset(seen, p->mask ? 0 : 0xff, (size_t)p->keys * sizeof *seen);
+    for (long lane = 0; lane < count; lane++) {
+        const long node = row * p->width + (from + lane) / group, head = kv_head * group + (from + lane) % group;
+        const int32_t *source = (const int32_t *)(p->query + node * p->query_node + head * p->dim);
+        for (long d = 0; d < pairs; d++) ((int32_t *)(q + d))[lane] = source[d];
+        out[lane] = p->out + (node * p->heads + head) * p->dim;
+    }
+    for (long lane = 0; p->mask && lane < count;) { /* the lanes of a node see the same */
+        const long node = (from + lane) / group, next = smaller((node + 1) * group - from, count);
+        const uint8_t *mask = p->mask + (row * p->width + node) * p->keys;
+        const uint8_t *const stop = mask + p->keys;
+        const __mmask16 bits = (__mmask16)((1u << next) - (1u << lane));
+        for (__mmask16 *to = seen; mask < stop; mask++, to++) *to |= *mask ? bits : 0;
+        lane = next;
+    }
+    long begin = 0, end = p->keys;
+    while (end > begin && !seen[end - 1]) end--;
+    while (begin < end && !seen[begin]) begin++;
+
+    long k = begin;
+    for (; k + KEYS <= end; k += KEYS) products(KEYS, q, key + k * p->cache_key, p->cache_key, pairs, score + k);
+    for (; k < end; k++) products(1, q, key + k * p->cache_key, p->cache_key, pairs, score + k);
+
+    const __m512 never = _mm512_set1_ps(-INFINITY), scale = _mm512_set1_ps(p->scale);
+    __m512 most = never, sum = _mm512_setzero_ps();
+    for (k = begin; k < end; k++) most = _mm512_max_ps(most, score[k] = _mm512_mask_mul_ps(never, seen[k], score[k], scale));
+    for (k = begin; k < end; k++)
+        sum = _mm512_add_ps(sum, score[k] = _mm512_maskz_mov_ps(seen[k], exponential(_mm512_sub_ps(score[k], most))));
+    for (k = begin; k < end; k++) score[k] = _mm512_div_ps(score[k], sum);
+
+    const bf16 *values = value + begin * p->cache_key;
+    for (long d = 0; d < p->dim; d += VALUES) {
+        for (long lane = 0; lane < count; lane += QUERIES) {
+            bf16 *to[QUERIES];
+            const long some = smaller(QUERIES, count - lane);
+            for (long i = 0; i < some; i++) to[i] = out[lane + i] + d;
+            const float *weight = (const float *)(score + begin) + lane;
+#define CASE(n) case n: mix(n, weight, values + d, p->cache_key, end - begin, p->dim - d, to); break;
+            switch (some) { CASE(1) CASE(2) CASE(3) CASE(4) }
+#undef CASE
+        }
+    }
+}
+
+/* Scaled dot-product attention; dim is even, heads a multiple of kv_heads. Returns 0, or 1 without memory. */
+int attention(const Pass *p, int threads)
+{
+    const long queries = p->width * (p->heads / p->kv_heads), blocks = (queries + LANES - 1) / LANES;
+    const long all = p->rows * p->kv_heads * blocks;
+    int failed = 0;
+#pragma omp parallel num_threads(threads) reduction(| : failed) if (p->rows * queries * p->kv_heads * p->keys > SMALL)
+    {
+        __m512bh *q = aligned_alloc(64, (size_t)p->dim / 2 * sizeof *q);
+        __m512 *score = aligned_alloc(64, (size_t)p->keys * sizeof *score);
+        __mmask16 *seen = malloc((size_t)p->keys * sizeof *seen);
+        failed = !q || !score || !seen;
+#pragma omp for schedule(dynamic)
+        for (long i = 0; i < all; i++) {
+            const long from = i % blocks * LANES;
+            if (!failed)
+                lanes(p, i / blocks / p->kv_heads, i / blocks % p->kv_heads, from, smaller(LANES, queries - from), q,
+                      score, seen);
+        }
+        free(q);
+        free(score);
+        free(seen);
+    }
+    return failed;
+}

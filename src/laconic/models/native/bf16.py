@@ -1,0 +1,193 @@
+"""The C functions of this folder on tensors: a layer of the Llama family in bfloat16."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from laconic.models.native.build import BuildError, load
+
+_SOURCES = [Path(__file__).with_name(name) for name in ("linear.c", "layer.c", "attention.c")]
+_FLAGS = ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma")
+_OUT = 32
+"""OUT of ``linear.c``."""
+_POINTER, _LONG, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_long, ctypes.c_int, ctypes.c_float
+
+
+class _Pass(ctypes.Structure):
+    """Pass of ``attention.c``."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("query", "key", "value", "mask", "out")),
+        *((name, _LONG) for name in ("rows", "width", "keys", "heads", "kv_heads", "dim")),
+        *((name, _LONG) for name in ("query_node", "cache_row", "cache_key")),
+        ("scale", _FLOAT),
+    )
+
+
+log = logging.getLogger(__name__)
+
+
+class Kernels:
+    """The functions of the library. Tensors are on the CPU, contiguous and bfloat16 unless said otherwise."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._linear = library.linear
+        self._linear.argtypes = [_POINTER] * 4 + [_LONG] * 3 + [_INT]
+        self._rms_norm = library.rms_norm
+        self._rms_norm.argtypes = [_POINTER] * 3 + [_LONG] * 2 + [_FLOAT, _INT]
+        self._heads = library.heads
+        self._heads.argtypes = [_POINTER] * 8 + [_LONG] * 4 + [_FLOAT, _INT]
+        self._swiglu = library.swiglu
+        self._swiglu.argtypes = [_POINTER] * 2 + [_LONG] * 2 + [_INT]
+        self._attention = library.attention
+        self._attention.argtypes = [ctypes.POINTER(_Pass), _INT]
+
+    @staticmethod
+    def pack(weight: Tensor) -> Tensor:
+        """A weight ``[out, in]``, ``in`` even, as :meth:`linear` reads it: ``[blocks, in / 2, 32, 2]``."""
+        out, size = weight.shape
+        weight = F.pad(weight, (0, 0, 0, -out % _OUT))
+        return weight.view(-1, _OUT, size // 2, 2).transpose(1, 2).contiguous()
+
+    def linear(self, x: Tensor, packed: Tensor, out: int, bias: Tensor | None = None) -> Tensor:
+        """``x W^T + b``: ``[rows, out]`` from ``x [rows, in]`` and a packed weight."""
+        x = x.contiguous()
+        rows, size = x.shape
+        assert 2 * packed.shape[1] == size
+        assert x.dtype == packed.dtype == torch.bfloat16
+        y = torch.empty(rows, out, dtype=torch.bfloat16)
+        b = None if bias is None else bias.data_ptr()
+        if self._linear(x.data_ptr(), packed.data_ptr(), b, y.data_ptr(), rows, size, out, torch.get_num_threads()):
+            raise MemoryError(f"no memory for a product of {rows} rows")
+        return y
+
+    def rms_norm(self, x: Tensor, gain: Tensor, eps: float) -> Tensor:
+        """Root-mean-square norm over the last dimension of ``x [..., dim]``; ``gain [dim]`` is float32."""
+        assert (x.dtype, gain.dtype) == (torch.bfloat16, torch.float32)
+        x = x.contiguous()
+        dim = x.shape[-1]
+        y = torch.empty_like(x)
+        self._rms_norm(x.data_ptr(), gain.data_ptr(), y.data_ptr(), x.numel() // dim, dim, eps, torch.get_num_threads())
+        return y
+
+    def heads(
+        self,
+        x: Tensor,
+        gain: Tensor | None,
+        eps: float,
+        angles: tuple[Tensor, Tensor],
+        places: Tensor,
+        key: Tensor,
+        value: Tensor,
+    ) -> Tensor:
+        """Queries ``[nodes, heads, dim]`` of ``x [nodes, heads + 2 kv_heads, dim]``, normed and rotated.
+
+        Keys, normed and rotated, and values are written to the ``places [nodes]`` of the buffers ``key`` and
+        ``value [..., kv_heads, dim]``. ``gain [heads + kv_heads, dim]`` is float32, None without a norm; ``angles``
+        are cosines and signed sines ``[nodes, 1, dim]``; 32 divides ``dim``.
+        """
+        nodes, every, dim = x.shape
+        kv_heads = key.shape[-2]
+        cos, sin = angles
+        assert x.dtype == key.dtype == value.dtype == cos.dtype == sin.dtype == torch.bfloat16
+        assert places.dtype == torch.int64
+        assert all(t.is_contiguous() for t in (x, cos, sin, places, key, value))
+        query = torch.empty(nodes, every - 2 * kv_heads, dim, dtype=torch.bfloat16)
+        factor = None if gain is None else gain.data_ptr()
+        pointers = (t.data_ptr() for t in (cos, sin, places, query, key, value))
+        sizes = nodes, every - 2 * kv_heads, kv_heads, dim
+        self._heads(x.data_ptr(), factor, *pointers, *sizes, eps, torch.get_num_threads())
+        return query
+
+    def swiglu(self, x: Tensor) -> Tensor:
+        """``silu(gate) * up``: ``[rows, width]`` of ``x [rows, 2 width]``, gate first."""
+        assert x.dtype == torch.bfloat16
+        assert x.is_contiguous()
+        rows, width = x.shape[0], x.shape[1] // 2
+        y = torch.empty(rows, width, dtype=torch.bfloat16)
+        self._swiglu(x.data_ptr(), y.data_ptr(), rows, width, torch.get_num_threads())
+        return y
+
+    def attention(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+        """Scaled dot-product attention of ``query [rows, width, heads, dim]``: the same shape, contiguous.
+
+        ``key`` and ``value [rows, keys, kv_heads, dim]`` may be parts of larger buffers, of the same layout both.
+        ``mask`` is boolean, ``[rows, 1, width, keys]``, True where a node sees a key.
+        """
+        rows, width, heads, dim = query.shape
+        keys, kv_heads = key.shape[1:3]
+        if query.stride()[2:] != (dim, 1) or query.stride(0) != width * query.stride(1):
+            query = query.contiguous()
+        assert query.dtype == key.dtype == value.dtype == torch.bfloat16
+        assert key.stride() == value.stride()
+        assert dim % 2 == 0
+        assert key.stride()[2:] == (dim, 1)
+        if mask is not None:
+            assert (mask.dtype, mask.shape) == (torch.bool, (rows, 1, width, keys))
+            mask = mask.contiguous()
+        out = torch.empty(rows, width, heads, dim, dtype=torch.bfloat16)
+        sizes = rows, width, keys, heads, kv_heads, dim
+        strides = query.stride(1), key.stride(0), key.stride(1)
+        seen = None if mask is None else mask.data_ptr()
+        now = _Pass(query.data_ptr(), key.data_ptr(), value.data_ptr(), seen, out.data_ptr(), *sizes, *strides, scale)
+        if self._attention(now, torch.get_num_threads()):
+            raise MemoryError(f"no memory for attention to {keys} keys")
+        return out
+
+
+def kernels_for(tensor: Tensor) -> Kernels | None:
+    """The kernels, if they can be had and ``tensor`` is of their kind: bfloat16 on the CPU."""
+    return kernels() if tensor.dtype == torch.bfloat16 and tensor.device.type == "cpu" else None
+
+
+@cache
+def kernels() -> Kernels | None:
+    """The kernels, or None where the processor lacks the instructions, no C compiler is there, or a trial fails.
+
+    The environment variable ``LACONIC_NATIVE=0`` turns them off.
+    """
+    if os.environ.get("LACONIC_NATIVE") == "0" or not _supported():
+        return None
+    try:
+        made = Kernels(load("bf16", _SOURCES, _FLAGS))
+    except BuildError as error:
+        log.info("PyTorch's products are used in bfloat16: %s", error)
+        return None
+    if not _right(made):
+        log.warning("the compiled products are wrong on this machine and are not used")
+        return None
+    return made
+
+
+def loaded() -> bool:
+    """Whether the kernels are at work in this process; they are not looked for."""
+    return kernels.cache_info().currsize > 0 and kernels() is not None
+
+
+def _supported() -> bool:
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(supported and supported())
+
+
+def _right(made: Kernels) -> bool:
+    """Whether a small product, norm, gate and attention are what PyTorch makes of them."""
+    weight = torch.linspace(-1, 1, 40 * 6).bfloat16().view(40, 6)
+    x = torch.linspace(-2, 1, 14 * 6).bfloat16().view(14, 6)
+    found = [
+        (made.linear(x, made.pack(weight), 40), x.float() @ weight.float().T),
+        (made.rms_norm(x, torch.ones(6), 1e-6), F.rms_norm(x.float(), (6,), None, 1e-6)),
+        (made.swiglu(x), F.silu(x[:, :3].float()) * x[:, 3:].float()),
+    ]
+    query, key = x.view(1, 7, 2, 6), x.view(1, 14, 1, 6)
+    heads = query.float().transpose(1, 2), key.float().transpose(1, 2), key.float().transpose(1, 2)
+    attended = F.scaled_dot_product_attention(*heads, scale=0.5, enable_gqa=True).transpose(1, 2)
+    found.append((made.attention(query, key, key, None, 0.5), attended))
+    return all(torch.allclose(ours.float(), theirs, rtol=2e-2, atol=1e-2) for ours, theirs in found)
