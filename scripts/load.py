@@ -103,14 +103,15 @@ def main() -> None:
     watched = Engine(Stopwatch(plain.target), plain.text, plain.methods, Stopwatch(plain.draft_model))
     specs, batches = given.policies.split(";"), [int(batch) for batch in given.batches.split(",")]
     measured: dict[int, list[Variant]] = {}
+    # One engine a policy for all batch sizes: like a server whose load rises, it keeps what it has learned of costs.
+    engines = {
+        spec: watched.using(drafter="none") if spec == PLAIN else watched.using(drafter="draft-model", length=spec)
+        for spec in specs
+    }
     for place, batch in enumerate(batches):
         if place % max(1, len(batches) // given.sweeps) == 0:
             calibrator.sweep(other, after=lambda text: said(f"measuring passes: {text}"))
-        measured[batch] = variants = [
-            Variant(spec, watched.using(drafter="none") if spec == PLAIN
-                    else watched.using(drafter="draft-model", length=spec))
-            for spec in specs
-        ]  # fmt: skip
+        measured[batch] = variants = [Variant(spec, engine) for spec, engine in engines.items()]
         size = max(8, 2 * batch)
         for turn in range(given.blocks):
             at = [(turn * size + i) % len(requests) for i in range(size)]
