@@ -7,12 +7,12 @@ judged. All these endings are branches of one pass over the thought, so that a f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from laconic.models.base import LanguageModel, ScoreTree, Slot
 from laconic.models.text import Text
 from laconic.probe import Ride
-from laconic.thinking.base import Probe
+from laconic.thinking.base import Belief, Probe
 from laconic.transcript import Mark, Transcript
 from laconic.types import Request
 
@@ -93,21 +93,34 @@ def scan(
     places = endings(text, request, tokens)
     if not places:
         return None
-    written = [*request.prompt, *tokens][: places[-1].length]
+    found = beliefs(model, text, request, tokens, places)
+    return Scan(tuple(places), tuple(bool(b.complete and b.answer and judge(b.answer)) for b in found))
+
+
+def beliefs(
+    model: LanguageModel,
+    text: Text,
+    request: Request,
+    tokens: Sequence[int],
+    places: Sequence[Ending],
+    ask: Probe = ASK,
+) -> list[Belief]:
+    """What the model would answer, were the thought ended at each of ``places``; ``tokens`` are those after the prompt.
+
+    The guess of ``ask`` is not used: the answer at the place before is the guess that saves passes.
+    """
     slot = model.open()
     try:
-        model.prefill(slot, written)
-        answers = list(_answers(model, text, slot, places))
+        model.prefill(slot, [*request.prompt, *tokens][: places[-1].length])
+        return list(_beliefs(model, text, slot, places, ask))
     finally:
         slot.close()
-    return Scan(tuple(places), tuple(bool(answer) and judge(answer) for answer in answers))
 
 
-def _answers(model: LanguageModel, text: Text, slot: Slot, places: Sequence[Ending]) -> Iterator[str]:
-    """The greedy answer at each place; the answer of the one before is the guess that saves passes."""
+def _beliefs(model: LanguageModel, text: Text, slot: Slot, places: Sequence[Ending], ask: Probe) -> Iterator[Belief]:
     guess = ""
-    for group in _groups(places, text):
-        rides = [Ride(Probe(ASK.text, ASK.stop, guess, ASK.max_tokens), text) for _ in group]
+    for group in _groups(places, text, ask):
+        rides = [Ride(replace(ask, guess=guess, hopeless=None), text) for _ in group]
         while open_ := [i for i, ride in enumerate(rides) if ride.belief() is None]:
             tree, sizes = _tree([(group[i].length, rides[i].branch) for i in open_])
             logits = model.score([tree], [slot]).of(0)
@@ -119,13 +132,13 @@ def _answers(model: LanguageModel, text: Text, slot: Slot, places: Sequence[Endi
             belief = ride.belief()
             assert belief is not None
             guess = belief.answer or guess
-            yield belief.answer if belief.complete else ""
+            yield belief
 
 
-def _groups(places: Sequence[Ending], text: Text) -> Iterator[Sequence[Ending]]:
+def _groups(places: Sequence[Ending], text: Text, ask: Probe) -> Iterator[Sequence[Ending]]:
     """As many places at a time as fit a pass."""
     assert text.markup is not None
-    each = len(text.encode(f"{text.markup.close}\n\n{ASK.text}")) + ASK.max_tokens
+    each = len(text.encode(f"{text.markup.close}\n\n{ask.text}")) + ask.max_tokens
     size = max(1, NODES // each)
     for start in range(0, len(places), size):
         yield places[start : start + size]

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from laconic.policy import Card, Needs, knobs
-from laconic.thinking.base import Action, Belief, Conclude, Continue, Controller, Probe, View
-from laconic.types import Request
-
-_LONGEST = 24
-"""Tokens of an answer at most."""
-_LAST_VALUE = re.compile(r"-?\d+(?:[./]\d+)?(?!.*\d)", re.DOTALL)
-
-
-@dataclass(slots=True)
-class _State:
-    steps: int = 0
-    sure: int = 0
-    guess: str = ""
+from laconic.policy import Card, knobs
+from laconic.thinking.base import Belief
+from laconic.thinking.exit.probed import Asked, Hopeless, ProbedExit
 
 
 @knobs
-class AnswerConfidence(Controller):
+class AnswerConfidence(ProbedExit):
     """At the end of a step, ask what the answer would be now; stop when its probability is high enough.
 
     The probe closes the thought, opens the answer and follows the model's greedy continuation; the confidence is
@@ -37,7 +24,6 @@ class AnswerConfidence(Controller):
     """
 
     card = Card(paper="Dynamic Early Exit in Reasoning Models (DEER)", arxiv="2504.15895", lossless=False)
-    needs = Needs(thinking=True)
 
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.95
     """Stop when the confidence is at least this."""
@@ -45,45 +31,23 @@ class AnswerConfidence(Controller):
     """Confidence of an answer from its tokens': geometric mean, product, or the least of them."""
     patience: Annotated[int, Field(ge=1)] = 1
     """Probes in a row that must be sure, and of the same answer."""
-    every: Annotated[int, Field(ge=1)] = 1
-    """Probe at every n-th end of a step."""
-    text: str = "The answer is \\boxed{"
-    """What opens the answer, after the closing tag."""
-    stop: str = "}"
-    """What ends it. A closing brace ends it when braces are balanced."""
 
-    def start(self, request: Request) -> _State:
-        """Nothing known yet."""
-        return _State()
+    def settled(self, asked: Asked) -> str | None:
+        """Compare the last beliefs with the threshold, and with each other."""
+        last = [look.belief for look in asked.looks[-self.patience :]]
+        if len(last) < self.patience or len({belief.answer for belief in last}) > 1:
+            return None
+        if not all(belief.complete and self._confidence(belief) >= self.threshold for belief in last):
+            return None
+        return f"answer {last[-1].answer!r} has confidence {self._confidence(last[-1]):.3f}"
 
-    def decide(self, state: _State, view: View) -> Action:
-        """Probe at the end of a step, then compare the belief with the threshold."""
-        if view.belief is not None:
-            return self._judge(state, view.belief)
-        if not view.boundary:
-            return Continue()
-        state.steps += 1
-        if state.steps % self.every:
-            return Continue()
-        stated = _LAST_VALUE.search(view.steps[-1]) if view.steps else None
-        guess = stated.group() if stated else state.guess
-        return Probe(self.text, self.stop, guess=guess, max_tokens=_LONGEST, hopeless=self._hopeless)
-
-    def _judge(self, state: _State, belief: Belief) -> Action:
-        confidence = self._confidence(belief)
-        sure = belief.complete and confidence >= self.threshold
-        state.sure = (state.sure + 1 if belief.answer == state.guess or not state.sure else 1) if sure else 0
-        if belief.complete:
-            state.guess = belief.answer
-        if state.sure < self.patience:
-            return Continue()
-        expected = f"{self.text}{belief.answer}{self.stop}"
-        return Conclude(f"answer {belief.answer!r} has confidence {confidence:.3f}", expected=expected)
+    def hopeless(self, asked: Asked, thinking: int) -> Hopeless:
+        """Whether an answer that begins with tokens so probable stays below the threshold whatever follows."""
+        return self._hopeless
 
     def _hopeless(self, probs: Sequence[float]) -> bool:
-        """Whether an answer that begins with tokens so probable stays below the threshold whatever follows."""
         if self.aggregate == "mean":  # at best the rest is certain, and as long as it may be
-            return math.prod(probs) < self.threshold**_LONGEST
+            return math.prod(probs) < self.threshold**self.most
         return self._of(probs) < self.threshold
 
     def _confidence(self, belief: Belief) -> float:

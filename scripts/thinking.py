@@ -1,0 +1,236 @@
+"""How long to think: accuracy against thinking tokens, for every controller across its knob, on the same thoughts.
+
+Problems are thought through to the end once; every controller is then asked where it would have stopped
+(``laconic.bench.oracle.exits``), and the model what it would have answered there: the whole front comes from one run.
+``--check`` runs some controllers for real on the same problems and says how often they end where this says they do.
+
+    python scripts/thinking.py --n 420 --temperature 0 --json thinking.json --plot thinking.svg \\
+      --check "settled;answer-confidence"
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from laconic import Engine, Limits, Request, Result, Sampling
+from laconic.bench.oracle.exits import Thought, ended
+from laconic.bench.oracle.thought import Ending
+from laconic.bench.provenance import provenance
+from laconic.bench.tasks import Item, draw, load
+from laconic.intervals import wilson
+from laconic.policy import registry
+from laconic.thinking.base import Controller
+
+FAMILIES = {
+    "settled": [f"settled:{x}" for x in (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.0125, 0.015, 0.02, 0.03, 0.05)],
+    "answer-confidence": [f"answer-confidence:{x}" for x in (0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999)],
+    "answer-confidence, product": [
+        f"answer-confidence:{x},product" for x in (0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998)
+    ],
+    "answer-agreement": [f"answer-agreement:{x}" for x in (1, 2, 3, 4, 5, 6, 8)],
+    "answer-agreement, 64 tokens": [f"answer-agreement:{x},tokens=64" for x in (1, 2, 3, 4)],
+    "answer-entropy": [f"answer-entropy:{x}" for x in (1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)],
+    "budget": [f"budget:{x}" for x in (32, 48, 64, 96, 128, 160, 192, 256, 320, 384)],
+}
+Outcome = tuple[int, bool]
+"""Thinking tokens, and whether the answer is right."""
+
+
+def main() -> None:
+    """Think, ask, print, draw, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=420)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--temperature", type=float, default=0.0)
+    parser.add_argument("--max-tokens", type=int, default=1024)
+    parser.add_argument("--check", default="", help="semicolon list of controllers to run for real")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    engine = Engine.load("bundled", draft="bundled-draft", drafter="draft-model")
+    items = draw(load(None), given.n, given.seed)
+    requests = [
+        engine.request(item.question, limits=Limits(given.max_tokens), sampling=Sampling(given.temperature, seed=i))
+        for i, item in enumerate(items)
+    ]
+    free, thoughts = think(engine, items, requests)
+    oracle = [best(item, thought, own) for item, thought, own in zip(items, thoughts, free, strict=True)]
+    rows = {"free": row(free, free, oracle), "oracle": row(oracle, free, oracle)}
+    found: dict[str, list[Outcome]] = {}
+    for specs in FAMILIES.values():
+        for spec in specs:
+            said(spec)
+            controller = built(spec)
+            found[spec] = [
+                outcome(controller, item, thought, own)
+                for item, thought, own in zip(items, thoughts, free, strict=True)
+            ]
+            rows[spec] = row(found[spec], free, oracle)
+    show(rows)
+    checks = {spec: check(engine, spec, items, requests, found.get(spec), thoughts) for spec in listed(given.check)}
+    for spec, counted in checks.items():
+        print(f"{spec}, run for real: {counted}")
+    if given.plot:
+        plot(rows, given.plot, given.temperature)
+    if given.json:
+        settings = {key: str(value) for key, value in vars(given).items()}
+        made = {"rows": rows, "checks": checks, "settings": settings, "provenance": provenance()}
+        given.json.write_text(json.dumps(made, indent=1) + "\n")
+
+
+def listed(text: str) -> list[str]:
+    """The parts of a semicolon list."""
+    return [part for part in text.split(";") if part]
+
+
+def said(text: str) -> None:
+    """Progress, on a terminal."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{text:<60}")
+
+
+def built(spec: str) -> Controller:
+    """A controller from its spec."""
+    made = registry.build("think", spec)
+    assert isinstance(made, Controller)
+    return made
+
+
+def think(
+    engine: Engine, items: Sequence[Item], requests: Sequence[Request]
+) -> tuple[list[Outcome], list[Thought | None]]:
+    """Free runs, and their thoughts; None where a thought was cut off at the limit."""
+    free: list[Outcome] = []
+    thoughts: list[Thought | None] = []
+    for i, (item, request) in enumerate(zip(items, requests, strict=True)):
+        said(f"thinking: {i + 1} of {len(items)}")
+        (result,) = engine.run([request])
+        free.append((result.usage.thinking, bool(item.judge(result.answer))))
+        try:
+            thoughts.append(Thought(engine.target, engine.text, request, result.tokens))
+        except ValueError:
+            thoughts.append(None)
+    return free, thoughts
+
+
+def right(item: Item, thought: Thought, place: Ending) -> bool:
+    """Whether the answer asked for at ``place`` is right."""
+    belief = thought.belief(place)
+    return belief.complete and bool(item.judge_answer(belief.answer))
+
+
+def outcome(controller: Controller, item: Item, thought: Thought | None, own: Outcome) -> Outcome:
+    """What a controller would have made of a problem."""
+    if thought is None:
+        return own
+    place = ended(controller, thought)
+    return own if place is thought.ends[-1] else (place.thinking, right(item, thought, place))
+
+
+def best(item: Item, thought: Thought | None, own: Outcome) -> Outcome:
+    """The shortest sufficient prefix of a thought that ended right; others are left as they are."""
+    if thought is None or not own[1]:
+        return own
+    places = thought.ends[:-1]
+    return next(((place.thinking, True) for place in places if right(item, thought, place)), own)
+
+
+def row(found: Sequence[Outcome], free: Sequence[Outcome], oracle: Sequence[Outcome]) -> dict[str, Any]:
+    """Accuracy and thinking tokens, and both against free thinking, with 95 % intervals over problems."""
+    n, hits = len(found), sum(ok for _, ok in found)
+    rng = random.Random(0)
+    pairs = list(zip(found, free, strict=True))
+    saved, gained = [], []
+    for _ in range(1000):
+        some = rng.choices(pairs, k=n)
+        saved.append(1 - sum(a[0] for a, _ in some) / sum(b[0] for _, b in some))
+        gained.append(sum(a[1] - b[1] for a, b in some) / n)
+    tokens, whole, least = (sum(t for t, _ in part) for part in (found, free, oracle))
+    return {
+        "n": n,
+        "accuracy": hits / n,
+        "accuracy_ci": wilson(hits, n),
+        "thinking": tokens / n,
+        "saved": 1 - tokens / whole,
+        "saved_ci": interval(saved),
+        "gained": (hits - sum(ok for _, ok in free)) / n,
+        "gained_ci": interval(gained),
+        "of_oracle": (whole - tokens) / (whole - least) if whole > least else None,
+    }
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """The middle 95 %."""
+    cuts = statistics.quantiles(values, n=40)
+    return cuts[0], cuts[-1]
+
+
+def show(rows: dict[str, dict[str, Any]]) -> None:
+    """The table."""
+    print(f"{'':34} {'right':>7} {'tokens':>7} {'saved':>23} {'accuracy gained':>26} {'of oracle':>9}")
+    for name, r in rows.items():
+        saved = f"{r['saved']:.1%} ({r['saved_ci'][0]:.1%}, {r['saved_ci'][1]:.1%})"
+        gained = f"{r['gained']:+.1%} ({r['gained_ci'][0]:+.1%}, {r['gained_ci'][1]:+.1%})"
+        share = "" if r["of_oracle"] is None else f"{r['of_oracle']:.0%}"
+        print(f"{name:34} {r['accuracy']:7.1%} {r['thinking']:7.1f} {saved:>23} {gained:>26} {share:>9}")
+
+
+def check(
+    engine: Engine,
+    spec: str,
+    items: Sequence[Item],
+    requests: Sequence[Request],
+    expected: Sequence[Outcome] | None,
+    thoughts: Sequence[Thought | None],
+) -> dict[str, Any]:
+    """Run a controller for real, four at a time, and compare with what the finished thoughts said."""
+    found = expected or [(0, False)] * len(items)
+    results: list[Result] = engine.using(think=(spec,)).run(requests, batch=4)
+    real = [
+        (result.usage.thinking, bool(item.judge(result.answer))) for item, result in zip(items, results, strict=True)
+    ]
+    same = sum(a[0] == b[0] for a, b in zip(real, found, strict=True))
+    return {
+        "n": len(items),
+        "accuracy": sum(ok for _, ok in real) / len(items),
+        "thinking": statistics.mean(tokens for tokens, _ in real),
+        "ended at the same place": same,
+        "as right or wrong as said": sum(a[1] == b[1] for a, b in zip(real, found, strict=True)),
+        "without an answer": sum(not result.answer for result in results),
+        "left over": sum(thought is None for thought in thoughts),
+    }
+
+
+def plot(rows: dict[str, dict[str, Any]], path: Path, temperature: float) -> None:
+    """The front: accuracy against thinking tokens."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.5, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for name, specs in FAMILIES.items():
+        points = sorted((rows[spec]["thinking"], rows[spec]["accuracy"]) for spec in specs)
+        width = 2.4 if name == "settled" else 1.2
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3.5, linewidth=width, label=name)
+    for name, mark in (("free", "s"), ("oracle", "*")):
+        axes.plot(rows[name]["thinking"], rows[name]["accuracy"], mark, color="black", markersize=9, label=name)
+    axes.set(xlabel="thinking tokens a problem", ylabel="right", xlim=(0, None), ylim=(0.8, 1.0))
+    axes.set_title(f"{rows['free']['n']} problems of the bundled reasoner at temperature {temperature:g}", loc="left")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    main()

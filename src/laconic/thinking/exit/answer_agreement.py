@@ -1,0 +1,42 @@
+"""Stop thinking once several probes in a row have found the same answer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from laconic.policy import Card, knobs
+from laconic.thinking.exit.probed import Asked, ProbedExit
+
+_DOUBT = ("wait", "hold", "but", "hmm", "however", "maybe", "alternatively", "not sure")
+
+
+@knobs
+class AnswerAgreement(ProbedExit):
+    """At the end of a step, ask what the answer would be now; stop when the last few answers are the same.
+
+    Dynasor's rule for chains of thought: the last answers agree, none is empty, and none voices doubt ("wait", "but",
+    ...). Its effort levels ask for 2 to 8 equal answers and look every 64 tokens (``tokens=64``). It needs no
+    probabilities, so it serves any model that can be asked.
+    """
+
+    card = Card(
+        paper="Efficiently Serving LLM Reasoning Programs with Certaindex (Dynasor)",
+        arxiv="2412.20993",
+        lossless=False,
+        catalogue=(108,),
+    )
+
+    agree: Annotated[int, Field(ge=1)] = 3
+    """Probes in a row that must find the same answer."""
+
+    def settled(self, asked: Asked) -> str | None:
+        """Compare the last answers."""
+        last = [look.belief for look in asked.looks[-self.agree :]]
+        answer = last[-1].answer
+        if len(last) < self.agree or not answer or not all(b.complete and b.answer == answer for b in last):
+            return None
+        if any(word in answer.lower() for word in _DOUBT):
+            return None
+        return f"{self.agree} probes in a row found {answer!r}"

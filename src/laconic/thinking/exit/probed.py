@@ -1,0 +1,108 @@
+"""What exits by probing share: ask, at the end of a step, what the answer would be now, and look at all so far."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Annotated
+
+from pydantic import Field
+
+from laconic.policy import Needs, knobs
+from laconic.thinking.base import Action, Belief, Conclude, Continue, Controller, Probe, View
+from laconic.types import Request
+
+LONGEST = 24
+"""Tokens of an answer at most."""
+_LAST_VALUE = re.compile(r"-?\d+(?:[./]\d+)?(?!.*\d)", re.DOTALL)
+
+Hopeless = Callable[[Sequence[float]], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one probe found, and the thinking tokens written by then."""
+
+    thinking: int
+    belief: Belief
+
+
+@dataclass(slots=True)
+class Asked:
+    """State of one request: all looks so far, and the answer of the last whole one."""
+
+    looks: list[Look] = field(default_factory=list)
+    steps: int = 0
+    next: int | None = None
+    """Thinking tokens at which to look, where looks do not wait for the end of a step."""
+    guess: str = ""
+
+
+@knobs
+class ProbedExit(Controller):
+    """Probe, then stop where :meth:`settled` gives a reason. As a branch of a scoring pass a probe costs no pass."""
+
+    needs = Needs(thinking=True)
+    most = LONGEST
+    """Tokens of an answer that a probe follows."""
+
+    _: KW_ONLY
+    every: Annotated[int, Field(ge=1)] = 1
+    """Probe at every n-th end of a step."""
+    tokens: Annotated[int, Field(ge=0)] = 0
+    """Probe after every so many thinking tokens instead, wherever that is; 0 for ends of steps."""
+    text: str = "The answer is \\boxed{"
+    """What opens the answer, after the closing tag."""
+    stop: str = "}"
+    """What ends it. A closing brace ends it when braces are balanced."""
+
+    def settled(self, asked: Asked) -> str | None:
+        """Why the thought may end after the last of ``asked.looks``; None to think on."""
+        raise NotImplementedError
+
+    def hopeless(self, asked: Asked, thinking: int) -> Hopeless | None:
+        """A test by which the next probe ends early, as :class:`Probe` takes it; None where all of it matters.
+
+        ``thinking`` are the tokens of the thought so far.
+        """
+        return None
+
+    def start(self, request: Request) -> Asked:
+        """Nothing known yet."""
+        return Asked(next=self.tokens or None)
+
+    def limit(self, state: Asked) -> int | None:
+        """Where to look next, if looks do not wait for the end of a step."""
+        return state.next
+
+    def decide(self, state: Asked, view: View) -> Action:
+        """Probe where it is time to, then judge by what was found."""
+        if view.belief is not None:
+            return self._judge(state, Look(view.thinking, view.belief))
+        if not self._due(state, view):
+            return Continue()
+        stated = _LAST_VALUE.search(view.steps[-1]) if view.steps else None
+        guess = stated.group() if stated else state.guess
+        return Probe(
+            self.text, self.stop, guess=guess, max_tokens=self.most, hopeless=self.hopeless(state, view.thinking)
+        )
+
+    def _due(self, state: Asked, view: View) -> bool:
+        if state.next is not None:
+            if view.thinking < state.next:
+                return False
+            state.next = view.thinking + self.tokens
+            return True
+        state.steps += view.boundary
+        return view.boundary and state.steps % self.every == 0
+
+    def _judge(self, state: Asked, look: Look) -> Action:
+        state.looks.append(look)
+        belief = look.belief
+        reason = self.settled(state)
+        if belief.complete:
+            state.guess = belief.answer
+        if reason is None:
+            return Continue()
+        return Conclude(reason, expected=self.text + (f"{belief.answer}{self.stop}" if belief.complete else ""))
