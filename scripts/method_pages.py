@@ -11,6 +11,8 @@ from laconic.cli.describe import describe
 from laconic.policy import FAMILIES, Family, Policy, registry
 
 PAGES = Path(__file__).parent.parent / "docs" / "methods"
+BAR = "\\|"
+"""A bar inside a table."""
 TITLES = {
     "drafter": "Drafters: where guesses come from",
     "length": "Draft lengths: how far to guess",
@@ -31,7 +33,8 @@ def page(family: Family, name: str, cls: type[Policy]) -> str:
     rows = []
     for knob in about["knobs"]:
         default = "required" if knob["required"] else repr(knob["default"])
-        rows.append(f"| `{knob['name']}` | {knob['type'].replace('|', 'or')} | {default} | {knob['doc']} |")
+        cells = [f"`{knob['name']}`", knob["type"].replace("|", "or"), default, knob["doc"]]
+        rows.append(f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |")
     table = ["", "| knob | type | default | meaning |", "|---|---|---|---|", *rows] if rows else []
     return "\n".join(
         [

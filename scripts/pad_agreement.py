@@ -1,10 +1,11 @@
 """Does a cost-padded checkpoint write what the original writes?
 
     laconic pad bundled out/pad03 --parameters 0.3B --dtype bfloat16
-    python scripts/pad_agreement.py out/pad03 --n 100 --json docs/results/pad.json
+    python scripts/pad_agreement.py out/pad03 --dtypes bfloat16 --n 100 --json docs/results/pad.json
 
-Both models answer the same problems, greedily and with speculation, in float32 and in bfloat16. In float32 the texts
-should be the same; in bfloat16 each model rounds in its own way, so what the original itself loses is the measure.
+Both models answer the same problems, greedily and with speculation, in each format. In the format in which the
+checkpoint was written the texts should be the same. One that was written in bfloat16 holds rounded weights and is
+another model in float32.
 """
 
 from __future__ import annotations
@@ -33,23 +34,25 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-tokens", type=int, default=1024)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--dtypes", default="float32,bfloat16", help="comma list")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     items = draw(load(None), given.n, given.seed)
+    dtypes = given.dtypes.split(",")
     answers = {
-        f"{name}, {str(dtype).removeprefix('torch.')}": answer(model, given, dtype, items)
+        (name, dtype): answer(model, given, getattr(torch, dtype), items)
         for name, model in (("original", given.original), ("padded", given.padded))
-        for dtype in (torch.float32, torch.bfloat16)
+        for dtype in dtypes
     }
-    first = answers["original, float32"]
     record: dict[str, Any] = {"n": len(items), "models": {}}
-    for name, results in answers.items():
+    for (name, dtype), results in answers.items():
+        first = answers["original", dtype]
         right = sum(bool(item.judge(result.answer)) for item, result in zip(items, results, strict=True))
-        record["models"][name] = {
+        record["models"][f"{name}, {dtype}"] = {
             "right": right,
             "accuracy_ci": wilson(right, len(items)),
-            "same_tokens_as_original_float32": sum(a.tokens == b.tokens for a, b in zip(results, first, strict=True)),
+            "same_tokens_as_original": sum(a.tokens == b.tokens for a, b in zip(results, first, strict=True)),
             "same_answer": sum(a.answer == b.answer for a, b in zip(results, first, strict=True)),
             "tokens": sum(len(result.tokens) for result in results),
         }

@@ -36,6 +36,12 @@ METHODS = {
     "hybrid": {"drafter": "suffix:fallback=[draft-model]"},
     "model": {"drafter": "draft-model"},
     "model-tree": {"drafter": "draft-model", "shape": "best-first", "length": "constant:10"},
+    "bandit": {
+        "drafter": "bandit:algorithm=exp3,even=1,arms=suffix|prompt-lookup@constant:3|draft-model@svip"
+        "|draft-model@constant:9@best-first|[suffix:min_prob=0.3,fallback=[draft-model]]@[aimd:maximum=9]|none"
+    },
+    "bandit-ucb": {"drafter": "bandit:arms=draft-model@marginal|suffix@bandit|none", "probes": "separate"},
+    "diffuspec": {"drafter": "draft-model", "length": "diffuspec"},
     "model-svip": {"drafter": "draft-model", "length": "svip:threshold=0.9"},
 }
 

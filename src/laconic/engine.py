@@ -14,12 +14,12 @@ import torch
 import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.errors import RequestError, UnmetNeed
 from laconic.loop import Loop, Plan
-from laconic.models.base import LanguageModel
+from laconic.models.base import LanguageModel, ShowsHidden
 from laconic.models.load import load_model, load_text
 from laconic.models.text import Markup, Message, Text
 from laconic.policy import Policy, registry
 from laconic.sequence import Sequence
-from laconic.speculation.base import Drafter, LengthPolicy, TreeShape, Verifier
+from laconic.speculation.base import Drafter, LengthPolicy, Room, TreeShape, Verifier
 from laconic.speculation.pace import Pace
 from laconic.thinking.base import Controller
 from laconic.types import Limits, Request, Result, Sampling, Step
@@ -46,11 +46,19 @@ class Methods:
         return {name: getattr(self, name) for name in Methods.__dataclass_fields__}
 
     def plan(self) -> Plan:
-        """Build every policy. Raises MethodError subclasses for names and knobs that are not known."""
+        """Build every policy. Raises MethodError subclasses for names and knobs that are not known.
+
+        A drafter that chooses among whole configurations decides lengths and shapes itself, in place of ours.
+        """
+        drafter = cast(Drafter, registry.build("drafter", self.drafter))
+        length = cast(LengthPolicy, registry.build("length", self.length))
+        shape = cast(TreeShape, registry.build("shape", self.shape))
+        if drafter.choices:
+            length, shape = Room(), cast(TreeShape, registry.build("shape", "chain"))
         return Plan(
-            cast(Drafter, registry.build("drafter", self.drafter)),
-            cast(LengthPolicy, registry.build("length", self.length)),
-            cast(TreeShape, registry.build("shape", self.shape)),
+            drafter,
+            length,
+            shape,
             cast(Verifier, registry.build("verifier", self.verifier)),
             tuple(cast(Controller, registry.build("think", spec)) for spec in self.think),
             self.probes,
@@ -79,7 +87,8 @@ class Engine:
         """What rounds cost with these models, learned by all loops."""
         self.methods = methods or Methods()
         self.plan = self.methods.plan()
-        check(self.plan, text, draft_model)
+        check(self.plan, text, target, draft_model)
+        _keep_hidden(self.plan, target, draft_model)
 
     @staticmethod
     def load(
@@ -116,6 +125,11 @@ class Engine:
     def lossless(self) -> bool:
         """Whether the output is what plain decoding under the same thinking settings gives."""
         return all(policy.card.lossless for policy in policies(replace(self.plan, controllers=())))
+
+    def reports(self) -> dict[str, dict[str, Any]]:
+        """What methods have learned while they served, by their specs; see Policy.report."""
+        told = ((policy.spec(), policy.report()) for policy in policies(self.plan))
+        return {spec: report for spec, report in told if report is not None}
 
     def loop(self) -> Loop:
         """A fresh decode loop over this engine's models."""
@@ -212,9 +226,17 @@ def policies(plan: Plan) -> list[Policy]:
     return [policy for root in top for policy in root.walk()]
 
 
-def check(plan: Plan, text: Text, draft_model: LanguageModel | None) -> None:
-    """Raise UnmetNeed if a policy needs something that this run does not have."""
-    for policy in policies(plan):
+def check(plan: Plan, text: Text, target: LanguageModel, draft_model: LanguageModel | None) -> None:
+    """Raise UnmetNeed if a policy needs something that this run does not have, HeadError if it was made for another."""
+    for inner in list(plan.drafter.walk())[1:]:
+        if isinstance(inner, Drafter) and inner.choices:
+            raise UnmetNeed(f"'{inner.name}' decides lengths itself and cannot be part of '{plan.drafter.name}'.")
+    for arm in plan.drafter.choices:
+        try:
+            check(replace(plan, drafter=arm.drafter, length=arm.length, shape=arm.shape), text, target, draft_model)
+        except UnmetNeed as error:
+            raise UnmetNeed(f"arm '{arm}': {error.message}", error.hint) from None
+    for policy in () if plan.drafter.choices else policies(plan):  # each arm has just stood for the whole
         needs = policy.needs
         if needs.draft_model and draft_model is None:
             raise UnmetNeed(f"'{policy.name}' needs a draft model.", "Name one with draft=... (--draft-model).")
@@ -233,3 +255,26 @@ def check(plan: Plan, text: Text, draft_model: LanguageModel | None) -> None:
                 f"'{policy.name}' needs a model with a thinking phase; no thinking tags were found.",
                 "Name the tags with markup=Markup(open, close), or do without thinking methods.",
             )
+        if needs.draft_hidden and not plan.drafter.knows_hidden:
+            raise UnmetNeed(
+                f"'{policy.name}' looks at the draft model's hidden states, which '{plan.drafter.name}' does not have.",
+                "Use it with a model drafter, e.g. draft-model.",
+            )
+        for needed, model, role in (
+            (needs.draft_hidden, draft_model, "draft model"), (needs.target_hidden, target, "target")
+        ):  # fmt: skip
+            if needed and not isinstance(model, ShowsHidden):
+                raise UnmetNeed(
+                    f"'{policy.name}' looks at the {role}'s hidden states, which this model does not show.",
+                    "Use it with a model that laconic runs itself (CausalLM).",
+                )
+        policy.suits(target, draft_model)
+
+
+def _keep_hidden(plan: Plan, target: LanguageModel, draft_model: LanguageModel | None) -> None:
+    """Ask the models for the hidden states that policies look at; other engines over them take no notice."""
+    needs = [policy.needs for policy in policies(plan)]
+    if any(need.target_hidden for need in needs):
+        cast(ShowsHidden, target).keep_hidden = True
+    if any(need.draft_hidden for need in needs):
+        cast(ShowsHidden, draft_model).keep_hidden = True

@@ -5,6 +5,7 @@
     │   ├── UnknownMethod     no such method in that family
     │   ├── UnknownKnob       the method has no such knob
     │   ├── InvalidKnob       a knob's value is refused
+    │   ├── HeadError         a trained head is missing, damaged or of other models
     │   └── UnmetNeed         the method needs what this run cannot give it
     ├── ModelError            a model cannot be used
     │   ├── ModelNotFound     no checkpoint under that name or path
@@ -50,6 +51,10 @@ class UnknownKnob(MethodError):
 
 class InvalidKnob(MethodError):
     """A knob was given a value that it refuses."""
+
+
+class HeadError(MethodError):
+    """A trained head cannot be used: it is not there, is damaged, or was trained for another method or model."""
 
 
 class UnmetNeed(MethodError):

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from laconic.errors import RequestError
-from laconic.models.base import LanguageModel, Scores, chain
+from laconic.models.base import LanguageModel, Scores, ShowsHidden, chain
 from laconic.models.text import Text
 from laconic.probe import Ride
 from laconic.sequence import CheckPoint, Sequence
 from laconic.speculation.base import (
     EMPTY,
+    Context,
     Drafter,
+    Latest,
     LengthPolicy,
     TargetRows,
     TokenTree,
@@ -73,7 +75,10 @@ class Loop:
         self.draft_model = draft_model
         self.pace = pace or Pace()
         self.active: list[Sequence] = []
-        self._tools = Tools(draft_model, plan.shape, target.vocab_size)
+        self._tools = Tools(draft_model, plan.shape, target.vocab_size, self.pace)
+        drafting = (*plan.drafter.walk(), *plan.length.walk())
+        watched = any(policy.needs.target_hidden for policy in drafting)
+        self._shown = target if watched and isinstance(target, ShowsHidden) else None
 
     def add(self, request: Request) -> Sequence:
         """Let a request join the next pass, a long prompt prefilled. Raises RequestError if its prompt does not fit."""
@@ -86,6 +91,7 @@ class Loop:
         sequence = Sequence(request, self.text, self.target.open(), self.plan.controllers)
         sequence.context.ends = self.text.eos
         sequence.context.drafting = self.plan.verifier.drafting
+        sequence.context.latest = Latest() if self._shown is not None else None
         if len(request.prompt) > PROMPT_WITH_DRAFT:
             sequence.usage.prefill_passes = self.target.prefill(sequence.slot, request.prompt[:-1])
         sequence.drafter_state = self.plan.drafter.start(sequence.context, self._tools)
@@ -108,7 +114,7 @@ class Loop:
         drafted = self._draft_passes
         t0 = time.perf_counter()
         writing = [s for s in sequences if not self._waits(s)]
-        self._draft(writing)
+        asked = self._draft(writing)
         t1 = time.perf_counter()
         scores = self.target.score([s.nodes() for s in sequences], [s.slot for s in sequences])
         t2 = time.perf_counter()
@@ -134,6 +140,9 @@ class Loop:
             score=t2 - t1,
             rest=t4 - t2,
         )
+        if asked:
+            seconds = self.pace.last if self.pace.known else 0.0
+            self.plan.drafter.credit([s.drafter_state for s in asked], length, seconds)
         gone = [s for s in sequences if s.done]
         for s in gone:
             self._leave(s)
@@ -146,8 +155,11 @@ class Loop:
         separate = self.plan.probes == "separate"
         return s.finish is not None or separate or len(s.checks) > MAX_OPEN_CHECKS or s.checks[-1].hard
 
-    def _draft(self, writing: Seq[Sequence]) -> None:
-        """Give every writing request its draft: what a controller expects next, or what the drafter proposes."""
+    def _draft(self, writing: Seq[Sequence]) -> list[Sequence]:
+        """Give every writing request its draft: what a controller expects next, or what the drafter proposes.
+
+        Returns the requests about which the drafter was asked.
+        """
         self._guess()
         free: list[tuple[Sequence, int]] = []
         for s in self.active:
@@ -163,7 +175,7 @@ class Loop:
         wished = length.budgets([s.length_state for s, _ in free])
         granted = [(s, min(n, room)) for (s, room), n in zip(free, wished, strict=True) if n > 0]
         if not granted:
-            return
+            return []
         asked, budgets = [s for s, _ in granted], [n for _, n in granted]
         passes = self._draft_passes
         judges = [length.judge(s.length_state) for s in asked]
@@ -173,6 +185,7 @@ class Loop:
         for s, tree in zip(asked, trees, strict=True):
             s.tree = tree
             s.usage.draft_passes += passes
+        return asked
 
     def _with_end(self, s: Sequence, expected: list[int], room: int) -> list[int]:
         """What a controller expects, and what the drafter thinks comes after it: mostly the end of the answer."""
@@ -245,11 +258,21 @@ class Loop:
             pending = s.pending
             kept = self._write(s, verdict.tokens)
             s.slot.commit([*range(pending), *(node + pending for node in verdict.path[: kept - 1])])
+            if s.context.latest is not None:
+                self._show(scores, i, first if kept == 1 else pending + verdict.path[kept - 2], s.context)
             s.usage.drafted += len(s.tree)
             s.usage.accepted += min(verdict.accepted, kept)
             if len(s.tree):
                 verdicts.append((s, verdict, seconds))
         return verdicts
+
+    def _show(self, scores: Scores, i: int, node: int, context: Context) -> None:
+        """Let policies see what request i's last token was drawn from: the target's state at ``node`` of its pass."""
+        hidden = scores.hidden_of(i)
+        assert self._shown is not None
+        assert context.latest is not None
+        context.latest.hidden = None if hidden is None else hidden[node]
+        context.latest.embedding = self._shown.embedding(context.tokens[-1])
 
     def _untie(self, s: Sequence, node: int) -> int:
         """The token after a node of the draft (-1: after the committed text) where two are as good as equally likely.
@@ -307,6 +330,8 @@ class Loop:
     def _act(self, s: Sequence, check: CheckPoint, action: Conclude | Inject, method: str) -> None:
         """Carry out an action at a check point: what was written after it is taken back."""
         s.take_back(check.point)
+        if s.context.latest is not None:
+            s.context.latest.forget()
         s.checks.clear()
         s.events.append(Event(method, type(action).__name__.lower(), s.generated, action.reason))
         if isinstance(action, Conclude):

@@ -3,19 +3,23 @@
 from laconic.policy import registry
 
 _DRAFTERS = "laconic.speculation.drafters"
+registry.register("drafter", "bandit", f"{_DRAFTERS}.bandit:Bandit")
 registry.register("drafter", "none", f"{_DRAFTERS}.none:NoDrafter")
 registry.register("drafter", "draft-model", f"{_DRAFTERS}.draft_model:DraftModel")
 registry.register("drafter", "prompt-lookup", f"{_DRAFTERS}.prompt_lookup:PromptLookup")
 registry.register("drafter", "suffix", f"{_DRAFTERS}.suffix:Suffix")
 
 _LENGTHS = "laconic.speculation.length"
+registry.register("length", "ada-eagle", f"{_LENGTHS}.ada_eagle:AdaEAGLE")
 registry.register("length", "bandit", f"{_LENGTHS}.bandit:Bandit")
 registry.register("length", "constant", f"{_LENGTHS}.constant:Constant")
 registry.register("length", "adaedl", f"{_LENGTHS}.adaedl:AdaEDL")
 registry.register("length", "aimd", f"{_LENGTHS}.aimd:AIMD")
 registry.register("length", "confidence", f"{_LENGTHS}.confidence:Confidence")
+registry.register("length", "diffuspec", f"{_LENGTHS}.diffuspec:DiffuSpec")
 registry.register("length", "goodput", f"{_LENGTHS}.goodput:Goodput")
 registry.register("length", "marginal", f"{_LENGTHS}.marginal:Marginal")
+registry.register("length", "specdec++", f"{_LENGTHS}.specdec_pp:SpecDecPP")
 registry.register("length", "svip", f"{_LENGTHS}.svip:SVIP")
 registry.register("length", "tetris", f"{_LENGTHS}.tetris:Tetris")
 
@@ -51,4 +55,7 @@ registry.register("relaxation", "typical", f"{_RELAXATIONS}.typical:Typical")
 
 _THINK = "laconic.thinking"
 registry.register("think", "budget", f"{_THINK}.budget.budget:Budget")
+registry.register("think", "answer-agreement", f"{_THINK}.exit.answer_agreement:AnswerAgreement")
 registry.register("think", "answer-confidence", f"{_THINK}.exit.answer_confidence:AnswerConfidence")
+registry.register("think", "answer-entropy", f"{_THINK}.exit.answer_entropy:AnswerEntropy")
+registry.register("think", "settled", f"{_THINK}.exit.settled:Settled")

@@ -54,6 +54,10 @@ class Needs:
     """A drafter that can grow a tree: it scores any node it is asked about."""
     thinking: bool = False
     """A model with a thinking phase, i.e. known opening and closing tags."""
+    draft_hidden: bool = False
+    """A drafter that is a model and shows its hidden state at every node."""
+    target_hidden: bool = False
+    """A target that shows the hidden states behind its logits."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,28 @@ class Policy:
     name: ClassVar[str] = ""
     parts: ClassVar[Mapping[str, Family]] = {}
     """Families of knobs that are methods of another family than this one."""
+    hints: ClassVar[Mapping[str, str]] = {}
+    """What to do about a knob that is missing or refused, by its name."""
+
+    @classmethod
+    def required(cls) -> list[str]:
+        """Knobs without a default: a bare name is no spec of a method that has any."""
+        return [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
+
+    def suits(self, target: Any, draft_model: Any) -> None:
+        """Raise a MethodError if this policy was made for other models than these; asked before a run."""
 
     def spec(self) -> str:
         """The spec string that rebuilds this policy; knobs at their default are left out."""
-        changed = [f"{f.name}={_show(getattr(self, f.name))}" for f in fields(self) if not _at_default(self, f)]
+        changed = [f"{f.name}={_show(getattr(self, f.name))}" for f in ordered(self) if not _at_default(self, f)]
         return self.name + (":" + ",".join(changed) if changed else "")
+
+    def report(self) -> dict[str, Any] | None:
+        """What the policy has learned while it served, ready for JSON; None from those with nothing to tell.
+
+        ``says`` is a sentence for people. What ``laconic run`` and ``compare`` show and record.
+        """
+        return None
 
     def walk(self) -> Iterator[Policy]:
         """This policy and every policy among its knobs, depth first."""
@@ -100,6 +121,11 @@ def knobs(cls: type[T]) -> type[T]:
     """Make ``cls`` a frozen, validated dataclass that refuses unknown knobs and values of the wrong type."""
     config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True)
     return cast("type[T]", pydantic_dataclass(frozen=True, config=config)(cls))
+
+
+def ordered(policy: Policy | type[Policy]) -> list[Field[Any]]:
+    """The knobs in the order in which a spec may give them without their names; keyword-only ones come last."""
+    return sorted(fields(policy), key=lambda knob: bool(knob.kw_only))
 
 
 class Registry:
@@ -147,9 +173,9 @@ class Registry:
             return spec
         name, _, rest = spec.strip().partition(":")
         cls = self.get(family, name)
-        known = [f.name for f in fields(cls)]
+        known = [f.name for f in ordered(cls)]
         values: dict[str, Any] = {}
-        for index, part in enumerate(_split(rest)):
+        for index, part in enumerate(split(rest)):
             knob, equals, value = part.partition("=")
             if not equals or "[" in knob:
                 if index >= len(known):
@@ -159,7 +185,8 @@ class Registry:
             if knob not in known:
                 raise UnknownKnob(f"'{name}' has no knob '{knob}'.", did_you_mean(knob, known) if known else "")
             inner = cls.parts.get(knob, family)
-            values[knob] = self.build(inner, value[1:-1]) if value.startswith("[") else value.strip()
+            value = value.strip()
+            values[knob] = self.build(inner, value[1:-1]) if bracketed(value) else value
         return construct(cls, values)
 
 
@@ -174,15 +201,25 @@ def construct(cls: type[P], values: dict[str, Any]) -> P:
             names = [f.name for f in fields(cls)]
             raise UnknownKnob(f"'{cls.name}' has no knob '{knob}'.", did_you_mean(knob, names)) from None
         given = f" (given {first.get('input')!r})" if first["type"] != "missing" else ""
-        raise InvalidKnob(f"'{cls.name}', knob '{knob}': {first['msg']}{given}.") from None
+        raise InvalidKnob(f"'{cls.name}', knob '{knob}': {first['msg']}{given}.", cls.hints.get(knob, "")) from None
 
 
-def _split(text: str) -> list[str]:
-    """Split ``a=1,b=[x:y=2,z=3]`` at the commas outside brackets."""
+def bracketed(text: str) -> bool:
+    """Whether ``text`` is one pair of brackets and what is between them; ``[a]@[b]`` is not."""
+    depth = 0
+    for at, char in enumerate(text):
+        depth += (char == "[") - (char == "]")
+        if depth <= 0:
+            return char == "]" and at == len(text) - 1
+    return False
+
+
+def split(text: str, by: str = ",") -> list[str]:
+    """Split ``a=1,b=[x:y=2,z=3]`` at the commas outside brackets. Raises InvalidKnob if these do not match."""
     parts, depth, start = [], 0, 0
     for i, char in enumerate(text):
         depth += (char == "[") - (char == "]")
-        if char == "," and depth == 0:
+        if char == by and depth == 0:
             parts.append(text[start:i])
             start = i + 1
     if depth != 0:

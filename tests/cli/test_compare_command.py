@@ -167,3 +167,18 @@ def test_what_it_would_take_on_other_hardware(laconic, model, problems, tmp_path
     refused = laconic(*arguments, "--hardware", "h1000")
     assert refused.exit_code == 2
     assert "no hardware is called 'h1000'" in refused.output
+
+
+def test_the_record_holds_what_a_bandit_learned(laconic, model, problems, tmp_path):
+    record = tmp_path / "record.json"
+    arms = "suffix@constant:4|suffix@constant:8|none"
+    done = laconic(
+        "compare", "--tasks", problems, "-n", 3, "-m", model, "--max-tokens", 40, "--no-hf", "--think", "none",
+        "--drafter", f"bandit:arms={arms}", "--json", record,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    made = json.loads(record.read_text())
+    (report,) = made["learned"]["laconic"].values()
+    assert [arm["arm"] for arm in report["arms"]] == arms.split("|")
+    assert made["setup"]["length"] == "by-arm"
+    assert "learned by laconic, bandit: " in done.stdout

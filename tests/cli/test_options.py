@@ -2,7 +2,7 @@ import pytest
 
 from laconic.cli.defaults import DEFAULT, default
 from laconic.cli.options import Choice, split
-from laconic.errors import InvalidKnob, UnknownMethod
+from laconic.errors import InvalidKnob, MethodError, UnknownMethod
 
 
 def test_controllers_are_split_outside_brackets():
@@ -39,3 +39,11 @@ def test_what_is_said_takes_the_place_of_the_default(model):
 def test_names_are_checked_before_a_model_is_loaded(model):
     with pytest.raises(UnknownMethod):
         Choice(drafter="sufix").methods(model, None)
+
+
+def test_a_drafter_that_decides_lengths_hears_no_other(model):
+    chosen = Choice(drafter="bandit:arms=suffix@constant:2|none").methods(model, None)
+    assert chosen.plan().length.spec() == "by-arm"
+    for said in ({"length": "constant:3"}, {"shape": "best-first"}):
+        with pytest.raises(MethodError, match=r"would not be heard\. Say it in the arms"):
+            Choice(drafter="bandit:arms=suffix@constant:2|none", **said).methods(model, None)

@@ -33,6 +33,20 @@ def test_json_is_a_result_and_nothing_else(laconic, model):
     assert json.loads(plain.stdout)["tokens"] == record["baseline"]["tokens"]
 
 
+def test_a_bandit_says_what_it_learned_and_what_that_cost(laconic, model):
+    options = ("-m", model, "--max-tokens", 60, "--think", "none", "--drafter", "bandit:arms=suffix@constant:4|none")
+    done = laconic("run", "What is 2 + 3?", *options)
+    assert done.exit_code == 0, done.output
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("bandit: ")
+    assert "suffix@constant:4 " in last
+    assert "regret against" in last
+    record = json.loads(laconic("run", "What is 2 + 3?", *options, "--json").stdout)
+    (report,) = record["learned"].values()
+    assert report["regret_seconds"] >= 0
+    assert [arm["arm"] for arm in report["arms"]] == ["suffix@constant:4", "none"]
+
+
 def test_streamed_text_is_the_results_text(laconic, model):
     options = ("-m", model, "--max-tokens", 60, "--think", "none", "--temperature", 0.7, "--seed", 3)
     record = json.loads(laconic("run", "Hm?", *options, "--json").stdout)

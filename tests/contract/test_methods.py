@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from pathlib import Path
 
+import heads
 import pytest
 import tiny
 
 import laconic
 from laconic import Engine, Limits, Methods, Request, Sampling
+from laconic.bench.fit import METHODS as TRAINED_METHODS
 from laconic.errors import UnmetNeed
 from laconic.models.causal_lm import CausalLM
 from laconic.policy import Policy, registry
+from tests.fakes import FakeModel
 
 ALL = list(registry.all())
 REQUIRED = {"budget": "budget:12"}
-"""Specs of methods that have a knob without default."""
+"""Specs of methods that have a knob without default; those with a trained head are added by ``trained``."""
 
 MODEL = tiny.model(0, bias=tiny.REASONER)
 TARGET, DRAFT, TEXT = CausalLM(MODEL), CausalLM(tiny.noisy(MODEL, 0.1)), tiny.text()
 INSIDE = {"transform": "match:transform=[{}]", "relaxation": "match:relax=[{}]"}
 """Families whose methods are part of a verifier."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trained(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Heads for the pair of this module."""
+    for method in TRAINED_METHODS:
+        REQUIRED[method] = heads.spec(tmp_path_factory.mktemp("heads"), method, TARGET, DRAFT)
 
 
 def spec(name: str) -> str:
@@ -93,8 +104,10 @@ class TestEveryMethod:
         chosen = dataclasses.replace(methods(family, name), drafter=spec(name) if family == "drafter" else "none")
         bare = tiny.text(tags_as_tokens=False, template=None)
         if any(getattr(cls.needs, f.name) for f in dataclasses.fields(cls.needs)):
-            with pytest.raises(UnmetNeed, match=f"'{name}'"):
-                Engine(TARGET, bare, chosen)
+            # A model that shows no hidden states, where that is the need.
+            target = FakeModel.random(0, vocab=264) if cls.needs.target_hidden else TARGET
+            with pytest.raises(UnmetNeed, match=re.escape(f"'{name}'")):
+                Engine(target, bare, chosen)
         else:
             Engine(TARGET, bare, chosen)
 

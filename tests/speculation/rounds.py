@@ -74,6 +74,7 @@ def decode(
             if len(tree):
                 length.observe(state, verdict, 0.0)
         drafter.observe(states, verdicts)
+        drafter.credit(states, sum(len(verdict.tokens) for verdict in verdicts), 1.0)
         if after:
             after(states, trees)
     for state in states:

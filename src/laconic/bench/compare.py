@@ -119,6 +119,11 @@ class Bench:
             "oracle": self._oracle(trials, alone) if setup.oracle and not measured.interrupted else None,
             "predicted": self._predicted(trials, names),
             "overhead": numbers.overhead(trials, "laconic"),
+            "learned": {
+                variant.name: reports
+                for variant in self.variants
+                if isinstance(variant, EngineVariant) and (reports := variant.reports())
+            },
             "by_kind": by_kind,
             "example": numbers.example(trials, "laconic", "baseline"),
             "items": numbers.rows(trials, names),

@@ -79,6 +79,10 @@ class EngineVariant:
         self._watch = Stopwatch(engine.draft_model) if engine.draft_model is not None else None
         self._engine = Engine(engine.target, engine.text, engine.methods, self._watch)
 
+    def reports(self) -> dict[str, dict[str, Any]]:
+        """What its methods have learned; see Engine.reports."""
+        return self._engine.reports()
+
     def run(self, requests: Sequence[Request], batch: int) -> Run:
         """Answer all requests, ``batch`` at a time."""
         begun = self._watch.seconds if self._watch else 0.0

@@ -146,6 +146,11 @@ def rows(trials: Sequence[Trial], names: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
+def in_words(reports: dict[str, dict[str, Any]]) -> list[str]:
+    """A sentence for each method that has something to tell of what it learned (see Engine.reports)."""
+    return [f"{spec.partition(':')[0]}: {report['says']}" for spec, report in reports.items()]
+
+
 def example(trials: Sequence[Trial], ours: str, other: str) -> dict[str, Any] | None:
     """A typical problem that both got right, with the part of the other's thought that ours did without.
 

@@ -8,6 +8,7 @@ from typing import Any
 from laconic.bench import page
 from laconic.bench.cost import elsewhere
 from laconic.bench.oracle.words import in_words
+from laconic.bench.record import in_words as learned_in_words
 
 Record = dict[str, Any]
 
@@ -130,6 +131,8 @@ def _table(record: Record) -> str:
     if "control" in record["setup"]["variants"]:
         notes.append("Control alone makes each probe in a pass of its own, as published; laconic lets it ride along.")
     notes += [f"Oracle: {sentence}." for sentence in in_words(record.get("oracle"))]
+    for name, reports in record.get("learned", {}).items():
+        notes += [f"Learned by {name}, {line}." for line in learned_in_words(reports)]
     notes += [page.sentence(text) for text in elsewhere.in_words(record.get("predicted"))]
     return f"<h2>Variants</h2>\n{page.table(columns, rows)}<p class='note'>{escape(' '.join(notes))}</p>"
 

@@ -6,11 +6,11 @@ import ast
 import inspect
 import textwrap
 import types
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from laconic.policy import Needs, Policy
+from laconic.policy import Needs, Policy, ordered
 
 _BOUNDS = (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
 
@@ -36,7 +36,7 @@ def describe(family: str, name: str, cls: type[Policy]) -> dict[str, Any]:
                 "default": _default(knob),
                 "doc": notes.get(knob.name, ""),
             }
-            for knob in fields(cls)
+            for knob in ordered(cls)
         ],
     }
 

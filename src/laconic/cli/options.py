@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from laconic.errors import InvalidKnob, RequestError, did_you_mean
+from laconic.errors import InvalidKnob, MethodError, RequestError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -108,7 +108,13 @@ class Choice:
             said = {"length": "constant:8", "shape": "chain"} | said
         controllers = self._controllers(chosen.think) if thinking else ()
         made = replace(chosen, **said, think=controllers)
-        made.plan()  # a misspelt name is found before any model is loaded
+        plan = made.plan()  # a misspelt name is found before any model is loaded
+        unheard = [name for name in ("length", "shape") if getattr(self, name) is not None]
+        if plan.drafter.choices and unheard:
+            raise MethodError(
+                f"'{plan.drafter.name}' decides lengths and shapes itself, so --{unheard[0]} would not be heard.",
+                "Say it in the arms: drafter@length@shape.",
+            )
         return made
 
     def _controllers(self, default: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -38,6 +38,7 @@ def run(
 ) -> None:
     """Answer one question: the thought dim, the answer bold, and one line on what it took."""
     from laconic.bench.compare import PLAIN
+    from laconic.bench.record import in_words
     from laconic.engine import Engine
     from laconic.types import Limits, Sampling
 
@@ -66,6 +67,9 @@ def run(
             stream.close()
             interrupted = True
     plain = plain_engine.generate(question, **request) if plain_engine is not None and not interrupted else None
-    typer.echo(result_json(stream.result, plain) if json else closing_line(stream.result, plain))
+    learned = engine.reports()
+    typer.echo(result_json(stream.result, plain, learned) if json else closing_line(stream.result, plain))
+    for line in () if json else in_words(learned):
+        typer.echo(line)
     if interrupted:
         raise typer.Exit(130)

@@ -117,9 +117,11 @@ def _change(ours: int, theirs: int) -> str:
     return f"{abs(1 - ours / theirs):.0%} {'fewer' if ours < theirs else 'more'}"
 
 
-def result_json(result: Result, plain: Result | None = None) -> str:
-    """A result as JSON; with the plain one under ``baseline`` if it was measured."""
+def result_json(result: Result, plain: Result | None = None, learned: dict[str, Any] | None = None) -> str:
+    """A result as JSON; with the plain one under ``baseline`` if it was measured, and what methods ``learned``."""
     record = _fields(result)
+    if learned:
+        record["learned"] = learned
     if plain is not None:
         record["baseline"] = _fields(plain)
     return json.dumps(record, ensure_ascii=False)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from laconic.bench.cost import elsewhere
 from laconic.bench.oracle.words import in_words
+from laconic.bench.record import in_words as learned_in_words
 
 if TYPE_CHECKING:
     from laconic.bench.measure import Trial
@@ -118,6 +119,8 @@ def sentences(record: dict[str, Any]) -> list[str]:
     said.append(
         f"overhead of verification, controllers and drafting: {record['overhead']['share']:.1%} of the passes' time"
     )
+    for name, reports in record.get("learned", {}).items():
+        said += [f"learned by {name}, {line}" for line in learned_in_words(reports)]
     said += [f"FAILED, left out of every number: {', '.join(f['items'])} ({f['variant']}: {f['error']})"
              for f in record["failures"]]  # fmt: skip
     if record["interrupted"]:

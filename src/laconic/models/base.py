@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -46,21 +46,29 @@ _TIE = {torch.float32: 256 * torch.finfo(torch.float32).eps, torch.float64: 256 
 class Scores:
     """Logits of one pass, ``flat[nodes, vocab]``: those of request i begin at ``starts[i]``, ``sizes[i]`` of them.
 
-    Rows that belong to no request are padding, which the model has computed too.
+    Rows that belong to no request are padding, which the model has computed too. ``hidden [nodes, width]`` are the
+    inputs of the output head, row by row those of ``flat``; None where nobody asked the model for them.
     """
 
-    __slots__ = ("_best", "_ties", "flat", "sizes", "starts")
+    __slots__ = ("_best", "_ties", "flat", "hidden", "sizes", "starts")
 
-    def __init__(self, flat: torch.Tensor, starts: Sequence[int], sizes: Sequence[int]) -> None:
+    def __init__(
+        self, flat: torch.Tensor, starts: Sequence[int], sizes: Sequence[int], hidden: torch.Tensor | None = None
+    ) -> None:
         self.flat = flat
         self.starts = starts
         self.sizes = sizes
+        self.hidden = hidden
         self._best: list[int] | None = None
         self._ties: torch.Tensor | None = None
 
     def of(self, i: int) -> torch.Tensor:
         """Logits of request i's nodes, shape ``[nodes, vocab]``."""
         return self.flat[self.starts[i] : self.starts[i] + self.sizes[i]]
+
+    def hidden_of(self, i: int) -> torch.Tensor | None:
+        """Hidden states of request i's nodes, shape ``[nodes, width]``; None where the pass kept none."""
+        return None if self.hidden is None else self.hidden[self.starts[i] : self.starts[i] + self.sizes[i]]
 
     def best(self, i: int) -> list[int]:
         """The likeliest token after each node of request i; the first one where several tie."""
@@ -152,4 +160,22 @@ class LanguageModel(Protocol):
 
         Nothing is committed. Raises BrokenLogits if a row holds NaN or nothing finite.
         """
+        ...
+
+
+@runtime_checkable
+class ShowsHidden(Protocol):
+    """A LanguageModel that can give the hidden states behind its logits."""
+
+    hidden_size: int
+    """Width of a hidden state, and of an embedding."""
+    keep_hidden: bool
+    """Whether scores shall come with hidden states. Set by whoever needs them; no logits depend on it."""
+
+    def embedding(self, token: int) -> torch.Tensor:
+        """The input embedding of ``token``, shape ``[hidden_size]``."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that tell this model's weights from others, whatever its number format."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -37,6 +38,10 @@ class CausalLM:
         self.config = config
         self.vocab_size = int(model.get_output_embeddings().weight.shape[0])
         self.context = int(getattr(config, "max_position_embeddings", None) or 1 << 20)
+        self.hidden_size = int(model.get_output_embeddings().weight.shape[1])
+        self.keep_hidden = False
+        """Whether scores come with hidden states; see models.base.ShowsHidden."""
+        self._fingerprint: str | None = None
         self.passes = 0
         self.pool = SlotPool(int(config.num_hidden_layers), model.device)
         # Transformers builds a mask of its own unless it is given one of four dimensions; ours comes with the pass.
@@ -85,23 +90,52 @@ class CausalLM:
         """One pass over all trees; see models.base.LanguageModel."""
         mine = cast("Sequence[CacheSlot]", slots)
         now = self.pool.begin(trees, mine)
-        logits = self._forward(now, logits=True)
-        assert logits is not None
+        made = self._forward(now, logits=True)
+        assert made is not None
+        logits, hidden = made
         self.passes += 1
         rows = [slot.row - now.lo for slot in mine]
         starts = [now.starts[row] for row in rows] if self.fast is not None else [row * now.width for row in rows]
-        scores = Scores(logits, starts, [len(tree) for tree in trees])
+        scores = Scores(logits, starts, [len(tree) for tree in trees], hidden if self.keep_hidden else None)
         scores.check()
         return scores
 
-    def _forward(self, now: SlotPass, *, logits: bool) -> torch.Tensor | None:
+    def embedding(self, token: int) -> torch.Tensor:
+        """The input embedding of ``token``, shape ``[hidden_size]``."""
+        return cast(torch.Tensor, self.model.get_input_embeddings().weight[token])
+
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that tell this model from others by its weights.
+
+        Taken from gains, biases and an even sample of the embeddings, all rounded to bfloat16, so that a checkpoint has
+        the same in float32 and in bfloat16. Projections are left out: ``fast.pack`` may have taken them over.
+        """
+        if self._fingerprint is None:
+            self._fingerprint = _digest(self.model)
+        return self._fingerprint
+
+    def _forward(self, now: SlotPass, *, logits: bool) -> tuple[torch.Tensor, torch.Tensor | None] | None:
         if self.fast is not None:
             return self.fast(self.pool, logits=logits)
         return self._plain_forward(now, logits=logits)
 
-    def _plain_forward(self, now: SlotPass, *, logits: bool) -> torch.Tensor | None:
-        """The pass through Transformers' own modules."""
-        made = (self.model if logits else self.model.base_model)(
+    def _plain_forward(self, now: SlotPass, *, logits: bool) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+        """The pass through Transformers' own modules; hidden states only where they are to be kept."""
+        seen: list[torch.Tensor] = []
+        head = self.model.get_output_embeddings()
+        # What the head is given is what a hidden state is here; models differ in what they call their last one.
+        hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])) if self.keep_hidden else None
+        try:
+            made = self._call(now, logits)
+        finally:
+            if hook is not None:
+                hook.remove()
+        if not logits:
+            return None
+        return made.logits.flatten(0, 1), seen[0].flatten(0, 1) if seen else None
+
+    def _call(self, now: SlotPass, logits: bool) -> Any:
+        return (self.model if logits else self.model.base_model)(
             input_ids=now.tokens.to(self.model.device),
             position_ids=now.positions,
             attention_mask=self._placeholder,
@@ -109,7 +143,6 @@ class CausalLM:
             use_cache=True,
             slot_pass=now,
         )
-        return made.logits.flatten(0, 1) if logits else None
 
     @torch.inference_mode()
     def _try_fast(self) -> fast.FastDecoder | None:
@@ -119,10 +152,11 @@ class CausalLM:
             return None
         slot = self.pool.open()
         now = self.pool.begin([chain([(7 * i + 1) % self.vocab_size for i in range(24)])], [slot])
-        expected, found = self._plain_forward(now, logits=True), candidate(self.pool, logits=True)
+        theirs, ours = self._plain_forward(now, logits=True), candidate(self.pool, logits=True)
         slot.close()
-        assert expected is not None
-        assert found is not None
+        assert theirs is not None
+        assert ours is not None
+        expected, found = theirs[0], ours[0]
         difference = float((found - expected).abs().max())  # NaN compares as not close
         if not difference <= _CLOSE[expected.dtype] * float(expected.abs().max()):
             return None
@@ -133,6 +167,20 @@ class CausalLM:
 
 _CLOSE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Largest difference on the trial prompt, relative to the largest logit: what rounding in another order may make."""
+
+
+_SAMPLED = 1024
+"""Embeddings that go into a fingerprint, at most."""
+
+
+def _digest(model: PreTrainedModel) -> str:
+    table = model.get_input_embeddings().weight
+    parts = [table[:: max(1, -(-len(table) // _SAMPLED))]]
+    parts += [parameter for _, parameter in sorted(model.named_parameters()) if parameter.dim() == 1]
+    made = hashlib.sha256(f"{model.config.model_type} {tuple(table.shape)}".encode())
+    for part in parts:
+        made.update(part.detach().to("cpu", torch.bfloat16).view(torch.int16).numpy().tobytes())
+    return made.hexdigest()[:16]
 
 
 _FIND = "Give a directory with config.json and weights, a hub name, or 'bundled'."

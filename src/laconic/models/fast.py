@@ -121,8 +121,10 @@ class FastDecoder:
             a.sliding_window if hasattr(a, "sliding_window") else getattr(a.config, "sliding_window", None),
         )
 
-    def __call__(self, pool: SlotPool, *, logits: bool) -> Tensor | None:
-        """The pass that ``pool.begin`` has prepared; logits ``[nodes, vocab]``, or None if not asked for.
+    def __call__(self, pool: SlotPool, *, logits: bool) -> tuple[Tensor, Tensor] | None:
+        """The pass that ``pool.begin`` has prepared: logits ``[nodes, vocab]`` and the hidden states they are made of.
+
+        The latter are ``[nodes, hidden]``, after the last norm; None in place of both where logits are not asked for.
 
         Rows of different lengths are padded for attention alone; everything else sees the real nodes only.
         """
@@ -154,7 +156,8 @@ class FastDecoder:
             x = x + layer.down(self._gated(layer, layer.gate_up(layer.norm_mid(x))))
         if not logits:
             return None
-        return self.head(self.norm(x))
+        hidden = self.norm(x)
+        return self.head(hidden), hidden
 
     def _heads(
         self, layer: _Layer, h: Tensor, angles: tuple[Tensor, Tensor], places: Tensor, keys: Tensor, values: Tensor

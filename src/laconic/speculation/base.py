@@ -12,6 +12,7 @@ A round for one request::
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -21,7 +22,7 @@ from typing import Any, Protocol
 import torch
 
 from laconic.models.base import LanguageModel
-from laconic.policy import Policy
+from laconic.policy import Card, Policy
 from laconic.speculation.draws import Draws, warp
 from laconic.speculation.pace import Pace
 from laconic.types import Request, Sampling
@@ -76,6 +77,24 @@ class Drafting(Enum):
 
 
 @dataclass(slots=True)
+class Latest:
+    """What the target was thinking when it chose the last token of a request. Kept up by the loop alone.
+
+    ``hidden [width]`` is its last hidden state, the input of the output head, at the token *before* the last one: the
+    state that the last token was drawn from. ``embedding [width]`` is the target's own of that last token. Both are
+    None while the target has not had the last word: before the first pass, and after a controller took text back or
+    wrote some.
+    """
+
+    hidden: torch.Tensor | None = None
+    embedding: torch.Tensor | None = None
+
+    def forget(self) -> None:
+        """The text goes on from another token."""
+        self.hidden = self.embedding = None
+
+
+@dataclass(slots=True)
 class Context:
     """What a policy may read of a request while it runs. Owned and written by the loop alone."""
 
@@ -91,6 +110,8 @@ class Context:
     """Tokens that end the output; nothing is worth drafting below one."""
     expected: Sequence[int] = ()
     """Tokens that a controller expects next (e.g. the answer a probe has just seen); a free draft."""
+    latest: Latest | None = None
+    """What the target was thinking last; None where no policy asked for it (see Needs.target_hidden)."""
 
     @property
     def sampling(self) -> Sampling:
@@ -129,12 +150,17 @@ class Node:
     Where drafts are sampled (``Drafting.SAMPLE``, ``REPEAT``) nothing here depends on the value that will be drawn: to
     drop a token for what it is would bias the output. Where the target's draw is foreseen, ``confidence`` is that of
     the guess itself.
+
+    ``hidden [width]`` is the last hidden state of the draft model, the input of its output head, at the token *above*
+    this one (at depth 0 the last committed one). Drafters that are no model, or were not asked (see
+    Needs.draft_hidden), leave it None.
     """
 
     depth: int
     probs: torch.Tensor | None
     confidence: float
     path: float | None = None
+    hidden: torch.Tensor | None = None
 
 
 class Go(Enum):
@@ -159,6 +185,21 @@ class Tools:
     draft_model: LanguageModel | None
     shape: TreeShape
     vocab_size: int
+    pace: Pace = field(default_factory=Pace)
+    """What rounds cost lately; the loop keeps it up to date."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One way to draft, whole: who drafts, how many tokens, in which shape. ``text`` is how it was written."""
+
+    drafter: Drafter
+    length: LengthPolicy
+    shape: TreeShape
+    text: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return self.text or "@".join(f"[{part.spec()}]" for part in (self.drafter, self.length, self.shape))
 
 
 class Drafter(Policy):
@@ -174,6 +215,20 @@ class Drafter(Policy):
         """Whether the drafter grows trees with a TreeShape (see Needs.expand)."""
         return False
 
+    @property
+    def knows_hidden(self) -> bool:
+        """Whether nodes come with the hidden state of the draft model (see Needs.draft_hidden)."""
+        return False
+
+    @property
+    def choices(self) -> Sequence[Arm]:
+        """Ways to draft among which this drafter chooses round by round; none for those that know one way.
+
+        Such a drafter decides lengths and shapes itself: the engine checks each arm as if it were the run's own, and
+        gives it all the room there is (see Room).
+        """
+        return ()
+
     def start(self, context: Context, tools: Tools) -> Any:
         """State of one request. ``context`` stays valid and is updated by the loop."""
         raise NotImplementedError
@@ -184,6 +239,13 @@ class Drafter(Policy):
 
     def observe(self, states: Sequence[Any], verdicts: Sequence[Verdict]) -> None:
         """Learn from a round; ``context.tokens`` already holds what was committed. May do nothing."""
+
+    def credit(self, states: Sequence[Any], tokens: int, seconds: float) -> None:
+        """Learn what a round has brought: after every one in which ``propose`` was asked about ``states``.
+
+        All requests together wrote ``tokens`` in ``seconds``, those of the whole round less what prompts took; 0 where
+        the time tells nothing (the first pass of a process). Called after ``observe``, also where nothing was drafted.
+        """
 
     def complete(
         self, state: Any, base: int, tokens: Sequence[int], most: int, ends: Callable[[int], bool]
@@ -238,6 +300,20 @@ class LengthPolicy(Policy):
         """Learn from a round that took ``seconds``; called only for rounds that drafted."""
 
 
+class Room(LengthPolicy):
+    """All the room there is: the length policy of a drafter that decides lengths itself (see Drafter.choices)."""
+
+    card = Card(paper="laconic's own", lossless=True)
+    name = "by-arm"
+
+    def start(self, context: Context, pace: Pace) -> None:
+        """Nothing to remember."""
+
+    def budget(self, state: None) -> int:
+        """More than any request has room for."""
+        return sys.maxsize
+
+
 class Row(Protocol):
     """What a drafter thinks may come after one node.
 
@@ -263,6 +339,11 @@ class Row(Protocol):
     def top(self, k: int) -> list[tuple[int, float]]:
         """The ``k`` likeliest tokens with their probabilities, best first; fewer if fewer are known."""
         ...
+
+
+def hidden_of(row: Row) -> torch.Tensor | None:
+    """The hidden state ``[width]`` that a row was made of; None for rows of drafters that are no model."""
+    return getattr(row, "hidden", None)
 
 
 Expand = Generator[list[int], Sequence[Row], TokenTree]

@@ -46,7 +46,8 @@ def thoughts(tmp_path):
 def test_every_drafter_without_a_model_is_a_default():
     specs = model_free()
     for name in registry.names("drafter"):
-        assert (name in specs) != registry.get("drafter", name).needs.draft_model
+        needs_model, chooses = registry.get("drafter", name).needs.draft_model, name == "bandit"
+        assert (name in specs) != (needs_model or chooses)
     assert "suffix:shared=false" in specs
     assert len(variants(Setup())) == 2 * len(specs)
 
@@ -58,6 +59,7 @@ def test_every_drafter_without_a_model_is_a_default():
         (Setup(lengths=("aimed",)), UnknownMethod, "Did you mean 'aimd'"),
         (Setup(drafters=("draft-model",)), UnmetNeed, "needs a draft model"),
         (Setup(drafters=("suffix:fallback=[draft-model]",)), UnmetNeed, "needs a draft model"),
+        (Setup(drafters=("bandit",)), UnmetNeed, "goes by what rounds cost"),
         (Setup(lengths=("svip",)), UnmetNeed, "draft distributions"),
         (Setup(drafters=("prompt-lookup",), shapes=("best-first",)), UnmetNeed, "grows trees"),
         (Setup(limit=0), RequestError, "must be > 0"),

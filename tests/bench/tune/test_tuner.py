@@ -42,6 +42,7 @@ def test_the_space_holds_what_fits_and_only_that(engine: Engine) -> None:
     assert names[0] == "plain"
     assert {"draft-model, svip", "suffix, aimd", "prompt-lookup, constant:8"} <= set(names)
     assert "suffix, svip" not in names, "svip looks at draft distributions"
+    assert not any("specdec++" in name for name in names), "which goes by a head that must be named"
     assert any(name.endswith("best-first") for name in names)
     assert not any("prompt-lookup" in name and "best-first" in name for name in names)
     alone = speculation(Engine(engine.target, TEXT, Methods(drafter="none")))

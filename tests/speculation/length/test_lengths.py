@@ -1,4 +1,4 @@
-"""Draft lengths: constant, AIMD, SVIP."""
+"""Draft lengths: constant, AIMD, DiffuSpec, SVIP."""
 
 from __future__ import annotations
 
@@ -49,6 +49,53 @@ def test_aimd_takes_a_leaf_for_full_acceptance(path, tokens):
 def test_aimd_refuses_bounds_out_of_order():
     with pytest.raises(InvalidKnob):
         build("length", "aimd:maximum=3")
+
+
+def lengths(spec: str, *rounds: tuple[int, int]) -> list[int]:
+    """Lengths before, between and after rounds with so many tokens drafted and accepted."""
+    policy = build("length", spec)
+    state = policy.start(context_of([1]), Pace())
+    found = [policy.budget(state)]
+    for drafted, accepted in rounds:
+        policy.observe(state, Verdict(TokenTree.of_chain(range(drafted)), range(accepted), 0), 0.0)
+        found.append(policy.budget(state))
+    return found
+
+
+def test_diffuspec_follows_its_formula():
+    """Averages by hand, with half of the past each time: G is what was produced, A what was accepted."""
+    spec = "diffuspec:start_tokens=8,increase=4,maximum=20,strict=true"
+    # G 8, A 8: kept up, 8 + 4. G (8 + 12) / 2 = 10, A (8 + 6) / 2 = 7: G. G (10 + 10) / 2, A 8.5: G.
+    # What the drafter ends sooner shortens the next draft: G (10 + 4) / 2 = 7, A 6.25; G 5.5, A 5.125.
+    assert lengths(spec, (8, 8), (12, 6), (10, 10), (4, 4), (4, 4)) == [8, 12, 10, 10, 7, 6]
+    assert lengths(spec, *[(20, 0)] * 30)[-1] == 20, "to the letter there is no way down where budgets are filled"
+
+
+def test_diffuspec_falls_to_what_is_accepted_and_climbs_while_it_keeps_up():
+    # The target's token counts: G 5, A (5 + 6) / 2 = 5.5 keeps up: 5 + 2. G (5 + 7) / 2 = 6, A (5.5 + 1) / 2: 3.25.
+    assert lengths("diffuspec", (5, 5), (7, 0)) == [5, 7, 3]
+    assert lengths("diffuspec", *[(9, 0)] * 30)[-1] == 1
+    assert lengths("diffuspec:maximum=12", *[(12, 12)] * 30)[-1] == 12
+    assert lengths("diffuspec", *[(6, 5)] * 30)[-1] == 8, "a draft that is one token too long has kept up"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "parents", "produced"),
+    [([1, 9, 2], [-1, 0, 1], 2), ([9], [-1], 0), ([1, 2, 3, 9], [-1, 0, 0, 2], 2), ([], [], 0)],
+)
+def test_diffuspec_counts_up_to_an_end_token(tokens, parents, produced):
+    policy = build("length", "diffuspec:memory=0,increase=0,strict=true")
+    context = context_of([1])
+    context.ends = {9}
+    state = policy.start(context, Pace())
+    policy.observe(state, Verdict(TokenTree(tokens, parents), (), 0), 0.0)
+    assert state.produced == produced
+    assert policy.budget(state) == max(produced, 1)
+
+
+def test_diffuspec_refuses_bounds_out_of_order():
+    with pytest.raises(InvalidKnob, match="minimum"):
+        build("length", "diffuspec:maximum=3")
 
 
 @pytest.mark.parametrize("entropy", [0.5, 0.7])

@@ -73,6 +73,7 @@ def test_a_bandit_finds_the_better_arms(world, algorithm):
 
 def test_every_arm_has_its_own_confidence_term():
     policy = build("length", "bandit:arms=1/2,exploration=1")
+    assert policy.report() is None
     state = policy.start(context_of([1]), Pace())
     pulled = []
     for _ in range(400):
@@ -83,6 +84,9 @@ def test_every_arm_has_its_own_confidence_term():
     assert late.count(2) > late.count(1) > 0, (
         "with a term that all arms share, the worse one would never be tried again"
     )
+    report = policy.report()
+    assert [arm["arm"] for arm in report["arms"]] == ["1", "2"]
+    assert report["best"] == "2"
 
 
 def test_arms_are_written_with_slashes():

@@ -83,6 +83,15 @@ def test_every_combination_is_exact(drafter, shape, verifier):
 
 
 @pytest.mark.parametrize("verifier", [name for name in lossless("verifier") if name != "block"])
+def test_to_change_the_way_of_drafting_from_round_to_round_leaves_the_law_unchanged(verifier):
+    arms = "draft-model@constant:2|draft-model@constant:5@k-ary|suffix@constant:2|none"
+    drafter = f"bandit:algorithm=exp3,even=1,arms={arms}"
+    assert excess(telling_drafts(), verifier, 400, budget=9, drafter=drafter) < 1
+    _, trees = texts(telling_drafts(), verifier, 6, range(100), budget=9, drafter=drafter)
+    assert {tree.source for tree in trees} == {"draft-model", "suffix", ""}
+
+
+@pytest.mark.parametrize("verifier", [name for name in lossless("verifier") if name != "block"])
 def test_sampled_trees_leave_the_law_unchanged(verifier):
     assert excess(telling_drafts(), verifier, 400, budget=6, shape=Bushy()) < 1
 

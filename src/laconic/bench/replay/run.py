@@ -44,6 +44,8 @@ class Variant:
         drafter = cast(Drafter, registry.build("drafter", self.drafter))
         length = cast(LengthPolicy, registry.build("length", self.length))
         shape = cast(TreeShape, registry.build("shape", self.shape))
+        if drafter.choices:
+            raise UnmetNeed(f"'{drafter.name}' goes by what rounds cost.", "In a replay nothing does: name its arms.")
         for policy in (*drafter.walk(), *length.walk(), *shape.walk()):
             if policy.needs.draft_model:
                 raise UnmetNeed(f"'{policy.name}' needs a draft model.", "A replay has no model.")
@@ -61,11 +63,11 @@ class Variant:
 
 
 def model_free() -> tuple[str, ...]:
-    """Specs of every registered drafter that needs no model; one that can share a store also without sharing."""
+    """Specs of every registered drafter that needs no model nor chooses; one that can share a store also without."""
     specs = []
     for name in registry.names("drafter"):
         cls = registry.get("drafter", name)
-        if cls.needs.draft_model:
+        if cls.needs.draft_model or cast(Drafter, registry.build("drafter", name)).choices:
             continue
         specs.append(name)
         if any(knob.name == "shared" for knob in fields(cls)):

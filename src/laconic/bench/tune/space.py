@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.engine import Engine, Methods
 from laconic.errors import UnmetNeed
 from laconic.policy import registry
+from laconic.speculation.base import Drafter
 
 CONSTANTS = (2, 4, 8, 16)
 """Fixed draft lengths tried for every drafter."""
@@ -34,17 +36,25 @@ def speculation(
     plain = Methods(drafter="none", length="constant", shape="chain", verifier="match")
     found = [Candidate("plain", plain)]
     for drafter in drafters or registry.names("drafter"):
-        for length, shape in _ways(lengths):
+        # A drafter that decides lengths and shapes itself is tried once.
+        ways = _ways(lengths) if not _decides(drafter) else [("constant", "chain")]
+        for length, shape in ways:
             methods = replace(plain, drafter=drafter, length=length, shape=shape, verifier="match")
             if drafter == "none" or not _runs(engine, methods):
                 continue
-            found.append(Candidate(f"{drafter}, {length}" + (f", {shape}" if shape != "chain" else ""), methods))
+            way = "" if _decides(drafter) else f", {length}" + (f", {shape}" if shape != "chain" else "")
+            found.append(Candidate(drafter + way, methods))
     return found
+
+
+def _decides(drafter: str) -> bool:
+    return bool(cast(Drafter, registry.build("drafter", drafter)).choices)
 
 
 def _ways(lengths: Sequence[str] | None) -> Iterator[tuple[str, str]]:
     """Lengths with the chain, and one size with each other shape."""
-    others = [name for name in registry.names("length") if name != "constant"]
+    # What must be given a knob, e.g. a trained head, is tried only where somebody names it.
+    others = [n for n in registry.names("length") if n != "constant" and not registry.get("length", n).required()]
     for length in lengths or [*(f"constant:{tokens}" for tokens in CONSTANTS), *others]:
         yield length, "chain"
     for shape in registry.names("shape"):

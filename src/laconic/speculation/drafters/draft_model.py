@@ -33,12 +33,16 @@ UNREAD_WITH_DRAFT = 32
 class LogitsRow:
     """A Row over one row of draft logits; distributions are computed when first asked for.
 
-    ``foresee`` is the position whose draw by the target is to be guessed, None where it is not.
+    ``foresee`` is the position whose draw by the target is to be guessed, None where it is not. ``hidden [width]`` is
+    the state that the logits were made of, None where the pass kept none.
     """
 
-    __slots__ = ("_argmax", "_chances", "_context", "_foresee", "_logits", "_probs")
+    __slots__ = ("_argmax", "_chances", "_context", "_foresee", "_logits", "_probs", "hidden")
 
-    def __init__(self, logits: torch.Tensor, argmax: int, context: Context, foresee: int | None) -> None:
+    def __init__(
+        self, logits: torch.Tensor, argmax: int, context: Context, foresee: int | None, hidden: torch.Tensor | None
+    ) -> None:
+        self.hidden = hidden
         self._logits = logits
         self._argmax = argmax
         self._context = context
@@ -91,7 +95,8 @@ def widened(scores: Scores, width: int) -> Scores:
     missing = width - scores.flat.shape[-1]
     if missing == 0:
         return scores
-    return Scores(torch.nn.functional.pad(scores.flat, (0, missing), value=-torch.inf), scores.starts, scores.sizes)
+    flat = torch.nn.functional.pad(scores.flat, (0, missing), value=-torch.inf)
+    return Scores(flat, scores.starts, scores.sizes, scores.hidden)
 
 
 @dataclass(slots=True)
@@ -160,7 +165,11 @@ class Growth:
         ids = [self.offset] if self.tip is not None else self.wanted
         foresees = not context.sampling.greedy and context.drafting is Drafting.FORESEE
         places = [self.base + self.nodes.below(node) if foresees else None for node in self.wanted]
-        rows = [LogitsRow(logits[i], best[i], context, at) for i, at in zip(ids, places, strict=True)]
+        hidden = scores.hidden_of(index)
+        rows = [
+            LogitsRow(logits[i], best[i], context, at, None if hidden is None else hidden[i])
+            for i, at in zip(ids, places, strict=True)
+        ]
         self.rows.update(zip(self.wanted, rows, strict=True))
         self._ask(rows)
         if self.tree is not None:
@@ -204,6 +213,11 @@ class DraftModel(Drafter):
     @property
     def expands(self) -> bool:
         """True: any node can be scored."""
+        return True
+
+    @property
+    def knows_hidden(self) -> bool:
+        """True, where the draft model shows its hidden states."""
         return True
 
     def start(self, context: Context, tools: Tools) -> Writer:

@@ -48,6 +48,8 @@ class Balance:
     """Decayed sum of what it wrote in them."""
     length: int = 0
     """Tokens of the text when the last round began."""
+    rounds: int = 0
+    """Rounds of ``pace`` by then."""
     cells: list[Cell] = field(default_factory=list)
     """Cells of the tokens drafted in this round, in order."""
     chance: float = 1.0
@@ -103,7 +105,7 @@ class Marginal(LengthPolicy):
 
     def start(self, context: Context, pace: Pace) -> Balance:
         """Begin with what other requests have shown."""
-        return Balance(pace, context, length=len(context.tokens))
+        return Balance(pace, context, length=len(context.tokens), rounds=pace.rounds)
 
     def budget(self, state: Balance) -> int:
         """None where drafts are not expected to pay, else the bound; ``go_on`` ends drafts."""
@@ -133,11 +135,13 @@ class Marginal(LengthPolicy):
         state.cells.clear()
         state.chance = 1.0
         state.silent += 1
+        latest = state.pace.rounds == state.rounds + 1  # else the text is of several rounds, the time of one
+        state.rounds = state.pace.rounds
         if not state.pace.known:
             return
         written = len(state.context.tokens) - state.length
         state.length += written
-        if written > 0:
+        if written > 0 and latest:
             state.seconds = _RECENT * state.seconds + state.pace.last / requests
             state.written = _RECENT * state.written + written
 

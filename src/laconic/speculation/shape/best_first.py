@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from laconic.policy import Card, Needs, knobs
-from laconic.speculation.base import Context, Expand, Go, Grown, Judge, Node, Row, TokenTree, TreeShape
+from laconic.speculation.base import Context, Expand, Go, Grown, Judge, Node, Row, TokenTree, TreeShape, hidden_of
 from laconic.speculation.shape.levels import grow_levels
 
 
@@ -73,7 +73,8 @@ class BestFirst(TreeShape):
                 score, _, parent, token, probability = heapq.heappop(heap)
                 go = Go.ON
                 if judge is not None:
-                    go = judge(Node(nodes.below(parent), rows[parent].probs, probability, path[parent]))
+                    row = rows[parent]
+                    go = judge(Node(nodes.below(parent), row.probs, probability, path[parent], hidden_of(row)))
                 if go is Go.STOP:
                     continue
                 node = nodes.add(token, parent)

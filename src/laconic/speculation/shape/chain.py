@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import Context, Drafting, Expand, Go, Grown, Judge, Node, TokenTree, TreeShape
+from laconic.speculation.base import Context, Drafting, Expand, Go, Grown, Judge, Node, TokenTree, TreeShape, hidden_of
 from laconic.speculation.draws import Draws
 
 
@@ -30,7 +30,9 @@ class Chain(TreeShape):
                 break
             depth = len(nodes.tokens)
             probs = row.probs if sampling else None
-            go = judge(Node(depth, row.probs, row.confidence)) if judge is not None else Go.ON
+            go = Go.ON
+            if judge is not None:
+                go = judge(Node(depth, row.probs, row.confidence, hidden=hidden_of(row)))
             if go is Go.STOP:
                 break
             if probs is not None:

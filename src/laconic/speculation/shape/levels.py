@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from laconic.speculation.base import Context, Expand, Go, Grown, Judge, Node, Row, TokenTree
+from laconic.speculation.base import Context, Expand, Go, Grown, Judge, Node, Row, TokenTree, hidden_of
 
 
 @dataclass(slots=True)
@@ -70,7 +70,8 @@ def _pick(kept: Sequence[Candidate], rows: dict[int, Row], judge: Judge | None) 
         go = Go.ON
         if judge is not None:
             above = rows[-1 if c.parent is None else c.parent.node]
-            go = judge(Node(c.depth, above.probs, c.probability, 1.0 if c.parent is None else c.parent.path))
+            path = 1.0 if c.parent is None else c.parent.path
+            go = judge(Node(c.depth, above.probs, c.probability, path, hidden_of(above)))
         if go is Go.STOP:
             continue
         if c.node >= 0:

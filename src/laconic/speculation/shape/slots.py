@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from laconic.speculation.base import Context, Drafting, Go, Grown, Judge, Node, Row, TokenTree
+from laconic.speculation.base import Context, Drafting, Go, Grown, Judge, Node, Row, TokenTree, hidden_of
 from laconic.speculation.draws import Draws
 
 MOST = 4096
@@ -127,7 +127,8 @@ class SlotTree:
         slots, path = self.slots[parent], self.path[parent]
         go = Go.ON
         if self._judge is not None:
-            go = self._judge(Node(self._nodes.below(parent), slots.row.probs, slots.confidence, path))
+            row = slots.row
+            go = self._judge(Node(self._nodes.below(parent), row.probs, slots.confidence, path, hidden_of(row)))
         if go is Go.STOP:
             return go, -1
         token, share = slots.take()

@@ -1,0 +1,35 @@
+import json
+
+import pytest
+
+
+@pytest.mark.parametrize("method", ["specdec++", "ada-eagle"])
+def test_a_head_from_one_command_and_a_run_with_it(laconic, model, problems, tmp_path, method):
+    out = tmp_path / "head"
+    done = laconic("fit", method, out, "--model", model, "--draft-model", model, "--tasks", problems, "--n", 4,
+                   "--max-tokens", 30, "--epochs", 1, "--layers", 2)  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    about = json.loads((out / "head.json").read_text())
+    assert about["method"] == method
+    assert about["training"]["tasks"] == problems
+    assert f"held out: {about['measures']['tokens']:,} tokens of 1 texts" in done.stdout
+    assert ("AUC" if method == "specdec++" else "mean absolute error") in done.stdout
+    assert f"{method}:head={out}" in done.stderr.replace("\n", "")
+    run = laconic("run", "What is 1 + 7?", "--model", model, "--draft-model", model, "--length",
+                  f"{method}:head={out}", "--max-tokens", 20)  # fmt: skip
+    assert run.exit_code == 0, run.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fit", "specdec", "out"], "Did you mean 'specdec++'"),
+        (["fit", "specdec++", __file__], "is a file"),
+        (["run", "hello", "--length", "specdec++"], "laconic fit specdec++"),
+        (["run", "hello", "--length", "specdec++:head=/nowhere"], "no trained head at"),
+    ],
+)
+def test_refused(laconic, model, arguments, words):
+    done = laconic(*arguments, "--model", model, "--draft-model", model)
+    assert done.exit_code == 2, done.stderr
+    assert words in done.stderr.replace("\n", " ")
