@@ -24,7 +24,9 @@ def test_json_is_complete(laconic):
         assert list(method) == KEYS
         assert method["summary"]
         assert method["paper"]
-        assert [knob["name"] for knob in method["knobs"]] == [f.name for f in sorted(fields(cls), key=lambda f: f.kw_only)]
+        assert [knob["name"] for knob in method["knobs"]] == [
+            f.name for f in sorted(fields(cls), key=lambda f: f.kw_only)
+        ]
         for knob in method["knobs"]:
             assert list(knob) == ["name", "type", "required", "default", "doc"]
             assert knob["doc"], f"{method['name']}.{knob['name']} says nothing about itself"
