@@ -215,7 +215,7 @@ def plot(rows: dict[str, dict[str, Any]], path: Path, temperature: float) -> Non
     """The front: accuracy against thinking tokens."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.5, 5), layout="constrained")
+    figure = Figure(figsize=(9.5, 4.6), layout="constrained")
     axes = figure.add_subplot()
     for name, specs in FAMILIES.items():
         points = sorted((rows[spec]["thinking"], rows[spec]["accuracy"]) for spec in specs)
@@ -225,10 +225,11 @@ def plot(rows: dict[str, dict[str, Any]], path: Path, temperature: float) -> Non
         axes.plot(rows[name]["thinking"], rows[name]["accuracy"], mark, color="black", markersize=9, label=name)
     axes.set(xlabel="thinking tokens a problem", ylabel="right", xlim=(0, None), ylim=(0.8, 1.0))
     axes.set_title(f"{rows['free']['n']} problems of the bundled reasoner at temperature {temperature:g}", loc="left")
+    axes.set_yticks([0.8, 0.85, 0.9, 0.95, 1.0])
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.savefig(path)
 
 
