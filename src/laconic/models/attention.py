@@ -41,6 +41,7 @@ def slot_attention(
     if slot_pass is None:
         raise RuntimeError("slot attention was called outside a pass of a SlotPool")
     if softcap is None and s_aux is None:
+        query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
         return attend(query, key, value, slot_pass, sliding_window, scaling), None
     mask = slot_pass.mask_for(sliding_window)
     return _written_out(query, key, value, mask, scaling, softcap, s_aux), None
@@ -54,18 +55,22 @@ def attend(
     window: int | None,
     scaling: float | None,
 ) -> torch.Tensor:
-    """Scaled dot-product attention under a pass's mask: shapes as above, returns ``[rows, nodes, heads, dim]``.
+    """Scaled dot-product attention under a pass's mask.
+
+    ``query [rows, nodes, heads, dim]``, ``key`` and ``value [rows, positions, kv_heads, dim]``; returns ``[rows, nodes,
+    heads, dim]``.
 
     In short passes the query heads that share a key head are laid side by side along the node axis, where they are
     one product with its keys: on a CPU that is two to eight times as fast as the kernel's own grouping. In bfloat16
     on a CPU the project's own kernel does the whole, where it can be had (``native``).
     """
-    rows, heads, nodes, dim = query.shape
     native = kernels_for(query)
+    dim = query.shape[-1]
     if native is not None and dim == value.shape[-1] and dim % 2 == 0:
         scale = dim**-0.5 if scaling is None else scaling
-        query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
         return native.attention(query, key, value, now.mask_for(window), scale)
+    query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+    rows, heads, nodes, dim = query.shape
     kv_heads = key.shape[1]
     groups = heads // kv_heads
     if groups == 1 or nodes > _FOLD_UP_TO:

@@ -144,9 +144,9 @@ class FastDecoder:
             if real is not None:
                 queries = x.new_zeros(rows * width, heads, dim).index_copy_(0, real, queries)
             attended = attend(
-                queries.view(rows, width, heads, dim).transpose(1, 2),
-                keys[seen, : now.keys].transpose(1, 2),
-                values[seen, : now.keys].transpose(1, 2),
+                queries.view(rows, width, heads, dim),
+                keys[seen, : now.keys],
+                values[seen, : now.keys],
                 now,
                 layer.window,
                 self.scaling,
