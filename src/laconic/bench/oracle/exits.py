@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from laconic.bench.oracle.thought import ASK, Ending, beliefs
+from laconic.bench.oracle.thought import ASK, Ending, beliefs, outline
 from laconic.models.base import LanguageModel
 from laconic.models.text import Text
 from laconic.thinking.base import Belief, Conclude, Continue, Controller, Probe, View
-from laconic.transcript import Mark, Transcript
 from laconic.types import Request
 
 
@@ -28,28 +27,14 @@ class Thought:
         self.request = request
         self._model, self._text, self._tokens = model, text, tokens
         self._found: dict[tuple[str, str, int], dict[Ending, Belief]] = {}
-        transcript = Transcript(text, request, list(request.prompt), keep_steps=True)
-        self.ends: list[Ending] = []
-        """Ends of steps, and the thought's own end, the last."""
-        self._lengths = [len(request.prompt)]
-        for token in tokens:
-            before = transcript.thinking
-            mark = transcript.push(token)
-            if transcript.thinking > before:
-                self._lengths.append(len(transcript.tokens))
-            if mark is Mark.STEP:
-                self.ends.append(Ending(len(transcript.tokens), transcript.thinking))
-            elif mark is Mark.CLOSED:
-                break
-        else:
+        found = outline(text, request, tokens, keep_steps=True)
+        if found is None:
             raise ValueError("the thought was never closed")
-        self.steps: list[str] = transcript.steps
+        self._lengths = found.lengths
+        self.ends = [*found.ends, found.own]
+        """Ends of steps, and the thought's own end, the last."""
+        self.steps = found.steps
         """Text of every finished step."""
-        closing = len(text.encode(text.markup.close)) if text.markup else 0
-        length = len(transcript.tokens) - closing
-        self.ends = [end for end in self.ends if end.length <= length]
-        del self.steps[len(self.ends) :]
-        self.ends.append(Ending(length, transcript.thinking))
 
     def after(self, thinking: int) -> Ending:
         """The place after so many thinking tokens."""

@@ -68,22 +68,48 @@ def bisect(count: int, right: Callable[[int], bool]) -> int | None:
     return high
 
 
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A finished thought. ``ends`` of steps, some perhaps at the very end of the thought, then its ``own`` end.
+
+    ``steps`` is each step's text where they are kept, ``lengths[n]`` counts prompt and text after n thinking tokens.
+    """
+
+    ends: list[Ending]
+    own: Ending
+    steps: list[str]
+    lengths: list[int]
+
+
+def outline(text: Text, request: Request, tokens: Sequence[int], *, keep_steps: bool) -> Outline | None:
+    """Where the steps of a thought end; ``tokens`` are those after the prompt. None where it is missing or cut off.
+
+    With ``keep_steps`` blank steps do not count, as where controllers look on.
+    """
+    transcript = Transcript(text, request, list(request.prompt), keep_steps=keep_steps)
+    ends: list[Ending] = []
+    lengths = [len(request.prompt)]
+    for token in tokens:
+        mark = transcript.push(token)
+        if transcript.thinking == len(lengths):
+            lengths.append(len(transcript.tokens))
+        if mark is Mark.STEP:
+            ends.append(Ending(len(transcript.tokens), transcript.thinking))
+        elif mark is Mark.CLOSED:
+            closing = len(text.encode(text.markup.close)) if text.markup else 0
+            own = Ending(len(transcript.tokens) - closing, transcript.thinking)
+            ends = [end for end in ends if end.length <= own.length]
+            return Outline(ends, own, transcript.steps[: len(ends)], lengths)
+    return None
+
+
 def endings(text: Text, request: Request, tokens: Sequence[int]) -> list[Ending]:
     """The ends of the steps of a thought, and its own end. ``tokens`` are those after the prompt.
 
     Empty where there is no thought, or where it was cut off.
     """
-    transcript = Transcript(text, request, list(request.prompt))
-    found: list[Ending] = []
-    for token in tokens:
-        mark = transcript.push(token)
-        if mark is Mark.STEP:
-            found.append(Ending(len(transcript.tokens), transcript.thinking))
-        elif mark is Mark.CLOSED:
-            closing = len(text.encode(text.markup.close)) if text.markup else 0
-            own = Ending(len(transcript.tokens) - closing, transcript.thinking)
-            return [*(ending for ending in found if ending.length < own.length), own]
-    return []
+    found = outline(text, request, tokens, keep_steps=False)
+    return [] if found is None else [*(end for end in found.ends if end.length < found.own.length), found.own]
 
 
 def scan(
