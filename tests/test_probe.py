@@ -35,7 +35,7 @@ def logits_after(branch: list[int], opening: int) -> torch.Tensor:
 
 
 def ride(guesses: list[list[int]], guess: str = "") -> Ride:
-    made = Ride(Probe("So: ", "}", guess=guess, max_tokens=12), TEXT)
+    made = Ride(Probe("So: ", "}", guess=guess, max_tokens=12), TEXT, 0)
     opening = len(made.known)
     while made.belief() is None:
         if made.room and guesses:
@@ -61,7 +61,7 @@ def test_a_probes_own_guess_stands_where_the_drafter_has_none():
 
 
 def test_the_end_of_an_answer_is_seen_in_a_guess():
-    made = Ride(Probe("So: ", "}"), TEXT)
+    made = Ride(Probe("So: ", "}"), TEXT, 0)
     ends = made.ends()
     assert [ends(token) for token in ANSWER] == [False] * 4 + [True]
     assert made.ends()(TEXT.encode("}")[0]), "every guess begins where the answer stands"
@@ -108,7 +108,7 @@ def test_probes_find_the_same_with_and_without_a_drafter_that_guesses(monkeypatc
 
 
 def test_a_probe_without_hope_ends_there():
-    made = Ride(Probe("So: ", "}", max_tokens=12, hopeless=lambda probs: len(probs) == 2), TEXT)
+    made = Ride(Probe("So: ", "}", max_tokens=12, hopeless=lambda probs: len(probs) == 2), TEXT, 0)
     opening = len(made.known)
     while made.belief() is None:
         made.read(logits_after(made.branch, opening))
@@ -121,11 +121,11 @@ def test_where_there_is_no_hope_the_rest_could_not_have_helped(aggregate):
     rng = random.Random(1)
     spec = f"answer-confidence:threshold=0.9,aggregate={aggregate}"
     controller = registry.build("think", spec)
-    asked = controller.decide(controller.start(None), View(5, ["x = 4"], True))
+    asked = controller.decide(controller.start(None, None), View(5, ["x = 4"], True))
     given_up = 0
     for _ in range(3000):
         probs = [rng.random() ** rng.choice((0.01, 0.1, 1)) for _ in range(rng.randint(1, asked.max_tokens))]
-        state = controller.start(None)
+        state = controller.start(None, None)
         action = controller.decide(state, View(5, ["x = 4"], True, Belief("4", tuple(probs), (), True, 1)))
         if any(asked.hopeless(probs[:n]) for n in range(1, len(probs) + 1)):
             assert isinstance(action, Continue)
@@ -138,7 +138,7 @@ def test_ending_probes_early_changes_no_decision(monkeypatch):
     prompts = [f"What is {i + 7} * {i + 4} + {3 * i}?" for i in range(4)]
     reads = []
     read = Ride.read
-    monkeypatch.setattr(Ride, "read", lambda self, logits: reads.append(self) or read(self, logits))
+    monkeypatch.setattr(Ride, "read", lambda self, *rows: reads.append(self) or read(self, *rows))
     early = engine.generate_many(prompts, limits=Limits(200), batch=3)
     count = len(reads)
     monkeypatch.setattr(AnswerConfidence, "_hopeless", lambda self, probs: False)

@@ -22,7 +22,7 @@ from laconic.sequence import Sequence
 from laconic.speculation.base import Drafter, LengthPolicy, Room, TreeShape, Verifier
 from laconic.speculation.pace import Pace
 from laconic.thinking.base import Controller
-from laconic.types import Limits, Request, Result, Sampling, Step
+from laconic.types import Limits, Question, Request, Result, Sampling, Step
 
 Prompt = str | Seq[Message]
 
@@ -144,14 +144,30 @@ class Engine:
         thinking: bool = True,
     ) -> Request:
         """Turn a question or chat messages into a request. Raises RequestError if it cannot be served."""
-        limits = limits or Limits()
-        tokens = self.text.prompt(prompt, thinking=thinking)
+        messages = ({"role": "user", "content": prompt},) if isinstance(prompt, str) else tuple(prompt)
+        return self._request(Question(messages, thinking, sampling or Sampling(), limits or Limits()))
+
+    def fitted(self, request: Request) -> Request:
+        """The request as the controllers of this engine want it: they may rewrite the question, or name others for it.
+
+        Requests that are not made of a question, and those that have controllers of their own, stay as they are.
+        """
+        question = request.question
+        if question is None or request.controllers is not None:
+            return request
+        mine, asked = acting(self.plan.controllers, question, self)
+        if asked == question and mine == self.plan.controllers:
+            return request
+        return replace(self._request(asked), controllers=mine, events=asked.events)
+
+    def _request(self, question: Question) -> Request:
+        tokens = self.text.prompt(question.messages, thinking=question.thinking)
         if len(tokens) >= self.target.context:
             raise RequestError(
                 f"the prompt has {len(tokens)} tokens, the model's context is {self.target.context}.",
                 "Shorten the prompt.",
             )
-        return Request(tokens, sampling or Sampling(), limits)
+        return Request(tokens, question.sampling, question.limits, question)
 
     def generate(self, prompt: Prompt, **options: Any) -> Result:
         """Answer one prompt. ``options`` are those of :meth:`request`."""
@@ -169,7 +185,7 @@ class Engine:
         if batch < 1:
             raise RequestError(f"batch must be >= 1, not {batch}.")
         loop = self.loop()
-        waiting = deque(enumerate(requests))
+        waiting = deque([(i, self.fitted(request)) for i, request in enumerate(requests)])
         index: dict[int, int] = {}
         results: dict[int, Result] = {}
         try:
@@ -199,7 +215,7 @@ class Stream:
     def __init__(self, engine: Engine, request: Request) -> None:
         self._engine = engine
         self._loop = engine.loop()
-        self._sequence = self._loop.add(request)
+        self._sequence = self._loop.add(engine.fitted(request))
 
     def __iter__(self) -> Iterator[Step]:
         """Yield steps as they are decided."""
@@ -218,6 +234,20 @@ class Stream:
     def result(self) -> Result:
         """What has been produced so far; final once the iteration has ended."""
         return self._engine._result(self._sequence)
+
+
+def acting(controllers: Seq[Controller], question: Question, reader: Engine) -> tuple[tuple[Controller, ...], Question]:
+    """Who acts on a question, and what is asked in its place. Those that are chosen may choose in turn."""
+    mine: list[Controller] = []
+    for controller in controllers:
+        chosen = controller.resolve(question, reader)
+        if list(chosen) == [controller]:
+            question = controller.prepare(question)
+            mine.append(controller)
+        else:
+            more, question = acting(chosen, question, reader)
+            mine += more
+    return tuple(mine), question
 
 
 def policies(plan: Plan) -> list[Policy]:

@@ -12,8 +12,10 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 from laconic.errors import RequestError
-from laconic.models.base import LanguageModel, Scores, ShowsHidden, chain
+from laconic.models.base import LanguageModel, Scores, ShowsHidden, chain, tied
 from laconic.models.text import Text
 from laconic.probe import Ride
 from laconic.sequence import CheckPoint, Sequence
@@ -31,7 +33,7 @@ from laconic.speculation.base import (
     Verifier,
 )
 from laconic.speculation.pace import Pace
-from laconic.thinking.base import Conclude, Continue, Controller, Inject, Probe, View
+from laconic.thinking.base import Conclude, Continue, Controller, Inject, LogitRule, Place, Probe
 from laconic.transcript import Mark
 from laconic.types import Event, Request
 
@@ -88,7 +90,8 @@ class Loop:
                 "Shorten the prompt.",
             )
         begun = time.perf_counter()
-        sequence = Sequence(request, self.text, self.target.open(), self.plan.controllers)
+        mine = self.plan.controllers if request.controllers is None else request.controllers
+        sequence = Sequence(request, self.text, self.target.open(), mine)
         sequence.context.ends = self.text.eos
         sequence.context.drafting = self.plan.verifier.drafting
         sequence.context.latest = Latest() if self._shown is not None else None
@@ -225,7 +228,8 @@ class Loop:
         assert s.ride is not None
         size = len(s.ride.branch)
         s.usage.probed += size
-        s.ride.read(scores.of(i)[-size:])
+        hidden = scores.hidden_of(i)
+        s.ride.read(scores.of(i)[-size:], None if hidden is None else hidden[-size:])
         belief = s.ride.belief()
         if belief is not None:
             s.checks[0].belief = belief
@@ -243,17 +247,7 @@ class Loop:
                 s.usage.probe_passes += 1
                 continue
             first, size = s.pending - 1, len(s.tree) + 1
-            best = scores.best(i)[first : first + size]
-            if s.request.sampling.greedy:
-                for node in scores.ties(i):
-                    if first <= node < first + size:
-                        best[node - first] = self._untie(s, node - first - 1)
-            rows = TargetRows(
-                scores.of(i)[first : first + size],
-                best,
-                s.request.sampling,
-                len(s.tokens),
-            )
+            rows = TargetRows(*self._rows(scores, i, s, first, size), s.request.sampling, len(s.tokens))
             verdict = self.plan.verifier.verify(rows, s.tree, s.context.draws)
             pending = s.pending
             kept = self._write(s, verdict.tokens)
@@ -265,6 +259,18 @@ class Loop:
             if len(s.tree):
                 verdicts.append((s, verdict, seconds))
         return verdicts
+
+    def _rows(self, scores: Scores, i: int, s: Sequence, first: int, size: int) -> tuple[torch.Tensor, list[int]]:
+        """Logits after the last token and every drafted one, as the request's rules leave them, and the likeliest."""
+        rows, best = scores.of(i)[first : first + size], scores.best(i)[first : first + size]
+        ties = [node - first for node in scores.ties(i) if first <= node < first + size]
+        if s.rules:
+            rows = torch.stack([ruled(s.rules, rows[node + 1], place) for node, place in s.places()])
+            best, ties = rows.argmax(-1).tolist(), tied(rows).nonzero()[:, 0].tolist()
+        if s.request.sampling.greedy:
+            for row in ties:
+                best[row] = self._untie(s, row - 1)
+        return rows, best
 
     def _show(self, scores: Scores, i: int, node: int, context: Context) -> None:
         """Let policies see what request i's last token was drawn from: the target's state at ``node`` of its pass."""
@@ -280,18 +286,18 @@ class Loop:
         Passes of different widths round differently, so which of the two wins would depend on what was drafted. A pass
         of its own over the whole text, always of the same shape, depends on the text alone.
         """
-        path: list[int] = []
-        while node >= 0:
-            path.append(s.tree.tokens[node])
-            node = s.tree.parents[node]
-        tokens = [*s.tokens, *reversed(path)]
+        tokens = [*s.tokens, *s.path_to(node)]
         slot = self.target.open()
         try:
             s.usage.prefill_passes += self.target.prefill(slot, tokens[:-1])
             s.usage.target_passes += 1
-            return self.target.score([chain(tokens[-1:])], [slot]).best(0)[0]
+            scores = self.target.score([chain(tokens[-1:])], [slot])
         finally:
             slot.close()
+        if not s.rules:
+            return scores.best(0)[0]
+        (row,) = (ruled(s.rules, scores.of(0)[0], place) for at, place in s.places() if at == node)
+        return int(row.argmax())
 
     def _write(self, s: Sequence, tokens: Seq[int]) -> int:
         """Append verified tokens up to the end of the request or a controller's limit; returns how many."""
@@ -303,27 +309,46 @@ class Loop:
             elif s.full(self.target.context):
                 s.finish = "length"
             hard = s.limit is not None and transcript.phase == "thinking" and transcript.thinking >= s.limit
-            if s.controllers and (hard or mark is Mark.STEP) and s.finish != "stop":
-                s.checks.append(CheckPoint(transcript.snapshot(), mark is Mark.STEP, hard))
+            if s.controllers:
+                self._check_point(s, mark, hard)
             if s.finish is not None or hard:
                 return count
         return len(tokens)
+
+    def _check_point(self, s: Sequence, mark: Mark, hard: bool) -> None:
+        """Open a check point where the token just written calls for one."""
+        transcript = s.transcript
+        if mark is Mark.FINISHED:
+            if transcript.phase == "thinking":  # the text ended inside the thought: an answer is still to come
+                point, left = transcript.before_the_end()
+                s.checks.append(CheckPoint(point, False, False, "end", left))
+        elif mark is Mark.CLOSED:
+            if any(controller.closing for controller, _ in s.controllers):
+                point, left = transcript.before_the_end()
+                s.checks.append(CheckPoint(point, False, False, "tag", left))
+        elif hard or mark is Mark.STEP:
+            s.checks.append(CheckPoint(transcript.snapshot(), mark is Mark.STEP, hard))
 
     def _decide(self, s: Sequence) -> None:
         """Ask the controllers at every open check point, oldest first, until one needs a probe."""
         while s.checks and s.ride is None and s.finish != "cancelled":
             check = s.checks[0]
             if check.turn >= len(s.controllers):
+                if check.closing == "end":
+                    self._act(s, check, Conclude("the text ended inside the thought"), "loop")
+                    continue
                 s.checks.popleft()
                 s.refresh_limit()
                 continue
             controller, state = s.controllers[check.turn]
-            steps = s.transcript.steps[: check.point.steps]
-            action = controller.decide(state, View(check.point.thinking, steps, check.boundary, check.belief))
+            if check.closing and not controller.closing:
+                check.turn += 1
+                continue
+            action = controller.decide(state, s.view(check))
             if isinstance(action, Continue):
                 check.turn, check.belief = check.turn + 1, None
             elif isinstance(action, Probe):
-                s.ride = Ride(action, self.text)
+                s.ride = Ride(action, self.text, s.tokens[check.point.length - 1])
             else:
                 self._act(s, check, action, controller.name)
 
@@ -336,10 +361,10 @@ class Loop:
         s.events.append(Event(method, type(action).__name__.lower(), s.generated, action.reason))
         if isinstance(action, Conclude):
             assert self.text.markup is not None
-            s.inject(f"{action.text}{self.text.markup.close}\n\n", method, self.target.context)
+            s.inject(f"{check.left}{action.text}{self.text.markup.close}\n\n", method, self.target.context)
             s.context.expected = self.text.encode(action.expected) if action.expected else ()
         else:
-            s.inject(action.text, method, self.target.context)
+            s.inject(f"{check.left}{action.text}", method, self.target.context)
         if s.full(self.target.context):
             s.finish = "length"
         s.refresh_limit()
@@ -365,3 +390,11 @@ class Loop:
             self.active.remove(s)
             self.plan.drafter.finish(s.drafter_state)
             s.slot.close()
+
+
+def ruled(rules: Seq[LogitRule], logits: torch.Tensor, place: Place) -> torch.Tensor:
+    """Logits ``[vocab]`` after every rule in turn."""
+    for rule in rules:
+        changed = rule(logits, place)
+        logits = logits if changed is None else changed
+    return logits

@@ -14,17 +14,25 @@ from collections.abc import Callable, Sequence
 import torch
 
 from laconic.models.text import Text
-from laconic.thinking.base import Belief, Probe
+from laconic.thinking.base import Belief, Probe, Watched
 
 
 class Ride:
-    """One probe's progress. ``branch`` is scored, ``read`` takes the logits of its nodes."""
+    """One probe's progress. ``branch`` is scored, ``read`` takes the logits of its nodes.
 
-    def __init__(self, probe: Probe, text: Text) -> None:
+    ``last`` is the token before the check point. A probe that adds nothing to the thought scores it once more.
+    """
+
+    def __init__(self, probe: Probe, text: Text, last: int) -> None:
         self._text = text
         self._probe = probe
-        assert text.markup is not None, "thinking controllers need a thinking phase"
-        self._opening = text.encode(f"{text.markup.close}\n\n{probe.text}")
+        self._opening = opening(probe, text)
+        self.back = 0 if self._opening else 1
+        """Tokens before the check point with which the branch begins."""
+        self._opening = self._opening or [last]
+        self._watch = text.encode(probe.watch)[0] if probe.watch else None
+        self._watched: Watched | None = None
+        self._hidden: torch.Tensor | None = None
         self._guess = text.encode(probe.guess + probe.stop)[: probe.max_tokens] if probe.guess else []
         self._answer: list[int] = []
         self._probs: list[float] = []
@@ -67,10 +75,14 @@ class Ride:
         if tokens:
             self._guess = [*self._answer, *tokens]
 
-    def read(self, logits: torch.Tensor) -> None:
-        """Take ``logits [len(branch), vocab]`` of one pass."""
+    def read(self, logits: torch.Tensor, hidden: torch.Tensor | None = None) -> None:
+        """Take ``logits [len(branch), vocab]`` and hidden states ``[len(branch), width]`` of one pass."""
         self.passes += 1
         known = len(self._answer)
+        if known == 0:
+            first = len(self._opening) - 1
+            self._watched = watched(logits[first], self._watch)
+            self._hidden = None if hidden is None else hidden[first].clone()
         rows = logits[len(self._opening) - 1 + known :].float()
         log_probs = rows.log_softmax(-1)
         top, best = log_probs.max(-1)
@@ -101,4 +113,28 @@ class Ride:
             return None
         written, stop = self._text.decode(self._answer), self._probe.stop
         answer = written[: written.rfind(stop)] if self._complete and stop in written else written
-        return Belief(answer.strip(), tuple(self._probs), tuple(self._entropies), self._complete, self.passes)
+        return Belief(
+            answer.strip(),
+            tuple(self._probs),
+            tuple(self._entropies),
+            self._complete,
+            self.passes,
+            self._watched,
+            self._hidden,
+        )
+
+
+def opening(probe: Probe, text: Text) -> list[int]:
+    """What a probe writes after the check point."""
+    if not probe.close:
+        return text.encode(probe.text)
+    assert text.markup is not None, "thinking controllers need a thinking phase"
+    return text.encode(f"{text.markup.close}\n\n{probe.text}")
+
+
+def watched(logits: torch.Tensor, token: int | None) -> Watched | None:
+    """How likely ``token`` is under ``logits [vocab]``."""
+    if token is None:
+        return None
+    row = logits.float()
+    return Watched(float(row.softmax(-1)[token]), int((row > row[token]).sum()))

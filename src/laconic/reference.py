@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
+from dataclasses import replace
 
 import torch
 
 from laconic.models.text import Text
+from laconic.probe import opening, watched
 from laconic.speculation.draws import Draws, warp
-from laconic.thinking.base import Action, Belief, Conclude, Continue, Controller, Inject, Probe, View
+from laconic.thinking.base import Action, Belief, Closing, Conclude, Controller, Inject, Place, Probe, View
 from laconic.transcript import Mark, Transcript
 from laconic.types import FinishReason, Request
 
@@ -26,50 +28,88 @@ def decode(
 ) -> tuple[list[int], FinishReason]:
     """Tokens after the prompt, and why they end."""
     tokens = list(request.prompt)
+    if request.controllers is not None:
+        controllers = request.controllers
     transcript = Transcript(text, request, tokens, keep_steps=bool(controllers))
-    states = [(controller, controller.start(request)) for controller in controllers]
+    states = [(controller, controller.start(request, text)) for controller in controllers]
+    rules = [rule for controller, state in states if (rule := controller.rule(state)) is not None]
+    answers = [most for controller, state in states if (most := controller.answer_limit(state)) is not None]
     draws, prompt = Draws(request.sampling.seed), len(tokens)
     most = min(prompt + request.limits.max_new_tokens, context)
+
+    def full() -> bool:
+        return len(tokens) >= most or (bool(answers) and transcript.answer >= min(answers))
+
     while True:
-        token = draws.pick(warp(logits(tokens), request.sampling), len(tokens))
-        mark = transcript.push(token)
-        if mark is Mark.FINISHED:
-            return tokens[prompt:], "stop"
+        row = logits(tokens)
+        place = Place(transcript.phase, transcript.thinking, transcript.answer, transcript.step, tokens)
+        for rule in rules:
+            changed = rule(row, place)
+            row = row if changed is None else changed
+        mark = transcript.push(draws.pick(warp(row, request.sampling), len(tokens)))
         limits = [limit for controller, state in states if (limit := controller.limit(state)) is not None]
+        written = None
         thinking = transcript.phase == "thinking"
-        if thinking and (mark is Mark.STEP or (limits and transcript.thinking >= min(limits))):
-            for token in _ask(logits, text, transcript, states, mark is Mark.STEP):
-                if len(tokens) < most:
-                    transcript.push(token, injected=True)
-        if len(tokens) >= most:
+        if mark is Mark.FINISHED and not (thinking and controllers):
+            return tokens[prompt:], "stop"
+        if controllers and mark in (Mark.FINISHED, Mark.CLOSED):
+            written = _end(logits, text, transcript, states, "tag" if mark is Mark.CLOSED else "end")
+        elif thinking and (mark is Mark.STEP or (limits and transcript.thinking >= min(limits))):
+            written = _ask(logits, text, transcript, states, mark is Mark.STEP)
+        for token in text.encode(written or ""):
+            if not full():
+                transcript.push(token, injected=True)
+        if full():
             return tokens[prompt:], "length"
 
 
+def _end(
+    logits: Logits, text: Text, transcript: Transcript, states: Seq[tuple[Controller, object]], closing: Closing
+) -> str | None:
+    """Ask those who mind the end of the thought; text in its place, which is then taken back, or None to leave it."""
+    point, left = transcript.before_the_end()
+    ended = transcript.tokens[point.length :]
+    transcript.restore(point)
+    minding = [(controller, state) for controller, state in states if controller.closing]
+    written = _ask(logits, text, transcript, minding, False, closing)
+    if written is not None:
+        return left + written
+    if closing == "end":
+        assert text.markup is not None
+        return f"{left}{text.markup.close}\n\n"
+    for token in ended:
+        transcript.push(token)
+    return None
+
+
 def _ask(
-    logits: Logits, text: Text, transcript: Transcript, states: Seq[tuple[Controller, object]], boundary: bool
-) -> list[int]:
-    """Let the controllers act, in order; the tokens that the first one to act injects."""
+    logits: Logits,
+    text: Text,
+    transcript: Transcript,
+    states: Seq[tuple[Controller, object]],
+    boundary: bool,
+    closing: Closing = "",
+) -> str | None:
+    """Let the controllers act, in order; the text that the first one to act writes, or None."""
+    written = tuple(transcript.tokens[transcript.prompt_length :])
     for controller, state in states:
-        view = View(transcript.thinking, tuple(transcript.steps), boundary)
+        view = View(transcript.thinking, tuple(transcript.steps), boundary, None, written, closing)
         action: Action = controller.decide(state, view)
         while isinstance(action, Probe):
-            belief = answer(logits, text, transcript.tokens, action)
-            action = controller.decide(state, View(view.thinking, view.steps, boundary, belief))
-        if isinstance(action, Continue):
-            continue
-        written = action.text
+            action = controller.decide(state, replace(view, belief=answer(logits, text, transcript.tokens, action)))
         if isinstance(action, Conclude):
             assert text.markup is not None
-            written = f"{action.text}{text.markup.close}\n\n"
-        assert isinstance(action, (Conclude, Inject))
-        return text.encode(written)
-    return []
+            return f"{action.text}{text.markup.close}\n\n"
+        if isinstance(action, Inject):
+            return action.text
+    return None
 
 
 def answer(logits: Logits, text: Text, tokens: Seq[int], probe: Probe) -> Belief:
     """Write a probe's answer greedily, one full pass per token."""
-    assert text.markup is not None
-    prefix = [*tokens, *text.encode(f"{text.markup.close}\n\n{probe.text}")]
+    prefix = [*tokens, *opening(probe, text)]
+    eyed = text.encode(probe.watch)[0] if probe.watch else None
+    seen = watched(logits(prefix), eyed)
     written: list[int] = []
     probs: list[float] = []
     entropies: list[float] = []
@@ -85,4 +125,4 @@ def answer(logits: Logits, text: Text, tokens: Seq[int], probe: Probe) -> Belief
     answered = text.decode(written)
     if complete and probe.stop in answered:
         answered = answered[: answered.rfind(probe.stop)]
-    return Belief(answered.strip(), tuple(probs), tuple(entropies), complete, len(written))
+    return Belief(answered.strip(), tuple(probs), tuple(entropies), complete, len(written), seen)

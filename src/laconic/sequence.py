@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,7 +15,7 @@ from laconic.models.text import Text
 from laconic.probe import Ride
 from laconic.speculation.base import EMPTY, Context, TokenTree
 from laconic.speculation.draws import Draws
-from laconic.thinking.base import Belief, Controller
+from laconic.thinking.base import Belief, Closing, Controller, Place, View
 from laconic.transcript import Snapshot, Transcript
 from laconic.types import Event, FinishReason, Request, Result, Step, Usage
 
@@ -26,12 +27,15 @@ _UTF8 = 4
 class CheckPoint:
     """A place in the thought where the controllers are asked. ``turn`` is whose answer is awaited.
 
-    ``hard`` marks a controller's own limit: nothing may be written beyond it before the decision.
+    ``hard`` marks a controller's own limit: nothing may be written beyond it before the decision. ``closing`` marks the
+    point before the model ended its thought, ``left`` what of the thought stood in the tokens that ended it.
     """
 
     point: Snapshot
     boundary: bool
     hard: bool
+    closing: Closing = ""
+    left: str = ""
     turn: int = 0
     belief: Belief | None = None
 
@@ -46,13 +50,17 @@ class Sequence:
         tokens = list(request.prompt)
         self.context = Context(request, tokens, Draws(request.sampling.seed), len(tokens))
         self.transcript = Transcript(text, request, tokens, keep_steps=bool(controllers))
-        self.controllers = [(controller, controller.start(request)) for controller in controllers]
+        self.controllers = [(controller, controller.start(request, text)) for controller in controllers]
         self.limit = self._next_limit()
+        rules = (controller.rule(state) for controller, state in self.controllers)
+        self.rules = [rule for rule in rules if rule is not None]
+        answers = (controller.answer_limit(state) for controller, state in self.controllers)
+        self.answer_limit = min((most for most in answers if most is not None), default=None)
         self.checks: deque[CheckPoint] = deque()
         self.ride: Ride | None = None
         self.finish: FinishReason | None = None
         self.usage = Usage(prompt=len(tokens))
-        self.events: list[Event] = []
+        self.events: list[Event] = list(request.events)
         self.lossless = True
         self.drafter_state: Any = None
         self.length_state: Any = None
@@ -88,7 +96,36 @@ class Sequence:
         left = min(self.request.limits.max_new_tokens - self.generated, context - len(self.tokens)) - 1
         if self.limit is not None and self.transcript.phase == "thinking":
             left = min(left, self.limit - self.transcript.thinking - 1)
+        if self.answer_limit is not None and self.transcript.phase != "thinking":
+            left = min(left, self.answer_limit - self.transcript.answer - 1)
         return max(left, 0)
+
+    def places(self) -> Iterator[tuple[int, Place]]:
+        """Where the tokens after each node of the draft would be written (-1: after the committed text)."""
+        transcript, here = self.transcript, self.transcript.snapshot()
+        before = -1
+        for node in range(-1, len(self.tree)):
+            if node >= 0:
+                if self.tree.parents[node] == before:
+                    transcript.push(self.tree.tokens[node])
+                else:
+                    transcript.restore(here)
+                    for token in self.path_to(node):
+                        transcript.push(token)
+            before = node
+            yield (
+                node,
+                Place(transcript.phase, transcript.thinking, transcript.answer, transcript.step, transcript.tokens),
+            )
+        transcript.restore(here)
+
+    def path_to(self, node: int) -> list[int]:
+        """The drafted tokens down to a node, itself included."""
+        path: list[int] = []
+        while node >= 0:
+            path.append(self.tree.tokens[node])
+            node = self.tree.parents[node]
+        return path[::-1]
 
     def nodes(self) -> ScoreTree:
         """What the next pass shall score: uncached tokens, the draft below them, and the probe's branch."""
@@ -98,12 +135,18 @@ class Sequence:
         parents = [*range(-1, last), *(p + len(pending) if p >= 0 else last for p in self.tree.parents)]
         if self.ride is None:
             return ScoreTree(tokens, parents)
-        branch, start, length = self.ride.branch, len(tokens), self.checks[0].point.length
+        branch, start, length = self.ride.branch, len(tokens), self.checks[0].point.length - self.ride.back
         cached = length <= self.slot.length
         root = -1 if cached else length - self.slot.length - 1
         parents += [root, *range(start, start + len(branch) - 1)]
         bases = [-1] * start + [length if cached else -1] + [-1] * (len(branch) - 1)
         return ScoreTree(tokens + branch, parents, bases if cached else ())
+
+    def view(self, check: CheckPoint) -> View:
+        """What a controller sees at a check point."""
+        point = check.point
+        steps, written = self.transcript.steps[: point.steps], self.tokens[self.context.prompt_length : point.length]
+        return View(point.thinking, steps, check.boundary, check.belief, written, check.closing)
 
     def take_back(self, point: Snapshot) -> None:
         """Return to ``point``: text, counters and cache."""
@@ -121,8 +164,9 @@ class Sequence:
             self.transcript.push(token, injected=True)
 
     def full(self, context: int) -> bool:
-        """Whether the request's own limit, or the model's context, leaves no room for another token."""
-        return self.generated >= self.request.limits.max_new_tokens or len(self.tokens) >= context
+        """Whether the request's limits, or the model's context, leave no room for another token."""
+        answered = self.answer_limit is not None and self.transcript.answer >= self.answer_limit
+        return answered or self.generated >= self.request.limits.max_new_tokens or len(self.tokens) >= context
 
     def refresh_limit(self) -> None:
         """Ask the controllers again after how many thinking tokens they must be asked."""

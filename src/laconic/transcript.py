@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
@@ -36,6 +37,8 @@ class Snapshot(NamedTuple):
     thinking: int
     steps: int
     step_start: int
+    newline: bool
+    answer: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,10 @@ class Transcript:
         self.thinking = 0
         self._stop = request.limits.stop
         self._keep_steps = keep_steps
+        self.answer = 0
+        """Tokens of the answer that the model chose."""
+        self._trail: deque[Snapshot] = deque(maxlen=_WINDOW)
+        """The points before each of the last tokens of the thought, while steps are kept."""
         self._newline = False
         self._step_start = len(tokens)
         self._opened_by_prompt = False
@@ -84,6 +91,8 @@ class Transcript:
         self.tokens.append(token)
         markup = self.text.markup
         if self.phase == "thinking":
+            if self._keep_steps:
+                self._trail.append(self.snapshot(len(self.tokens) - 1))
             self.kinds.append("injected" if injected else "thinking")
             self.thinking += not injected
             if token in self.text.eos:
@@ -101,13 +110,37 @@ class Transcript:
             self.thinking += not injected
             self._step_start = len(self.tokens)
             return Mark.NONE
+        self.answer += not injected
         if token in self.text.eos or (self._stop and self._stops()):
             return Mark.FINISHED
         return Mark.NONE
 
-    def snapshot(self) -> Snapshot:
-        """The present point."""
-        return Snapshot(len(self.tokens), self.phase, self.thinking, len(self.steps), self._step_start)
+    def snapshot(self, length: int | None = None) -> Snapshot:
+        """The present point; ``length`` while a token is being pushed that does not count yet."""
+        length = len(self.tokens) if length is None else length
+        return Snapshot(
+            length, self.phase, self.thinking, len(self.steps), self._step_start, self._newline, self.answer
+        )
+
+    def before_the_end(self) -> tuple[Snapshot, str]:
+        """The point at which the model began to end the thought that it has just ended, by its tag or without.
+
+        Also what it wrote of the thought in the very tokens of the tag (``."`` where ``.</`` is one token). Needs
+        ``keep_steps``.
+        """
+        markup = self.text.markup
+        if self.phase != "answer" or markup is None:  # the end of the text, without a tag
+            return self._trail[-1], ""
+        for size in range(1, len(self._trail) + 1):
+            written = self.text.decode(self.tokens[-size:])
+            if markup.close in written:
+                return self._trail[-size], written[: written.rfind(markup.close)]
+        raise AssertionError("a tag longer than the window")
+
+    @property
+    def step(self) -> int:
+        """Tokens since the last step of the thought ended."""
+        return len(self.tokens) - self._step_start
 
     def restore(self, point: Snapshot) -> None:
         """Take back everything written since ``point``."""
@@ -115,7 +148,9 @@ class Transcript:
         del self.kinds[point.length - self.prompt_length :]
         del self.steps[point.steps :]
         self.phase, self.thinking, self._step_start = point.phase, point.thinking, point.step_start
-        self._newline = False
+        self._newline, self.answer = point.newline, point.answer
+        while self._trail and self._trail[-1].length >= point.length:
+            self._trail.pop()
 
     def count(self, kind: Kind) -> int:
         """Tokens of one kind."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from laconic.errors import RequestError
@@ -61,12 +62,59 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """A controller's decision: which ``method`` did what, after how many generated ``tokens``, and why."""
+
+    method: str
+    action: str
+    tokens: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request before it has become tokens. ``events`` are what controllers have done to it."""
+
+    messages: tuple[Mapping[str, str], ...]
+    thinking: bool = True
+    sampling: Sampling = field(default_factory=Sampling)
+    limits: Limits = field(default_factory=Limits)
+    events: tuple[Event, ...] = ()
+
+    def asked(self) -> str:
+        """The last message of the user."""
+        return next((m["content"] for m in reversed(self.messages) if m.get("role") == "user"), "")
+
+    def saying(self, text: str, method: str, reason: str, *, role: Literal["user", "system"] = "user") -> Question:
+        """The same question with ``text`` below the user's last message, or below the system's (which is made)."""
+        messages: list[Mapping[str, str]] = list(self.messages)
+        at = next((i for i in reversed(range(len(messages))) if messages[i].get("role") == role), None)
+        if at is None:
+            messages.insert(0, {"role": role, "content": text})
+        else:
+            messages[at] = {**messages[at], "content": f"{messages[at]['content']}\n\n{text}"}
+        return replace(self, messages=tuple(messages)).noting(method, "prepare", reason)
+
+    def noting(self, method: str, action: str, reason: str) -> Question:
+        """The same question with an event more."""
+        return replace(self, events=(*self.events, Event(method, action, 0, reason)))
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt, as token ids, with its own sampling and limits."""
+    """One prompt, as token ids, with its own sampling and limits.
+
+    ``question`` is what the prompt was made of, where it was made by an engine: thinking controllers may ask it in
+    other words. ``controllers`` are those of this request alone, in place of the run's; they have had their say, and
+    ``events`` are what they did.
+    """
 
     prompt: tuple[int, ...]
     sampling: Sampling = Sampling()
     limits: Limits = Limits()
+    question: Question | None = None
+    controllers: tuple[Any, ...] | None = None
+    events: tuple[Event, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.prompt:
@@ -144,16 +192,6 @@ class Usage:
 
 
 COUNTERS = tuple(name for name in Usage.__dataclass_fields__ if name != "seconds")
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A controller's decision: which ``method`` did what, after how many generated ``tokens``, and why."""
-
-    method: str
-    action: str
-    tokens: int
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

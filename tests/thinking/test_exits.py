@@ -26,7 +26,7 @@ def run(spec: str, beliefs: list[Belief]) -> int | None:
     """The look after which the thought is ended; None if it never is."""
     controller = registry.build("think", spec)
     assert isinstance(controller, ProbedExit)
-    state: Any = controller.start(None)  # type: ignore[arg-type]
+    state: Any = controller.start(None, None)  # type: ignore[arg-type]
     steps: list[str] = []
     for look, found in enumerate(beliefs):
         steps.append(f"so x = {look}.")
@@ -86,7 +86,7 @@ def test_settled_weighs_what_the_text_of_the_card_says(thinking: int) -> None:
     for price, stops in ((1.01 * promise / cost_per_price, True), (0.99 * promise / cost_per_price, False)):
         controller = registry.build("think", f"settled:{price}")
         assert isinstance(controller, ProbedExit)
-        state: Any = controller.start(None)  # type: ignore[arg-type]
+        state: Any = controller.start(None, None)  # type: ignore[arg-type]
         for tokens, doubt in ((100, 0.5), (thinking, 0.1)):
             found = Belief("7", (1 - doubt,), (0.1,), True, 1)
             action = controller.decide(state, View(tokens, ["a"], True, found))
@@ -106,7 +106,7 @@ def test_settled_gives_a_probe_up_only_where_it_could_not_have_stopped() -> None
     controller = registry.build("think", "settled:0.05")
     assert isinstance(controller, ProbedExit)
     for _ in range(3000):
-        state: Any = controller.start(None)  # type: ignore[arg-type]
+        state: Any = controller.start(None, None)  # type: ignore[arg-type]
         first = Belief("1", (source.random(),), (0.1,), True, 1)
         controller.decide(state, View(50, ["a"], True, first))
         thinking = source.randint(51, 20_000)
@@ -124,7 +124,7 @@ def test_settled_gives_a_probe_up_only_where_it_could_not_have_stopped() -> None
 def test_probes_after_so_many_tokens_do_not_wait_for_the_end_of_a_step() -> None:
     controller = registry.build("think", "answer-agreement:2,tokens=20")
     assert isinstance(controller, ProbedExit)
-    state: Any = controller.start(None)  # type: ignore[arg-type]
+    state: Any = controller.start(None, None)  # type: ignore[arg-type]
     assert controller.limit(state) == 20
     assert isinstance(controller.decide(state, View(12, ["a"], True)), Continue)
     assert isinstance(controller.decide(state, View(20, ["a"], False)), Probe)

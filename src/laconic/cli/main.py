@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from laconic.cli.certify import certify
 from laconic.cli.compare import compare
 from laconic.cli.cost import cost
-from laconic.cli.fit import fit
+from laconic.cli.fit import app as fit
 from laconic.cli.methods import methods
 from laconic.cli.pad import pad
 from laconic.cli.peers import peers
@@ -64,7 +64,7 @@ app.command()(pad)
 app.command()(cost)
 app.command()(replay)
 app.command()(simulate)
-app.command()(fit)
+app.add_typer(fit, name="fit")
 
 
 def _version(asked: bool) -> None:

@@ -43,6 +43,17 @@ _TIE = {torch.float32: 256 * torch.finfo(torch.float32).eps, torch.float64: 256 
 """Distance of two logits, as a share of the larger, below which passes of other widths may order them otherwise."""
 
 
+def tied(logits: torch.Tensor) -> torch.Tensor:
+    """Of each row of ``logits [rows, vocab]``, whether rounding may have put its two likeliest tokens in their order.
+
+    Never in 16-bit formats, where that is an everyday thing.
+    """
+    if logits.dtype not in _TIE:
+        return torch.zeros(len(logits), dtype=torch.bool)
+    top = logits.amax(-1, keepdim=True)
+    return (logits >= top - _TIE[logits.dtype] * top.abs()).sum(-1) > 1
+
+
 class Scores:
     """Logits of one pass, ``flat[nodes, vocab]``: those of request i begin at ``starts[i]``, ``sizes[i]`` of them.
 
@@ -85,9 +96,7 @@ class Scores:
             if self.flat.dtype not in _TIE:
                 self._ties = torch.zeros((), dtype=torch.bool)
             else:
-                top = self.flat.amax(-1, keepdim=True)
-                margin = _TIE[self.flat.dtype] * top.abs()
-                self._ties = (self.flat >= top - margin).sum(-1) > 1
+                self._ties = tied(self.flat)
                 if not bool(self._ties.any()):  # so nearly always; then every further question is free
                     self._ties = torch.zeros((), dtype=torch.bool)
         if self._ties.ndim == 0:

@@ -1,7 +1,9 @@
 """Contract of thinking control: a controller looks at the thought at step boundaries and says what to do.
 
-The loop asks every controller, in the order given, at each *check point*: the end of a step, or the moment a
-controller's own ``limit`` is reached. The first action other than Continue wins. A Probe is answered by the model
+Before a request begins, every controller may rewrite what is asked (``prepare``), or name others to act in its place
+(``resolve``). While it runs, the loop asks every controller, in the order given, at each *check point*: the end of a
+step, the moment a controller's own ``limit`` is reached, or, for those that mind it (``closing``), the end of the
+thought. The first action other than Continue wins. A Probe is answered by the model
 (as a branch of a later verification pass, or in a pass of its own), after which ``decide`` is called again for the
 same check point with ``view.belief`` set. What was written meanwhile is taken back if the decision is to conclude,
 so that the outcome depends on the thought up to the check point and on nothing else.
@@ -12,10 +14,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal, NamedTuple
 
+import torch
+
+from laconic.models.text import Text
 from laconic.policy import Policy
-from laconic.types import Request
+from laconic.types import Question, Request
+
+Closing = Literal["", "tag", "end"]
+"""How a thought is about to end: not at all, with the closing tag, or with the end of the text and no tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,10 @@ class Probe:
     ``max_tokens`` tokens. ``guess`` is the expected answer: it changes the cost, never the belief. ``hopeless`` says of
     the probabilities of the answer's first tokens whether any more of it could matter; where not, the probe ends there,
     and its belief is not ``complete``.
+
+    ``close=False`` leaves the thought open: ``text`` goes on in it, and what is asked is what the model would write
+    next. Without any ``text`` that is the very next token. ``watch`` is a word (or a tag) to keep an eye on: the belief
+    then says how likely its first token was as the first token of the answer.
     """
 
     text: str
@@ -59,9 +71,18 @@ class Probe:
     guess: str = ""
     max_tokens: int = 24
     hopeless: Callable[[Sequence[float]], bool] | None = None
+    close: bool = True
+    watch: str = ""
 
 
 Action = Continue | Conclude | Inject | Probe
+
+
+class Watched(NamedTuple):
+    """How likely a watched token was: its probability, and its rank among all tokens (0 is the likeliest)."""
+
+    prob: float
+    rank: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +90,8 @@ class Belief:
     """What a probe found: the greedy answer and the probability of each of its tokens.
 
     ``complete`` is False when ``max_tokens``, or no hope, came before the stop string. ``passes`` are those it rode on.
+    ``watched`` is None where nothing was. ``hidden [width]`` is the target's last hidden state where the answer begins,
+    for controllers that need ``target_hidden``.
     """
 
     answer: str
@@ -76,6 +99,8 @@ class Belief:
     entropies: tuple[float, ...]
     complete: bool
     passes: int
+    watched: Watched | None = None
+    hidden: torch.Tensor | None = None
 
     def confidence(self) -> float:
         """Geometric mean of the token probabilities, as in DEER; 0 for an empty answer."""
@@ -90,20 +115,69 @@ class View:
 
     ``thinking`` counts thinking tokens so far (model-written), ``steps`` holds the text of finished steps,
     ``boundary`` says whether this point ends a step, ``belief`` is the answer to the Probe asked at this very point.
+    ``written`` are all tokens after the prompt. ``closing`` says that the model has just ended its thought: the point
+    is the one before that, so that text which is injected here takes the place of the closing tag.
     """
 
     thinking: int
     steps: Sequence[str]
     boundary: bool
     belief: Belief | None = None
+    written: Sequence[int] = ()
+    closing: Closing = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a token is about to be written, as a logit rule sees it.
+
+    ``thinking`` and ``answer`` count what the model has written of each, ``step`` the tokens since the last blank line
+    of the thought; ``tokens`` are prompt and output before this place, to be read at once and not kept.
+    """
+
+    phase: str
+    thinking: int
+    answer: int
+    step: int
+    tokens: Sequence[int]
+
+
+LogitRule = Callable[[torch.Tensor, Place], torch.Tensor | None]
+"""Logits ``[vocab]`` of a place in, other ones out; None leaves them. A pure function of its arguments: it is asked
+about places that drafts lead to and that may never come."""
 
 
 class Controller(Policy):
     """Decides, at check points of the thought, whether and how it goes on."""
 
-    def start(self, request: Request) -> Any:
+    closing: ClassVar[bool] = False
+    """Whether ``decide`` is to be asked when the model ends its thought."""
+
+    def resolve(self, question: Question, reader: Any) -> Sequence[Controller]:
+        """Who acts on this question: this controller, or those that it chooses for it.
+
+        ``reader`` is the engine that will answer; whoever asks it anything says so in ``needs``.
+        """
+        return (self,)
+
+    def prepare(self, question: Question) -> Question:
+        """What is asked in the question's place."""
+        return question
+
+    def start(self, request: Request, text: Text) -> Any:
         """State of one request. Raises RequestError if the request leaves no room for this controller."""
         raise NotImplementedError
+
+    def rule(self, state: Any) -> LogitRule | None:
+        """A rule that every row of logits passes through before a token is chosen; None for none.
+
+        The rules of several controllers are applied in their order. Probes see the model's own logits.
+        """
+        return None
+
+    def answer_limit(self, state: Any) -> int | None:
+        """Tokens of the answer after which the request ends; None for no such limit."""
+        return None
 
     def limit(self, state: Any) -> int | None:
         """Thinking tokens after which ``decide`` must be called even inside a step; None for never."""

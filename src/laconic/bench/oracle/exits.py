@@ -25,8 +25,9 @@ class Thought:
 
     def __init__(self, model: LanguageModel, text: Text, request: Request, tokens: Sequence[int]) -> None:
         self.request = request
-        self._model, self._text, self._tokens = model, text, tokens
-        self._found: dict[tuple[str, str, int], dict[Ending, Belief]] = {}
+        self.text, self.tokens = text, tokens
+        self._model = model
+        self._found: dict[Probe, dict[Ending, Belief]] = {}
         found = outline(text, request, tokens, keep_steps=True)
         if found is None:
             raise ValueError("the thought was never closed")
@@ -42,7 +43,7 @@ class Thought:
 
     def belief(self, place: Ending, ask: Probe = ASK) -> Belief:
         """What the model would answer at ``place``; all ends of steps are asked about together."""
-        key = (ask.text, ask.stop, ask.max_tokens)
+        key = replace(ask, guess="", hopeless=None)
         if key not in self._found:
             self._found[key] = dict(zip(self.ends, self._ask(self.ends, ask), strict=True))
         found = self._found[key]
@@ -51,7 +52,7 @@ class Thought:
         return found[place]
 
     def _ask(self, places: Sequence[Ending], ask: Probe) -> list[Belief]:
-        return beliefs(self._model, self._text, self.request, self._tokens, places, replace(ask, guess=""))
+        return beliefs(self._model, self.text, self.request, self.tokens, places, replace(ask, guess=""))
 
 
 def ended(controller: Controller, thought: Thought) -> Ending:
@@ -59,7 +60,9 @@ def ended(controller: Controller, thought: Thought) -> Ending:
 
     Raises ValueError for one that writes into the thought: what it would have become is not known.
     """
-    state = controller.start(thought.request)
+    state = controller.start(thought.request, thought.text)
+    if controller.rule(state) is not None:
+        raise ValueError(f"'{controller.spec()}' changes what is written; run it")
     own, step, place = thought.ends[-1], 0, Ending(0, 0)
     while True:
         limit = controller.limit(state)
@@ -70,7 +73,8 @@ def ended(controller: Controller, thought: Thought) -> Ending:
             return own
         else:
             place, boundary, step = following, True, step + 1
-        view = View(place.thinking, thought.steps[:step], boundary)
+        written = thought.tokens[: place.length - len(thought.request.prompt)]
+        view = View(place.thinking, thought.steps[:step], boundary, None, written)
         action = controller.decide(state, view)
         while isinstance(action, Probe):
             action = controller.decide(state, replace(view, belief=thought.belief(place, action)))

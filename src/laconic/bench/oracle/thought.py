@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from laconic.models.base import LanguageModel, ScoreTree, Slot
 from laconic.models.text import Text
-from laconic.probe import Ride
+from laconic.probe import Ride, opening
 from laconic.thinking.base import Belief, Probe
 from laconic.transcript import Mark, Transcript
 from laconic.types import Request
@@ -137,22 +137,27 @@ def beliefs(
     """
     slot = model.open()
     try:
-        model.prefill(slot, [*request.prompt, *tokens][: places[-1].length])
-        return list(_beliefs(model, text, slot, places, ask))
+        written = [*request.prompt, *tokens][: places[-1].length]
+        model.prefill(slot, written)
+        return list(_beliefs(model, text, slot, written, places, ask))
     finally:
         slot.close()
 
 
-def _beliefs(model: LanguageModel, text: Text, slot: Slot, places: Sequence[Ending], ask: Probe) -> Iterator[Belief]:
+def _beliefs(
+    model: LanguageModel, text: Text, slot: Slot, written: Sequence[int], places: Sequence[Ending], ask: Probe
+) -> Iterator[Belief]:
     guess = ""
     for group in _groups(places, text, ask):
-        rides = [Ride(replace(ask, guess=guess, hopeless=None), text) for _ in group]
+        probe = replace(ask, guess=guess, hopeless=None)
+        rides = [Ride(probe, text, written[place.length - 1]) for place in group]
         while open_ := [i for i, ride in enumerate(rides) if ride.belief() is None]:
-            tree, sizes = _tree([(group[i].length, rides[i].branch) for i in open_])
-            logits = model.score([tree], [slot]).of(0)
-            start = 0
+            tree, sizes = _tree([(group[i].length - rides[i].back, rides[i].branch) for i in open_])
+            scores = model.score([tree], [slot])
+            logits, hidden, start = scores.of(0), scores.hidden_of(0), 0
             for i, size in zip(open_, sizes, strict=True):
-                rides[i].read(logits[start : start + size])
+                part = slice(start, start + size)
+                rides[i].read(logits[part], None if hidden is None else hidden[part])
                 start += size
         for ride in rides:
             belief = ride.belief()
@@ -163,8 +168,7 @@ def _beliefs(model: LanguageModel, text: Text, slot: Slot, places: Sequence[Endi
 
 def _groups(places: Sequence[Ending], text: Text, ask: Probe) -> Iterator[Sequence[Ending]]:
     """As many places at a time as fit a pass."""
-    assert text.markup is not None
-    each = len(text.encode(f"{text.markup.close}\n\n{ask.text}")) + ask.max_tokens
+    each = len(opening(ask, text)) + ask.max_tokens
     size = max(1, NODES // each)
     for start in range(0, len(places), size):
         yield places[start : start + size]

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from laconic.errors import RequestError
+from laconic.models.text import Text
 from laconic.policy import Card, Needs, knobs
 from laconic.thinking.base import Action, Conclude, Continue, Controller, View
 from laconic.types import Request
@@ -39,7 +40,7 @@ class Budget(Controller):
     text: str = "Time is up, so I will answer with what I have.\n"
     """Transition written before the closing tag."""
 
-    def start(self, request: Request) -> _State:
+    def start(self, request: Request, text: Text) -> _State:
         """Refuse a request whose own limit would cut the answer off."""
         if request.limits.max_new_tokens <= self.tokens:
             raise RequestError(

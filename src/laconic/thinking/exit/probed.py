@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from laconic.models.text import Text
 from laconic.policy import Needs, knobs
 from laconic.thinking.base import Action, Belief, Conclude, Continue, Controller, Probe, View
 from laconic.types import Request
@@ -68,7 +69,7 @@ class ProbedExit(Controller):
         """
         return None
 
-    def start(self, request: Request) -> Asked:
+    def start(self, request: Request, text: Text) -> Asked:
         """Nothing known yet."""
         return Asked(next=self.tokens or None)
 
