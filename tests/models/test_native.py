@@ -150,6 +150,35 @@ def test_a_token_has_the_same_logits_alone_in_a_draft_on_a_branch_and_in_a_batch
 
 
 @needs_kernels
+@pytest.mark.parametrize("name", sorted(set(CONFIGS) - {"qwen3-odd-heads"}))
+def test_all_layers_in_one_call_are_those_layers_one_by_one(name: str) -> None:
+    """Bit for bit: ragged rows, branches off earlier points, caches that grow, rows that take no part."""
+    torch.manual_seed(1)
+    model = CausalLM(AutoModelForCausalLM.from_config(CONFIGS[name]).bfloat16())
+    assert model.fast is not None
+    stack = model.fast.stack
+    assert stack is not None
+    found = []
+    for whole in (stack, None):
+        model.fast.stack = whole
+        slots = [model.open() for _ in range(3)]
+        model.prefill(slots[0], [i % 97 for i in range(40)])
+        model.prefill(slots[2], [5, 6, 7])
+        trees = [
+            ScoreTree([1, 2, 3, 4, 5], [-1, 0, 0, 1, -1], [-1, -1, -1, -1, 20]),
+            chain([9, 8]),
+        ]
+        logits = [model.score(trees, [slots[0], slots[2]]) for _ in range(2)][-1]
+        slots[0].commit([0, 2])
+        model.prefill(slots[1], [i % 89 for i in range(300)])  # the buffers grow
+        after = model.score([chain([1]), chain([2, 3]), chain([4])], slots)
+        found.append(torch.cat([logits.of(0), logits.of(1), after.flat]))
+        for slot in slots:
+            slot.close()
+    assert torch.equal(*found)
+
+
+@needs_kernels
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize(("drafter", "shape"), [("prompt-lookup", "chain"), ("suffix", "best-first")])
 def test_in_bfloat16_speculation_changes_no_token(drafter: str, shape: str, temperature: float) -> None:

@@ -19,7 +19,8 @@ from transformers.activations import SiLUActivation
 
 from laconic.models.attention import attend
 from laconic.models.native.bf16 import kernels_for
-from laconic.models.packed import PlainProjection, Projection
+from laconic.models.native.stack import LayerWeights, NativeStack
+from laconic.models.packed import NativeProjection, PlainProjection, Projection
 from laconic.models.slots import SlotPool
 
 FAMILY = {"llama", "mistral", "qwen2", "qwen3"}
@@ -95,6 +96,8 @@ class FastDecoder:
         self.packed = False
         self.native = kernels_for(self.embedding)
         self.layers = [self._layer(layer) for layer in base.layers]
+        self.stack: NativeStack | None = None
+        """All layers in one call, once they are packed for the project's own kernels."""
         self._rotary = base.rotary_emb
         self._cos = self._sin = self.embedding.new_empty(0)
 
@@ -136,6 +139,9 @@ class FastDecoder:
             tokens, positions, places = tokens[real], positions[real], places[real]
         angles = self._angles(positions, now.keys)
         x = F.embedding(tokens, self.embedding)
+        if self.stack is not None:
+            self.stack(pool, x, angles, places)
+            return self._logits(x) if logits else None
         seen = slice(now.lo, now.lo + rows)
         for layer, cache in zip(self.layers, pool.layers, strict=True):
             h = layer.qkv(layer.norm_in(x)).view(len(tokens), both + self.kv_heads, dim)
@@ -154,8 +160,9 @@ class FastDecoder:
             attended = attended.view(rows * width, heads * dim)
             x = x + layer.out(attended if real is None else attended[real])
             x = x + layer.down(self._gated(layer, layer.gate_up(layer.norm_mid(x))))
-        if not logits:
-            return None
+        return self._logits(x) if logits else None
+
+    def _logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.norm(x)
         return self.head(hidden), hidden
 
@@ -192,6 +199,11 @@ class FastDecoder:
         if model.lm_head.weight.data_ptr() != self.embedding.data_ptr():
             model.lm_head.weight.data = model.lm_head.weight.data.new_empty(0)
         self.packed = True
+        parts = [_native(layer) for layer in self.layers]
+        if self.native is not None and self.head_dim % 32 == 0 and all(part is not None for part in parts):
+            sizes = self.heads, self.kv_heads, self.head_dim
+            weights = [part for part in parts if part is not None]
+            self.stack = NativeStack(self.native, weights, sizes, self.scaling, (self.eps, self.head_eps))
 
     def _angles(self, positions: Tensor, keys: int) -> tuple[Tensor, Tensor]:
         """Cosines and signed sines ``[nodes, 1, head_dim]``.
@@ -204,6 +216,29 @@ class FastDecoder:
             half = self.head_dim // 2
             self._cos, self._sin = cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], dim=-1)
         return self._cos[positions][:, None], self._sin[positions][:, None]
+
+
+def _native(layer: _Layer) -> LayerWeights | None:
+    """A layer as the project's own kernels take it whole; None where a part of it is not theirs."""
+    qkv, out, gate_up, down = layer.qkv, layer.out, layer.gate_up, layer.down
+    if not layer.silu or layer.norm_in.native is None:
+        return None
+    if not isinstance(qkv, NativeProjection) or not isinstance(out, NativeProjection):
+        return None
+    if not isinstance(gate_up, NativeProjection) or not isinstance(down, NativeProjection):
+        return None
+    return LayerWeights(
+        layer.norm_in.gain,
+        layer.norm_mid.gain,
+        layer.head_gain,
+        qkv.weight,
+        qkv.bias,
+        out.weight,
+        out.bias,
+        gate_up.weight,
+        down.weight,
+        layer.window,
+    )
 
 
 def build(model: Any) -> FastDecoder | None:

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "bf16.h"
+#include "kernels.h"
 
 enum {
     LANES = 16,
@@ -16,15 +16,6 @@ enum {
     VALUES = 64,  /* over this many dimensions: 16 registers */
     SMALL = 1 << 11 /* products of a query with a key below which threads are not worth waking */
 };
-
-typedef struct {
-    const bf16 *query, *key, *value; /* query[rows, width, heads, dim], key and value[rows, keys, kv_heads, dim] */
-    const uint8_t *mask;             /* [rows, width, keys], whether a node sees a key, or NULL: all see all */
-    bf16 *out;                       /* [rows, width, heads, dim] */
-    long rows, width, keys, heads, kv_heads, dim;
-    long query_node, cache_row, cache_key; /* from one node, row and key to the next: values */
-    float scale;
-} Pass;
 
 /* score[k][lane] = q . k for `count` keys, a constant; q[dim / 2][lane] are pairs of a query's values. */
 INLINE void products(const int count, const __m512bh *q, const bf16 *key, long step, long pairs, __m512 *score)
@@ -56,6 +47,9 @@ INLINE void mix(const int count, const float *weight, const bf16 *value, long st
         narrow(out[q] + 16 * d, first(smaller(16, left > 16 * d ? left - 16 * d : 0)), sum[q][d]);
 }
 
+/* The first node of a row, of which there are width unless starts says otherwise. */
+INLINE long node_of(const Pass *p, long row) { return p->starts ? p->starts[row] : row * p->width; }
+
 /* Queries `from` .. `from + count` of one row and one key head, in the order of nodes and, in a node, of heads. */
 static void lanes(const Pass *p, long row, long kv_head, long from, long count, __m512bh *q, __m512 *score,
                   __mmask16 *seen)
@@ -68,7 +62,7 @@ static void lanes(const Pass *p, long row, long kv_head, long from, long count, 
     memset(q, 0, (size_t)pairs * sizeof *q);
     memset(seen, p->mask ? 0 : 0xff, (size_t)p->keys * sizeof *seen);
     for (long lane = 0; lane < count; lane++) {
-        const long node = row * p->width + (from + lane) / group, head = kv_head * group + (from + lane) % group;
+        const long node = node_of(p, row) + (from + lane) / group, head = kv_head * group + (from + lane) % group;
         const int32_t *source = (const int32_t *)(p->query + node * p->query_node + head * p->dim);
         for (long d = 0; d < pairs; d++) ((int32_t *)(q + d))[lane] = source[d];
         out[lane] = p->out + (node * p->heads + head) * p->dim;
@@ -124,10 +118,10 @@ int attention(const Pass *p, int threads)
         failed = !q || !score || !seen;
 #pragma omp for schedule(dynamic)
         for (long i = 0; i < all; i++) {
-            const long from = i % blocks * LANES;
-            if (!failed)
-                lanes(p, i / blocks / p->kv_heads, i / blocks % p->kv_heads, from, smaller(LANES, queries - from), q,
-                      score, seen);
+            const long from = i % blocks * LANES, row = i / blocks / p->kv_heads;
+            const long here = (node_of(p, row + 1) - node_of(p, row)) * (p->heads / p->kv_heads);
+            if (!failed && from < here)
+                lanes(p, row, i / blocks % p->kv_heads, from, smaller(LANES, here - from), q, score, seen);
         }
         free(q);
         free(score);

@@ -19,6 +19,13 @@ INLINE __m512 widen(const bf16 *x, __mmask16 mask)
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x)), 16));
 }
 
+/* float32 with the precision of bfloat16. */
+INLINE __m512 rounded(__m512 value)
+{
+    const __m256i half = (__m256i)_mm512_cvtneps_pbh(value);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+
 /* float32 rounded; lanes without a bit in mask are not written. */
 INLINE void narrow(bf16 *y, __mmask16 mask, __m512 value)
 {

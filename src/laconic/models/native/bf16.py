@@ -14,21 +14,45 @@ from torch import Tensor
 
 from laconic.models.native.build import BuildError, load
 
-_SOURCES = [Path(__file__).with_name(name) for name in ("linear.c", "layer.c", "attention.c")]
+_SOURCES = [Path(__file__).with_name(name) for name in ("linear.c", "layer.c", "attention.c", "stack.c")]
 _FLAGS = ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma")
 _OUT = 32
 """OUT of ``linear.c``."""
 _POINTER, _LONG, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_long, ctypes.c_int, ctypes.c_float
 
 
-class _Pass(ctypes.Structure):
-    """Pass of ``attention.c``."""
+class Pass(ctypes.Structure):
+    """Pass of ``kernels.h``."""
 
     _fields_ = (
-        *((name, _POINTER) for name in ("query", "key", "value", "mask", "out")),
+        *((name, _POINTER) for name in ("query", "key", "value", "mask", "starts", "out")),
         *((name, _LONG) for name in ("rows", "width", "keys", "heads", "kv_heads", "dim")),
         *((name, _LONG) for name in ("query_node", "cache_row", "cache_key")),
         ("scale", _FLOAT),
+    )
+
+
+class Layer(ctypes.Structure):
+    """Layer of ``stack.c``."""
+
+    _fields_ = tuple(
+        (name, _POINTER)
+        for name in (
+            *("norm_in", "norm_mid", "head_gain"),
+            *("qkv", "qkv_bias", "out", "out_bias", "gate_up", "down"),
+            *("key", "value", "mask"),
+        )
+    )
+
+
+class Stack(ctypes.Structure):
+    """Stack of ``stack.c``."""
+
+    _fields_ = (
+        ("attention", Pass),
+        *((name, _LONG) for name in ("cache", "nodes", "hidden", "inner")),
+        *((name, _POINTER) for name in ("cos", "sin", "places")),
+        *((name, _FLOAT) for name in ("eps", "head_eps")),
     )
 
 
@@ -40,7 +64,7 @@ class Kernels:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._linear = library.linear
-        self._linear.argtypes = [_POINTER] * 4 + [_LONG] * 3 + [_INT]
+        self._linear.argtypes = [_POINTER] * 5 + [_LONG] * 3 + [_INT]
         self._rms_norm = library.rms_norm
         self._rms_norm.argtypes = [_POINTER] * 3 + [_LONG] * 2 + [_FLOAT, _INT]
         self._heads = library.heads
@@ -48,7 +72,9 @@ class Kernels:
         self._swiglu = library.swiglu
         self._swiglu.argtypes = [_POINTER] * 2 + [_LONG] * 2 + [_INT]
         self._attention = library.attention
-        self._attention.argtypes = [ctypes.POINTER(_Pass), _INT]
+        self._attention.argtypes = [ctypes.POINTER(Pass), _INT]
+        self._stack = library.stack
+        self._stack.argtypes = [_POINTER, _LONG, ctypes.POINTER(Stack), _POINTER, _INT]
 
     @staticmethod
     def pack(weight: Tensor) -> Tensor:
@@ -65,7 +91,8 @@ class Kernels:
         assert x.dtype == packed.dtype == torch.bfloat16
         y = torch.empty(rows, out, dtype=torch.bfloat16)
         b = None if bias is None else bias.data_ptr()
-        if self._linear(x.data_ptr(), packed.data_ptr(), b, y.data_ptr(), rows, size, out, torch.get_num_threads()):
+        pointers = x.data_ptr(), packed.data_ptr(), b, None, y.data_ptr()
+        if self._linear(*pointers, rows, size, out, torch.get_num_threads()):
             raise MemoryError(f"no memory for a product of {rows} rows")
         return y
 
@@ -137,10 +164,18 @@ class Kernels:
         sizes = rows, width, keys, heads, kv_heads, dim
         strides = query.stride(1), key.stride(0), key.stride(1)
         seen = None if mask is None else mask.data_ptr()
-        now = _Pass(query.data_ptr(), key.data_ptr(), value.data_ptr(), seen, out.data_ptr(), *sizes, *strides, scale)
-        if self._attention(now, torch.get_num_threads()):
+        pointers = query.data_ptr(), key.data_ptr(), value.data_ptr(), seen, None, out.data_ptr()
+        if self._attention(Pass(*pointers, *sizes, *strides, scale), torch.get_num_threads()):
             raise MemoryError(f"no memory for attention to {keys} keys")
         return out
+
+    def stack(self, layers: ctypes.Array[Layer], first: int, count: int, now: Stack, x: Tensor) -> None:
+        """Put ``x [nodes, hidden]`` through ``count`` of the layers, in place; see ``stack.c``."""
+        assert x.dtype == torch.bfloat16
+        assert x.is_contiguous()
+        begin = ctypes.addressof(layers) + first * ctypes.sizeof(Layer)
+        if self._stack(begin, count, now, x.data_ptr(), torch.get_num_threads()):
+            raise MemoryError(f"no memory for a pass of {len(x)} nodes")
 
 
 def kernels_for(tensor: Tensor) -> Kernels | None:

@@ -1,7 +1,7 @@
 /* What stands between the products of a layer, in bfloat16: norms, rotary positions, gates. Sums are in float32. */
 #include <math.h>
 #include <string.h>
-#include "bf16.h"
+#include "kernels.h"
 
 enum { SMALL = 1 << 16 }; /* values below which threads are not worth waking */
 

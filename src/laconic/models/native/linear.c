@@ -4,7 +4,7 @@
  * position has the same values alone and in a pass of many.
  */
 #include <stdlib.h>
-#include "bf16.h"
+#include "kernels.h"
 
 enum {
     OUT = 32,     /* outputs of a block: two registers, of which both weights of a pair of inputs lie together */
@@ -13,10 +13,11 @@ enum {
     SMALL = 1 << 18 /* multiplications below which threads are not worth waking */
 };
 
-/* What a block writes: y[rows, out] = x W^T + bias. x[pairs][rows] are pairs of inputs, w[pairs][OUT] pairs of weights;
- * keep says which of the OUT outputs exist. rows is a constant wherever this is inlined. */
-INLINE void block(const int rows, const int32_t *x, const __m512bh *w, const bf16 *bias, bf16 *y, long pairs, long out,
-                  uint32_t keep)
+/* What a block writes: y[rows, out] = x W^T + bias, or that product rounded, + add[rows, out]. x[pairs][rows] are pairs of
+ * inputs, w[pairs][OUT] pairs of weights; keep says which of the OUT outputs exist. rows is a constant wherever this is
+ * inlined. */
+INLINE void block(const int rows, const int32_t *x, const __m512bh *w, const bf16 *bias, const bf16 *add, bf16 *y,
+                  long pairs, long out, uint32_t keep)
 {
     __m512 sum[ROWS][2];
     UNROLL for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm512_setzero_ps();
@@ -33,25 +34,30 @@ INLINE void block(const int rows, const int32_t *x, const __m512bh *w, const bf1
     UNROLL for (int r = 0; r < rows; r++) {
         for (int half = 0; half < 2; half++) {
             const __mmask16 mask = (__mmask16)(keep >> (16 * half));
-            const __m512 value = sum[r][half];
-            narrow(y + r * out + 16 * half, mask, bias ? _mm512_add_ps(value, widen(bias + 16 * half, mask)) : value);
+            const long at = r * out + 16 * half;
+            __m512 value = sum[r][half];
+            if (bias) value = _mm512_add_ps(value, widen(bias + 16 * half, mask));
+            if (add) value = _mm512_add_ps(rounded(value), widen(add + at, mask));
+            narrow(y + at, mask, value);
         }
     }
 }
 
-static void block_of(int rows, const int32_t *x, const __m512bh *w, const bf16 *bias, bf16 *y, long pairs, long out,
-                     uint32_t keep)
+static void block_of(int rows, const int32_t *x, const __m512bh *w, const bf16 *bias, const bf16 *add, bf16 *y,
+                     long pairs, long out, uint32_t keep)
 {
-#define CASE(n) case n: block(n, x, w, bias, y, pairs, out, keep); break;
+#define CASE(n) case n: block(n, x, w, bias, add, y, pairs, out, keep); break;
     switch (rows) {
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
     }
 #undef CASE
 }
 
-/* y[rows, out] = x[rows, in] W^T + bias, the weights as bf16.py lays them out: [blocks][in / 2][OUT][2], the outputs of
- * the last block filled up with zeros. bias[out] or NULL. Returns 0, or 1 without memory. */
-int linear(const bf16 *x, const bf16 *w, const bf16 *bias, bf16 *y, long rows, long in, long out, int threads)
+/* y[rows, out] = x[rows, in] W^T + bias (+ add[rows, out]), the weights as bf16.py lays them out: [blocks][in / 2][OUT][2],
+ * the outputs of the last block filled up with zeros. bias[out] or NULL; add or NULL, it may be y. Returns 0, or 1 without
+ * memory. */
+int linear(const bf16 *x, const bf16 *w, const bf16 *bias, const bf16 *add, bf16 *y, long rows, long in, long out,
+           int threads)
 {
     const long pairs = in / 2, blocks = (out + OUT - 1) / OUT;
     const int32_t *turned = (const int32_t *)x;
@@ -75,7 +81,8 @@ int linear(const bf16 *x, const bf16 *w, const bf16 *bias, bf16 *y, long rows, l
         const uint32_t keep = left < OUT ? (1u << left) - 1 : ~0u;
         for (long row = 0; row < rows; row += ROWS) {
             block_of((int)smaller(ROWS, rows - row), turned + row * pairs, (const __m512bh *)(w + b * OUT * in),
-                     bias ? bias + b * OUT : NULL, y + row * out + b * OUT, pairs, out, keep);
+                     bias ? bias + b * OUT : NULL, add ? add + row * out + b * OUT : NULL, y + row * out + b * OUT,
+                     pairs, out, keep);
         }
     }
     free(own);

@@ -1,0 +1,24 @@
+#ifndef LACONIC_KERNELS_H
+#define LACONIC_KERNELS_H
+#include "bf16.h"
+
+/* Attention of the nodes of some rows to their caches. */
+typedef struct {
+    const bf16 *query, *key, *value; /* query[nodes, heads, dim], key and value[rows, keys, kv_heads, dim] */
+    const uint8_t *mask;             /* [rows, width, keys], whether a node sees a key, or NULL: all see all */
+    const int64_t *starts;           /* [rows + 1], the first node of each row, or NULL: width nodes each */
+    bf16 *out;                       /* [nodes, heads, dim] */
+    long rows, width, keys, heads, kv_heads, dim;
+    long query_node, cache_row, cache_key; /* from one node, row and key to the next: values */
+    float scale;
+} Pass;
+
+int linear(const bf16 *x, const bf16 *w, const bf16 *bias, const bf16 *add, bf16 *y, long rows, long in, long out,
+           int threads);
+void rms_norm(const bf16 *x, const float *gain, bf16 *y, long rows, long dim, float eps, int threads);
+void heads(const bf16 *x, const float *gain, const bf16 *cos, const bf16 *sin, const int64_t *places, bf16 *query,
+           bf16 *key, bf16 *value, long nodes, long heads, long kv_heads, long dim, float eps, int threads);
+void swiglu(const bf16 *x, bf16 *y, long rows, long width, int threads);
+int attention(const Pass *p, int threads);
+
+#endif

@@ -1,0 +1,107 @@
+"""The layers of a decoder in one call of ``stack.c``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from laconic.models.native.bf16 import Kernels, Layer, Pass, Stack
+from laconic.models.slots import SlotPass, SlotPool
+
+
+@dataclass(frozen=True, slots=True)
+class LayerWeights:
+    """What a layer is made of; weights as ``Kernels.pack`` lays them out, gains in float32."""
+
+    norm_in: Tensor
+    norm_mid: Tensor
+    head_gain: Tensor | None
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    out: Tensor
+    out_bias: Tensor | None
+    gate_up: Tensor
+    down: Tensor
+    window: int | None
+
+
+class NativeStack:
+    """All layers of a model in bfloat16 on a CPU.
+
+    ``sizes`` are heads, key heads, and values of a head (a multiple of 32); ``eps`` those of the norms and the heads'.
+    """
+
+    def __init__(
+        self,
+        native: Kernels,
+        layers: Sequence[LayerWeights],
+        sizes: tuple[int, int, int],
+        scale: float,
+        eps: tuple[float, float],
+    ) -> None:
+        self._native = native
+        self._weights = layers  # kept alive: the structures below point into them
+        self._sizes, self._scale, self._eps = sizes, scale, eps
+        self._layers = (Layer * len(layers))(*map(_layer, layers))
+        self._inner = layers[0].down.shape[1] * 2
+        self._buffers: tuple[Tensor, ...] = ()
+
+    def __call__(
+        self,
+        pool: SlotPool,
+        x: Tensor,
+        angles: tuple[Tensor, Tensor],
+        places: Tensor,
+        *,
+        first: int = 0,
+        last: int | None = None,
+    ) -> None:
+        """Put ``x [nodes, hidden]`` through layers ``first .. last - 1`` of the pass at hand, in place.
+
+        ``angles`` are cosines and signed sines ``[nodes, 1, dim]``, ``places [nodes]`` where keys and values are
+        written. Rows of different lengths are not padded.
+        """
+        now, (cos, sin) = pool.current, angles
+        assert x.dtype == cos.dtype == sin.dtype == torch.bfloat16
+        assert places.dtype == torch.int64
+        assert all(t.is_contiguous() for t in (x, cos, sin, places))
+        key = self._point_to_cache(pool, x)
+        masks = self._point_to_masks(now)
+        starts = torch.tensor([*now.starts, len(x)])
+        heads, _, dim = self._sizes
+        sizes = now.rows, now.width, now.keys, *self._sizes
+        strides = heads * dim, key.stride(0), key.stride(1)
+        attended = Pass(*[None] * 4, starts.data_ptr(), None, *sizes, *strides, self._scale)
+        pointers = cos.data_ptr(), sin.data_ptr(), places.data_ptr()
+        shape = now.lo * key.stride(0), len(x), x.shape[1], self._inner
+        last = len(self._layers) if last is None else last
+        self._native.stack(self._layers, first, last - first, Stack(attended, *shape, *pointers, *self._eps), x)
+        del masks, starts  # only now: the call read them
+
+    def _point_to_cache(self, pool: SlotPool, like: Tensor) -> Tensor:
+        """Let every layer know its keys' and values' buffers, which grow with the pool; returns one of them."""
+        _, heads, dim = self._sizes
+        buffers = [buffer for cache in pool.layers for buffer in cache.buffers_for(heads, dim, like)]
+        if len(buffers) != len(self._buffers) or buffers[0] is not self._buffers[0]:
+            for layer, key, value in zip(self._layers, buffers[::2], buffers[1::2], strict=True):
+                assert key.dtype == value.dtype == torch.bfloat16
+                layer.key, layer.value = key.data_ptr(), value.data_ptr()
+            self._buffers = tuple(buffers)
+        return buffers[0]
+
+    def _point_to_masks(self, now: SlotPass) -> list[Tensor | None]:
+        """Let every layer know who sees whom; returns the masks, which must outlive the pass."""
+        windows = {weights.window for weights in self._weights}
+        masks = {window: None if (m := now.mask_for(window)) is None else m.contiguous() for window in windows}
+        for layer, weights in zip(self._layers, self._weights, strict=True):
+            mask = masks[weights.window]
+            layer.mask = None if mask is None else mask.data_ptr()
+        return list(masks.values())
+
+
+def _layer(w: LayerWeights) -> Layer:
+    parts = (w.norm_in, w.norm_mid, w.head_gain, w.qkv, w.qkv_bias, w.out, w.out_bias, w.gate_up, w.down)
+    return Layer(*(None if part is None else part.data_ptr() for part in parts), None, None, None)
