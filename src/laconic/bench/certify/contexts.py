@@ -16,6 +16,9 @@ from laconic.types import Limits, Request, Sampling
 
 LEAST_ENTROPY = 0.3
 """Nats. Below it the next token is all but certain, and a test of its law has no power."""
+LEAST_WHERE_REFUSED = 0.05
+"""The same where a draft was refused in a text already: rules that draft only where the draft model is sure draft at no
+other places, and what they may get wrong shows where the two models disagree."""
 HOTTEST = 8.0
 """Temperature beyond which no place is looked for."""
 _TEXTS, _WRITTEN, _EARLIEST, _PLACES = 8, 64, 4, 4
@@ -31,6 +34,8 @@ class Place:
     tokens: tuple[int, ...]
     entropy: float
     prompt: int
+    refused: bool
+    """Whether a drafted token was refused here when the text was written."""
 
 
 def choose(
@@ -97,12 +102,14 @@ def _places(i: int, text: _Text, rows: torch.Tensor, sampling: Sampling) -> list
     """The most promising places in one text; row j is the one after its token start + j."""
     entropies = torch.special.entr(warp(rows, sampling)).sum(-1).tolist()
     unsure = [(text.start + j in text.refused, entropy, j) for j, entropy in enumerate(entropies)]
-    best = sorted((place for place in unsure if place[1] >= LEAST_ENTROPY), reverse=True)[:_PLACES]
-    return [Place(text.tokens[: text.start + j + 1], entropy, i) for _, entropy, j in best]
+    good = [place for place in unsure if place[1] >= (LEAST_WHERE_REFUSED if place[0] else LEAST_ENTROPY)]
+    best = sorted(good, reverse=True)[:_PLACES]
+    return [Place(text.tokens[: text.start + j + 1], entropy, i, refused) for refused, entropy, j in best]
 
 
 def _worth(place: Place, drawn: Sequence[Drawn]) -> tuple[int, int, float]:
     """Kinds of tokens seen, then how often the rarest came, then entropy."""
     seen = Counter(kind for text in drawn for kind in text.kinds)
+    seen["after refusal"] += place.refused
     kinds = [seen[kind] for kind in ("accepted", "after refusal", "bonus")]
     return sum(n > 0 for n in kinds), min(kinds), place.entropy
