@@ -22,6 +22,7 @@ def run(
     think: options.Think = None,
     exit_spec: options.Exit = None,
     budget: options.Budget = None,
+    memory: options.Memory = None,
     no_think: Annotated[bool, typer.Option("--no-think", help="Ask the model to answer at once.")] = False,
     temperature: options.Temperature = 0.0,
     top_k: options.TopK = 0,
@@ -31,6 +32,8 @@ def run(
     max_tokens: options.MaxTokens = 2048,
     threads: options.Threads = None,
     dtype: options.Dtype = None,
+    url: options.Url = None,
+    tokenizer: options.Tokenizer = None,
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Decode plainly too, and say what was saved by measurement.")
     ] = False,
@@ -40,20 +43,34 @@ def run(
     from laconic.bench.compare import PLAIN
     from laconic.bench.record import in_words
     from laconic.engine import Engine
+    from laconic.errors import RequestError
     from laconic.types import Limits, Sampling
 
+    from .memory import reasoner as named
+    from .memory import solve
+    from .remote import connect
     from .show import Screen, closing_line, result_json
 
+    reasoner = named(memory, no_think=no_think, baseline=baseline)
     sampling = Sampling(temperature, top_k, top_p, min_p, seed)
     limits = Limits(max_tokens)
     question = sys.stdin.read().strip() if prompt == "-" else prompt
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
-    chosen = options.choose(choice, config, model, draft_model, dtype, thinking=not no_think)
-    options.settle(threads, chosen.model)
-    engine = Engine.load(chosen.model, draft=chosen.draft, dtype=chosen.dtype, **chosen.methods.fields())
+    if url is not None:
+        local = {"draft_model": draft_model, "dtype": dtype, "threads": threads}
+        engine: Engine = connect(url, model, tokenizer, choice, config, thinking=not no_think, **local)
+    elif tokenizer is not None:
+        raise RequestError("--tokenizer is for a model behind a server.", "Name the server with --url.")
+    else:
+        chosen = options.choose(choice, config, model, draft_model, dtype, thinking=not no_think)
+        options.settle(threads, chosen.model)
+        engine = Engine.load(chosen.model, draft=chosen.draft, dtype=chosen.dtype, **chosen.methods.fields())
+    if reasoner is not None:
+        solve(reasoner, question, engine, sampling, limits, json=json)
+        return
 
     request: dict[str, Any] = {"sampling": sampling, "limits": limits, "thinking": not no_think}
-    plain_engine = engine.using(**PLAIN, think=()) if baseline else None
+    plain_engine = engine.using(**(PLAIN if url is None else {}), think=()) if baseline else None
     if plain_engine is not None:
         # The first passes of a process are slow and would be charged to whoever comes first.
         for warm in (plain_engine, engine):

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from laconic.engine import Engine
+from laconic.remote import RemoteEngine
 from laconic.types import Result, Step
 
 _STYLES = {"thinking": "dim", "answer": "bold", "injected": "dim italic"}
@@ -25,6 +26,7 @@ class Screen:
     def __init__(self, engine: Engine, *, quiet: bool = False) -> None:
         self._engine = engine
         self._first_pass = engine.target.passes
+        self._counts_passes = not isinstance(engine, RemoteEngine)
         self._quiet = quiet
         self._console = Console(highlight=False, soft_wrap=False)
         self._live: Live | None = None
@@ -71,21 +73,21 @@ class Screen:
 
     def _below(self) -> Group:
         seconds, passes = time.perf_counter() - self._begun, self._engine.target.passes - self._first_pass
-        rate = self._tokens / passes if passes else 0.0
-        status = f"{self._tokens} tokens · {rate:.2f} per target pass · {seconds:.1f} s"
-        return Group(self._line, Text(status, "cyan"))
+        rate = f" · {self._tokens / passes if passes else 0.0:.2f} per target pass" if self._counts_passes else ""
+        return Group(self._line, Text(f"{self._tokens} tokens{rate} · {seconds:.1f} s", "cyan"))
 
 
 def closing_line(result: Result, plain: Result | None = None) -> str:
     """One line: what was written, at how many passes, what is known to have been saved, and how it is known."""
     usage = result.usage
     chosen = usage.thinking + usage.answer
-    parts = [
-        f"{usage.thinking} thinking + {usage.answer} answer tokens",
-        f"{usage.tokens_per_pass:.2f} tokens per target pass",
-    ]
+    parts = [f"{usage.thinking} thinking + {usage.answer} answer tokens"]
     saved = chosen - usage.target_passes
-    if saved >= 0:
+    if usage.target_passes:
+        parts.append(f"{usage.tokens_per_pass:.2f} tokens per target pass")
+    if not usage.target_passes:  # those of a server are not known
+        parts += [f"{usage.probed} tokens in probes"] if usage.probed else []
+    elif saved >= 0:
         parts.append(f"{saved} of {chosen} target passes saved (counted: tokens - passes)")
     else:
         parts.append(f"{-saved} passes more than tokens (probes)")
@@ -98,16 +100,20 @@ def closing_line(result: Result, plain: Result | None = None) -> str:
 
 
 def _against(result: Result, plain: Result) -> str:
-    """What plain decoding took on the same prompt, and the difference; times are those of the decode loop."""
+    """What plain decoding took on the same prompt, and the difference; times are those of the decode loop.
+
+    Passes of a server are not known, and are left out.
+    """
     mine, theirs = result.usage, plain.usage
     seconds, plain_seconds = sum(mine.seconds.values()), sum(theirs.seconds.values())
     faster = plain_seconds / seconds
+    took = f"{theirs.target_passes} passes, " if theirs.target_passes else ""
+    takes = f"{_change(mine.target_passes, theirs.target_passes)} passes, " if mine.target_passes else ""
     speed = f"{faster:.2f} times faster" if faster >= 1 else f"{1 / faster:.2f} times slower"
     return (
-        f"plain decoding, measured: {theirs.thinking} thinking tokens, {theirs.target_passes} passes, "
+        f"plain decoding, measured: {theirs.thinking} thinking tokens, {took}"
         f"{plain_seconds:.2f} s{' (same tokens)' if result.tokens == plain.tokens else ''}; "
-        f"here {_change(mine.thinking, theirs.thinking)} thinking tokens, "
-        f"{_change(mine.target_passes, theirs.target_passes)} passes, {speed}"
+        f"here {_change(mine.thinking, theirs.thinking)} thinking tokens, {takes}{speed}"
     )
 
 

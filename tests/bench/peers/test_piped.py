@@ -93,9 +93,9 @@ def test_a_python_that_is_not_there(tmp_path: Path) -> None:
 def test_what_their_guide_asks_for_is_in_the_environment(tmp_path: Path) -> None:
     library = tmp_path / "lib" / "libiomp5.so"
     python = tmp_path / "bin" / "python"
-    assert "libiomp5" not in vllm._as_advised(python, 2).get("LD_PRELOAD", "")
+    assert "libiomp5" not in vllm.as_advised(python, 2).get("LD_PRELOAD", "")
     library.parent.mkdir()
     library.touch()
-    environment = vllm._as_advised(python, 2)
+    environment = vllm.as_advised(python, 2)
     assert environment["LD_PRELOAD"].split(":")[0] == str(library)
     assert environment["OMP_NUM_THREADS"] == "2"

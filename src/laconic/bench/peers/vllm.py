@@ -46,12 +46,12 @@ def start(
         settings,
         text,
         context=context,
-        environment=_as_advised(python, threads),
+        environment=as_advised(python, threads),
         log=log,
     )
 
 
-def _as_advised(python: Path, threads: int) -> dict[str, str]:
+def as_advised(python: Path, threads: int) -> dict[str, str]:
     """The environment vLLM's guide asks for: Intel's OpenMP first, where it is installed, and the threads named."""
     environment = dict(os.environ) | {"OMP_NUM_THREADS": str(threads)}
     library = (python.parent.parent / "lib" / "libiomp5.so").absolute()

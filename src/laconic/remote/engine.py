@@ -1,0 +1,162 @@
+"""An engine whose model runs behind an OpenAI-compatible server: same requests, controllers and results."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence as Seq
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from laconic.engine import Engine, Methods, acting, check
+from laconic.errors import MethodError, RequestError, UnmetNeed
+from laconic.models.load import load_text
+from laconic.models.remote import RemoteModel
+from laconic.models.text import Markup, Text
+from laconic.policy import Policy
+from laconic.remote.elsewhere import Elsewhere
+from laconic.remote.loop import RemoteLoop, all_or_none
+from laconic.remote.reading import RemoteReading
+from laconic.remote.writer import Asking, Writer
+from laconic.thinking.base import Controller
+from laconic.types import Request, Result
+
+UNKNOWN = 1 << 20
+"""Context of a server that does not say it: its own refusal of too long a text must do."""
+Think = tuple[str | Policy, ...]
+
+
+class RemoteEngine(Engine):
+    """Thinking controllers over a server; whether and how it drafts is the server's own business.
+
+    >>> with RemoteEngine.load("http://127.0.0.1:8000/v1", "Qwen/Qwen3-8B", think=("settled",)) as engine:
+    ...     result = engine.generate("What is 37 * 48 + 15?")
+
+    Tokens are counted by the local tokenizer, which must be the model's own. Of the counters in ``Usage``, passes stay
+    0, since they are not known; ``probed`` are the tokens that probes put after the shared prefix and those that they
+    found; ``seconds`` are waiting times, under ``score`` for pieces of the text and under ``policy`` for probes.
+
+    ``asking`` are the fields of :class:`Asking`: how the server is asked, which changes the cost and not the outcome.
+    """
+
+    def __init__(
+        self,
+        model: RemoteModel,
+        text: Text,
+        think: Think = (),
+        *,
+        context: int | None = None,
+        **asking: Any,
+    ) -> None:
+        self.model = model
+        self.writer = Writer(model, text, Asking(**asking))
+        target = Elsewhere(len(text.tokenizer.get_vocab()), context or UNKNOWN)
+        super().__init__(target, text, Methods(drafter="none", length="constant", think=tuple(think)))
+        self._check_probabilities(self.plan.controllers)
+
+    @staticmethod
+    def load(  # type: ignore[override]  # another place to load from
+        base_url: str,
+        model: str | None = None,
+        *,
+        tokenizer: str | Path | None = None,
+        think: Think = (),
+        markup: Markup | None = None,
+        api_key: str | None = None,
+        extras: bool = True,
+        timeout: float = 600.0,
+        retries: int = 2,
+        context: int | None = None,
+        **asking: Any,
+    ) -> RemoteEngine:
+        """Connect to the server at ``base_url``, which mostly ends in ``/v1``.
+
+        ``model`` is the name that the server knows it by; it may be left out where there is only one. ``tokenizer`` is
+        a path, a hub name or ``bundled``, and the model's name if it is not given. ``context`` is what the server says,
+        else unlimited. The others are those of the constructor and of :class:`RemoteModel`. Raises RemoteError,
+        ModelError and MethodError subclasses.
+        """
+        remote = RemoteModel(base_url, model or "", api_key=api_key, extras=extras, timeout=timeout, retries=retries)
+        try:
+            served = remote.wait(remote.served())
+            if model is None:
+                if len(served) != 1:
+                    names = ", ".join(one.name for one in served) or "none that it lists"
+                    raise RequestError(f"the server has several models, or none: {names}.", "Name one (--model).")
+                remote.model = served[0].name
+            if context is None:
+                context = next((one.context for one in served if one.name == remote.model), None)
+            text = load_text(tokenizer or remote.model, markup=markup)
+            return RemoteEngine(remote, text, think, context=context, **asking)
+        except BaseException:
+            remote.close()
+            raise
+
+    def using(self, **methods: Any) -> RemoteEngine:
+        """The same server under other controllers (``think``), over the same connections."""
+        for name in methods:
+            if name != "think":
+                raise MethodError(f"'{name}' cannot be chosen for a model behind a server.", "Only think= can.")
+        think = methods.get("think", self.methods.think)
+        made = RemoteEngine(self.model, self.text, think, context=self.target.context, **asdict(self.writer.asking))
+        made.writer = self.writer
+        return made
+
+    def fitted(self, request: Request) -> Request:
+        """As :meth:`Engine.fitted`; controllers that others have named are checked as those of the run are."""
+        question = request.question
+        if question is not None and request.controllers is None:
+            reading = RemoteReading(self)
+            mine, asked = acting(self.plan.controllers, question, reading)
+            if cost := reading.cost():
+                asked = asked.noting("reader", "read", cost)
+            if asked != question or mine != self.plan.controllers:
+                request = replace(self.made(asked), controllers=mine, events=asked.events)
+        if request.controllers is not None:
+            check(replace(self.plan, controllers=request.controllers), self.text, self.target, None)
+            self._check_probabilities(request.controllers)
+        return request
+
+    def loop(self) -> RemoteLoop:
+        """A fresh loop over the server."""
+        assert isinstance(self.target, Elsewhere)
+        return RemoteLoop(self.writer, self.target, self.plan)
+
+    def run(self, requests: Seq[Request], *, batch: int = 1) -> list[Result]:
+        """Serve requests, at most ``batch`` at once; each goes on as soon as the server has answered it.
+
+        A request has up to two completions under way: the next piece of its thought, and a probe.
+        """
+        if batch < 1:
+            raise RequestError(f"batch must be >= 1, not {batch}.")
+        return self.model.wait(self._all([self.fitted(request) for request in requests], batch))
+
+    async def _all(self, requests: Seq[Request], batch: int) -> list[Result]:
+        loop, gate = self.loop(), asyncio.Semaphore(batch)
+
+        async def serve(request: Request) -> Result:
+            async with gate:
+                sequence = loop.add(request)
+                await loop.finish(sequence)
+                return self._result(sequence)
+
+        return await all_or_none([serve(request) for request in requests])
+
+    def close(self) -> None:
+        """Close the connections, also those of other engines over this model. Safe to call more than once."""
+        self.model.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _check_probabilities(self, controllers: Seq[Controller]) -> None:
+        for policy in (inner for controller in controllers for inner in controller.walk()):
+            if policy.needs.probabilities and not self.writer.asking.logprobs:
+                raise UnmetNeed(
+                    f"'{policy.name}' looks at probabilities, and none are asked for (logprobs=0).",
+                    "Ask for some, or use a method that needs none (answer-agreement, budget).",
+                )

@@ -1,0 +1,134 @@
+"""Token ids in, token ids out, whatever the server takes and tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from laconic.errors import RequestError
+from laconic.models.remote import RemoteModel
+from laconic.models.replies import Completion, Said
+from laconic.models.text import Text
+from laconic.types import Sampling
+
+_TAIL = 16
+"""Tokens of what came before with which a server's text is turned into ids: some tokenizers mind what stands there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How a server is asked. Only ``send`` can change what is written, and only where two tokenizers differ."""
+
+    send: Literal["tokens", "text"] = "tokens"
+    """Whether prompts are token ids, so that the server reads what laconic counts, or text, which it reads anew."""
+    piece: int = 0
+    """Tokens of a thought that are asked for at once; 0 for a step of it."""
+    logprobs: int = 20
+    """How many of the likeliest tokens come with each of a probe's; 0 where a server gives none."""
+    ahead: bool = True
+    """Whether the thought goes on while a probe is out; where the probe ends it, that piece is broken off."""
+
+    def __post_init__(self) -> None:
+        if self.send not in ("tokens", "text"):
+            raise RequestError(f"send must be 'tokens' or 'text', not {self.send!r}.")
+        if self.piece < 0 or self.logprobs < 0:
+            raise RequestError("piece and logprobs must be >= 0.")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a server wrote: ids, an end token included, and their texts.
+
+    Where the server gives probabilities but no ids, ``pieces`` are its own tokens, and there may be more or fewer of
+    them than of ours. ``said`` goes with ``pieces``; an end token that the server does not list has none. ``cut`` says
+    that it stopped before it was asked to, because its model can go no further.
+    """
+
+    tokens: tuple[int, ...]
+    pieces: tuple[str, ...]
+    said: tuple[Said, ...] | None
+    cut: bool = False
+
+
+class Writer:
+    """Asks a server to write on. Shared by all requests of an engine.
+
+    Ids of what was written are the server's where it tells them (vLLM does), else the local tokenizer's for the same
+    text.
+
+    A reply that ended by ``stop`` ended at a stop string or with the end token. Many servers do not tell which, or keep
+    the stop string's own tokens to themselves; after the first such reply stop strings are given up for good, and
+    surplus tokens are dropped by who reads them.
+    """
+
+    def __init__(self, model: RemoteModel, text: Text, asking: Asking) -> None:
+        self.model = model
+        self.text = text
+        self.asking = asking
+        self.stops = True
+        """Whether stop strings are sent."""
+        self._end = min(text.eos, default=None)
+
+    async def write(
+        self,
+        before: Sequence[int],
+        *,
+        most: int,
+        sampling: Sampling,
+        stop: Sequence[str] = (),
+        logprobs: int | None = None,
+        bans: Sequence[int] = (),
+    ) -> Written:
+        """At most ``most`` tokens after ``before``; if possible none after the first stop string, which is included.
+
+        Whoever needs an exact end looks for it. Raises RemoteError subclasses.
+        """
+        prompt = self.text.decode(before) if self.asking.send == "text" else before
+        asked = tuple(stop) if self.stops else ()
+        reply = await self.model.complete(
+            prompt, max_tokens=most, sampling=sampling, stop=asked, logprobs=logprobs, bans=bans
+        )
+        tokens = self._tokens(before, reply, asked)
+        if tokens is None:
+            self.stops = False
+            return await self.write(before, most=most, sampling=sampling, logprobs=logprobs, bans=bans)
+        theirs = reply.said is not None and reply.tokens is None
+        pieces = _pieces(reply) if theirs else tuple(map(self.text.piece, tokens))
+        cut = reply.finish_reason == "length" and (not tokens or (reply.tokens is not None and len(tokens) < most))
+        return Written(tuple(tokens), pieces, reply.said, cut)
+
+    def _tokens(self, before: Sequence[int], reply: Completion, stop: Sequence[str]) -> list[int] | None:
+        """The ids of a reply; None where stop strings were asked for and it cannot be told what ended it."""
+        tokens = None if reply.tokens is None else list(reply.tokens)
+        ended = False
+        if reply.finish_reason == "stop":
+            listed = tokens is not None and bool(tokens) and tokens[-1] in self.text.eos
+            ended = listed or not stop or (reply.told and reply.matched is None)
+            if not ended and not self._shows(reply, stop):
+                return None
+        if tokens is None:
+            tokens = self._continued(before, reply.text + (reply.matched or ""))
+        if ended and self._end is not None and not (tokens and tokens[-1] in self.text.eos):
+            tokens.append(self._end)
+        return tokens
+
+    def _shows(self, reply: Completion, stop: Sequence[str]) -> bool:
+        """Whether a stop string is among the tokens of a reply, as far as it lists tokens."""
+        if reply.tokens is not None:
+            written = self.text.decode(reply.tokens)
+        elif reply.said is not None:
+            written = "".join(_pieces(reply))
+        else:
+            return reply.matched in stop
+        return any(string in written for string in stop)
+
+    def _continued(self, before: Sequence[int], text: str) -> list[int]:
+        """Ids of ``text`` where it comes after ``before``; alone, some tokenizers would put a space before it."""
+        tail = self.text.decode(before[-_TAIL:])
+        alone, whole = self.text.encode(tail), self.text.encode(tail + text)
+        return whole[len(alone) :] if whole[: len(alone)] == alone else self.text.encode(text)
+
+
+def _pieces(reply: Completion) -> tuple[str, ...]:
+    return tuple(str(one.token) for one in reply.said or ())

@@ -1,0 +1,69 @@
+"""``laconic run --url``: the same question, thinking methods and output, over a server."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from laconic.models.load import load_text
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "thinking"))
+from server import Manners, Server, cached
+
+
+@pytest.fixture(scope="module")
+def server(model):
+    network = AutoModelForCausalLM.from_pretrained(model).eval()
+    with Server(cached(network), load_text(model)) as made:
+        yield made
+
+
+def test_over_a_server_as_here(laconic, model, server):
+    said = ("run", "What is 2 + 3?", "--max-tokens", 60, "--budget", 12, "--exit", "answer-agreement:2", "--json")
+    here = laconic(*said, "-m", model, "--drafter", "none")
+    there = laconic(*said, "--url", server.url, "--tokenizer", model)
+    assert there.exit_code == 0, there.output
+    mine, theirs = json.loads(here.stdout), json.loads(there.stdout)
+    assert all(mine[key] == theirs[key] for key in ("tokens", "answer", "events", "finish_reason"))
+    assert theirs["usage"]["thinking"] == mine["usage"]["thinking"] <= 12
+
+
+def test_the_closing_line_says_nothing_of_passes(laconic, model, server):
+    over = ("-m", "tiny", "--url", server.url, "--tokenizer", model)
+    done = laconic("run", "Hm?", *over, "--baseline", "--budget", 9, "--max-tokens", 60)
+    assert done.exit_code == 0, done.output
+    last = done.stdout.splitlines()[-1]
+    assert "thinking +" in last
+    assert "plain decoding, measured:" in last
+    assert "pass" not in last
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        (("--drafter", "suffix"), "--drafter cannot be chosen", "The server"),
+        (("--verify", "match"), "--verify cannot be chosen", "The server"),
+        (("--draft-model", "x"), "--draft-model cannot be chosen", "The server"),
+        (("--dtype", "float32"), "--dtype cannot be chosen", "The server"),
+        (("--think", "setled"), "no think is called", "settled"),
+        (("-m", "other"), "404", "/models"),
+    ],
+)
+def test_refusals(laconic, model, server, arguments, error, hint):
+    server.manners = Manners(fault="status", status=404, message={"error": {"message": "no such model"}})
+    done = laconic("run", "Hm?", "--url", server.url, "--tokenizer", model, *arguments)
+    server.manners = Manners()
+    assert done.exit_code == 2, done.output
+    first, second = done.stderr.strip().splitlines()[-2:]
+    assert error in first
+    assert hint in second
+
+
+def test_a_server_that_is_not_there_and_a_tokenizer_without_one(laconic, model):
+    done = laconic("run", "Hm?", "--url", "http://127.0.0.1:9/v1", "--tokenizer", model)
+    assert done.exit_code == 2
+    assert "no connection to http://127.0.0.1:9/v1" in done.stderr
+    done = laconic("run", "Hm?", "-m", model, "--tokenizer", model)
+    assert "--url" in done.stderr
