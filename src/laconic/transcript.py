@@ -182,11 +182,11 @@ class Transcript:
         return token == single if single is not None else self._just_completed(tag, token)
 
     def _just_completed(self, tag: str, token: int) -> bool:
-        """Whether ``tag`` is in the text now and was not before ``token``."""
+        """Whether ``tag`` is in the text once more than it was before ``token``."""
         if tag[-1] not in self.text.piece(token):
             return False
         recent = self.tokens[max(self.prompt_length, len(self.tokens) - _WINDOW) :]
-        return tag in self.text.decode(recent) and tag not in self.text.decode(recent[:-1])
+        return self.text.decode(recent).count(tag) > self.text.decode(recent[:-1]).count(tag)
 
     def _ends_step(self, token: int) -> bool:
         """Whether a blank line ended with this token; blank lines may be one token, two, or part of one."""

@@ -1,1 +1,1 @@
-"""Controllers that bound the length of the thought."""
+"""Controllers that bound the length of the thought, or move its end."""

@@ -1,0 +1,77 @@
+"""The end of a thought as tokens: the closing tag, and an answer that is not empty after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from laconic.models.text import Text
+from laconic.thinking.base import Ban, Place
+
+_WINDOW = 48
+"""Tokens that a closing tag is spread over at most."""
+
+
+class Tag:
+    """A model's closing tag, token by token.
+
+    A tag of several tokens is known in the tokens that it has on its own; one that is merged with the words before it
+    is not seen until it is whole.
+    """
+
+    def __init__(self, text: Text) -> None:
+        assert text.markup is not None
+        self.tokens = tuple(text.encode(text.markup.close))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def begun(self, written: Sequence[int]) -> int:
+        """How many tokens of the tag stand at the end of ``written`` (all of them is a tag that is over: 0)."""
+        for size in range(min(len(self.tokens) - 1, len(written)), 0, -1):
+            if tuple(written[-size:]) == self.tokens[:size]:
+                return size
+        return 0
+
+
+def tempered(logits: torch.Tensor, token: int, temperature: float) -> torch.Tensor | None:
+    """Logits with the log-probability of ``token`` divided by ``temperature``, the others as they are.
+
+    None where nothing changes: at a temperature of 1, and for a token that another rule has ruled out.
+    """
+    surprise = logits.float().logsumexp(-1) - logits[token].float()
+    if temperature == 1 or not surprise.isfinite():
+        return None
+    changed = logits.clone()
+    changed[token] += (surprise * (1 - 1 / temperature)).to(logits.dtype)
+    return changed
+
+
+def answered(text: Text) -> Ban:
+    """A rule without which an answer may be empty: while nothing but white space follows the closing tag, no end token.
+
+    A model whose thought was closed for it, or early, likes to end its text right there. Who closed the thought cannot
+    be seen from a place, so the rule holds after every thought, one that the prompt leaves empty included. Where the
+    logits allow nothing but end tokens they stay.
+    """
+    ends = sorted(text.eos)
+
+    def banned(place: Place) -> Sequence[int]:
+        return ends if place.phase == "answer" and _unanswered(text, place.tokens) else ()
+
+    return Ban(banned)
+
+
+def _unanswered(text: Text, tokens: Sequence[int]) -> bool:
+    """Whether the closing tag is the last of ``tokens`` that is not white space."""
+    assert text.markup is not None
+    last = len(tokens) - 1
+    while last >= 0 and not text.piece(tokens[last]).strip():
+        last -= 1
+    if last < 0 or text.close_token is not None:
+        return last >= 0 and tokens[last] == text.close_token
+    close = text.markup.close.rstrip()
+    if text.piece(tokens[last]).rstrip()[-1] != close[-1]:  # as good as always: most places need no decoding
+        return False
+    return text.decode(tokens[max(last + 1 - _WINDOW, 0) : last + 1]).rstrip().endswith(close)
