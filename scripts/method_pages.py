@@ -21,6 +21,7 @@ TITLES = {
     "transform": "Transforms: which distribution the output shall have",
     "relaxation": "Relaxations: what may stand although it was refused",
     "think": "Thinking: how long to reason before answering",
+    "memory": "Memory: reasoning over several calls, with a bounded text between them",
 }
 
 

@@ -3,9 +3,10 @@
 import pytest
 
 from laconic.bench.replay.records import Recording, Turn
-from laconic.bench.replay.statements import final_answer, statements
+from laconic.bench.replay.statements import final_answer
 from laconic.bench.replay.thoughts import measure, split, summary
 from laconic.bench.replay.tokens import Splitter
+from laconic.thinking.statements import statements
 
 
 @pytest.mark.parametrize(

@@ -1,61 +1,13 @@
-"""Where a recorded thought states an answer: which sentences name it as a result."""
+"""What a recorded reply settles on."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from fractions import Fraction
+from laconic.answers import extract
+from laconic.bench.grading import same
+from laconic.thinking.statements import leading_number, states, undress
 
-from laconic.bench.grading import extract, number, same
-
-_SENTENCE = re.compile(r"(?:[^.!?\n]|[.!?](?!\s))+(?:[.!?]+|\n|$)\s*|\s+|[.!?]+\s*")
-"""Up to a full stop, question or exclamation mark before a space, or the end of the line."""
-_NUMBER = re.compile(r"(?<![\w.,])-?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?(?![\w]|[.,]\d)|(?<=[$(={])-?\d[\d,]*(?:\.\d+)?")
-_RESULT = re.compile(
-    r"=|≈|→|\\boxed|\b(?:is|are|was|were|be|been|equals?|gets?|got|gives?|makes?|totals?|leaves?|answer|result)\b",
-    re.IGNORECASE,
-)
-"""What must stand between the number before (or the start of the sentence) and the number that is stated."""
-_CONCLUSION = re.compile(
-    r"\\boxed|\b(?:so|therefore|thus|hence|answer|in total|altogether|overall|which means|final(?:ly)?)\b",
-    re.IGNORECASE,
-)
-"""What marks a sentence as one that concludes, not one that merely passes by this value."""
-_DRESS = (
-    (re.compile(r"\\(?:text|mathrm|textbf|mathbf|operatorname)\s*\{([^{}]*)\}"), r"\1"),
-    (re.compile(r"\\(?:left|right|displaystyle|,|!|;|:|quad|\()|\\\)|\\\[|\\\]"), ""),
-    (re.compile(r"\\([$%])"), r"\1"),
-    (re.compile(r"\^\s*\{?\s*\\circ\s*\}?|°"), ""),
-    (re.compile(r"\\[dt]frac"), r"\\frac"),
-    (re.compile(r"(?<=\d)\{,\}(?=\d)"), ","),
-)
 _LONGEST = 40
 """Characters beyond which a last line is a sentence, not an answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """A sentence that states the answer. ``end`` is where the step that holds it ends, in characters.
-
-    ``concluding`` says that the sentence has a word of conclusion too (so, therefore, the answer ...).
-    """
-
-    step: int
-    end: int
-    sentence: str
-    concluding: bool
-
-
-def undress(text: str) -> str:
-    r"""LaTeX without what only sets it: ``\text``, ``\left``, degrees, ``\$``, thin spaces.
-
-    >>> undress(r"90^\circ"), undress(r"\$1{,}200 \text{ dollars}")
-    ('90', '$1,200  dollars')
-    """
-    for pattern, plain in _DRESS:
-        text = pattern.sub(plain, text)
-    return text
 
 
 def final_answer(reply: str, right: str | None) -> str:
@@ -68,67 +20,6 @@ def final_answer(reply: str, right: str | None) -> str:
     value = leading_number(found)
     if value is not None:
         return str(value)
-    if right is not None and (same(right, found) or _ends_in(found, undress(right))):
+    if right is not None and (same(right, found) or states(found, undress(right).strip())):
         return undress(right).strip()
     return found if len(found) <= _LONGEST and found.count(" ") <= 6 and "\\boxed" in reply else ""
-
-
-def leading_number(text: str) -> Fraction | None:
-    """The value of a text that is one number, perhaps with a unit of letters after it; None for anything else.
-
-    >>> leading_number("$460"), leading_number("12 hours"), leading_number("6 - 5i")
-    (Fraction(460, 1), Fraction(12, 1), None)
-    """
-    head = re.match(r"\s*\$?\s*(-?\$?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?)\s*%?\s*(?:[A-Za-z][A-Za-z .]*)?$", text)
-    return number(head.group(1)) if head else None
-
-
-def statements(thought: str, answer: str) -> Iterator[Statement]:
-    """Sentences of ``thought`` that state ``answer`` as a result, in order.
-
-    For a number: it is the last number of the sentence, and a result word or sign (``is``, ``=``, ``total`` ...)
-    stands between it and the number before it. For any other answer: the sentence ends in it or boxes it, spaces and
-    LaTeX dress aside, after such a word or sign.
-    """
-    value = leading_number(answer)
-    needle = _squeeze(answer)
-    start = 0
-    for at, step in enumerate(thought.split("\n\n")):
-        for sentence in _SENTENCE.findall(step):
-            plain = undress(sentence)
-            if _states_number(plain, value) if value is not None else _states_text(plain, needle):
-                yield Statement(at, start + len(step), sentence, _CONCLUSION.search(plain) is not None)
-        start += len(step) + 2
-
-
-def _states_number(sentence: str, value: Fraction) -> bool:
-    found = list(_NUMBER.finditer(sentence))
-    if not found or number(found[-1].group()) != value:
-        return False
-    before = found[-2].end() if len(found) > 1 else 0
-    return _RESULT.search(sentence, before, found[-1].start()) is not None
-
-
-def _states_text(sentence: str, needle: str) -> bool:
-    if not needle or not _RESULT.search(sentence):
-        return False
-    whole = _squeeze(sentence)
-    if f"\\boxed{{{needle}}}" in whole:
-        return True
-    head = whole[: -len(needle)] if whole.endswith(needle) else ""
-    return bool(head) and not (head[-1].isalnum() and needle[0].isalnum() and not _ends_at_word(sentence, needle))
-
-
-def _ends_at_word(sentence: str, needle: str) -> bool:
-    """Whether the needle begins a word of its own; squeezing has taken the spaces away."""
-    words = undress(sentence).casefold().rstrip(" \n.!?$").split()
-    return any(_squeeze("".join(words[-n:])) == needle for n in range(1, len(words) + 1))
-
-
-def _squeeze(text: str) -> str:
-    return re.sub(r"\s+", "", undress(text)).strip("$.!?*").casefold()
-
-
-def _ends_in(line: str, answer: str) -> bool:
-    value = leading_number(answer.strip())
-    return _states_number(line, value) if value is not None else _states_text(line, _squeeze(answer))

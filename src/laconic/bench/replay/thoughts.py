@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import statistics
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from laconic.bench.grading import same
 from laconic.bench.replay.records import Recording
-from laconic.bench.replay.statements import final_answer, statements
+from laconic.bench.replay.statements import final_answer
 from laconic.bench.replay.tokens import Tokenizer
 from laconic.bench.stats import bootstrap_median, bootstrap_ratio
 from laconic.intervals import wilson
 from laconic.models.text import KNOWN_MARKUP
+from laconic.thinking.scores.cues import counts
+from laconic.thinking.scores.redundancy import loops, repeated
+from laconic.thinking.statements import CUES, statements
 
-CUES = {
-    "wait": r"\b[Ww]ait\b",
-    "hmm": r"\b[Hh]mm+\b",
-    "alternatively": r"\bAlternatively\b",
-    "but": r"\bBut\b",
-    "actually": r"\b[Aa]ctually\b",
-    "let me check": r"\b[Ll]et(?: me| us|'s) (?:just )?(?:re-?|double[- ])?(?:check|verify|confirm|make sure)\b",
-    "hold on": r"\b[Hh]old on\b",
-    "another way": r"\banother (?:way|approach|method)\b",
-}
-_CUES = {name: re.compile(pattern) for name, pattern in CUES.items()}
 NGRAM = 16
 """Tokens that must repeat exactly to count as repeated."""
-_STUCK = 3
-"""Times that one step must occur in a thought to be called a loop."""
-_SHORT = 20
-"""Characters below which a repeated step is mere punctuation of the thought."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +73,6 @@ def measure(recording: Recording, tokenizer: Tokenizer) -> Thought | None:
         len(tokenizer.encode(thought[: which[0].end])) if which else None for which in (all_of_them, concluding)
     )
     steps = [step for step in thought.split("\n\n") if step.strip()]
-    counts = Counter(key for step in steps if len(key := " ".join(step.split()).casefold()) >= _SHORT)
     return Thought(
         recording.id,
         len(ids),
@@ -98,20 +83,10 @@ def measure(recording: Recording, tokenizer: Tokenizer) -> Thought | None:
         stated,
         concluded,
         len({statement.step for statement in concluding}) - 1 if concluding else 0,
-        {name: len(pattern.findall(thought)) for name, pattern in _CUES.items()},
-        _repeated(ids),
-        sum(count >= _STUCK for count in counts.values()),
+        counts(thought),
+        repeated(ids, NGRAM),
+        loops(steps),
     )
-
-
-def _repeated(ids: Sequence[int]) -> int:
-    seen: set[tuple[int, ...]] = set()
-    again = 0
-    for end in range(NGRAM, len(ids) + 1):
-        gram = tuple(ids[end - NGRAM : end])
-        again += gram in seen
-        seen.add(gram)
-    return again
 
 
 def summary(recordings: Sequence[Recording], tokenizer: Tokenizer) -> dict[str, Any] | None:
