@@ -4,8 +4,9 @@ Problems are thought through to the end once; every controller is then asked whe
 (``laconic.bench.oracle.exits``), and the model what it would have answered there: the whole front comes from one run.
 ``--check`` runs some controllers for real on the same problems and says how often they end where this says they do.
 
+    laconic fit spec-exit out/signals
     python scripts/thinking.py --n 420 --temperature 0 --json thinking.json --plot thinking.svg \\
-      --check "settled;answer-confidence"
+      --spec-exit out/signals --check "settled;answer-confidence"
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from laconic.bench.oracle.thought import Ending
 from laconic.bench.provenance import provenance
 from laconic.bench.tasks import Item, draw, load
 from laconic.intervals import wilson
-from laconic.policy import registry
+from laconic.policy import joined, registry
 from laconic.thinking.base import Controller
 
 FAMILIES = {
@@ -39,8 +40,36 @@ FAMILIES = {
     "answer-agreement": [f"answer-agreement:{x}" for x in (1, 2, 3, 4, 5, 6, 8)],
     "answer-agreement, 64 tokens": [f"answer-agreement:{x},tokens=64" for x in (1, 2, 3, 4)],
     "answer-entropy": [f"answer-entropy:{x}" for x in (1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)],
+    "closing-rank": [f"closing-rank:{x}" for x in (16, 20, 25, 30, 35, 40, 45, 50, 60, 80)],
+    "closing-rank, after a line": [
+        rf"closing-rank:0,prob={x},text=\n" for x in (0.05, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
+    ],
+    "confidence-probe": [
+        f"confidence-probe:{x}" for x in (0.5, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001, 0.00003)
+    ],
+    "entropy-slope": [f"entropy-slope:{x}" for x in (0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.003, 0.001)],
+    "entropy-slope, giving up": [f"entropy-slope:0.02,give_up={x}" for x in (2, 3, 4, 5, 6)],
+    "trimr": [f"trimr:{x}" for x in (2, 3, 4)],
+    "loop-break": ["loop-break", "loop-break:sentences=3", "loop-break:sentences=2"],
     "budget": [f"budget:{x}" for x in (32, 48, 64, 96, 128, 160, 192, 256, 320, 384)],
 }
+SIGNALS = {
+    "spec-exit": [f"confidence={x}" for x in (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)],
+    "spec-exit, alpha 0.1": [f"confidence={x},alpha=0.1" for x in (0.5, 0.6, 0.7, 0.8, 0.9)],
+    "spec-exit, not smoothed": [f"confidence={x},alpha=1" for x in (0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98)],
+}
+"""What --spec-exit adds."""
+REAL = {
+    "soft-landing": [f"soft-landing:{x}" for x in (96, 128, 192, 256)],
+    "end-temperature": [f"end-temperature:{x}" for x in (3, 5, 7)],
+    "no-wait": ["no-wait"],
+    "switch-penalty": ["switch-penalty:words=wait/let me check/let me verify"],
+    "confidence-injection": ["confidence-injection"],
+    "concise-hint": ["concise-hint:first=64"],
+    "no-thinking": ["no-thinking"],
+    "composed": ["budget:192+settled", "budget:192+loop-break+settled+no-wait"],
+}
+"""Controllers that change what is written, run for real on the same problems with the same draws."""
 Outcome = tuple[int, bool]
 """Thinking tokens, and whether the answer is right."""
 
@@ -53,9 +82,17 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--max-tokens", type=int, default=1024)
     parser.add_argument("--check", default="", help="semicolon list of controllers to run for real")
+    parser.add_argument(
+        "--spec-exit", metavar="HEAD", help="a head of spec-exit (laconic fit spec-exit), to be compared too"
+    )
+    parser.add_argument("--real", action="store_true", help="also run controllers that change what is written")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     given = parser.parse_args()
+    families = dict(FAMILIES)
+    if given.spec_exit:
+        for name, knobs in SIGNALS.items():
+            families[name] = [f"spec-exit:head={given.spec_exit},{each}" for each in knobs]
     torch.set_num_threads(1)
     engine = Engine.load("bundled", draft="bundled-draft", drafter="draft-model")
     items = draw(load(None), given.n, given.seed)
@@ -67,7 +104,7 @@ def main() -> None:
     oracle = [best(item, thought, own) for item, thought, own in zip(items, thoughts, free, strict=True)]
     rows = {"free": row(free, free, oracle), "oracle": row(oracle, free, oracle)}
     found: dict[str, list[Outcome]] = {}
-    for specs in FAMILIES.values():
+    for specs in families.values():
         for spec in specs:
             said(spec)
             controller = built(spec)
@@ -76,12 +113,17 @@ def main() -> None:
                 for item, thought, own in zip(items, thoughts, free, strict=True)
             ]
             rows[spec] = row(found[spec], free, oracle)
+    for name, specs in REAL.items() if given.real else ():
+        families[name] = specs
+        for spec in specs:
+            said(f"{spec}, for real")
+            rows[spec] = row(run(engine, spec, items, requests)[1], free, oracle)
     show(rows)
     checks = {spec: check(engine, spec, items, requests, found.get(spec), thoughts) for spec in listed(given.check)}
     for spec, counted in checks.items():
         print(f"{spec}, run for real: {counted}")
     if given.plot:
-        plot(rows, given.plot, given.temperature)
+        plot(rows, families, given.plot, given.temperature)
     if given.json:
         settings = {key: str(value) for key, value in vars(given).items()}
         made = {"rows": rows, "checks": checks, "settings": settings, "provenance": provenance()}
@@ -177,12 +219,23 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 def show(rows: dict[str, dict[str, Any]]) -> None:
     """The table."""
-    print(f"{'':34} {'right':>7} {'tokens':>7} {'saved':>23} {'accuracy gained':>26} {'of oracle':>9}")
+    width = max(map(len, rows))
+    print(f"{'':{width}} {'right':>7} {'tokens':>7} {'saved':>23} {'accuracy gained':>26} {'of oracle':>9}")
     for name, r in rows.items():
         saved = f"{r['saved']:.1%} ({r['saved_ci'][0]:.1%}, {r['saved_ci'][1]:.1%})"
         gained = f"{r['gained']:+.1%} ({r['gained_ci'][0]:+.1%}, {r['gained_ci'][1]:+.1%})"
         share = "" if r["of_oracle"] is None else f"{r['of_oracle']:.0%}"
-        print(f"{name:34} {r['accuracy']:7.1%} {r['thinking']:7.1f} {saved:>23} {gained:>26} {share:>9}")
+        print(f"{name:{width}} {r['accuracy']:7.1%} {r['thinking']:7.1f} {saved:>23} {gained:>26} {share:>9}")
+
+
+def run(
+    engine: Engine, spec: str, items: Sequence[Item], requests: Sequence[Request]
+) -> tuple[list[Result], list[Outcome]]:
+    """Run controllers, joined by ``+``, for real, sixteen problems at a time."""
+    results = engine.using(think=joined(spec)).run(requests, batch=16)
+    return results, [
+        (result.usage.thinking, bool(item.judge(result.answer))) for item, result in zip(items, results, strict=True)
+    ]
 
 
 def check(
@@ -193,12 +246,9 @@ def check(
     expected: Sequence[Outcome] | None,
     thoughts: Sequence[Thought | None],
 ) -> dict[str, Any]:
-    """Run a controller for real, four at a time, and compare with what the finished thoughts said."""
+    """Run a controller for real and compare with what the finished thoughts said."""
     found = expected or [(0, False)] * len(items)
-    results: list[Result] = engine.using(think=(spec,)).run(requests, batch=4)
-    real = [
-        (result.usage.thinking, bool(item.judge(result.answer))) for item, result in zip(items, results, strict=True)
-    ]
+    results, real = run(engine, spec, items, requests)
     same = sum(a[0] == b[0] for a, b in zip(real, found, strict=True))
     return {
         "n": len(items),
@@ -211,13 +261,13 @@ def check(
     }
 
 
-def plot(rows: dict[str, dict[str, Any]], path: Path, temperature: float) -> None:
+def plot(rows: dict[str, dict[str, Any]], families: dict[str, list[str]], path: Path, temperature: float) -> None:
     """The front: accuracy against thinking tokens."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.5, 4.6), layout="constrained")
     axes = figure.add_subplot()
-    for name, specs in FAMILIES.items():
+    for name, specs in families.items():
         points = sorted((rows[spec]["thinking"], rows[spec]["accuracy"]) for spec in specs)
         width = 2.4 if name == "settled" else 1.2
         axes.plot(*zip(*points, strict=True), marker="o", markersize=3.5, linewidth=width, label=name)

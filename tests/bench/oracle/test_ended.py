@@ -8,8 +8,9 @@ import tiny
 from laconic import Engine, Limits, Methods, Request, Sampling
 from laconic.bench.oracle.exits import Thought, ended
 from laconic.models.causal_lm import CausalLM
+from laconic.models.text import Text
 from laconic.policy import registry
-from laconic.thinking.base import Continue, Controller, Inject, View
+from laconic.thinking.base import Continue, Controller, Inject, LogitRule, View
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,10 @@ def written() -> tuple[Engine, list[Request], list[Thought]]:
         "settled:0.2,tokens=6",
         "budget:12",
         "budget:30,landing=0.5",
+        "closing-rank:20,2,tokens=5",
+        "entropy-slope:4,0.1,give_up=2",
+        "loop-break:2,4,2,every=1",
+        "trimr:most=2,cues=\\w",
     ],
 )
 def test_a_thought_that_went_on_tells_where_it_would_have_ended(
@@ -66,7 +71,7 @@ def test_a_controller_that_writes_into_the_thought_is_refused(
     written: tuple[Engine, list[Request], list[Thought]],
 ) -> None:
     class Urge(Controller):
-        def start(self, request: Request) -> None: ...
+        def start(self, request: Request, text: Text) -> None: ...
 
         def decide(self, state: None, view: View) -> Continue | Inject:
             return Inject("Hurry.", "because")
@@ -84,3 +89,47 @@ def test_a_thought_that_was_cut_off_is_refused(written: tuple[Engine, list[Reque
     (result,) = engine.run(requests[:1])
     with pytest.raises(ValueError, match="never closed"):
         Thought(engine.target, engine.text, requests[0], result.tokens[:3])
+
+
+@pytest.mark.parametrize("phase", ["thinking", "answer"])
+def test_a_rule_may_shape_the_answer_and_not_the_thought(
+    phase: str, written: tuple[Engine, list[Request], list[Thought]]
+) -> None:
+    class Shapes(Controller):
+        def start(self, request: Request, text: Text) -> None: ...
+
+        def rule(self, state: None) -> LogitRule:
+            return lambda logits, place: logits + 1 if place.phase == phase else None
+
+        def decide(self, state: None, view: View) -> Continue:
+            return Continue()
+
+        def spec(self) -> str:
+            return "shapes"
+
+    thought = written[2][0]
+    if phase == "answer":
+        assert ended(Shapes(), thought) is thought.ends[-1]
+    else:
+        with pytest.raises(ValueError, match="shapes"):
+            ended(Shapes(), thought)
+
+
+def test_one_that_does_not_let_the_thought_end_is_refused(written: tuple[Engine, list[Request], list[Thought]]) -> None:
+    class Waits(Controller):
+        closing = True
+
+        def start(self, request: Request, text: Text) -> None: ...
+
+        def decide(self, state: None, view: View) -> Continue | Inject:
+            if not view.closing:
+                return Continue()
+            assert view.thinking == len(view.written) == thought.ends[-1].thinking - 1
+            return Inject("Wait, ", "not yet")
+
+        def spec(self) -> str:
+            return "waits"
+
+    thought = written[2][0]
+    with pytest.raises(ValueError, match="waits"):
+        ended(Waits(), thought)

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+
 from laconic.bench.oracle.thought import ASK, Ending, beliefs, outline
-from laconic.models.base import LanguageModel
+from laconic.models.base import LanguageModel, ShowsHidden
 from laconic.models.text import Text
-from laconic.thinking.base import Belief, Conclude, Continue, Controller, Probe, View
+from laconic.thinking.base import Belief, Closing, Conclude, Continue, Controller, LogitRule, Place, Probe, View
+from laconic.transcript import Transcript
 from laconic.types import Request
 
 
@@ -27,15 +30,36 @@ class Thought:
         self.request = request
         self.text, self.tokens = text, tokens
         self._model = model
-        self._found: dict[Probe, dict[Ending, Belief]] = {}
+        self._found: dict[tuple[Probe, bool], dict[Ending, Belief]] = {}
+        self._hidden = False
         found = outline(text, request, tokens, keep_steps=True)
         if found is None:
             raise ValueError("the thought was never closed")
         self._lengths = found.lengths
+        tag = text.markup.close if text.markup is not None else ""
+        self.closing = found.own.thinking - len(text.encode(tag))
+        """Thinking tokens before the closing tag."""
         self.ends = [*found.ends, found.own]
         """Ends of steps, and the thought's own end, the last."""
         self.steps = found.steps
         """Text of every finished step."""
+
+    def show_hidden(self) -> None:
+        """Let beliefs come with hidden states from now on. Raises ValueError for a model that shows none."""
+        if not isinstance(self._model, ShowsHidden):
+            raise ValueError("the model shows no hidden states")
+        self._model.keep_hidden = self._hidden = True
+
+    def shaped_by(self, rule: LogitRule) -> bool:
+        """Whether ``rule`` changes logits, all equal, anywhere in the thought. Rules of the answer do not."""
+        transcript = Transcript(self.text, self.request, list(self.request.prompt), keep_steps=True)
+        flat = torch.zeros(self._model.vocab_size)
+        for token in self.tokens[: self.ends[-1].length - len(self.request.prompt)]:
+            place = Place(transcript.phase, transcript.thinking, transcript.answer, transcript.step, transcript.tokens)
+            if rule(flat, place) is not None:
+                return True
+            transcript.push(token)
+        return False
 
     def after(self, thinking: int) -> Ending:
         """The place after so many thinking tokens."""
@@ -43,7 +67,7 @@ class Thought:
 
     def belief(self, place: Ending, ask: Probe = ASK) -> Belief:
         """What the model would answer at ``place``; all ends of steps are asked about together."""
-        key = replace(ask, guess="", hopeless=None)
+        key = replace(ask, guess="", hopeless=None), self._hidden
         if key not in self._found:
             self._found[key] = dict(zip(self.ends, self._ask(self.ends, ask), strict=True))
         found = self._found[key]
@@ -58,10 +82,15 @@ class Thought:
 def ended(controller: Controller, thought: Thought) -> Ending:
     """The place at which ``controller`` would have ended the thought; the last of ``thought.ends`` if nowhere.
 
-    Raises ValueError for one that writes into the thought: what it would have become is not known.
+    What it does to the answer alone is left out. Raises ValueError for one that writes into the thought, steers the
+    model or shapes logits there, since what the thought would have become is not known; and where hidden states are
+    looked at and not shown.
     """
+    if controller.needs.target_hidden:
+        thought.show_hidden()
     state = controller.start(thought.request, thought.text)
-    if controller.rule(state) is not None:
+    rule = controller.rule(state)
+    if controller.steering(state) or (rule is not None and thought.shaped_by(rule)):
         raise ValueError(f"'{controller.spec()}' changes what is written; run it")
     own, step, place = thought.ends[-1], 0, Ending(0, 0)
     while True:
@@ -70,15 +99,31 @@ def ended(controller: Controller, thought: Thought) -> Ending:
         if limit is not None and place.thinking < limit < following.thinking:
             place, boundary = thought.after(limit), False
         elif following is own:
+            if controller.closing:
+                _act(controller, state, thought, replace(own, thinking=thought.closing), step, closing="tag")
             return own
         else:
             place, boundary, step = following, True, step + 1
-        written = thought.tokens[: place.length - len(thought.request.prompt)]
-        view = View(place.thinking, thought.steps[:step], boundary, None, written)
-        action = controller.decide(state, view)
-        while isinstance(action, Probe):
-            action = controller.decide(state, replace(view, belief=thought.belief(place, action)))
-        if isinstance(action, Conclude):
+        if _act(controller, state, thought, place, step, boundary=boundary):
             return place
-        if not isinstance(action, Continue):
-            raise ValueError(f"'{controller.spec()}' writes into the thought; run it")
+
+
+def _act(
+    controller: Controller,
+    state: object,
+    thought: Thought,
+    place: Ending,
+    steps: int,
+    *,
+    boundary: bool = False,
+    closing: Closing = "",
+) -> bool:
+    """Ask at a place; whether the thought is to end there. Raises ValueError for what would be written into it."""
+    written = thought.tokens[: place.length - len(thought.request.prompt)]
+    view = View(place.thinking, thought.steps[:steps], boundary, None, written, closing)
+    action = controller.decide(state, view)
+    while isinstance(action, Probe):
+        action = controller.decide(state, replace(view, belief=thought.belief(place, action)))
+    if not isinstance(action, Conclude | Continue):
+        raise ValueError(f"'{controller.spec()}' writes into the thought; run it")
+    return isinstance(action, Conclude)

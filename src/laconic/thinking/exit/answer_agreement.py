@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from laconic.policy import Card, knobs
+from laconic.policy import Card, Needs, knobs
 from laconic.thinking.exit.probed import Asked, ProbedExit
 
 _DOUBT = ("wait", "hold", "but", "hmm", "however", "maybe", "alternatively", "not sure")
@@ -27,6 +27,7 @@ class AnswerAgreement(ProbedExit):
         lossless=False,
         catalogue=(108,),
     )
+    needs = Needs(thinking=True)
 
     agree: Annotated[int, Field(ge=1)] = 3
     """Probes in a row that must find the same answer."""

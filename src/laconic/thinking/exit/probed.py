@@ -1,4 +1,8 @@
-"""What exits by probing share: ask, at the end of a step, what the answer would be now, and look at all so far."""
+"""What exits by probing share: ask something at the end of a step, and judge by all that was found so far.
+
+:class:`LookingExit` does this for any question, :class:`ProbedExit` for the answer that the model would give now,
+:class:`QuietExit` for its very next token, which costs one position of a scoring pass.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,8 @@ from laconic.types import Request
 
 LONGEST = 24
 """Tokens of an answer at most."""
+_ANY = "\n"
+"""What ends an answer of one token, which ends anyway."""
 _LAST_VALUE = re.compile(r"-?\d+(?:[./]\d+)?(?!.*\d)", re.DOTALL)
 
 Hopeless = Callable[[Sequence[float]], bool]
@@ -31,43 +37,39 @@ class Look:
 
 @dataclass(slots=True)
 class Asked:
-    """State of one request: all looks so far, and the answer of the last whole one."""
+    """State of one request: all looks so far, the answer of the last whole one, and the word to keep an eye on."""
 
     looks: list[Look] = field(default_factory=list)
     steps: int = 0
     next: int | None = None
     """Thinking tokens at which to look, where looks do not wait for the end of a step."""
     guess: str = ""
+    watch: str = ""
 
 
 @knobs
-class ProbedExit(Controller):
+class LookingExit(Controller):
     """Probe, then stop where :meth:`settled` gives a reason. As a branch of a scoring pass a probe costs no pass."""
 
-    needs = Needs(thinking=True)
-    most = LONGEST
-    """Tokens of an answer that a probe follows."""
+    needs = Needs(thinking=True, probabilities=True)
 
     _: KW_ONLY
     every: Annotated[int, Field(ge=1)] = 1
     """Probe at every n-th end of a step."""
     tokens: Annotated[int, Field(ge=0)] = 0
     """Probe after every so many thinking tokens instead, wherever that is; 0 for ends of steps."""
-    text: str = "The answer is \\boxed{"
-    """What opens the answer, after the closing tag."""
-    stop: str = "}"
-    """What ends it. A closing brace ends it when braces are balanced."""
 
     def settled(self, asked: Asked) -> str | None:
         """Why the thought may end after the last of ``asked.looks``; None to think on."""
         raise NotImplementedError
 
-    def hopeless(self, asked: Asked, thinking: int) -> Hopeless | None:
-        """A test by which the next probe ends early, as :class:`Probe` takes it; None where all of it matters.
+    def ask(self, asked: Asked, view: View) -> Probe:
+        """What to ask at this place."""
+        raise NotImplementedError
 
-        ``thinking`` are the tokens of the thought so far.
-        """
-        return None
+    def expected(self, belief: Belief) -> str:
+        """What the model will probably write once its thought is closed after this look."""
+        return ""
 
     def start(self, request: Request, text: Text) -> Asked:
         """Nothing known yet."""
@@ -83,11 +85,7 @@ class ProbedExit(Controller):
             return self._judge(state, Look(view.thinking, view.belief))
         if not self._due(state, view):
             return Continue()
-        stated = _LAST_VALUE.search(view.steps[-1]) if view.steps else None
-        guess = stated.group() if stated else state.guess
-        return Probe(
-            self.text, self.stop, guess=guess, max_tokens=self.most, hopeless=self.hopeless(state, view.thinking)
-        )
+        return self.ask(state, view)
 
     def _due(self, state: Asked, view: View) -> bool:
         if state.next is not None:
@@ -106,4 +104,50 @@ class ProbedExit(Controller):
             state.guess = belief.answer
         if reason is None:
             return Continue()
-        return Conclude(reason, expected=self.text + (f"{belief.answer}{self.stop}" if belief.complete else ""))
+        return Conclude(reason, expected=self.expected(belief))
+
+
+@knobs
+class ProbedExit(LookingExit):
+    """Asks what the answer would be, were the thought to end here."""
+
+    most = LONGEST
+    """Tokens of an answer that a probe follows."""
+
+    _: KW_ONLY
+    text: str = "The answer is \\boxed{"
+    """What opens the answer, after the closing tag."""
+    stop: str = "}"
+    """What ends it. A closing brace ends it when braces are balanced."""
+
+    def hopeless(self, asked: Asked, thinking: int) -> Hopeless | None:
+        """A test by which the next probe ends early, as :class:`Probe` takes it; None where all of it matters.
+
+        ``thinking`` are the tokens of the thought so far.
+        """
+        return None
+
+    def ask(self, asked: Asked, view: View) -> Probe:
+        """The answer; the last stated value, or the last answer found, is the guess at it."""
+        stated = _LAST_VALUE.search(view.steps[-1]) if view.steps else None
+        guess = stated.group() if stated else asked.guess
+        return Probe(
+            self.text, self.stop, guess=guess, max_tokens=self.most, hopeless=self.hopeless(asked, view.thinking)
+        )
+
+    def expected(self, belief: Belief) -> str:
+        """The answer that was found."""
+        return self.text + (f"{belief.answer}{self.stop}" if belief.complete else "")
+
+
+@knobs
+class QuietExit(LookingExit):
+    """Asks for the very next token of the open thought, keeping an eye on ``Asked.watch``."""
+
+    def begun(self) -> str:
+        """What is added to the thought, in the probe alone, before its next token is looked at."""
+        return ""
+
+    def ask(self, asked: Asked, view: View) -> Probe:
+        """The next token."""
+        return Probe(self.begun(), _ANY, max_tokens=1, close=False, watch=asked.watch)
