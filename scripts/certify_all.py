@@ -33,13 +33,17 @@ def main() -> None:
     parser.add_argument("--dtype")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", default="", help="comma list of words; configurations that have none are left out")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     prompts = [item.question for item in draw(load(None), given.n, given.seed)]
     engine = Engine.load(given.model, draft=given.draft_model, drafter="none", dtype=named_dtype(given.dtype))
     rows = []
+    words = [word for word in given.only.split(",") if word]
     for candidate in speculation(engine):
+        if words and not any(word in candidate.name for word in words):
+            continue
         begun = time.perf_counter()
         one = Engine(engine.target, engine.text, candidate.methods, engine.draft_model)
         record = certify(one, prompts, Settings(seed=given.seed))

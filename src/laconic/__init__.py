@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from laconic.errors import LaconicError
     from laconic.models.text import Markup
     from laconic.policy import Card, Needs, Policy, knobs, registry
+    from laconic.remote import RemoteEngine
     from laconic.types import Event, Limits, Request, Result, Sampling, Step, Usage
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Methods",
     "Needs",
     "Policy",
+    "RemoteEngine",
     "Request",
     "Result",
     "Sampling",
@@ -36,6 +38,7 @@ _HOMES = {
     "engine": ("Engine", "Methods", "Stream"),
     "errors": ("LaconicError",),
     "models.text": ("Markup",),
+    "remote": ("RemoteEngine",),
     "policy": ("Card", "Needs", "Policy", "knobs", "registry"),
     "types": ("Event", "Limits", "Request", "Result", "Sampling", "Step", "Usage"),
 }

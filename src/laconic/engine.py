@@ -14,14 +14,15 @@ import torch
 import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.errors import RequestError, UnmetNeed
 from laconic.loop import Loop, Plan
-from laconic.models.base import LanguageModel, ShowsHidden
+from laconic.models.base import LanguageModel, ShowsHidden, Steerable
 from laconic.models.load import load_model, load_text
 from laconic.models.text import Markup, Message, Text
 from laconic.policy import Policy, registry
+from laconic.reading import Reading
 from laconic.sequence import Sequence
 from laconic.speculation.base import Drafter, LengthPolicy, Room, TreeShape, Verifier
 from laconic.speculation.pace import Pace
-from laconic.thinking.base import Controller
+from laconic.thinking.base import Controller, Reader
 from laconic.types import Limits, Question, Request, Result, Sampling, Step
 
 Prompt = str | Seq[Message]
@@ -145,7 +146,7 @@ class Engine:
     ) -> Request:
         """Turn a question or chat messages into a request. Raises RequestError if it cannot be served."""
         messages = ({"role": "user", "content": prompt},) if isinstance(prompt, str) else tuple(prompt)
-        return self._request(Question(messages, thinking, sampling or Sampling(), limits or Limits()))
+        return self.made(Question(messages, thinking, sampling or Sampling(), limits or Limits()))
 
     def fitted(self, request: Request) -> Request:
         """The request as the controllers of this engine want it: they may rewrite the question, or name others for it.
@@ -155,19 +156,27 @@ class Engine:
         question = request.question
         if question is None or request.controllers is not None:
             return request
-        mine, asked = acting(self.plan.controllers, question, self)
+        reading = Reading(self)
+        mine, asked = acting(self.plan.controllers, question, reading)
+        if cost := reading.cost():
+            asked = asked.noting("reader", "read", cost)
         if asked == question and mine == self.plan.controllers:
             return request
-        return replace(self._request(asked), controllers=mine, events=asked.events)
+        return replace(self.made(asked), controllers=mine, events=asked.events)
 
-    def _request(self, question: Question) -> Request:
+    def made(self, question: Question) -> Request:
+        """The request that asks ``question``. Raises RequestError if its prompt does not fit."""
+        return Request(self.prompt(question), question.sampling, question.limits, question)
+
+    def prompt(self, question: Question) -> tuple[int, ...]:
+        """The prompt's tokens. Raises RequestError if they do not fit."""
         tokens = self.text.prompt(question.messages, thinking=question.thinking)
         if len(tokens) >= self.target.context:
             raise RequestError(
                 f"the prompt has {len(tokens)} tokens, the model's context is {self.target.context}.",
                 "Shorten the prompt.",
             )
-        return Request(tokens, question.sampling, question.limits, question)
+        return tokens
 
     def generate(self, prompt: Prompt, **options: Any) -> Result:
         """Answer one prompt. ``options`` are those of :meth:`request`."""
@@ -236,7 +245,7 @@ class Stream:
         return self._engine._result(self._sequence)
 
 
-def acting(controllers: Seq[Controller], question: Question, reader: Engine) -> tuple[tuple[Controller, ...], Question]:
+def acting(controllers: Seq[Controller], question: Question, reader: Reader) -> tuple[tuple[Controller, ...], Question]:
     """Who acts on a question, and what is asked in its place. Those that are chosen may choose in turn."""
     mine: list[Controller] = []
     for controller in controllers:
@@ -298,6 +307,11 @@ def check(plan: Plan, text: Text, target: LanguageModel, draft_model: LanguageMo
                     f"'{policy.name}' looks at the {role}'s hidden states, which this model does not show.",
                     "Use it with a model that laconic runs itself (CausalLM).",
                 )
+        if needs.steerable and not isinstance(target, Steerable):
+            raise UnmetNeed(
+                f"'{policy.name}' pushes the target's residual stream, which this model does not let it do.",
+                "Use it with a model that laconic runs itself (CausalLM).",
+            )
         policy.suits(target, draft_model)
 
 

@@ -6,6 +6,8 @@
     │   ├── UnknownKnob       the method has no such knob
     │   ├── InvalidKnob       a knob's value is refused
     │   ├── HeadError         a trained head is missing, damaged or of other models
+    │   ├── HandbookError     a handbook of behaviours is missing or not in its form
+    │   ├── DirectionError    a steering direction is missing, damaged or of another model
     │   └── UnmetNeed         the method needs what this run cannot give it
     ├── ModelError            a model cannot be used
     │   ├── ModelNotFound     no checkpoint under that name or path
@@ -13,6 +15,11 @@
     │   ├── TokenizerMismatch draft and target do not share one vocabulary
     │   └── BrokenLogits      a pass returned NaN or no finite logit at all
     ├── RequestError          a request is refused before any work
+    ├── RemoteError           a server did not do what it was asked for
+    │   ├── Unreachable       no connection to it, or no answer in time
+    │   ├── BadStatus         it answered with an HTTP error
+    │   ├── BadReply          its answer is not what the API says
+    │   └── NoLogprobs        its answer has no probabilities, and they are needed
     ├── TaskError             a task or its data cannot be used
     └── MissingExtra          an optional dependency is not installed
 
@@ -57,6 +64,14 @@ class HeadError(MethodError):
     """A trained head cannot be used: it is not there, is damaged, or was trained for another method or model."""
 
 
+class DirectionError(MethodError):
+    """A steering direction cannot be used: it is not there, is damaged, or was fitted on another model."""
+
+
+class HandbookError(MethodError):
+    """A handbook of behaviours cannot be used: it is not there, or not in the form of one."""
+
+
 class UnmetNeed(MethodError):
     """A method declares a need (a draft model, a thinking phase ...) that this run cannot meet."""
 
@@ -83,6 +98,30 @@ class BrokenLogits(ModelError):
 
 class RequestError(LaconicError):
     """A request is refused before any work is done for it."""
+
+
+class RemoteError(LaconicError):
+    """A server did not do what it was asked for."""
+
+
+class Unreachable(RemoteError):
+    """There is no connection to the server, or it did not answer in time."""
+
+
+class BadStatus(RemoteError):
+    """The server answered with an HTTP error; ``status`` is its code."""
+
+    def __init__(self, message: str, hint: str = "", *, status: int) -> None:
+        super().__init__(message, hint)
+        self.status = status
+
+
+class BadReply(RemoteError):
+    """What the server answered is not what the API says."""
+
+
+class NoLogprobs(RemoteError):
+    """The server gives no probabilities, and a method needs them."""
 
 
 class TaskError(LaconicError):

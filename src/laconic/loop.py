@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 
 from laconic.errors import RequestError
-from laconic.models.base import LanguageModel, Scores, ShowsHidden, chain, tied
+from laconic.models.base import LanguageModel, Scores, ShowsHidden, Slot, Steerable, chain, tied
 from laconic.models.text import Text
 from laconic.probe import Ride
 from laconic.sequence import CheckPoint, Sequence
@@ -95,6 +95,7 @@ class Loop:
         sequence.context.ends = self.text.eos
         sequence.context.drafting = self.plan.verifier.drafting
         sequence.context.latest = Latest() if self._shown is not None else None
+        self._steer(sequence, sequence.slot)
         if len(request.prompt) > PROMPT_WITH_DRAFT:
             sequence.usage.prefill_passes = self.target.prefill(sequence.slot, request.prompt[:-1])
         sequence.drafter_state = self.plan.drafter.start(sequence.context, self._tools)
@@ -102,6 +103,15 @@ class Loop:
         sequence.usage.seconds["prefill"] += time.perf_counter() - begun
         self.active.append(sequence)
         return sequence
+
+    def _steer(self, s: Sequence, slot: Slot) -> None:
+        """Push the residual stream of a request's slot as its controllers wish, from where its first token is made."""
+        total: dict[int, torch.Tensor] = {}
+        for controller, state in s.controllers:
+            for layer, vector in (controller.steering(state) or {}).items():
+                total[layer] = total[layer] + vector if layer in total else vector
+        if total:
+            cast(Steerable, self.target).steer(slot, total, s.context.prompt_length - 1)
 
     def cancel(self, sequence: Sequence) -> None:
         """End a request with what it has produced."""
@@ -289,6 +299,7 @@ class Loop:
         tokens = [*s.tokens, *s.path_to(node)]
         slot = self.target.open()
         try:
+            self._steer(s, slot)
             s.usage.prefill_passes += self.target.prefill(slot, tokens[:-1])
             s.usage.target_passes += 1
             scores = self.target.score([chain(tokens[-1:])], [slot])

@@ -8,6 +8,7 @@ method everywhere (command line, TOML, HTTP)::
     svip:threshold=0.3          a knob by name
     constant:5                  the first knob by position
     suffix:fallback=[draft-model]   a method as a knob, in brackets
+    cascade:hard=[budget:64+settled]    several methods as a knob, joined by +; [] is none
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from laconic.errors import InvalidKnob, MethodError, UnknownKnob, UnknownMethod, did_you_mean
 
-Family = Literal["drafter", "length", "shape", "verifier", "transform", "relaxation", "think"]
-FAMILIES: tuple[Family, ...] = ("drafter", "length", "shape", "verifier", "transform", "relaxation", "think")
+Family = Literal["drafter", "length", "shape", "verifier", "transform", "relaxation", "think", "memory"]
+FAMILIES: tuple[Family, ...] = ("drafter", "length", "shape", "verifier", "transform", "relaxation", "think", "memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,10 @@ class Needs:
     """A drafter that is a model and shows its hidden state at every node."""
     target_hidden: bool = False
     """A target that shows the hidden states behind its logits."""
+    probabilities: bool = False
+    """Probabilities of what a probe finds: every model that laconic runs has them, a server may not."""
+    steerable: bool = False
+    """A target whose residual stream can be pushed."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ class Policy:
     name: ClassVar[str] = ""
     parts: ClassVar[Mapping[str, Family]] = {}
     """Families of knobs that are methods of another family than this one."""
+    several: ClassVar[frozenset[str]] = frozenset()
+    """Knobs that hold any number of methods, as a tuple: in brackets, joined by ``+``."""
     hints: ClassVar[Mapping[str, str]] = {}
     """What to do about a knob that is missing or refused, by its name."""
 
@@ -82,8 +89,12 @@ class Policy:
 
     def spec(self) -> str:
         """The spec string that rebuilds this policy; knobs at their default are left out."""
-        changed = [f"{f.name}={_show(getattr(self, f.name))}" for f in ordered(self) if not _at_default(self, f)]
+        changed = [f"{f.name}={self._shown(f.name)}" for f in ordered(self) if not _at_default(self, f)]
         return self.name + (":" + ",".join(changed) if changed else "")
+
+    def _shown(self, knob: str) -> str:
+        value = getattr(self, knob)
+        return f"[{'+'.join(policy.spec() for policy in value)}]" if knob in self.several else _show(value)
 
     def report(self) -> dict[str, Any] | None:
         """What the policy has learned while it served, ready for JSON; None from those with nothing to tell.
@@ -97,8 +108,9 @@ class Policy:
         yield self
         for f in fields(self):
             value = getattr(self, f.name)
-            if isinstance(value, Policy):
-                yield from value.walk()
+            for policy in value if f.name in self.several else (value,):
+                if isinstance(policy, Policy):
+                    yield from policy.walk()
 
 
 def _at_default(policy: Policy, f: Field[Any]) -> bool:
@@ -186,7 +198,12 @@ class Registry:
                 raise UnknownKnob(f"'{name}' has no knob '{knob}'.", did_you_mean(knob, known) if known else "")
             inner = cls.parts.get(knob, family)
             value = value.strip()
-            values[knob] = self.build(inner, value[1:-1]) if bracketed(value) else value
+            if not bracketed(value):
+                values[knob] = value
+            elif knob in cls.several:
+                values[knob] = tuple(self.build(inner, each) for each in joined(value[1:-1]))
+            else:
+                values[knob] = self.build(inner, value[1:-1])
         return construct(cls, values)
 
 
@@ -225,6 +242,18 @@ def split(text: str, by: str = ",") -> list[str]:
     if depth != 0:
         raise InvalidKnob(f"brackets do not match in '{text}'.")
     return [*parts, text[start:]] if text else []
+
+
+def joined(specs: str) -> tuple[str, ...]:
+    """Specs joined by ``+``, outside brackets; nothing is no spec. Raises InvalidKnob for empty ones among others.
+
+    >>> joined("budget:256+answer-confidence:patience=2")
+    ('budget:256', 'answer-confidence:patience=2')
+    """
+    parts = tuple(part.strip() for part in split(specs.strip(), "+"))
+    if not all(parts):
+        raise InvalidKnob(f"an empty spec in '{specs}'.", "Put a method's spec on both sides of every '+'.")
+    return parts
 
 
 registry = Registry()

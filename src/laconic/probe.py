@@ -25,7 +25,7 @@ class Ride:
 
     def __init__(self, probe: Probe, text: Text, last: int) -> None:
         self._text = text
-        self._probe = probe
+        self.probe = probe
         self._opening = opening(probe, text)
         self.back = 0 if self._opening else 1
         """Tokens before the check point with which the branch begins."""
@@ -56,7 +56,7 @@ class Ride:
     @property
     def room(self) -> int:
         """Tokens that may follow what is known, where a guess is wanted; 0 where there is one that still holds."""
-        return self._probe.max_tokens - len(self._answer) if self._unsure else 0
+        return self.probe.max_tokens - len(self._answer) if self._unsure else 0
 
     def ends(self) -> Callable[[int], bool]:
         """A test that says of each further token in turn whether the answer ends with it."""
@@ -93,15 +93,15 @@ class Ride:
             self._probs.append(prob)
             self._entropies.append(entropy)
             self._depth, self._complete = self._after(token, self._depth)
-            hopeless = self._probe.hopeless is not None and self._probe.hopeless(self._probs)
-            self._done = self._complete or hopeless or len(self._answer) >= self._probe.max_tokens
+            hopeless = self.probe.hopeless is not None and self.probe.hopeless(self._probs)
+            self._done = self._complete or hopeless or len(self._answer) >= self.probe.max_tokens
             if self._done or at >= len(self._guess) or self._guess[at] != token:
                 self._unsure = not self._done
                 return
 
     def _after(self, token: int, depth: int) -> tuple[int, bool]:
         """Open braces after ``token``, and whether the answer ends with it."""
-        piece, stop = self._text.piece(token), self._probe.stop
+        piece, stop = self._text.piece(token), self.probe.stop
         if stop == "}":
             depth += piece.count("{") - piece.count("}")
             return depth, depth < 0 or token in self._text.eos
@@ -111,7 +111,7 @@ class Ride:
         """The answer and its probabilities, once they are all known."""
         if not self._done:
             return None
-        written, stop = self._text.decode(self._answer), self._probe.stop
+        written, stop = self._text.decode(self._answer), self.probe.stop
         answer = written[: written.rfind(stop)] if self._complete and stop in written else written
         return Belief(
             answer.strip(),

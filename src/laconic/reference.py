@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -24,9 +25,14 @@ Logits = Callable[[Seq[int]], torch.Tensor]
 
 
 def decode(
-    logits: Logits, text: Text, request: Request, controllers: Seq[Controller] = (), context: int = 1 << 20
+    logits: Logits,
+    text: Text,
+    request: Request,
+    controllers: Seq[Controller] = (),
+    context: int = 1 << 20,
+    hidden: Logits | None = None,
 ) -> tuple[list[int], FinishReason]:
-    """Tokens after the prompt, and why they end."""
+    """Tokens after the prompt, and why they end. ``hidden`` gives the state behind the logits, where probes need it."""
     tokens = list(request.prompt)
     if request.controllers is not None:
         controllers = request.controllers
@@ -34,6 +40,7 @@ def decode(
     states = [(controller, controller.start(request, text)) for controller in controllers]
     rules = [rule for controller, state in states if (rule := controller.rule(state)) is not None]
     answers = [most for controller, state in states if (most := controller.answer_limit(state)) is not None]
+    ask = partial(answer, logits, text, hidden=hidden)
     draws, prompt = Draws(request.sampling.seed), len(tokens)
     most = min(prompt + request.limits.max_new_tokens, context)
 
@@ -53,9 +60,9 @@ def decode(
         if mark is Mark.FINISHED and not (thinking and controllers):
             return tokens[prompt:], "stop"
         if controllers and mark in (Mark.FINISHED, Mark.CLOSED):
-            written = _end(logits, text, transcript, states, "tag" if mark is Mark.CLOSED else "end")
+            written = _end(ask, text, transcript, states, "tag" if mark is Mark.CLOSED else "end")
         elif thinking and (mark is Mark.STEP or (limits and transcript.thinking >= min(limits))):
-            written = _ask(logits, text, transcript, states, mark is Mark.STEP)
+            written = _ask(ask, text, transcript, states, mark is Mark.STEP)
         for token in text.encode(written or ""):
             if not full():
                 transcript.push(token, injected=True)
@@ -64,14 +71,18 @@ def decode(
 
 
 def _end(
-    logits: Logits, text: Text, transcript: Transcript, states: Seq[tuple[Controller, object]], closing: Closing
+    ask: Callable[[Seq[int], Probe], Belief],
+    text: Text,
+    transcript: Transcript,
+    states: Seq[tuple[Controller, object]],
+    closing: Closing,
 ) -> str | None:
     """Ask those who mind the end of the thought; text in its place, which is then taken back, or None to leave it."""
     point, left = transcript.before_the_end()
     ended = transcript.tokens[point.length :]
     transcript.restore(point)
     minding = [(controller, state) for controller, state in states if controller.closing]
-    written = _ask(logits, text, transcript, minding, False, closing)
+    written = _ask(ask, text, transcript, minding, False, closing)
     if written is not None:
         return left + written
     if closing == "end":
@@ -83,7 +94,7 @@ def _end(
 
 
 def _ask(
-    logits: Logits,
+    ask: Callable[[Seq[int], Probe], Belief],
     text: Text,
     transcript: Transcript,
     states: Seq[tuple[Controller, object]],
@@ -96,7 +107,7 @@ def _ask(
         view = View(transcript.thinking, tuple(transcript.steps), boundary, None, written, closing)
         action: Action = controller.decide(state, view)
         while isinstance(action, Probe):
-            action = controller.decide(state, replace(view, belief=answer(logits, text, transcript.tokens, action)))
+            action = controller.decide(state, replace(view, belief=ask(transcript.tokens, action)))
         if isinstance(action, Conclude):
             assert text.markup is not None
             return f"{action.text}{text.markup.close}\n\n"
@@ -105,11 +116,12 @@ def _ask(
     return None
 
 
-def answer(logits: Logits, text: Text, tokens: Seq[int], probe: Probe) -> Belief:
+def answer(logits: Logits, text: Text, tokens: Seq[int], probe: Probe, *, hidden: Logits | None = None) -> Belief:
     """Write a probe's answer greedily, one full pass per token."""
     prefix = [*tokens, *opening(probe, text)]
     eyed = text.encode(probe.watch)[0] if probe.watch else None
     seen = watched(logits(prefix), eyed)
+    state = None if hidden is None else hidden(prefix)
     written: list[int] = []
     probs: list[float] = []
     entropies: list[float] = []
@@ -125,4 +137,4 @@ def answer(logits: Logits, text: Text, tokens: Seq[int], probe: Probe) -> Belief
     answered = text.decode(written)
     if complete and probe.stop in answered:
         answered = answered[: answered.rfind(probe.stop)]
-    return Belief(answered.strip(), tuple(probs), tuple(entropies), complete, len(written), seen)
+    return Belief(answered.strip(), tuple(probs), tuple(entropies), complete, len(written), seen, state)

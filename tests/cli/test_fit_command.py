@@ -20,11 +20,26 @@ def test_a_head_from_one_command_and_a_run_with_it(laconic, model, problems, tmp
     assert run.exit_code == 0, run.stderr
 
 
+def test_levels_of_effort_from_one_command_and_a_run_with_them(laconic, model, problems, tmp_path):
+    out = tmp_path / "effort.json"
+    done = laconic("fit", "effort", out, "--model", model, "--tasks", problems, "--n", 4, "--max-tokens", 30)
+    assert done.exit_code == 0, done.stderr
+    made = json.loads(out.read_text())
+    assert (made["n"], made["model"], made["run"]["tasks"]) == (4, model, problems)
+    assert "4 thoughts of" in done.stdout
+    assert f"high {made['quantiles']['90']}" in done.stdout
+    assert f"effort:low,lengths={out}" in done.stderr.replace("\n", "")
+    run = laconic("run", "What is 1 + 7?", "--model", model, "--think", f"effort:low,lengths={out}", "--json")
+    assert run.exit_code == 0, run.stderr
+    assert json.loads(run.stdout)["usage"]["thinking"] <= made["quantiles"]["25"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["fit", "specdec", "out"], "Did you mean 'specdec++'"),
         (["fit", "specdec++", __file__], "is a file"),
+        (["run", "hello", "--think", f"effort:low,lengths={__file__}"], "does not hold lengths"),
         (["run", "hello", "--length", "specdec++"], "laconic fit specdec++"),
         (["run", "hello", "--length", "specdec++:head=/nowhere"], "no trained head at"),
     ],

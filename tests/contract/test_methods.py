@@ -9,6 +9,9 @@ from pathlib import Path
 
 import heads
 import pytest
+import routes
+import signals
+import steered
 import tiny
 
 import laconic
@@ -20,11 +23,18 @@ from laconic.policy import Policy, registry
 from tests.fakes import FakeModel
 
 ALL = list(registry.all())
-REQUIRED = {"budget": "budget:12"}
+REQUIRED = {
+    "budget": "budget:12",
+    "soft-landing": "soft-landing:12",
+    "max-tokens": "max-tokens:20",
+    "say": "say:Be brief.",
+}
 """Specs of methods that have a knob without default; those with a trained head are added by ``trained``."""
 
 MODEL = tiny.model(0, bias=tiny.REASONER)
 TARGET, DRAFT, TEXT = CausalLM(MODEL), CausalLM(tiny.noisy(MODEL, 0.1)), tiny.text()
+ABOVE = {"memory"}
+"""Families that work above an engine, whose methods take no part in a run."""
 INSIDE = {"transform": "match:transform=[{}]", "relaxation": "match:relax=[{}]"}
 """Families whose methods are part of a verifier."""
 
@@ -34,6 +44,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Heads for the pair of this module."""
     for method in TRAINED_METHODS:
         REQUIRED[method] = heads.spec(tmp_path_factory.mktemp("heads"), method, TARGET, DRAFT)
+    book = tmp_path_factory.mktemp("handbook") / "book.md"
+    book.write_text("## add\nAdd what is to be added: a + b.\n")
+    REQUIRED["handbook"] = f"handbook:{book}"
+    REQUIRED["route-by-probe"] = routes.spec(tmp_path_factory.mktemp("probes"), TARGET, TEXT)
+    REQUIRED["spec-exit"] = signals.spec(tmp_path_factory.mktemp("signals"), TARGET)
+    REQUIRED["steer"] = steered.spec(tmp_path_factory.mktemp("directions"), TARGET)
 
 
 def spec(name: str) -> str:
@@ -80,6 +96,11 @@ class TestEveryMethod:
             with pytest.raises(dataclasses.FrozenInstanceError):
                 setattr(policy, field.name, None)
 
+
+@pytest.mark.parametrize(
+    ("family", "name", "cls"), [m for m in ALL if m[0] not in ABOVE], ids=lambda v: v if isinstance(v, str) else ""
+)
+class TestEveryMethodOfARun:
     @pytest.mark.parametrize("temperature", [0.0, 0.7])
     def test_works_alone_and_in_a_batch_with_the_same_output(
         self, family: str, name: str, cls: type[Policy], temperature: float
@@ -104,8 +125,9 @@ class TestEveryMethod:
         chosen = dataclasses.replace(methods(family, name), drafter=spec(name) if family == "drafter" else "none")
         bare = tiny.text(tags_as_tokens=False, template=None)
         if any(getattr(cls.needs, f.name) for f in dataclasses.fields(cls.needs)):
-            # A model that shows no hidden states, where that is the need.
-            target = FakeModel.random(0, vocab=264) if cls.needs.target_hidden else TARGET
+            # A model that shows no hidden states and cannot be steered, where that is the need.
+            inside = cls.needs.target_hidden or cls.needs.steerable
+            target = FakeModel.random(0, vocab=264) if inside else TARGET
             with pytest.raises(UnmetNeed, match=re.escape(f"'{name}'")):
                 Engine(target, bare, chosen)
         else:

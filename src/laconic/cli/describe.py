@@ -33,7 +33,7 @@ def describe(family: str, name: str, cls: type[Policy]) -> dict[str, Any]:
                 "name": knob.name,
                 "type": type_name(hints[knob.name]),
                 "required": _required(knob),
-                "default": _default(knob),
+                "default": _default(knob, knob.name in cls.several),
                 "doc": notes.get(knob.name, ""),
             }
             for knob in ordered(cls)
@@ -76,14 +76,14 @@ def _required(knob: Field[Any]) -> bool:
     return knob.default is MISSING and knob.default_factory is MISSING
 
 
-def _default(knob: Field[Any]) -> Any:
+def _default(knob: Field[Any], several: bool) -> Any:
     value = knob.default_factory() if knob.default_factory is not MISSING else knob.default
     if value is MISSING:
         return None
     if isinstance(value, Policy):
         return value.spec()
     if isinstance(value, tuple):
-        return "/".join(map(str, value))
+        return f"[{'+'.join(part.spec() for part in value)}]" if several else "/".join(map(str, value))
     return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from laconic.errors import InvalidKnob, MethodError, RequestError, did_you_mean
+from laconic.policy import joined
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +55,14 @@ Exit = Annotated[
         "--exit", help="When to stop thinking early, e.g. answer-confidence:0.9, or none.", rich_help_panel=_METHODS
     ),
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        help="Reason in several calls with bounded notes between them, e.g. infty-think:segment=512, pdr:width=4.",
+        rich_help_panel=_METHODS,
+    ),
+]
 Budget = Annotated[int | None, typer.Option(help="Most thinking tokens.", rich_help_panel=_METHODS)]
 Temperature = Annotated[float, typer.Option(help="0 is greedy.", rich_help_panel=_SAMPLING)]
 TopK = Annotated[int, typer.Option(help="Keep the k likeliest tokens; 0 keeps all.", rich_help_panel=_SAMPLING)]
@@ -67,6 +76,16 @@ Threads = Annotated[
 ]
 Dtype = Annotated[
     str | None, typer.Option(help="Number format of the weights: float32 (the default on a CPU), bfloat16 or float16.")
+]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        help="An OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1, that runs the model. LACONIC_API_KEY holds "
+        "its key.",
+    ),
+]
+Tokenizer = Annotated[
+    str | None, typer.Option(help="With --url: path or hub name of the model's tokenizer, if not the model's name.")
 ]
 MaxTokens = Annotated[int, typer.Option(help="Most tokens after the prompt.", rich_help_panel=_SAMPLING)]
 
@@ -106,7 +125,7 @@ class Choice:
         if self.drafter is not None and self.drafter != chosen.drafter:
             # The default's length and shape were chosen for its own drafter and may not suit another one.
             said = {"length": "constant:8", "shape": "chain"} | said
-        controllers = self._controllers(chosen.think) if thinking else ()
+        controllers = self.controllers(chosen.think) if thinking else ()
         made = replace(chosen, **said, think=controllers)
         plan = made.plan()  # a misspelt name is found before any model is loaded
         unheard = [name for name in ("length", "shape") if getattr(self, name) is not None]
@@ -117,7 +136,8 @@ class Choice:
             )
         return made
 
-    def _controllers(self, default: tuple[Any, ...]) -> tuple[Any, ...]:
+    def controllers(self, default: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What was said about thinking, or else ``default``."""
         if self.think is not None:
             default = split(self.think)
         if self.exit is not None:
@@ -188,16 +208,13 @@ def split(specs: str) -> tuple[str, ...]:
     """
     if specs.strip() == "none":
         return ()
-    parts, depth, start = [], 0, 0
-    for at, char in enumerate(specs):
-        depth += (char == "[") - (char == "]")
-        if char == "+" and depth == 0:
-            parts.append(specs[start:at].strip())
-            start = at + 1
-    parts.append(specs[start:].strip())
-    if not all(parts):
-        raise InvalidKnob(f"an empty controller in '{specs}'.", "Join controllers with '+', or say 'none'.")
-    return tuple(parts)
+    try:
+        parts = joined(specs)
+    except InvalidKnob as error:
+        raise InvalidKnob(error.message, "Join controllers with '+', or say 'none'.") from None
+    if not parts:
+        raise InvalidKnob("an empty list of controllers.", "Join controllers with '+', or say 'none'.")
+    return parts
 
 
 def settle(threads: int | None, model: str) -> None:

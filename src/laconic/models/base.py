@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -183,6 +183,33 @@ class ShowsHidden(Protocol):
 
     def embedding(self, token: int) -> torch.Tensor:
         """The input embedding of ``token``, shape ``[hidden_size]``."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that tell this model's weights from others, whatever its number format."""
+        ...
+
+
+@runtime_checkable
+class Steerable(Protocol):
+    """A LanguageModel whose residual stream can be pushed, and read."""
+
+    hidden_size: int
+    """Width of the residual stream."""
+    num_layers: int
+    """Decoder layers, counted from 0."""
+
+    def steer(self, slot: Slot, vectors: Mapping[int, torch.Tensor], start: int) -> None:
+        """From now on, add ``vectors[l] [hidden_size]`` to the output of layer l at positions ``start`` and later.
+
+        A position is an index in the slot's sequence. It holds for every node of the slot, branches included, and for
+        its forks; other slots of a pass are untouched. What is committed already stays as it is. No vectors end it.
+        Raises RequestError for a layer or a width that the model does not have.
+        """
+        ...
+
+    def residuals(self, tokens: Sequence[int], layers: Sequence[int]) -> dict[int, torch.Tensor]:
+        """The outputs ``[tokens, hidden_size]`` of these layers along a text, not steered."""
         ...
 
     def fingerprint(self) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,10 +12,11 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from laconic.errors import ModelNotFound, UnsupportedModel
+from laconic.errors import ModelNotFound, RequestError, UnsupportedModel
 from laconic.models import attention, fast, packed
 from laconic.models.base import Scores, ScoreTree, Slot, chain
 from laconic.models.slots import CacheSlot, SlotPass, SlotPool
+from laconic.models.steering import NOWHERE, Steering, Touches, decoder_layers, hooked, pushes
 
 PREFILL_CHUNK = 512
 """Prompt tokens per prefill pass; bounds the memory of a pass."""
@@ -43,7 +45,9 @@ class CausalLM:
         """Whether scores come with hidden states; see models.base.ShowsHidden."""
         self._fingerprint: str | None = None
         self.passes = 0
-        self.pool = SlotPool(int(config.num_hidden_layers), model.device)
+        self.num_layers = int(config.num_hidden_layers)
+        self._decoder_layers = decoder_layers(model, self.num_layers)
+        self.pool = SlotPool(self.num_layers, model.device)
         # Transformers builds a mask of its own unless it is given one of four dimensions; ours comes with the pass.
         self._placeholder = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=model.device)
         self.fast = self._try_fast() if written_out else None
@@ -80,8 +84,9 @@ class CausalLM:
         starts = range(0, len(tokens), PREFILL_CHUNK)
         for start in starts:
             part = tokens[start : start + PREFILL_CHUNK]
-            now = self.pool.begin([chain(part)], [mine])
-            self._forward(now, logits=False)
+            trees = [chain(part)]
+            now = self.pool.begin(trees, [mine])
+            self._forward(now, logits=False, after=self._pushes(now, trees, [mine]))
             slot.commit(range(len(part)))
         return len(starts)
 
@@ -90,7 +95,7 @@ class CausalLM:
         """One pass over all trees; see models.base.LanguageModel."""
         mine = cast("Sequence[CacheSlot]", slots)
         now = self.pool.begin(trees, mine)
-        made = self._forward(now, logits=True)
+        made = self._forward(now, logits=True, after=self._pushes(now, trees, mine))
         assert made is not None
         logits, hidden = made
         self.passes += 1
@@ -114,10 +119,44 @@ class CausalLM:
             self._fingerprint = _digest(self.model)
         return self._fingerprint
 
-    def _forward(self, now: SlotPass, *, logits: bool) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+    def steer(self, slot: Slot, vectors: Mapping[int, torch.Tensor], start: int) -> None:
+        """Push the slot's residual stream from a position on; see models.base.Steerable."""
+        for layer, vector in vectors.items():
+            if not 0 <= layer < self.num_layers or tuple(vector.shape) != (self.hidden_size,):
+                raise RequestError(
+                    f"cannot add a vector {list(vector.shape)} after layer {layer}.",
+                    f"This model has layers 0 to {self.num_layers - 1}, and its residual stream {self.hidden_size} "
+                    "values.",
+                )
+        like = self.model.get_input_embeddings().weight
+        ready = {layer: vector.to(like.device, like.dtype) for layer, vector in vectors.items()}
+        cast("CacheSlot", slot).steering = Steering(ready, start) if ready else None
+
+    @torch.inference_mode()
+    def residuals(self, tokens: Sequence[int], layers: Sequence[int]) -> dict[int, torch.Tensor]:
+        """Outputs ``[tokens, hidden_size]`` of these layers along a text; see models.base.Steerable."""
+        found: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
+        after = {layer: _kept(parts) for layer, parts in found.items()}
+        with closing(self.open()) as slot:
+            for start in range(0, len(tokens), PREFILL_CHUNK):
+                part = tokens[start : start + PREFILL_CHUNK]
+                self._forward(self.pool.begin([chain(part)], [slot]), logits=False, after=after)
+                slot.commit(range(len(part)))
+        return {layer: torch.cat(parts) for layer, parts in found.items()}
+
+    def _pushes(self, now: SlotPass, trees: Sequence[ScoreTree], slots: Sequence[CacheSlot]) -> Touches:
+        if all(slot.steering is None for slot in slots):
+            return NOWHERE
+        sizes = [(slot.row - now.lo, len(tree), slot.steering) for tree, slot in zip(trees, slots, strict=True)]
+        return pushes(now, sizes, padded=self.fast is None)
+
+    def _forward(
+        self, now: SlotPass, *, logits: bool, after: Touches = NOWHERE
+    ) -> tuple[torch.Tensor, torch.Tensor | None] | None:
         if self.fast is not None:
-            return self.fast(self.pool, logits=logits)
-        return self._plain_forward(now, logits=logits)
+            return self.fast(self.pool, logits=logits, after=after)
+        with hooked(self._decoder_layers, after, (now.rows, now.width)):
+            return self._plain_forward(now, logits=logits)
 
     def _plain_forward(self, now: SlotPass, *, logits: bool) -> tuple[torch.Tensor, torch.Tensor | None] | None:
         """The pass through Transformers' own modules; hidden states only where they are to be kept."""
@@ -163,6 +202,16 @@ class CausalLM:
         if packed.worthwhile(self.model.get_input_embeddings().weight):
             candidate.pack(self.model)
         return candidate
+
+
+def _kept(parts: list[torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A touch that changes nothing and copies what it sees to ``parts``; a pass may go on in the same memory."""
+
+    def keep(x: torch.Tensor) -> torch.Tensor:
+        parts.append(x.clone())
+        return x
+
+    return keep
 
 
 _CLOSE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}

@@ -22,6 +22,7 @@ from laconic.models.native.bf16 import kernels_for
 from laconic.models.native.stack import LayerWeights, NativeStack
 from laconic.models.packed import NativeProjection, PlainProjection, Projection
 from laconic.models.slots import SlotPool
+from laconic.models.steering import NOWHERE, Touches
 
 FAMILY = {"llama", "mistral", "qwen2", "qwen3"}
 """Model types known to have this structure. A trial alone could miss what only large values show (soft caps)."""
@@ -124,10 +125,11 @@ class FastDecoder:
             a.sliding_window if hasattr(a, "sliding_window") else getattr(a.config, "sliding_window", None),
         )
 
-    def __call__(self, pool: SlotPool, *, logits: bool) -> tuple[Tensor, Tensor] | None:
+    def __call__(self, pool: SlotPool, *, logits: bool, after: Touches = NOWHERE) -> tuple[Tensor, Tensor] | None:
         """The pass that ``pool.begin`` has prepared: logits ``[nodes, vocab]`` and the hidden states they are made of.
 
         The latter are ``[nodes, hidden]``, after the last norm; None in place of both where logits are not asked for.
+        ``after[l]`` has its way with what layer l puts out, ``[nodes, hidden]``.
 
         Rows of different lengths are padded for attention alone; everything else sees the real nodes only.
         """
@@ -140,10 +142,10 @@ class FastDecoder:
         angles = self._angles(positions, now.keys)
         x = F.embedding(tokens, self.embedding)
         if self.stack is not None:
-            self.stack(pool, x, angles, places)
+            self._in_one(self.stack, pool, x, angles, places, after)
             return self._logits(x) if logits else None
         seen = slice(now.lo, now.lo + rows)
-        for layer, cache in zip(self.layers, pool.layers, strict=True):
+        for index, (layer, cache) in enumerate(zip(self.layers, pool.layers, strict=True)):
             h = layer.qkv(layer.norm_in(x)).view(len(tokens), both + self.kv_heads, dim)
             keys, values = cache.buffers_for(self.kv_heads, dim, x)
             queries = self._heads(layer, h, angles, places, keys, values)
@@ -160,7 +162,29 @@ class FastDecoder:
             attended = attended.view(rows * width, heads * dim)
             x = x + layer.out(attended if real is None else attended[real])
             x = x + layer.down(self._gated(layer, layer.gate_up(layer.norm_mid(x))))
+            if index in after:
+                x = after[index](x)
         return self._logits(x) if logits else None
+
+    def _in_one(
+        self,
+        stack: NativeStack,
+        pool: SlotPool,
+        x: Tensor,
+        angles: tuple[Tensor, Tensor],
+        places: Tensor,
+        after: Touches,
+    ) -> None:
+        """Put ``x`` through all layers in place, in one call, or in one for each stretch between touches."""
+        begun = 0
+        for index in sorted(after):
+            stack(pool, x, angles, places, first=begun, last=index + 1)
+            touched = after[index](x)
+            if touched is not x:
+                x.copy_(touched)
+            begun = index + 1
+        if begun < len(self.layers):
+            stack(pool, x, angles, places, first=begun)
 
     def _logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.norm(x)

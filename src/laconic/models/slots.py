@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from laconic.models.base import ScoreTree
+
+if TYPE_CHECKING:
+    from laconic.models.steering import Steering
 
 BLOCK = 256
 """Tokens by which a row's capacity grows."""
@@ -190,6 +193,8 @@ class CacheSlot:
     def __init__(self, pool: SlotPool, row: int) -> None:
         self._pool = pool
         self.row = row
+        self.steering: Steering | None = None
+        """What is added to the residual stream of this sequence; None, as a rule, for nothing."""
         self._length = 0
 
     @property
@@ -214,6 +219,7 @@ class CacheSlot:
         other = self._pool.open()
         self._pool.copy(self.row, other.row, self._length)
         other._length = self._length
+        other.steering = self.steering
         return other
 
     def close(self) -> None:

@@ -60,17 +60,26 @@ class Text:
         """Token ids that ask ``prompt``, a question or chat messages, ready for the model's turn.
 
         A tokenizer without a chat template gets the text as it is. ``thinking=False`` is passed to the template as
-        ``enable_thinking``. Raises RequestError for an empty prompt.
+        ``enable_thinking``; where that changes nothing, an empty thought is written below the prompt. Raises
+        RequestError for an empty prompt.
         """
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
         if not messages or not any(str(m.get("content", "")).strip() for m in messages):
             raise RequestError("the prompt is empty.", "Ask something.")
-        if self.tokenizer.chat_template is None:
-            return tuple(self.encode("\n".join(str(m["content"]) for m in messages)))
-        text = self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, enable_thinking=thinking
-        )
+        text = self._written(messages, thinking)
+        if not thinking and self.markup is not None and text == self._written(messages, True):
+            opened = text.rstrip().endswith(self.markup.open)  # as the templates of DeepSeek-R1 do
+            text += f"{'' if opened else self.markup.open + chr(10)}\n{self.markup.close}\n\n"
         return tuple(self.encode(text))
+
+    def _written(self, messages: Sequence[Message], thinking: bool) -> str:
+        if self.tokenizer.chat_template is None:
+            return "\n".join(str(m["content"]) for m in messages)
+        return str(
+            self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, enable_thinking=thinking
+            )
+        )
 
     @cached_property
     def close_token(self) -> int | None:

@@ -12,9 +12,9 @@ so that the outcome depends on the thought up to the check point and on nothing 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 
@@ -147,16 +147,70 @@ LogitRule = Callable[[torch.Tensor, Place], torch.Tensor | None]
 about places that drafts lead to and that may never come."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ban:
+    """A LogitRule that rules out tokens and does no more than that: a server can be made to keep to it, too.
+
+    ``banned`` names the tokens that must not stand in a place. Where the logits allow no others, they stay.
+    """
+
+    banned: Callable[[Place], Sequence[int]]
+
+    def __call__(self, logits: torch.Tensor, place: Place) -> torch.Tensor | None:
+        """No probability for these tokens."""
+        tokens = self.banned(place)
+        if not tokens:
+            return None
+        changed = logits.clone()
+        changed[list(tokens)] = -math.inf
+        return changed if changed.max() > -math.inf else None
+
+
+class Reader(Protocol):
+    """What can be learned about a question before its first token is written.
+
+    Answers depend on the question alone, not on what else is in flight. Each costs a pass over the prompt, or several;
+    the result's events say how many (``reader``), its usage does not count them.
+    """
+
+    def hidden(self, question: Question) -> torch.Tensor:
+        """The target's last hidden state ``[width]`` at the prompt's last token; for who needs ``target_hidden``."""
+        ...
+
+    def chances(self, question: Question, options: Sequence[str]) -> list[float]:
+        """How likely the first token of each of ``options`` is as the first token of the reply, among all tokens.
+
+        Temperature and filters of the question do not count, and whether it may think does. Raises RequestError for
+        options that begin with the same token.
+        """
+        ...
+
+    def thought(self, question: Question) -> float:
+        """How likely the reply is to begin with a thought, by the first token of the opening tag.
+
+        Raises UnmetNeed where the template has opened the thought already.
+        """
+        ...
+
+    def answer(self, question: Question, probe: Probe) -> Belief:
+        """What the model would answer at once: ``probe`` asked at the end of the prompt, ``close=False`` as a rule."""
+        ...
+
+    def write(self, question: Question, max_tokens: int) -> str:
+        """The model's greedy answer, of at most so many tokens, its thought (if the question allows one) included."""
+        ...
+
+
 class Controller(Policy):
     """Decides, at check points of the thought, whether and how it goes on."""
 
     closing: ClassVar[bool] = False
     """Whether ``decide`` is to be asked when the model ends its thought."""
 
-    def resolve(self, question: Question, reader: Any) -> Sequence[Controller]:
+    def resolve(self, question: Question, reader: Reader) -> Sequence[Controller]:
         """Who acts on this question: this controller, or those that it chooses for it.
 
-        ``reader`` is the engine that will answer; whoever asks it anything says so in ``needs``.
+        ``reader`` asks the model that will answer; whoever wants hidden states says so in ``needs``.
         """
         return (self,)
 
@@ -172,6 +226,14 @@ class Controller(Policy):
         """A rule that every row of logits passes through before a token is chosen; None for none.
 
         The rules of several controllers are applied in their order. Probes see the model's own logits.
+        """
+        return None
+
+    def steering(self, state: Any) -> Mapping[int, torch.Tensor] | None:
+        """What is added to the target's residual stream, ``[hidden]`` behind each of these layers; None for nothing.
+
+        It is settled as the request begins and holds from the prompt's last token on, for thought, answer and probes.
+        The vectors of several controllers add up. Controllers that have any need ``steerable``.
         """
         return None
 
