@@ -91,7 +91,12 @@ class Loop:
             )
         begun = time.perf_counter()
         mine = self.plan.controllers if request.controllers is None else request.controllers
-        sequence = Sequence(request, self.text, self.target.open(), mine)
+        slot = self.target.open()
+        try:
+            sequence = Sequence(request, self.text, slot, mine)
+        except BaseException:  # a controller that refuses the request, as a rule
+            slot.close()
+            raise
         sequence.context.ends = self.text.eos
         sequence.context.drafting = self.plan.verifier.drafting
         sequence.context.latest = Latest() if self._shown is not None else None

@@ -11,6 +11,7 @@ import tiny
 import torch
 
 from laconic import Engine, Limits, Markup, Methods, Request, Sampling, reference
+from laconic.errors import RequestError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
 from laconic.policy import Card, Needs, knobs
@@ -266,3 +267,11 @@ def test_a_question_may_have_a_word_for_the_system() -> None:
         {"role": "user", "content": "Why?"},
     ]
     assert (told.asked(), len(told.events)) == ("Why?", 2)
+
+
+def test_a_request_that_a_controller_refuses_leaves_no_slot_behind() -> None:
+    made = engine("one token", think=("budget:500",))
+    with pytest.raises(RequestError, match="leaves no room"):
+        made.run([made.request("Why?", limits=Limits(30))])
+    assert isinstance(made.target, CausalLM)
+    assert made.target.pool.slots == []

@@ -211,7 +211,8 @@ def split(specs: str) -> tuple[str, ...]:
     try:
         parts = joined(specs)
     except InvalidKnob as error:
-        raise InvalidKnob(error.message, "Join controllers with '+', or say 'none'.") from None
+        message = error.message.replace("an empty spec", "an empty controller")
+        raise InvalidKnob(message, "Join controllers with '+', or say 'none'.") from None
     if not parts:
         raise InvalidKnob("an empty list of controllers.", "Join controllers with '+', or say 'none'.")
     return parts
