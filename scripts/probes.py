@@ -61,6 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--dtype")
+    parser.add_argument("--drafter", default="draft-model")
     parser.add_argument("--exit", default="settled")
     parser.add_argument("--n", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
@@ -71,7 +72,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     dtype = named_dtype(given.dtype)
-    free = Engine.load(given.model, draft="bundled-draft", dtype=dtype, drafter="draft-model", think=(given.exit,))
+    free = Engine.load(given.model, draft="bundled-draft", dtype=dtype, drafter=given.drafter, think=(given.exit,))
     engines = {"free": free, "separate": free.using(probes="separate"), "plain": free.using(think=())}
     items = draw(load(None), given.n, given.seed)
     free.generate(items[0].question, limits=Limits(60))  # the first passes of a process are slow
