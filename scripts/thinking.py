@@ -70,6 +70,18 @@ REAL = {
     "composed": ["budget:192+settled", "budget:192+loop-break+settled+no-wait"],
 }
 """Controllers that change what is written, run for real on the same problems with the same draws."""
+DRAWN = (
+    *(
+        "settled",
+        "answer-confidence",
+        "answer-confidence, product",
+        "answer-agreement",
+        "answer-entropy",
+        "entropy-slope",
+    ),
+    *("closing-rank", "trimr", "spec-exit, not smoothed", "end-temperature", "soft-landing", "budget"),
+)
+"""What the picture shows; the table has all."""
 Outcome = tuple[int, bool]
 """Thinking tokens, and whether the answer is right."""
 
@@ -265,12 +277,14 @@ def plot(rows: dict[str, dict[str, Any]], families: dict[str, list[str]], path: 
     """The front: accuracy against thinking tokens."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.5, 4.6), layout="constrained")
+    figure = Figure(figsize=(9.5, 5.2), layout="constrained")
     axes = figure.add_subplot()
-    for name, specs in families.items():
-        points = sorted((rows[spec]["thinking"], rows[spec]["accuracy"]) for spec in specs)
-        width = 2.4 if name == "settled" else 1.2
-        axes.plot(*zip(*points, strict=True), marker="o", markersize=3.5, linewidth=width, label=name)
+    drawn = [name for name in DRAWN if name in families]
+    for at, name in enumerate(drawn):
+        points = sorted((rows[spec]["thinking"], rows[spec]["accuracy"]) for spec in families[name])
+        width, style = 2.8 if name == "settled" else 1.2, "-" if at < 6 else "--"
+        look = {"linestyle": style, "color": f"C{at % 6}", "marker": "o" if at < 6 else "^"}
+        axes.plot(*zip(*points, strict=True), markersize=4, linewidth=width, label=name, **look)
     for name, mark in (("free", "s"), ("oracle", "*")):
         axes.plot(rows[name]["thinking"], rows[name]["accuracy"], mark, color="black", markersize=9, label=name)
     axes.set(xlabel="thinking tokens a problem", ylabel="right", xlim=(0, None), ylim=(0.8, 1.0))
