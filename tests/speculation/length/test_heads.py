@@ -19,11 +19,13 @@ from laconic.errors import HeadError, InvalidKnob, UnmetNeed
 from laconic.models.causal_lm import CausalLM
 from laconic.speculation.base import Context, Go, Latest, Node
 from laconic.speculation.length.ada_eagle import AdaEAGLE
-from laconic.speculation.length.heads import ABOUT, WEIGHTS, About, AcceptanceHead, load
+from laconic.speculation.length.heads import About, AcceptanceHead, load
 from laconic.speculation.length.specdec_pp import SpecDecPP
 from laconic.speculation.pace import Pace
 from tests.fakes import FakeModel
 from tests.speculation.rounds import build, context_of
+
+WEIGHTS, ABOUT = "head.safetensors", "head.json"
 
 MODEL = tiny.model(0, bias=tiny.REASONER)
 TARGET, DRAFT, TEXT = CausalLM(MODEL), CausalLM(tiny.noisy(MODEL, 0.1)), tiny.text()

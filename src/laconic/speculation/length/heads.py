@@ -6,9 +6,8 @@ on). ``laconic fit`` writes one; a method's knob ``head`` names it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -17,15 +16,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from laconic.errors import HeadError
-from laconic.models.base import ShowsHidden
+from laconic.models.trained import Folder
 
 Array = NDArray[np.float32]
-WEIGHTS, ABOUT = "head.safetensors", "head.json"
+FOLDER = Folder("head", "head")
 
 
 class Standard(nn.Module):
@@ -186,37 +183,24 @@ class Trained:
 
     def save(self, folder: str | Path) -> None:
         """Write it into ``folder``, which is made where there is none."""
-        place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        save_file({name: part.contiguous() for name, part in self.head.state_dict().items()}, place / WEIGHTS)
-        (place / ABOUT).write_text(json.dumps(asdict(self.about), indent=1) + "\n", encoding="utf-8")
+        FOLDER.save(folder, self.head, self.about)
 
     def suits(self, method: str, model: Any) -> None:
         """Raise HeadError, naming what differs, unless the head is ``method``'s and was trained on ``model``."""
         about = self.about
         if about.method != method:
             raise HeadError(f"the head was trained for '{about.method}', not for '{method}'.", train(method))
-        found = model.fingerprint() if isinstance(model, ShowsHidden) else "unknown"
-        if about.model != found:
-            raise HeadError(
-                f"the head was trained on another {about.reads} (fingerprint {about.model}, this one is {found}).",
-                train(method),
-            )
+        FOLDER.check(about.model, model, train(method), about.reads)
 
 
 def load(folder: str | Path, method: str) -> Trained:
     """Read what ``save`` wrote. Raises HeadError for what is missing or damaged."""
-    place = Path(folder)
-    try:
-        about = About(**json.loads((place / ABOUT).read_text(encoding="utf-8")))
-        head = about.network()
-        head.load_state_dict(load_file(place / WEIGHTS))
-    except OSError as error:
-        raise HeadError(f"no trained head at '{folder}': {error.strerror or error}.", train(method)) from error
-    except (ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        first = str(error).splitlines()[0]
-        raise HeadError(f"the head at '{folder}' is damaged: {first}", train(method)) from error
-    return Trained(head.eval().requires_grad_(False), about)
+
+    def build(said: dict[str, Any]) -> tuple[Head, About]:
+        about = About(**said)
+        return about.network(), about
+
+    return Trained(*FOLDER.load(folder, build, train(method)))
 
 
 def train(method: str) -> str:

@@ -6,21 +6,18 @@ on). ``laconic fit spec-exit`` writes one; the knob ``head`` of ``spec-exit`` na
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from laconic.errors import HeadError
-from laconic.models.base import ShowsHidden
+from laconic.models.trained import Folder
 
-WEIGHTS, ABOUT = "head.safetensors", "head.json"
+FOLDER = Folder("head", "head")
 METHOD = "spec-exit"
 _HINT = f"Train one for this model: laconic fit {METHOD} OUT; then {METHOD}:head=OUT."
 
@@ -91,18 +88,11 @@ class Trained:
 
     def save(self, folder: str | Path) -> None:
         """Write it into ``folder``, which is made where there is none."""
-        place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        save_file({name: part.contiguous() for name, part in self.head.state_dict().items()}, place / WEIGHTS)
-        (place / ABOUT).write_text(json.dumps(asdict(self.about), indent=1) + "\n", encoding="utf-8")
+        FOLDER.save(folder, self.head, self.about)
 
     def suits(self, model: Any) -> None:
         """Raise HeadError unless the head was trained on ``model``."""
-        found = model.fingerprint() if isinstance(model, ShowsHidden) else "unknown"
-        if self.about.model != found:
-            raise HeadError(
-                f"the head was trained on another model (fingerprint {self.about.model}, this one is {found}).", _HINT
-            )
+        FOLDER.check(self.about.model, model, _HINT)
 
 
 def read(out: Tensor) -> Tensor:
@@ -112,16 +102,11 @@ def read(out: Tensor) -> Tensor:
 
 def load(folder: str | Path) -> Trained:
     """Read what ``save`` wrote. Raises HeadError for what is missing, damaged or another method's."""
-    place = Path(folder)
-    try:
-        said = json.loads((place / ABOUT).read_text(encoding="utf-8"))
+
+    def build(said: dict[str, Any]) -> tuple[SignalHead, About]:
         if said.get("method") != METHOD:
             raise HeadError(f"the head at '{folder}' was trained for '{said.get('method')}', not '{METHOD}'.", _HINT)
         about = About(**said)
-        head = SignalHead(about.inputs, about.width)
-        head.load_state_dict(load_file(place / WEIGHTS))
-    except OSError as error:
-        raise HeadError(f"no trained head at '{folder}': {error.strerror or error}.", _HINT) from error
-    except (ValueError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        raise HeadError(f"the head at '{folder}' is damaged: {str(error).splitlines()[0]}", _HINT) from error
-    return Trained(head.eval().requires_grad_(False), about)
+        return SignalHead(about.inputs, about.width), about
+
+    return Trained(*FOLDER.load(folder, build, _HINT))

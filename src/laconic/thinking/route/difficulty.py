@@ -6,22 +6,18 @@ how well it does). ``laconic fit difficulty`` writes one; the knob ``probe`` of 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from laconic.errors import HeadError
-from laconic.models.base import ShowsHidden
+from laconic.models.trained import Folder
 
 CLASSES = ("easy", "normal", "hard")
-WEIGHTS, ABOUT = "difficulty.safetensors", "difficulty.json"
+FOLDER = Folder("difficulty", "probe")
 TRAIN = "Train one for this model: laconic fit difficulty OUT; then route-by-probe:OUT."
 
 
@@ -82,30 +78,18 @@ class Trained:
 
     def save(self, folder: str | Path) -> None:
         """Write it into ``folder``, which is made where there is none."""
-        place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        save_file({name: part.contiguous() for name, part in self.network.state_dict().items()}, place / WEIGHTS)
-        (place / ABOUT).write_text(json.dumps(asdict(self.about), indent=1) + "\n", encoding="utf-8")
+        FOLDER.save(folder, self.network, self.about)
 
     def suits(self, model: Any) -> None:
         """Raise HeadError unless the probe was trained on ``model``."""
-        found = model.fingerprint() if isinstance(model, ShowsHidden) else "unknown"
-        if self.about.model != found:
-            raise HeadError(
-                f"the probe was trained on another target (fingerprint {self.about.model}, this one is {found}).", TRAIN
-            )
+        FOLDER.check(self.about.model, model, TRAIN, "target")
 
 
 def load(folder: str | Path) -> Trained:
     """Read what ``save`` wrote. Raises HeadError for what is missing or damaged."""
-    place = Path(folder)
-    try:
-        about = About(**json.loads((place / ABOUT).read_text(encoding="utf-8")))
-        network = Network(about.inputs, about.units)
-        network.load_state_dict(load_file(place / WEIGHTS))
-    except OSError as error:
-        raise HeadError(f"no trained probe at '{folder}': {error.strerror or error}.", TRAIN) from error
-    except (ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        first = str(error).splitlines()[0]
-        raise HeadError(f"the probe at '{folder}' is damaged: {first}", TRAIN) from error
-    return Trained(network.eval().requires_grad_(False), about)
+
+    def build(said: dict[str, Any]) -> tuple[Network, About]:
+        about = About(**said)
+        return Network(about.inputs, about.units), about
+
+    return Trained(*FOLDER.load(folder, build, TRAIN))
