@@ -12,6 +12,7 @@ from laconic import Engine, Limits, Markup, Methods, Request, Result, Sampling, 
 from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
 from laconic.policy import registry
+from laconic.speculation.pace import Pace
 from laconic.thinking.base import Controller
 
 MODEL = tiny.model(0, bias=tiny.REASONER)
@@ -192,3 +193,37 @@ def test_a_draft_model_may_pad_its_vocabulary_otherwise(expected, extra: int) ->
         assert sum(r.usage.accepted for r in results) > 0
     sampled = Engine(TARGET, TEXT, Methods(drafter="draft-model"), CausalLM(small)).run(requests(0.8), batch=2)
     assert sum(r.usage.accepted for r in sampled) > 0
+
+
+class Priced(Pace):
+    """A pace that knows what a pass over n nodes costs: ``fixed + each * n``."""
+
+    fixed, each = 1.0, 0.0
+    known = True  # type: ignore[assignment]
+
+    def target_pass(self, nodes: float) -> float:
+        return self.fixed + self.each * nodes
+
+
+def test_a_request_writes_beside_its_probe_where_that_is_cheaper() -> None:
+    """Nodes that cost nothing ride along; dear ones wait, unless thoughts go on anyway. The text is the same."""
+    passes = {}
+    for each, stays in ((0.0, 0.1), (1.0, 0.1), (1.0, 1.0)):
+        made = Engine(TARGET, TEXT, Methods(drafter="none", length="constant:4", think=THINK["never"]), DRAFT)
+        made.pace = pace = Priced()
+        pace.each, pace.stays = each, stays
+        pace.decided = lambda **_: None  # type: ignore[method-assign]  # as if it had always been so
+        results = made.run(requests(0.0), batch=1)
+        passes[each, stays] = sum(result.usage.probe_passes for result in results)
+        assert [list(r.tokens) for r in results] == [list(r.tokens) for r in run("never", 0.0, 1, drafter="none")]
+    assert passes[1.0, 0.1] > 10, passes
+    assert passes[0.0, 0.1] == passes[1.0, 1.0] == 0, passes
+
+
+def test_how_often_thoughts_go_on_is_learned() -> None:
+    made = Engine(TARGET, TEXT, Methods(drafter="none", think=THINK["never"]), DRAFT)
+    made.run(requests(0.8))
+    assert made.pace.stays > 0.7, "this controller never ends a thought"
+    ends = Engine(TARGET, TEXT, Methods(drafter="none", think=("answer-confidence:0.0001",)), DRAFT)
+    ends.run(requests(0.8) * 4)
+    assert ends.pace.stays < 0.5

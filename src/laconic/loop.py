@@ -133,6 +133,8 @@ class Loop:
         t0 = time.perf_counter()
         writing = [s for s in sequences if not self._waits(s)]
         asked = self._draft(writing)
+        for s in writing:
+            self.pace.wrote(len(s.tree) + 1)
         t1 = time.perf_counter()
         scores = self.target.score([s.nodes() for s in sequences], [s.slot for s in sequences])
         t2 = time.perf_counter()
@@ -170,8 +172,26 @@ class Loop:
         """Whether a request must not write on before an open check point is decided."""
         if not s.checks:
             return s.finish is not None
-        separate = self.plan.probes == "separate"
-        return s.finish is not None or separate or len(s.checks) > MAX_OPEN_CHECKS or s.checks[-1].hard
+        if s.finish is not None or self.plan.probes == "separate":
+            return True
+        if len(s.checks) > MAX_OPEN_CHECKS or s.checks[-1].hard:
+            return True
+        return s.ride is not None and not self._writes_beside(len(s.ride.branch))
+
+    def _writes_beside(self, probe: int) -> bool:
+        """Whether a request shall write on in the pass that carries its probe of so many nodes.
+
+        What it writes is lost if the thought ends at the probe. Together both cost one wide pass; apart, the probe's,
+        and if the thought goes on another one. Where a pass costs about the same whatever its width, together is as
+        good as free; where every node is paid for, it depends on how often thoughts go on.
+        """
+        pace = self.pace
+        if not pace.known:
+            return True
+        others = (len(self.active) - 1) * pace.width
+        here = pace.target_pass(others) if others else 0.0
+        apart = pace.target_pass(others + probe) + pace.stays * (pace.target_pass(others + pace.width) - here)
+        return pace.target_pass(others + probe + pace.width) <= apart
 
     def _draft(self, writing: Seq[Sequence]) -> list[Sequence]:
         """Give every writing request its draft: what a controller expects next, or what the drafter proposes.
@@ -361,6 +381,8 @@ class Loop:
                 check.turn += 1
                 continue
             action = controller.decide(state, s.view(check))
+            if check.belief is not None and not isinstance(action, Probe):
+                self.pace.decided(goes_on=isinstance(action, Continue))
             if isinstance(action, Continue):
                 check.turn, check.belief = check.turn + 1, None
             elif isinstance(action, Probe):

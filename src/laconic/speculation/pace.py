@@ -129,6 +129,18 @@ class Pace:
     """Seconds of the last round."""
     draft_seconds: float = 0.0
     draft_passes: float = 0.0
+    width: float = 8.0
+    """Nodes that a request which writes has lately put into a pass."""
+    stays: float = 0.5
+    """Share of probes lately after which the thought went on."""
+
+    def wrote(self, nodes: float) -> None:
+        """A request put so many nodes into a pass to write on."""
+        self.width += (nodes - self.width) * (1 - _MEMORY)
+
+    def decided(self, *, goes_on: bool) -> None:
+        """A probe was answered, and the thought goes on or ends."""
+        self.stays += (goes_on - self.stays) * (1 - _MEMORY)
 
     def record(
         self, *, nodes: int, tokens: int, draft_passes: int, draft: float, score: float, rest: float, given: int = 0
