@@ -156,13 +156,17 @@ class Engine:
         question = request.question
         if question is None or request.controllers is not None:
             return request
-        reading = Reading(self)
+        reading = self.reading()
         mine, asked = acting(self.plan.controllers, question, reading)
         if cost := reading.cost():
             asked = asked.noting("reader", "read", cost)
         if asked == question and mine == self.plan.controllers:
             return request
         return replace(self.made(asked), controllers=mine, events=asked.events)
+
+    def reading(self) -> Reading:
+        """What controllers may ask this engine about one question before it is answered."""
+        return Reading(self)
 
     def made(self, question: Question) -> Request:
         """The request that asks ``question``. Raises RequestError if its prompt does not fit."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from laconic.engine import Engine, Methods, acting, check
+from laconic.engine import Engine, Methods, check
 from laconic.errors import MethodError, RequestError, UnmetNeed
 from laconic.models.load import load_text
 from laconic.models.remote import RemoteModel
@@ -105,18 +105,15 @@ class RemoteEngine(Engine):
 
     def fitted(self, request: Request) -> Request:
         """As :meth:`Engine.fitted`; controllers that others have named are checked as those of the run are."""
-        question = request.question
-        if question is not None and request.controllers is None:
-            reading = RemoteReading(self)
-            mine, asked = acting(self.plan.controllers, question, reading)
-            if cost := reading.cost():
-                asked = asked.noting("reader", "read", cost)
-            if asked != question or mine != self.plan.controllers:
-                request = replace(self.made(asked), controllers=mine, events=asked.events)
+        request = super().fitted(request)
         if request.controllers is not None:
             check(replace(self.plan, controllers=request.controllers), self.text, self.target, None)
             self._check_probabilities(request.controllers)
         return request
+
+    def reading(self) -> RemoteReading:
+        """As :meth:`Engine.reading`, by short completions."""
+        return RemoteReading(self)
 
     def loop(self) -> RemoteLoop:
         """A fresh loop over the server."""
