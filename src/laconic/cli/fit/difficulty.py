@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from laconic.cli import options
+from laconic.cli.fit.texts import folder
 
 if TYPE_CHECKING:
     from laconic.thinking.route.difficulty import Trained
@@ -41,11 +42,9 @@ def difficulty(
     from laconic.bench.fit.difficulty import Recipe, fit
     from laconic.bench.tasks import draw, load
     from laconic.engine import Engine
-    from laconic.errors import RequestError
     from laconic.policy import registry
 
-    if out.exists() and not out.is_dir():
-        raise RequestError(f"'{out}' is a file.", "Name a folder.")
+    folder(out)
     registry.build("think", quick)
     methods = options.Choice().methods(model, draft_model, thinking=False)
     options.settle(threads, model)

@@ -9,6 +9,7 @@ import typer
 
 from laconic.cli import options
 from laconic.cli.fit.heads import Batch, Seed, Tasks
+from laconic.cli.fit.texts import asked
 
 if TYPE_CHECKING:
     from laconic.thinking.budget.lengths import Lengths
@@ -38,7 +39,6 @@ def effort(
     from laconic.bench.tasks import draw, load
     from laconic.engine import Engine
     from laconic.errors import RequestError
-    from laconic.types import Limits, Sampling
 
     if out.is_dir():
         raise RequestError(f"'{out}' is a folder.", "Name a file, e.g. effort.json.")
@@ -52,10 +52,7 @@ def effort(
             dtype=options.named_dtype(dtype),
             drafter="draft-model" if drafted else "suffix",
         )
-        requests = [
-            engine.request(item.question, sampling=Sampling(temperature, seed=seed + at), limits=Limits(max_tokens))
-            for at, item in enumerate(problems)
-        ]
+        requests = asked(engine, problems, temperature, seed, max_tokens)
         run = {"tasks": tasks, "temperature": temperature, "max_tokens": max_tokens, "seed": seed}
         made = free_lengths(engine, requests, model, batch=batch, after=status.update, run=run)
     made.save(out)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from laconic.cli import options
+from laconic.cli.fit.texts import asked, folder
 
 if TYPE_CHECKING:
     from laconic.bench.fit import Recipe
@@ -100,21 +101,14 @@ def _train(method: str, out: Path, source: Source, recipe: Recipe) -> None:
     from laconic.bench.fit import fit
     from laconic.bench.tasks import draw, load
     from laconic.engine import Engine
-    from laconic.errors import RequestError
-    from laconic.types import Limits, Sampling
 
-    if out.exists() and not out.is_dir():
-        raise RequestError(f"'{out}' is a file.", "Name a folder.")
+    folder(out)
     options.settle(source.threads, source.model)
     problems = draw(load(source.tasks), source.n, source.seed)
     with Console(stderr=True).status("loading") as status:
         dtype = options.named_dtype(source.dtype)
         engine = Engine.load(source.model, draft=source.draft_model, dtype=dtype, drafter="draft-model")
-        limits = Limits(source.max_tokens)
-        requests = [
-            engine.request(item.question, sampling=Sampling(source.temperature, seed=source.seed + at), limits=limits)
-            for at, item in enumerate(problems)
-        ]
+        requests = asked(engine, problems, source.temperature, source.seed, source.max_tokens)
         about = {
             "model": source.model,
             "draft_model": source.draft_model or source.model,

@@ -8,6 +8,7 @@ import typer
 
 from laconic.cli import options
 from laconic.cli.fit.heads import Batch, Epochs, Out, Seed, Tasks
+from laconic.cli.fit.texts import asked, folder
 
 if TYPE_CHECKING:
     from laconic.thinking.exit.signals import Trained
@@ -37,19 +38,13 @@ def spec_exit(
     from laconic.bench.fit.spec_exit import Recipe, fit
     from laconic.bench.tasks import draw, load
     from laconic.engine import Engine
-    from laconic.errors import RequestError
-    from laconic.types import Limits, Sampling
 
-    if out.exists() and not out.is_dir():
-        raise RequestError(f"'{out}' is a file.", "Name a folder.")
+    folder(out)
     options.settle(threads, model)
     problems = draw(load(tasks), n, seed)
     with Console(stderr=True).status("loading") as status:
         engine = Engine.load(model, dtype=options.named_dtype(dtype))
-        requests = [
-            engine.request(item.question, sampling=Sampling(temperature, seed=seed + at), limits=Limits(max_tokens))
-            for at, item in enumerate(problems)
-        ]
+        requests = asked(engine, problems, temperature, seed, max_tokens)
         about = {"model": model, "tasks": tasks, "temperature": temperature}
         recipe = Recipe(epochs, width, label, seed=seed)
         made = fit(engine, problems, requests, recipe, batch=batch, after=status.update, about=about)

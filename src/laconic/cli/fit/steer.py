@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from laconic.cli import options
+from laconic.cli.fit.texts import folder
 
 if TYPE_CHECKING:
     from laconic.bench.steer.checkpoint import Edited
@@ -54,7 +55,7 @@ def steer(
     from laconic.thinking.steer.direction import PAIRS
     from laconic.types import Limits, Sampling
 
-    _folder(out)
+    folder(out)
     recipe = Recipe(how, at, _numbers(layers), kl)
     options.settle(threads, model)
     problems = draw(load(tasks), n + held_out, seed)
@@ -148,13 +149,6 @@ def told(made: Edited) -> list[str]:
         f"{made.after.thinking:.1f} after; right {made.before.right:.1%} before, {made.after.right:.1%} after",
         f"wrote {made.path}",
     ]
-
-
-def _folder(out: Path) -> None:
-    from laconic.errors import RequestError
-
-    if out.exists() and not out.is_dir():
-        raise RequestError(f"'{out}' is a file.", "Name a folder.")
 
 
 def _numbers(layers: str | None) -> tuple[int, ...]:

@@ -1,0 +1,31 @@
+"""What the commands of ``laconic fit`` share: where they write, and the requests whose texts they learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from laconic.errors import RequestError
+
+if TYPE_CHECKING:
+    from laconic.bench.tasks import Item
+    from laconic.engine import Engine
+    from laconic.types import Request
+
+
+def folder(out: Path) -> None:
+    """Raise RequestError if ``out`` cannot become a folder."""
+    if out.exists() and not out.is_dir():
+        raise RequestError(f"'{out}' is a file.", "Name a folder.")
+
+
+def asked(engine: Engine, problems: Sequence[Item], temperature: float, seed: int, max_tokens: int) -> list[Request]:
+    """A request for each problem, its draws by ``seed`` and its place."""
+    from laconic.types import Limits, Sampling
+
+    limits = Limits(max_tokens)
+    return [
+        engine.request(item.question, sampling=Sampling(temperature, seed=seed + at), limits=limits)
+        for at, item in enumerate(problems)
+    ]
