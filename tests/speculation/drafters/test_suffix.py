@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -10,8 +11,8 @@ from collections import Counter
 import pytest
 
 from laconic.speculation.base import Tools, Verdict
-from laconic.speculation.drafters.suffix_store import Children, Document, SharedStore, Store, keys_of
-from laconic.speculation.drafters.suffix_walk import find
+from laconic.speculation.drafters.suffix_store import Children, Document, SharedStore, Store
+from laconic.speculation.drafters.suffix_walk import longest
 from tests.fakes import FakeModel
 from tests.speculation.rounds import build, context_of
 
@@ -26,23 +27,70 @@ def counts_of(entry):
     return {entry & 0xFFFFFFFF: entry >> 32} if isinstance(entry, int) else dict(entry.counts)
 
 
-def contents(store: Store):
-    return [{key: counts_of(entry) for key, entry in table.items()} for table in store.tables]
+def counted(store: Store):
+    """Tokens counted, which is what contexts of one token were seen before."""
+    return sum(1 if isinstance(e, int) and e < 0 else sum(counts_of(e).values()) for e in store.tables[0].values())
 
 
-def test_counts_agree_with_a_rescan():
+def known(store: Store, window, guess: int = 0):
+    """Order and counts of the longest known context."""
+    entry, length = longest([store], [store.find(tuple(window), guess)])
+    return length, counts_of(entry) if entry is not None else {}
+
+
+def rescanned(pieces, window, orders=(1, 2, 4)):
+    """The same from texts, as (tokens, first token that counts) pairs."""
+    for n in sorted(orders, reverse=True):
+        if n <= len(window):
+            seen = Counter(
+                text[i]
+                for text, first in pieces
+                for i in range(max(n, first), len(text))
+                if tuple(text[i - n : i]) == tuple(window[-n:])
+            )
+            if seen:
+                return n, dict(seen)
+    return 0, {}
+
+
+def windows(symbols: int, size: int):
+    return [w for n in range(1, size + 1) for w in itertools.product(range(symbols), repeat=n)]
+
+
+@pytest.mark.parametrize("symbols", [2, 3, 5])
+def test_counts_agree_with_a_rescan(symbols):
     rng, orders = random.Random(0), (1, 2, 4)
-    text = [rng.randrange(3) for _ in range(200)]
+    text = [rng.randrange(symbols) for _ in range(120)]
     store = Store(orders)
-    for i in range(1, len(text)):
-        store.add(keys_of(tuple(text[max(0, i - 4) : i]), orders), text[i])
-    tables = [(n, table, {}) for n, table in zip(orders, store.tables, strict=True)]
-    for _ in range(100):
-        window = tuple(rng.randrange(3) for _ in range(4))
-        entry, length = find(tables, window)
-        seen = {n: Counter(text[i] for i in range(n, 200) if tuple(text[i - n : i]) == window[-n:]) for n in orders}
-        assert length == max((n for n in orders if seen[n]), default=0)
-        assert counts_of(entry) == seen[length]
+    number = store.begin()
+    for size in (1, 2, 3, 4, 10, 30, 70):  # ever longer
+        store.extend(number, text[store.length(number) : store.length(number) + size])
+        written = text[: store.length(number)]
+        for window in windows(symbols, 4):
+            assert known(store, window) == rescanned([(written, 0)], window)
+
+
+def test_what_a_draft_runs_along_is_what_a_search_finds():
+    """``after`` gives what ``find`` would, token by token, also beyond places that are the only ones."""
+    rng, orders = random.Random(3), (1, 2, 3, 4, 6, 8)
+    phrases = [[rng.randrange(40) for _ in range(rng.randint(2, 15))] for _ in range(12)]
+    text = [token for _ in range(60) for token in rng.choice(phrases)]
+    store = Store(orders)
+    store.extend(store.begin(), text)
+    along = 0
+    for _ in range(200):
+        begin = rng.randrange(len(text) - 20)
+        window = tuple(text[begin : begin + rng.randint(1, 8)])
+        found = store.find(window)
+        for token in text[begin + len(window) : begin + 20]:
+            if rng.random() < 0.1:
+                token = rng.randrange(40)
+            window = (*window, token)[-8:]
+            along += found is not None and found[2] is not None
+            found = store.after(found, window)
+            entry, length = longest([store], [found])
+            assert (length, counts_of(entry) if entry is not None else {}) == known(store, window)
+    assert along > 500
 
 
 def test_children_keep_their_best():
@@ -115,22 +163,27 @@ def test_eviction_forgets_the_oldest_exactly():
     rng, orders = random.Random(2), (1, 2, 4)
     texts = [[rng.randrange(3) for _ in range(60)] for _ in range(4)]
 
-    def fill(store, pieces):
-        documents = {}
+    def check(bound, pieces, left):
+        """What a bounded store knows is what a rescan of ``left`` does: (text, first that counts, end)."""
+        store, documents = SharedStore(orders, bound), {}
         for which, begin, end in pieces:
             text = texts[which]
-            head = text[max(0, begin - 4) : begin]
-            document = documents.setdefault(which, Document(head, len(head)))
-            steps = [(keys_of(tuple(text[max(0, i - 4) : i]), orders), text[i]) for i in range(begin, end)]
-            store.extend(document, steps)
-        return contents(store.store)
+            document = documents.setdefault(which, Document(text[max(0, begin - 4) : begin]))
+            store.extend(document, text[begin:end])
+        rest = [(texts[which][max(0, first - 4) : end], first - max(0, first - 4)) for which, first, end in left]
+        for window in windows(3, 4):
+            assert known(store.store, window) == rescanned(rest, window)
+        assert store.size == sum(end - first for _, first, end in left)
+        return store
 
-    bounded = fill(SharedStore(orders, 100), [(0, 4, 60), (1, 4, 30), (2, 4, 60), (1, 30, 60)])
     # The first text is gone; of the second, 12 tokens went, by age of the request, not of the token.
-    assert bounded == fill(SharedStore(orders, 1000), [(1, 16, 30), (2, 4, 60), (1, 30, 60)])
-    small = SharedStore(orders, 10)
-    fill(small, [(0, 4, 30), (0, 30, 60)])  # One request longer than the bound keeps its newest tokens.
-    assert contents(small.store) == fill(SharedStore(orders, 1000), [(0, 50, 60)])
+    check(100, [(0, 4, 60), (1, 4, 30), (2, 4, 60), (1, 30, 60)], [(1, 16, 60), (2, 4, 60)])
+    check(10, [(0, 4, 30), (0, 30, 60)], [(0, 50, 60)])  # one request longer than the bound keeps its newest tokens
+    # A request that was forgotten as a whole goes on in the context that it had.
+    check(20, [(0, 4, 24), (1, 4, 24), (0, 24, 30)], [(1, 10, 24), (0, 24, 30)])
+    store = check(1, [(0, 4, 60)], [(0, 59, 60)])
+    store.store.remove(0, 59)
+    assert not any(store.store.tables), "nothing is left behind"
 
 
 def test_text_taken_back():
@@ -158,9 +211,7 @@ def test_text_taken_back_is_evicted_like_any_other():
         del context.tokens[-3:]
         context.tokens += [rng.randrange(9) for _ in range(2)]
         propose(drafter, state)
-        assert (
-            sum(sum(c.values()) for c in contents(drafter._everyone.store)[0].values()) == drafter._everyone.size <= 30
-        )
+        assert counted(drafter._everyone.store) == drafter._everyone.size <= 30
 
 
 def test_many_threads_share_one_store():
@@ -187,7 +238,7 @@ def test_many_threads_share_one_store():
     assert not errors
     store = drafter._everyone
     assert store.size == 500
-    assert sum(sum(counts.values()) for counts in contents(store.store)[0].values()) == 500
+    assert counted(store.store) == 500
 
 
 class TestFallback:
@@ -251,15 +302,22 @@ def test_speed():
 def test_where_the_search_begins_changes_nothing():
     rng, orders = random.Random(5), (1, 2, 3, 4, 6, 8)
     text = [rng.randrange(3) for _ in range(300)]
-    own, shared = Store(orders), Store(orders)
-    for i in range(1, len(text)):
-        (own if i < 150 else shared).add(keys_of(tuple(text[max(0, i - 8) : i]), orders), text[i])
-    tables = list(zip(orders, own.tables, shared.tables, strict=True))
+    store = Store(orders)
+    store.extend(store.begin(), text)
     lengths = set()
     for _ in range(300):
         window = tuple(rng.randrange(4) for _ in range(rng.randint(1, 9)))
-        plain = find(tables, window)
-        lengths.add(plain[1])
+        plain = known(store, window)
+        lengths.add(plain[0])
         for guess in range(-1, 8):
-            assert find(tables, window, guess) == plain
+            assert known(store, window, guess) == plain
     assert len(lengths) >= 5
+
+
+def test_of_equally_long_contexts_the_first_stores_counts():
+    own, shared = Store((1, 2)), Store((1, 2))
+    own.extend(own.begin(), [1, 2, 3])
+    shared.extend(shared.begin(), [1, 2, 4, 9, 2, 5])
+    assert longest([own, shared], [own.find((1, 2)), shared.find((1, 2))]) == ((1 << 32) | 3, 2)
+    assert longest([own, shared], [own.find((7, 9)), shared.find((7, 9))]) == ((1 << 32) | 2, 1)
+    assert longest([own, shared], [None, None]) == (None, 0)

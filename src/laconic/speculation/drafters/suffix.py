@@ -13,27 +13,28 @@ from pydantic import Field
 from laconic.policy import Card, knobs
 from laconic.speculation.base import EMPTY, Context, Drafter, Grown, Judge, TokenTree, Tools, TreeShape, Verdict
 from laconic.speculation.drafters.history import common_prefix
-from laconic.speculation.drafters.suffix_store import ORDERS, Document, SharedStore, Store, keys_of
-from laconic.speculation.drafters.suffix_walk import LEVELS, Tables, Walk, find
+from laconic.speculation.drafters.suffix_store import ORDERS, Document, SharedStore, Store
+from laconic.speculation.drafters.suffix_walk import Walk, longest
 
 
 @dataclass(slots=True)
 class Progress:
-    """State of one request. ``history`` are the tokens counted so far."""
+    """State of one request. ``history`` are the tokens counted so far; ``text`` is that text in ``own``."""
 
     context: Context
     shape: TreeShape
-    tables: Tables
+    stores: tuple[Store, ...]
     own: Store
     inner: Any
+    text: int
     document: Document | None = None
     deferred: bool = False
     """Whether the last draft came from ``fallback``."""
     history: list[int] = field(default_factory=list)
+    guesses: tuple[int, ...] = ()
+    """The levels at which matches were found last, and so the next ones probably are."""
     prompt_length: int = 0
     """As it was when tokens were last counted; a conversation moves it on with each turn."""
-    guess: int = 0
-    """Where the last match was found, and so the next one probably is."""
 
 
 @knobs
@@ -69,7 +70,7 @@ class Suffix(Drafter):
     min_prob: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Smallest path probability that is drafted."""
     max_tokens: Annotated[int, Field(ge=1)] = 100_000
-    """Most output tokens kept over all requests, about 1 kB each; the oldest are forgotten first."""
+    """Most output tokens kept over all requests, about 300 bytes each; the oldest are forgotten first."""
     fallback: pydantic.InstanceOf[Drafter] | None = None
     """Drafter asked when the counts promise too little."""
     min_score: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
@@ -91,10 +92,9 @@ class Suffix(Drafter):
     def start(self, context: Context, tools: Tools) -> Progress:
         """Count the prompt, for this request alone."""
         own = Store(self._orders)
-        shared = self._everyone.store.tables if self.shared else [{} for _ in self._orders]
-        tables: Tables = list(zip(self._orders, own.tables, shared, strict=True))
+        stores = (own, self._everyone.store) if self.shared else (own,)
         inner = self.fallback.start(context, tools) if self.fallback is not None else None
-        state = Progress(context, tools.shape, tables, own, inner)
+        state = Progress(context, tools.shape, stores, own, inner, own.begin(), guesses=(0,) * len(stores))
         self._count(state)
         return state
 
@@ -144,38 +144,33 @@ class Suffix(Drafter):
         if tokens[max(0, seen - depth) : seen] != history[-depth:]:
             del history[common_prefix(tokens, history) :]
             seen = len(history)
+            state.text = state.own.begin(tokens[max(0, seen - depth) : seen])
             state.document = None
         if prompt != state.prompt_length:
             state.prompt_length = prompt
             state.document = None
         if seen == len(tokens):
             return
-        written = max(seen, prompt) if self.shared else len(tokens)
-        add, orders = state.own.add, self._orders
-        for i in range(seen, written):
-            add(keys_of(tuple(tokens[max(0, i - depth) : i]), orders), tokens[i])
-        if written < len(tokens):
-            steps = [
-                (keys_of(tuple(tokens[max(0, i - depth) : i]), orders), tokens[i]) for i in range(written, len(tokens))
-            ]
-            for keys, token in steps:
-                add(keys, token)
+        fresh = tokens[seen:]
+        state.own.extend(state.text, fresh)
+        written = max(seen, prompt)
+        if self.shared and written < len(tokens):
             if state.document is None:
-                head = tokens[max(0, written - depth) : written]
-                state.document = Document(head, len(head))
-            self._everyone.extend(state.document, steps)
-        history += tokens[seen:]
+                state.document = Document(tokens[max(0, written - depth) : written])
+            self._everyone.extend(state.document, tokens[written:])
+        history += fresh
 
     def _draft(self, state: Progress, budget: int, judge: Judge | None) -> tuple[TokenTree, float]:
         """A tree, and how many of its tokens the counts expect to be accepted (0 where nobody asks)."""
         window = tuple(state.history[-self._orders[-1] :])
-        root, length = find(state.tables, window, state.guess)
-        state.guess = LEVELS[length]
+        found = tuple([store.find(window, guess) for store, guess in zip(state.stores, state.guesses, strict=True)])
+        state.guesses = tuple([store.level_of(one) for store, one in zip(state.stores, found, strict=True)])
+        root, length = longest(state.stores, found)
         budget = min(budget, int(self.factor * length + self.offset))
         if root is None or budget <= 0:
             return EMPTY, 0.0
         nodes = Grown()
-        walk = Walk(state.tables, window, (root, length), nodes, self.min_prob)
+        walk = Walk(state.stores, window, found, nodes, self.min_prob, self._orders[-1])
         growing = state.shape.grow(nodes, budget, state.context, judge)
         try:
             wanted = next(growing)

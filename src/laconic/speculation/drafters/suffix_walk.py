@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from laconic.speculation.base import Grown
-from laconic.speculation.drafters.suffix_store import ORDERS, Entry, best_of, share, top_of
+from laconic.speculation.drafters.suffix_store import Entry, Found, Store, best_of, share, top_of
 
-Tables = list[tuple[int, dict[int, Entry], dict[int, Entry]]]
-"""``(order, this request's table, the shared table)``, shortest order first."""
-
-LEVELS = {0: -1} | {order: level for level, order in enumerate(ORDERS)}
-"""Where an order stands in Tables; -1 is no match at all."""
+Finds = tuple[Found | None, ...]
+"""The longest known context in each of several stores."""
 
 
-def find(tables: Tables, window: tuple[int, ...], guess: int = 0) -> tuple[Entry | None, int]:
-    """Continuations of the longest known suffix of ``window`` and its length; the request's own before shared.
+def longest(stores: Sequence[Store], found: Finds) -> tuple[Entry | None, int]:
+    """Continuations of the longest of these contexts and its order; the earlier store's where they are equally long.
 
-    A context that is known at one order is known at every shorter one, so the search may begin anywhere: at index
-    ``guess`` of ``tables``, upwards while contexts are known, else downwards to the first that is. The guess changes
-    the cost, never the result.
+    All stores have the same orders.
     """
-    top = len(tables) - 1
-    while top >= 0 and tables[top][0] > len(window):
-        top -= 1
-    at = max(0, min(guess, top))
-    best, length = None, 0
-    falling = False
-    while 0 <= at <= top:
-        order, own, shared = tables[at]
-        key = hash(window[-order:])
-        found = own.get(key)
-        if found is None:
-            found = shared.get(key)
-        if found is not None:
-            best, length = found, order
-            if falling:  # The order above is unknown.
-                break
-            at += 1
-        elif length:  # The order below is the longest known.
-            break
-        else:
-            falling = True
-            at -= 1
-    return best, length
+    best, level = None, -1
+    for store, one in zip(stores, found, strict=True):
+        if one is not None and (mine := store.level_of(one)) > level:
+            best, level = one[0], mine
+    return best, stores[0].orders[level] if best is not None else 0
 
 
 class CountRow:
@@ -73,21 +52,21 @@ class CountRow:
 
 
 class Walk:
-    """Rows of a draft under construction: each node is matched anew with the drafted tokens before it."""
+    """Rows of a draft under construction: each node is matched anew with the drafted tokens before it.
 
-    __slots__ = ("_depth", "_min_prob", "_nodes", "_paths", "_places", "_tables", "rows")
+    ``root`` is what the stores know of ``window``, the text that the draft continues.
+    """
+
+    __slots__ = ("_depth", "_min_prob", "_nodes", "_paths", "_places", "_stores", "rows")
 
     def __init__(
-        self, tables: Tables, window: tuple[int, ...], root: tuple[Entry, int], nodes: Grown, min_prob: float
+        self, stores: Sequence[Store], window: tuple[int, ...], root: Finds, nodes: Grown, min_prob: float, depth: int
     ) -> None:
-        self._tables, self._nodes, self._min_prob = tables, nodes, min_prob
-        self._depth = tables[-1][0]
-        entry, order = root
-        # Per node: the tokens before its children, and the level at which to look for these, one above its own: where
-        # the match goes on, it is one token longer.
-        self._places = {-1: (window, LEVELS[order] + 1)}
+        self._stores, self._nodes, self._min_prob, self._depth = stores, nodes, min_prob, depth
+        # Per node: the tokens before its children, and the longest contexts known of them.
+        self._places = {-1: (window, root)}
         self._paths = {-1: 1.0}
-        self.rows = {-1: CountRow(entry, min_prob)}
+        self.rows = {-1: CountRow(longest(stores, root)[0], min_prob)}
 
     def path(self, node: int) -> float:
         """Product of the shares on the way from the root to ``node``."""
@@ -101,10 +80,11 @@ class Walk:
         """What may follow ``node``; its parent must have been asked for before."""
         row = self.rows.get(node)
         if row is None:
-            before, guess = self._places[self._nodes.parents[node]]
+            before, known = self._places[self._nodes.parents[node]]
             window = (*before, self._nodes.tokens[node])[-self._depth :]
+            found = tuple([store.after(one, window) for store, one in zip(self._stores, known, strict=True)])
             path = self.path(node)
-            entry, order = find(self._tables, window, guess)
+            entry = longest(self._stores, found)[0]
             row = self.rows[node] = CountRow(entry, self._min_prob / path if path else 1.0)
-            self._places[node] = (window, LEVELS[order] + 1)
+            self._places[node] = (window, found)
         return row
