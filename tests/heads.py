@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from laconic.models.causal_lm import CausalLM
-from laconic.speculation.length.heads import About, Trained
+from laconic.speculation.heads import About, Trained
 
 
 def head(
@@ -22,7 +22,7 @@ def head(
 ) -> Trained:
     """A random head for this pair; what it says is spread about ``middle``."""
     reads, model, other = ("draft model", draft, target) if method == "specdec++" else ("target", target, draft)
-    inputs = model.hidden_size if method == "specdec++" else 2 * model.hidden_size
+    inputs = (2 if method == "ada-eagle" else 1) * model.hidden_size
     about = About(method, reads, model.fingerprint(), other.fingerprint(), inputs, 2, 16, 3.0, state)
     torch.manual_seed(0)
     network = about.network()

@@ -282,7 +282,10 @@ class Loop:
                 s.usage.probe_passes += 1
                 continue
             first, size = s.pending - 1, len(s.tree) + 1
-            rows = TargetRows(*self._rows(scores, i, s, first, size), s.request.sampling, len(s.tokens))
+            logits, best = self._rows(scores, i, s, first, size)
+            hidden = scores.hidden_of(i)
+            states = None if hidden is None else hidden[first : first + size]
+            rows = TargetRows(logits, best, s.request.sampling, len(s.tokens), states)
             verdict = self.plan.verifier.verify(rows, s.tree, s.context.draws)
             pending = s.pending
             kept = self._write(s, verdict.tokens)

@@ -49,6 +49,7 @@ registry.register("transform", "ensemble", f"{_TRANSFORMS}.ensemble:Ensemble")
 _RELAXATIONS = "laconic.speculation.relax"
 registry.register("relaxation", "entropy-gate", f"{_RELAXATIONS}.entropy_gate:EntropyGate")
 registry.register("relaxation", "epsilon", f"{_RELAXATIONS}.epsilon:Epsilon")
+registry.register("relaxation", "judge-head", f"{_RELAXATIONS}.judge_head:JudgeHead")
 registry.register("relaxation", "lenience", f"{_RELAXATIONS}.lenience:Lenience")
 registry.register("relaxation", "top-k", f"{_RELAXATIONS}.top_k:TopK")
 registry.register("relaxation", "typical", f"{_RELAXATIONS}.typical:Typical")

@@ -20,6 +20,20 @@ def test_a_head_from_one_command_and_a_run_with_it(laconic, model, problems, tmp
     assert run.exit_code == 0, run.stderr
 
 
+def test_a_judge_from_one_command_and_a_run_with_it(laconic, tmp_path):
+    """The bundled pair: a random model comes to no answer, and so makes no mistakes."""
+    out = tmp_path / "judge"
+    done = laconic("fit", "judge-head", out, "--draft-model", "bundled-draft", "--n", 5, "--epochs", 1)
+    assert done.exit_code == 0, done.stderr
+    about = json.loads((out / "head.json").read_text())
+    assert about["method"] == "judge-head"
+    assert f"held out: {about['measures']['guesses']:,} guesses of 1 texts" in done.stdout
+    assert f"match:relax=[judge-head:head={out}]" in done.stderr.replace("\n", "")
+    run = laconic("run", "What is 1 + 7?", "--draft-model", "bundled-draft", "--verify",
+                  f"match:relax=[judge-head:head={out}]", "--max-tokens", 40)  # fmt: skip
+    assert run.exit_code == 0, run.stderr
+
+
 def test_levels_of_effort_from_one_command_and_a_run_with_them(laconic, model, problems, tmp_path):
     out = tmp_path / "effort.json"
     done = laconic("fit", "effort", out, "--model", model, "--tasks", problems, "--n", 4, "--max-tokens", 30)

@@ -42,7 +42,7 @@ INSIDE = {"transform": "match:transform=[{}]", "relaxation": "match:relax=[{}]"}
 @pytest.fixture(scope="module", autouse=True)
 def trained(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Heads for the pair of this module."""
-    for method in TRAINED_METHODS:
+    for method in (*TRAINED_METHODS, "judge-head"):
         REQUIRED[method] = heads.spec(tmp_path_factory.mktemp("heads"), method, TARGET, DRAFT)
     book = tmp_path_factory.mktemp("handbook") / "book.md"
     book.write_text("## add\nAdd what is to be added: a + b.\n")

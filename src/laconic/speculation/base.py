@@ -388,13 +388,22 @@ class TargetRows:
     """Target logits of one request: row 0 at the last committed token, row i + 1 at node i of the draft.
 
     ``best[i]`` is the argmax of row i; ``probs`` the distribution ``[rows, vocab]`` after the request's
-    temperature and filters, computed on first use.
+    temperature and filters, computed on first use. ``hidden [rows, width]`` are the states that the logits are made
+    of, where a policy looks at them.
     """
 
-    __slots__ = ("_logits", "_probs", "_soft", "best", "position", "sampling")
+    __slots__ = ("_logits", "_probs", "_soft", "best", "hidden", "position", "sampling")
 
-    def __init__(self, logits: torch.Tensor, best: Sequence[int], sampling: Sampling, position: int) -> None:
+    def __init__(
+        self,
+        logits: torch.Tensor,
+        best: Sequence[int],
+        sampling: Sampling,
+        position: int,
+        hidden: torch.Tensor | None = None,
+    ) -> None:
         self._logits = logits
+        self.hidden = hidden
         self._probs: torch.Tensor | None = None
         self._soft: torch.Tensor | None = None
         self.best = best
@@ -420,7 +429,7 @@ class TargetRows:
 
     def instead(self, soft: torch.Tensor) -> TargetRows:
         """These rows with ``soft [rows, vocab]`` in place of what the target thinks."""
-        rows = TargetRows(soft.log(), soft.argmax(-1).tolist(), self.sampling, self.position)
+        rows = TargetRows(soft.log(), soft.argmax(-1).tolist(), self.sampling, self.position, self.hidden)
         rows._soft = soft
         rows._probs = warp(rows._logits, self.sampling) if self.sampling.greedy else soft
         return rows
@@ -451,13 +460,34 @@ class Transform(Policy):
         raise NotImplementedError
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A drafted ``token`` that an exact verifier refused, with all siblings.
+
+    ``target [vocab]`` is what the request's sampling draws from, or untempered when greedy; ``draft`` the distribution
+    that the token was drawn from, None where it was not drawn. ``hidden [width]`` is the target's hidden state at the
+    token itself, which has read it; None unless a policy's ``needs`` say that it looks at hidden states.
+    """
+
+    token: int
+    target: torch.Tensor
+    draft: torch.Tensor | None = None
+    hidden: torch.Tensor | None = None
+
+    @property
+    def p(self) -> float:
+        """Probability of the token under ``target``."""
+        return float(self.target[self.token])
+
+    @property
+    def q(self) -> float:
+        """Probability of the token under ``draft``; 1 where it was not drawn."""
+        return 1.0 if self.draft is None else float(self.draft[self.token])
+
+
 class Relaxation(Policy):
     """Lets stand what an exact verifier refuses. Every relaxation is lossy and says so in its card."""
 
-    def chance(self, token: int, target: torch.Tensor, draft: torch.Tensor | None) -> float:
-        """Probability with which a refused ``token`` stands all the same.
-
-        ``target [vocab]`` is what the request's sampling draws from, or untempered when greedy; ``draft`` the
-        distribution that the token was drawn from, None where it was not drawn.
-        """
+    def chance(self, refused: Refused) -> float:
+        """Probability with which a refused token stands all the same."""
         raise NotImplementedError

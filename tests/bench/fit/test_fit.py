@@ -17,7 +17,7 @@ from laconic.bench.fit.learn import acceptance_measures, auc, calibration_error,
 from laconic.bench.fit.texts import Text, states, write
 from laconic.errors import TaskError, UnknownMethod, UnmetNeed
 from laconic.models.causal_lm import CausalLM
-from laconic.speculation.length.heads import AcceptanceHead, LengthHead, load
+from laconic.speculation.heads import AcceptanceHead, LengthHead, load
 from tests.fakes import FakeModel
 
 MODEL = tiny.model(0, bias=tiny.REASONER)

@@ -18,8 +18,8 @@ from laconic import Engine, Limits, Methods, Request, Sampling
 from laconic.errors import HeadError, InvalidKnob, UnmetNeed
 from laconic.models.causal_lm import CausalLM
 from laconic.speculation.base import Context, Go, Latest, Node
+from laconic.speculation.heads import About, AcceptanceHead, load
 from laconic.speculation.length.ada_eagle import AdaEAGLE
-from laconic.speculation.length.heads import About, AcceptanceHead, load
 from laconic.speculation.length.specdec_pp import SpecDecPP
 from laconic.speculation.pace import Pace
 from tests.fakes import FakeModel

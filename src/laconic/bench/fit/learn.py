@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from laconic.bench.fit.examples import Examples
-from laconic.speculation.length.heads import Head
+from laconic.speculation.heads import Head
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """A number from outputs ``[n]`` and labels ``[n]``."""
@@ -26,16 +26,26 @@ def weighted_cross_entropy(logits: Tensor, accepted: Tensor, weight: float) -> T
     return F.binary_cross_entropy_with_logits(logits, accepted, weights, reduction="sum") / weights.sum()
 
 
-def learn(head: Head, examples: Examples, loss: Loss, *, epochs: int, seed: int) -> None:
+def learn(
+    head: Head,
+    examples: Examples,
+    loss: Loss,
+    *,
+    epochs: int,
+    seed: int,
+    rate: float = RATE,
+    batch: int = BATCH,
+    decay: float = DECAY,
+) -> None:
     """Train ``head`` on ``examples``: AdamW, the rate falling along a cosine to nothing."""
     generator = torch.Generator().manual_seed(seed)
     head.standard.settle(examples.inputs)
-    steps = epochs * -(-len(examples) // BATCH)
-    optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=DECAY)
+    steps = epochs * -(-len(examples) // batch)
+    optimiser = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     head.train()
     for _ in range(epochs):
-        for rows in torch.split(torch.randperm(len(examples), generator=generator), BATCH):
+        for rows in torch.split(torch.randperm(len(examples), generator=generator), batch):
             optimiser.zero_grad()
             loss(head(examples.inputs[rows]), examples.labels[rows]).backward()  # type: ignore[no-untyped-call]
             optimiser.step()

@@ -18,7 +18,7 @@ from laconic.bench.provenance import provenance
 from laconic.engine import Engine
 from laconic.errors import TaskError, UnknownMethod, UnmetNeed, did_you_mean
 from laconic.models.base import LanguageModel, ShowsHidden
-from laconic.speculation.length.heads import About, Trained
+from laconic.speculation.heads import About, Trained
 from laconic.types import Request
 
 METHODS = ("specdec++", "ada-eagle")
@@ -68,7 +68,7 @@ def fit(
     if draft is None:
         raise UnmetNeed("a head is trained on what a draft model guesses.", "Name one with --draft-model.")
     reads: Literal["draft model", "target"] = "draft model" if method == "specdec++" else "target"
-    model, other = _shown(draft, "draft model"), _shown(target, "target")
+    model, other = shown(draft, "draft model"), shown(target, "target")
     if method == "ada-eagle":
         model, other = other, model
     model.keep_hidden = True
@@ -111,7 +111,8 @@ def fit(
     return Trained(head, About(**said))
 
 
-def _shown(model: LanguageModel, role: str) -> ShowsHidden:
+def shown(model: LanguageModel, role: str) -> ShowsHidden:
+    """The model as one that shows hidden states. Raises UnmetNeed for one that does not."""
     if not isinstance(model, ShowsHidden):
         raise UnmetNeed(f"the {role} shows no hidden states.", "Use a model that laconic runs itself (CausalLM).")
     return cast(ShowsHidden, model)

@@ -13,7 +13,7 @@ from laconic.cli.fit.texts import asked, folder
 
 if TYPE_CHECKING:
     from laconic.bench.fit import Recipe
-    from laconic.speculation.length.heads import Trained
+    from laconic.speculation.heads import Trained
 
 Out = Annotated[Path, typer.Argument(help="Folder to write the head into.")]
 Texts = Annotated[int, typer.Option("--n", "-n", min=2, help="Texts that the target writes.")]

@@ -11,7 +11,7 @@ from pydantic import Field
 from laconic.errors import UnmetNeed
 from laconic.policy import Card, Needs, knobs
 from laconic.speculation.base import Context, Go, Latest, LengthPolicy, Node
-from laconic.speculation.length.heads import Trained, load, train
+from laconic.speculation.heads import Trained, load, train
 from laconic.speculation.pace import Pace
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from laconic.errors import UnmetNeed
 from laconic.policy import Card, Needs, knobs
 from laconic.speculation.base import Context, Go, LengthPolicy, Node
-from laconic.speculation.length.heads import Trained, load, train
+from laconic.speculation.heads import Trained, load, train
 from laconic.speculation.pace import Pace
 
 _LEAST = 50.0

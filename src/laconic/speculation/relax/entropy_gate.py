@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import Relaxation
+from laconic.speculation.base import Refused, Relaxation
 
 
 @knobs
@@ -34,7 +34,8 @@ class EntropyGate(Relaxation):
     floor: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Least probability under the target of a token that may stand."""
 
-    def chance(self, token: int, target: torch.Tensor, draft: torch.Tensor | None) -> float:
+    def chance(self, refused: Refused) -> float:
         """1 beyond the gate."""
-        entropy = float(torch.special.entr(target.double()).sum()) / math.log(max(len(target), 2))
-        return float(min(entropy, 1.0) > self.threshold and float(target[token]) >= self.floor)
+        target = refused.target.double()
+        entropy = float(torch.special.entr(target).sum()) / math.log(max(len(target), 2))
+        return float(min(entropy, 1.0) > self.threshold and refused.p >= self.floor)

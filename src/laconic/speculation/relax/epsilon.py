@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import Relaxation
+from laconic.speculation.base import Refused, Relaxation
 
 
 @knobs
@@ -28,6 +27,6 @@ class Epsilon(Relaxation):
     epsilon: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Probability above which any token stands; 1 lets nothing stand that was refused."""
 
-    def chance(self, token: int, target: torch.Tensor, draft: torch.Tensor | None) -> float:
+    def chance(self, refused: Refused) -> float:
         """1 above the threshold."""
-        return float(target[token] > self.epsilon)
+        return float(refused.p > self.epsilon)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import Relaxation
+from laconic.speculation.base import Refused, Relaxation
 
 
 @knobs
@@ -26,8 +25,8 @@ class Lenience(Relaxation):
     leniency: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Factor on the draft's probability; 1 is the exact test."""
 
-    def chance(self, token: int, target: torch.Tensor, draft: torch.Tensor | None) -> float:
+    def chance(self, refused: Refused) -> float:
         """What the lenient test adds, given that the exact one failed."""
-        ratio = float(target[token]) / (1.0 if draft is None else float(draft[token]))
+        ratio = refused.p / refused.q
         exact, lenient = min(1.0, ratio), min(1.0, ratio / self.leniency)
         return (lenient - exact) / (1 - exact) if exact < 1 else 0.0

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import Relaxation
+from laconic.speculation.base import Refused, Relaxation
 
 
 @knobs
@@ -25,6 +24,6 @@ class TopK(Relaxation):
     k: Annotated[int, Field(ge=0)] = 2
     """Ranks that stand; 0 lets nothing stand that was refused."""
 
-    def chance(self, token: int, target: torch.Tensor, draft: torch.Tensor | None) -> float:
+    def chance(self, refused: Refused) -> float:
         """1 within the first ``k``, of which only possible tokens count."""
-        return float(bool(target[token] > 0) and int((target > target[token]).sum()) < self.k)
+        return float(refused.p > 0 and int((refused.target > refused.p).sum()) < self.k)

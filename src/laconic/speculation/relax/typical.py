@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import torch
 from pydantic import Field
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import Relaxation
+from laconic.speculation.base import Refused, Relaxation
 
 
 @knobs
@@ -30,9 +31,7 @@ class Typical(Relaxation):
     delta: Annotated[float, Field(ge=0)] = 0.3
     """The same as a multiple of ``exp(-H)``, which is the typical probability of the target's own tokens."""
 
-    def chance(self, token: int, target: torch.Tensor, draft: torch.Tensor | None) -> float:
+    def chance(self, refused: Refused) -> float:
         """1 for typical tokens."""
-        entropy = torch.special.entr(target).sum()
-        return float(
-            target[token] > torch.minimum(self.delta * (-entropy).exp(), torch.tensor(self.epsilon).to(entropy))
-        )
+        entropy = float(torch.special.entr(refused.target).sum())
+        return float(refused.p > min(self.epsilon, self.delta * math.exp(-entropy)))

@@ -12,7 +12,7 @@ import torch
 
 from laconic.errors import MethodError
 from laconic.policy import Family, knobs
-from laconic.speculation.base import Drafting, Relaxation, TargetRows, TokenTree, Transform, Verdict, Verifier
+from laconic.speculation.base import Drafting, Refused, Relaxation, TargetRows, TokenTree, Transform, Verdict, Verifier
 from laconic.speculation.draws import Draws
 
 _HINT = "A drafter must sample from the distribution that it reports, as the verifier's Drafting says."
@@ -96,11 +96,15 @@ class Coupling(Verifier):
         """The first child of ``node``, all of which were refused, that the relaxation lets stand."""
         if self.relax is None:
             return None
-        tree = draft.tree
+        tree, states = draft.tree, draft.rows.hidden
         for rank, child in enumerate(draft.below[node + 1]):
-            drawn_from = None if tree.draft_probs is None else tree.draft_probs[child]
-            chance = self.relax.chance(tree.tokens[child], draft.rows.soft[node + 1], drawn_from)
-            if draft.draws.uniform(position, Draws.RELAX, rank) < chance:
+            refused = Refused(
+                tree.tokens[child],
+                draft.rows.soft[node + 1],
+                None if tree.draft_probs is None else tree.draft_probs[child],
+                None if states is None else states[child + 1],
+            )
+            if draft.draws.uniform(position, Draws.RELAX, rank) < self.relax.chance(refused):
                 return child
         return None
 

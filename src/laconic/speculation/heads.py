@@ -1,4 +1,4 @@
-"""Trained heads of length rules: the networks, and the folder they are kept in.
+"""Trained heads of length rules and of the judge: the networks, and the folder they are kept in.
 
 A head is a folder with ``head.safetensors`` (weights) and ``head.json`` (what it is, and which model it was trained
 on). ``laconic fit`` writes one; a method's knob ``head`` names it.
@@ -75,7 +75,7 @@ class Head(nn.Module):
 
 
 class AcceptanceHead(Head):
-    """Residual SiLU layers and one logit: the log-odds that a drafted token is accepted."""
+    """Residual SiLU layers, none of them in a linear head, and one logit: the log-odds that a drafted token stands."""
 
     def __init__(self, inputs: int, layers: int) -> None:
         super().__init__(inputs)
@@ -118,6 +118,8 @@ class About:
     def network(self) -> Head:
         """A head of this kind, untrained. Raises HeadError for a method that has none."""
         if self.method == "specdec++" and self.state in ("at", "before"):
+            return AcceptanceHead(self.inputs, self.layers)
+        if self.method == "judge-head":
             return AcceptanceHead(self.inputs, self.layers)
         if self.method == "ada-eagle":
             return LengthHead(self.inputs, self.layers, self.width)
