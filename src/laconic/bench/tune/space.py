@@ -16,6 +16,15 @@ CONSTANTS = (2, 4, 8, 16)
 """Fixed draft lengths tried for every drafter."""
 TREE_NODES = 16
 """Size of the trees tried where a drafter can grow them."""
+PRICES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
+"""Of a thousand thinking tokens, for ``settled``."""
+EXITS = (
+    *("answer-confidence:0.8", "answer-confidence:0.95", "answer-confidence:0.99"),
+    *("answer-confidence:0.95,product", "answer-confidence:0.99,product", "answer-agreement:3", "trimr:2"),
+)
+"""Exits tried beside it, by their papers' settings and stricter ones."""
+BUDGETS = (0.5, 0.75, 0.9)
+"""Quantiles of the lengths of free thoughts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +81,10 @@ def _runs(engine: Engine, methods: Methods) -> bool:
 
 def thinking(base: Methods, lengths: Sequence[int]) -> list[Candidate]:
     """Ways to think less on top of ``base``; thinking freely comes first. ``lengths``: thinking tokens when free."""
-    found = [Candidate("free thinking", replace(base, think=()))]
-    for aggregate, patience in (("mean", 1), ("product", 1), ("mean", 2), ("product", 2), ("product", 3)):
-        for threshold in (0.8, 0.95, 0.99):
-            spec = f"answer-confidence:threshold={threshold},aggregate={aggregate},patience={patience}"
-            found.append(Candidate(spec, replace(base, think=(spec,))))
     ordered = sorted(lengths)
-    for share in (0.5, 0.75, 0.9):
-        budget = max(1, ordered[int(share * (len(ordered) - 1))]) if ordered else 0
-        if budget:
-            found.append(Candidate(f"budget:{budget}", replace(base, think=(f"budget:{budget}",))))
-    return found
+    budgets = [max(1, ordered[int(share * (len(ordered) - 1))]) for share in BUDGETS if ordered]
+    specs = [*(f"settled:{price}" for price in PRICES), *EXITS, *(f"budget:{budget}" for budget in budgets)]
+    return [
+        Candidate("free thinking", replace(base, think=())),
+        *(Candidate(spec, replace(base, think=(spec,))) for spec in dict.fromkeys(specs)),
+    ]
