@@ -218,6 +218,7 @@ def test_what_stays(premises: str, question: str, kept: str) -> None:
         "Anne is big. All big things are kind. Is Bob tall?",  # nothing leads to it
         "Is Anne kind? Anne is big. All big things are kind.",  # the question comes first
         "Anne is big. All big things are kind. It rained. We went home early. Nobody knew why. Is Anne kind?",
+        "The hen is big. If the hen is big then the hen is old. Is the hen 2 years old?",  # to be reckoned
         "",
     ],
 )

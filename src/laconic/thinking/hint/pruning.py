@@ -48,6 +48,8 @@ def pruned(prompt: str, *, reorder: bool = True) -> Pruned | None:
     if not 0 < facts < len(premises) or len(said) - len(premises) > _UNREAD * len(said):
         return None
     asked = prompt[found[start].start() :]
+    if re.search(r"\d", asked):  # to be reckoned, not deduced
+        return None
     unread = " ".join(found[i]["said"] for i in range(start) if i not in premises)
     levels = reached(premises, f"{asked} {unread}", anybody=bool(_ANYBODY.search(asked)))
     if not levels:
