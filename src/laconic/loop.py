@@ -33,7 +33,7 @@ from laconic.speculation.base import (
     Verifier,
 )
 from laconic.speculation.pace import Pace
-from laconic.thinking.base import Conclude, Continue, Controller, Inject, LogitRule, Place, Probe
+from laconic.thinking.base import Conclude, Continue, Controller, Inject, Probe, ruled
 from laconic.transcript import Mark
 from laconic.types import Event, Request
 
@@ -333,10 +333,7 @@ class Loop:
             scores = self.target.score([chain(tokens[-1:])], [slot])
         finally:
             slot.close()
-        if not s.rules:
-            return scores.best(0)[0]
-        (row,) = (ruled(s.rules, scores.of(0)[0], place) for at, place in s.places() if at == node)
-        return int(row.argmax())
+        return int(s.ruled(scores.of(0)[0], s.path_to(node)).argmax()) if s.rules else scores.best(0)[0]
 
     def _write(self, s: Sequence, tokens: Seq[int]) -> int:
         """Append verified tokens up to the end of the request or a controller's limit; returns how many."""
@@ -431,11 +428,3 @@ class Loop:
             self.active.remove(s)
             self.plan.drafter.finish(s.drafter_state)
             s.slot.close()
-
-
-def ruled(rules: Seq[LogitRule], logits: torch.Tensor, place: Place) -> torch.Tensor:
-    """Logits ``[vocab]`` after every rule in turn."""
-    for rule in rules:
-        changed = rule(logits, place)
-        logits = logits if changed is None else changed
-    return logits

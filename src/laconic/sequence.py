@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import torch
+
 from laconic.models.base import ScoreTree, Slot
 from laconic.models.text import Text
 from laconic.probe import Ride
-from laconic.speculation.base import EMPTY, Context, TokenTree
+from laconic.speculation.base import EMPTY, Context, TokenTree, way_down
 from laconic.speculation.draws import Draws
-from laconic.thinking.base import Belief, Closing, Controller, Place, View
+from laconic.thinking.base import Belief, Closing, Controller, Place, View, ruled
 from laconic.transcript import Snapshot, Transcript
 from laconic.types import Event, FinishReason, Request, Result, Step, Usage
 
@@ -54,6 +56,8 @@ class Sequence:
         self.limit = self._next_limit()
         rules = (controller.rule(state) for controller, state in self.controllers)
         self.rules = [rule for rule in rules if rule is not None]
+        if self.rules:
+            self.context.ruled = self.ruled
         answers = (controller.answer_limit(state) for controller, state in self.controllers)
         self.answer_limit = min((most for most in answers if most is not None), default=None)
         self.checks: deque[CheckPoint] = deque()
@@ -119,13 +123,19 @@ class Sequence:
             )
         transcript.restore(here)
 
+    def ruled(self, logits: torch.Tensor, path: Seq[int]) -> torch.Tensor:
+        """What the rules make of logits of the token after the committed text and the tokens of ``path``."""
+        transcript, here = self.transcript, self.transcript.snapshot()
+        for token in path:
+            transcript.push(token)
+        place = Place(transcript.phase, transcript.thinking, transcript.answer, transcript.step, transcript.tokens)
+        changed = ruled(self.rules, logits, place)
+        transcript.restore(here)
+        return changed
+
     def path_to(self, node: int) -> list[int]:
         """The drafted tokens down to a node, itself included."""
-        path: list[int] = []
-        while node >= 0:
-            path.append(self.tree.tokens[node])
-            node = self.tree.parents[node]
-        return path[::-1]
+        return way_down(self.tree.tokens, self.tree.parents, node)
 
     def nodes(self) -> ScoreTree:
         """What the next pass shall score: uncached tokens, the draft below them, and the probe's branch."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from laconic.errors import RequestError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
 from laconic.policy import Card, Needs, knobs
+from laconic.sequence import Sequence
 from laconic.thinking.base import Action, Conclude, Continue, Controller, Inject, LogitRule, Place, Probe, View
 from laconic.types import Question
 
@@ -153,7 +155,7 @@ def engine(tags: str, **methods: Any) -> Engine:
 def test_equals_the_reference_loop(think: str, temperature: float, tags: str) -> None:
     model = MODELS[tags]
 
-    def logits(tokens: Sequence[int]) -> torch.Tensor:
+    def logits(tokens: Seq[int]) -> torch.Tensor:
         with torch.inference_mode():
             return model(torch.tensor([list(tokens)])).logits[0, -1]
 
@@ -163,6 +165,21 @@ def test_equals_the_reference_loop(think: str, temperature: float, tags: str) ->
         for batch in (1, 4):
             found = engine(tags, think=CONTROLLERS[think], **methods).run(asked, batch=batch)
             assert [(list(r.tokens), r.finish_reason) for r in found] == expected, (name, batch)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_drafts_are_made_by_the_same_rules(temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that drafts for itself is never refused; without the rules it would be."""
+    model, asked = CausalLM(MODELS["several"]), requests("several", temperature)
+    methods = Methods(verifier="match", think=CONTROLLERS["rules"], **METHODS["chain"])
+    made = Engine(model, TEXTS["several"], methods, model)
+    results = made.run(asked, batch=3)
+    passes = sum(r.usage.target_passes for r in results)
+    assert passes == sum(math.ceil(len(r.tokens) / 7) for r in results)
+    monkeypatch.setattr(Sequence, "ruled", lambda self, logits, path: logits)
+    blind = made.run(asked, batch=3)
+    assert [r.tokens for r in blind] == [r.tokens for r in results]
+    assert passes < 0.9 * sum(r.usage.target_passes for r in blind)
 
 
 @pytest.mark.parametrize("tags", TEXTS)
@@ -215,7 +232,7 @@ def test_what_stood_in_the_tokens_of_a_tag_stays_when_the_tag_is_taken_back() ->
                 text = text[len(self.pieces[token]) if token >= 0 else 1 :]
             return made
 
-        def decode(self, tokens: Sequence[int], **_: Any) -> str:
+        def decode(self, tokens: Seq[int], **_: Any) -> str:
             return "".join(self.pieces[t] if t < 100 else chr(t - 100) for t in tokens)
 
     from laconic.transcript import Mark, Transcript
@@ -242,7 +259,7 @@ class Asks(Watcher):
 class Chooses(Watcher):
     """Others act in its place, by the question."""
 
-    def resolve(self, question: Question, reader: Any) -> Sequence[Controller]:
+    def resolve(self, question: Question, reader: Any) -> Seq[Controller]:
         return (Asks(words=3), Short()) if "hard" in question.asked() else ()
 
 

@@ -63,6 +63,19 @@ class TokenTree:
 EMPTY = TokenTree()
 
 
+def way_down(tokens: Sequence[int], parents: Sequence[int], node: int) -> list[int]:
+    """The tokens of a tree from its root down to a node, itself included; none for -1.
+
+    >>> way_down([5, 6, 7, 8], [-1, 0, 0, 2], 3)
+    [5, 7, 8]
+    """
+    path: list[int] = []
+    while node >= 0:
+        path.append(tokens[node])
+        node = parents[node]
+    return path[::-1]
+
+
 class Drafting(Enum):
     """How drafters choose tokens when the target samples; a verifier says which of these it can judge.
 
@@ -112,6 +125,9 @@ class Context:
     """Tokens that a controller expects next (e.g. the answer a probe has just seen); a free draft."""
     latest: Latest | None = None
     """What the target was thinking last; None where no policy asked for it (see Needs.target_hidden)."""
+    ruled: Callable[[torch.Tensor, Sequence[int]], torch.Tensor] | None = None
+    """What the request's logit rules make of logits ``[vocab]`` of the token after the committed text and these drafted
+    ones; None without rules. A drafter that knows logits guesses what will be left of them."""
 
     @property
     def sampling(self) -> Sampling:

@@ -147,6 +147,14 @@ LogitRule = Callable[[torch.Tensor, Place], torch.Tensor | None]
 about places that drafts lead to and that may never come."""
 
 
+def ruled(rules: Sequence[LogitRule], logits: torch.Tensor, place: Place) -> torch.Tensor:
+    """Logits ``[vocab]`` after every rule in turn."""
+    for rule in rules:
+        changed = rule(logits, place)
+        logits = logits if changed is None else changed
+    return logits
+
+
 @dataclass(frozen=True, slots=True)
 class Ban:
     """A LogitRule that rules out tokens and does no more than that: a server can be made to keep to it, too.

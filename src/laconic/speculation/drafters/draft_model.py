@@ -22,6 +22,7 @@ from laconic.speculation.base import (
     TokenTree,
     Tools,
     TreeShape,
+    way_down,
 )
 from laconic.speculation.drafters.history import common_prefix
 from laconic.speculation.draws import Floats, Tokens, foresee, warp
@@ -166,10 +167,13 @@ class Growth:
         foresees = not context.sampling.greedy and context.drafting is Drafting.FORESEE
         places = [self.base + self.nodes.below(node) if foresees else None for node in self.wanted]
         hidden = scores.hidden_of(index)
-        rows = [
-            LogitsRow(logits[i], best[i], context, at, None if hidden is None else hidden[i])
-            for i, at in zip(ids, places, strict=True)
-        ]
+        rows = []
+        for node, i, at in zip(self.wanted, ids, places, strict=True):
+            row, likeliest = logits[i], best[i]
+            if context.ruled is not None:
+                row = context.ruled(row, way_down(self.nodes.tokens, self.nodes.parents, node))
+                likeliest = int(row.argmax())
+            rows.append(LogitsRow(row, likeliest, context, at, None if hidden is None else hidden[i]))
         self.rows.update(zip(self.wanted, rows, strict=True))
         self._ask(rows)
         if self.tree is not None:
