@@ -98,10 +98,12 @@ def main() -> None:
         "--spec-exit", metavar="HEAD", help="a head of spec-exit (laconic fit spec-exit), to be compared too"
     )
     parser.add_argument("--real", action="store_true", help="also run controllers that change what is written")
+    parser.add_argument("--only", default="", help="comma list of words; families that have none are left out")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     given = parser.parse_args()
-    families = dict(FAMILIES)
+    words = [word for word in given.only.split(",") if word]
+    families = {name: specs for name, specs in FAMILIES.items() if not words or any(word in name for word in words)}
     if given.spec_exit:
         for name, knobs in SIGNALS.items():
             families[name] = [f"spec-exit:head={given.spec_exit},{each}" for each in knobs]

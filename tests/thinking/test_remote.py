@@ -156,6 +156,7 @@ THINK: dict[str, tuple[str | Controller, ...]] = {
     "budget and exit": ("budget:30,landing=0", "answer-confidence:0.4"),
     "waits": (Waits(),),
     "bans": (Bans(), "budget:12"),
+    "no waits": ("no-wait:words=a/e/t/1", "budget:40"),
     "waits, within a budget": ("budget:24", Waits()),
     "peeks": (Peeks(),),
 }

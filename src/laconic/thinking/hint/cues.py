@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Annotated
 
-import torch
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from laconic.errors import RequestError
@@ -53,7 +52,7 @@ class Cues:
         self._any = self._always.union(*self._endings.values())
         self._lengths = sorted({len(begun) for begun in self._endings})
         self._depth = max(self._lengths, default=0) + 1
-        self._tensors: dict[tuple[str, ...], torch.Tensor] = {}
+        self._found: dict[tuple[str, ...], tuple[int, ...]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._any)
@@ -73,13 +72,12 @@ class Cues:
             for before in begun.get(piece[: core.end(1)], ()):
                 self._endings.setdefault(before, set()).add(token)
 
-    def completing(self, before: Sequence[int]) -> torch.Tensor:
+    def completing(self, before: Sequence[int]) -> tuple[int, ...]:
         """Ids of the tokens that would complete a cue after the tokens ``before``."""
         begun = tuple(self._begun(before))
-        if begun not in self._tensors:
-            found = self._always.union(*(self._endings[part] for part in begun))
-            self._tensors[begun] = torch.tensor(sorted(found), dtype=torch.long)
-        return self._tensors[begun]
+        if begun not in self._found:
+            self._found[begun] = tuple(sorted(self._always.union(*(self._endings[part] for part in begun))))
+        return self._found[begun]
 
     def among(self, tokens: Sequence[int], last: int) -> bool:
         """Whether one of the ``last`` tokens completed a cue."""

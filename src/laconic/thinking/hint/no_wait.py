@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
-
 from laconic.models.text import Text
 from laconic.policy import Card, Needs, knobs
-from laconic.thinking.base import Action, Continue, Controller, LogitRule, Place, View
+from laconic.thinking.base import Action, Ban, Continue, Controller, View
 from laconic.thinking.hint.cues import Cues, Words, cues_of
 from laconic.types import Request
 
@@ -43,16 +39,9 @@ class NoWait(Controller):
         """Where the words are in the vocabulary. Raises RequestError if none is."""
         return cues_of(self, text, self.words)
 
-    def rule(self, state: Cues) -> LogitRule:
+    def rule(self, state: Cues) -> Ban:
         """No probability for tokens that complete one of the words inside the thought."""
-
-        def rule(logits: torch.Tensor, place: Place) -> torch.Tensor | None:
-            if place.phase != "thinking":
-                return None
-            banned = state.completing(place.tokens)
-            return logits.index_fill(0, banned.to(logits.device), -math.inf) if len(banned) else None
-
-        return rule
+        return Ban(lambda place: state.completing(place.tokens) if place.phase == "thinking" else ())
 
     def decide(self, state: Cues, view: View) -> Action:
         """The rule does it all."""

@@ -54,10 +54,10 @@ class SwitchPenalty(Controller):
             switching = state.completing(place.tokens)
             # With at least beta thinking tokens written, the last beta tokens are all of the thought.
             young = place.thinking < self.beta or state.among(place.tokens, self.beta)
-            if not len(switching) or not young:
+            if not switching or not young:
                 return None
             changed = logits.clone()
-            changed[switching.to(logits.device)] -= self.alpha
+            changed[list(switching)] -= self.alpha
             return changed
 
         return rule
