@@ -190,7 +190,7 @@ class Sequence:
         """Steps written since the last call, up to the first undecided check point."""
         upto = self.checks[0].point.length if self.checks else len(self.tokens)
         if not self.done:
-            upto = self._whole_characters(upto)
+            upto = self._whole_characters(self._before_a_tag(upto))
         if upto <= self._sent:
             return []
         start, prompt = self._sent, self.context.prompt_length
@@ -225,6 +225,22 @@ class Sequence:
 
     def _writer(self, index: int) -> str:
         return next((method for start, method in reversed(self._writers) if start <= index), "")
+
+    def _before_a_tag(self, upto: int) -> int:
+        """The last index up to which nothing is the beginning of a closing tag that a controller may take back."""
+        markup = self.text.markup
+        if markup is None or self.text.close_token is not None or self.transcript.phase != "thinking":
+            return upto
+        if not any(controller.closing for controller, _ in self.controllers):
+            return upto
+        tag, after = markup.close, ""
+        found = upto
+        for start in range(upto - 1, max(self._sent, upto - len(tag)) - 1, -1):
+            written = self.text.decode(self.tokens[start:upto])
+            if any(written.endswith(tag[:size]) for size in range(len(after) + 1, min(len(written), len(tag) - 1) + 1)):
+                found = start
+            after = written
+        return found
 
     def _whole_characters(self, upto: int) -> int:
         """The last index up to which the text does not end inside a character."""

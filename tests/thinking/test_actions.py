@@ -167,6 +167,24 @@ def test_equals_the_reference_loop(think: str, temperature: float, tags: str) ->
             assert [(list(r.tokens), r.finish_reason) for r in found] == expected, (name, batch)
 
 
+@pytest.mark.parametrize("drafter", ["none", "draft-model"])
+@pytest.mark.parametrize("tags", TEXTS)
+@pytest.mark.parametrize("think", ["waits", "all"])
+def test_what_was_streamed_is_never_taken_back(think: str, tags: str, drafter: str) -> None:
+    """Also not the first tokens of a tag that is refused once it is whole."""
+    taken = 0
+    for request in requests(tags, 0.9):
+        loop = engine(tags, think=CONTROLLERS[think], drafter=drafter).loop()
+        sequence, steps = loop.add(request), []
+        while not sequence.done:
+            loop.step()
+            steps += sequence.drain()
+        result = sequence.result()
+        assert [token for step in steps for token in step.tokens] == list(result.tokens)
+        taken += sum(event.reason == "it wanted to end by tag" for event in result.events)
+    assert taken or think != "waits"
+
+
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
 def test_drafts_are_made_by_the_same_rules(temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that drafts for itself is never refused; without the rules it would be."""
