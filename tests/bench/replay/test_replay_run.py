@@ -61,6 +61,7 @@ def test_every_drafter_without_a_model_is_a_default():
         (Setup(drafters=("suffix:fallback=[draft-model]",)), UnmetNeed, "needs a draft model"),
         (Setup(drafters=("bandit",)), UnmetNeed, "goes by what rounds cost"),
         (Setup(lengths=("svip",)), UnmetNeed, "draft distributions"),
+        (Setup(lengths=("ada-eagle:head=anywhere",)), UnmetNeed, "hidden states"),
         (Setup(drafters=("prompt-lookup",), shapes=("best-first",)), UnmetNeed, "grows trees"),
         (Setup(limit=0), RequestError, "must be > 0"),
     ],

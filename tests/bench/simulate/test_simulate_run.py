@@ -14,7 +14,7 @@ from laconic.bench.simulate.recording import Recording
 from laconic.bench.simulate.run import Setup, policy, simulate
 from laconic.bench.simulate.server import Server
 from laconic.bench.simulate.wording import about, seconds
-from laconic.errors import MethodError, RequestError
+from laconic.errors import MethodError, RequestError, UnmetNeed
 from tests.bench.pages import whole
 
 RECORDING = Recording((script("1101" * 5), script("1110" * 4), script("1" * 12)), {"model": "m"})
@@ -123,6 +123,8 @@ def test_interrupted_runs_keep_whole_loads():
 def test_what_is_refused():
     with pytest.raises(MethodError):
         simulate(RECORDING, Setup(SETUP.loads, SETUP.target, SETUP.draft, ("constnt:3",)))
+    with pytest.raises(UnmetNeed, match="hidden states"):
+        simulate(RECORDING, Setup(SETUP.loads, SETUP.target, SETUP.draft, ("specdec++:head=anywhere",)))
     with pytest.raises(RequestError):
         simulate(RECORDING, Setup((), SETUP.target, SETUP.draft))
 

@@ -78,7 +78,7 @@ def walks(
         for request, result in zip(part, writer.run(part, batch=batch), strict=True):
             tokens = list(result.tokens)
             found = answer(engine.text, request, tokens)
-            if found is not None and len(request.prompt) + len(tokens) <= draft.context:
+            if found is not None:
                 begun.append(Walk(request, tokens, found))
         after(f"{min(start + batch, len(requests))} of {len(requests)} texts")
     live, tried = begun, 0
@@ -101,7 +101,9 @@ def answer(text: Text, request: Request, tokens: Sequence[int]) -> str | None:
 
 
 def _next(walk: Walk, engine: Engine, draft: LanguageModel) -> bool:
-    """Find the next guess that is not the text's own token; whether there is one."""
+    """Find the next guess that is not the text's own token; whether there is one that the draft model has room for."""
+    if len(walk.request.prompt) + len(walk.tokens) > draft.context:
+        return False
     found = guessed(draft, walk.request, walk.tokens, engine.target.vocab_size)
     for t in range(walk.at, len(walk.tokens)):
         if found.guesses[t] != walk.tokens[t]:

@@ -49,6 +49,8 @@ class Variant:
         for policy in (*drafter.walk(), *length.walk(), *shape.walk()):
             if policy.needs.draft_model:
                 raise UnmetNeed(f"'{policy.name}' needs a draft model.", "A replay has no model.")
+            if policy.needs.target_hidden:
+                raise UnmetNeed(f"'{policy.name}' looks at hidden states.", "A replay has no model, and so none.")
             if policy.needs.draft_distribution and not drafter.knows_distribution:
                 raise UnmetNeed(
                     f"'{policy.name}' looks at draft distributions, which '{drafter.name}' does not have.",

@@ -16,7 +16,7 @@ from laconic.bench.simulate.memory import UNBOUNDED, Bounds
 from laconic.bench.simulate.outcome import summary
 from laconic.bench.simulate.recording import Recording
 from laconic.bench.simulate.server import Server
-from laconic.errors import RequestError
+from laconic.errors import RequestError, UnmetNeed
 from laconic.policy import registry
 from laconic.speculation.base import LengthPolicy
 
@@ -51,8 +51,14 @@ class Setup:
 
 
 def policy(spec: str) -> LengthPolicy | None:
-    """A fresh length policy, None for plain decoding. Raises MethodError subclasses."""
-    return None if spec == PLAIN else cast(LengthPolicy, registry.build("length", spec))
+    """A fresh length policy, None for plain decoding. Raises MethodError subclasses, UnmetNeed without models."""
+    if spec == PLAIN:
+        return None
+    made = cast(LengthPolicy, registry.build("length", spec))
+    for part in made.walk():
+        if part.needs.target_hidden or part.needs.draft_hidden:
+            raise UnmetNeed(f"'{part.name}' looks at hidden states.", "A simulation has no models, and so none.")
+    return made
 
 
 def simulate(
