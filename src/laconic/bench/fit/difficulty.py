@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from laconic.bench.along import read
+from laconic.bench.fit.split import split
 from laconic.bench.provenance import provenance
 from laconic.bench.tasks import Item
 from laconic.engine import Engine
@@ -206,9 +207,7 @@ def fit(
 ) -> Trained:
     """Observe, label, train, measure. The last problems are held out. Raises UnmetNeed, and TaskError for too few."""
     recipe = recipe or Recipe()
-    kept = max(1, round(recipe.held_out * len(items)))
-    if len(items) - kept < len(CLASSES):
-        raise TaskError(f"{len(items)} problems are too few to train on some and measure on others.", "Raise --n.")
+    kept = len(split(items, recipe.held_out, "problems", least=len(CLASSES))[1])
     begun = time.perf_counter()
     observed = observe(engine, items, recipe, max_tokens=max_tokens, batch=batch, after=after)
     seconds = time.perf_counter() - begun

@@ -14,9 +14,10 @@ from laconic.bench.fit.examples import Examples
 from laconic.bench.fit.learn import auc, calibration_error, learn, weighted_cross_entropy
 from laconic.bench.fit.mistakes import Walk, walks
 from laconic.bench.fit.run import shown
+from laconic.bench.fit.split import split
 from laconic.bench.provenance import provenance
 from laconic.engine import Engine
-from laconic.errors import TaskError, UnmetNeed
+from laconic.errors import UnmetNeed
 from laconic.speculation.heads import About, Head, Trained
 from laconic.types import Request
 
@@ -63,13 +64,7 @@ def fit(
     begun = time.perf_counter()
     found = [walk for walk in walks(engine, draft, requests, batch=batch, after=after) if walk.labels]
     tried = time.perf_counter() - begun
-    kept = max(1, round(recipe.held_out * len(found)))
-    if len(found) <= kept:
-        raise TaskError(
-            f"{len(found)} texts with refused guesses are too few to train on some and measure on others.",
-            "Raise --n.",
-        )
-    training, held_out = joined(found[:-kept]), joined(found[-kept:])
+    training, held_out = map(joined, split(found, recipe.held_out, "texts with refused guesses"))
     after("training")
     begun = time.perf_counter()
     torch.manual_seed(recipe.seed)

@@ -13,10 +13,11 @@ import torch.nn.functional as F
 
 from laconic.bench.fit.examples import Examples, acceptance, lengths
 from laconic.bench.fit.learn import acceptance_measures, learn, length_measures, weighted_cross_entropy
+from laconic.bench.fit.split import split
 from laconic.bench.fit.texts import Text, write
 from laconic.bench.provenance import provenance
 from laconic.engine import Engine
-from laconic.errors import TaskError, UnknownMethod, UnmetNeed, did_you_mean
+from laconic.errors import UnknownMethod, UnmetNeed, did_you_mean
 from laconic.models.base import LanguageModel, ShowsHidden
 from laconic.speculation.heads import About, Trained
 from laconic.types import Request
@@ -76,14 +77,12 @@ def fit(
     texts = write(engine, draft, requests, batch=batch, after=lambda n: after(f"{n} of {len(requests)} texts"))
     written = time.perf_counter() - begun
     texts = [text for text in texts if len(text.tokens) > 1]
-    kept = max(1, round(recipe.held_out * len(texts)))
-    if len(texts) <= kept:
-        raise TaskError(f"{len(texts)} texts are too few to train on some and measure on others.", "Raise --n.")
+    learned, kept = split(texts, recipe.held_out, "texts")
     after("training")
     begun = time.perf_counter()
     torch.manual_seed(recipe.seed)
     made = _examples(method, target, draft, recipe)
-    training, held_out = made(texts[:-kept]), made(texts[-kept:])
+    training, held_out = made(learned), made(kept)
     width = min(training.inputs.shape[1] // 2, _WIDEST)
     mean = float(training.labels.mean())
     described = About(method, reads, model.fingerprint(), other.fingerprint(), training.inputs.shape[1], recipe.layers,

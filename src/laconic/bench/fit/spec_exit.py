@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from laconic.bench.fit.learn import auc, calibration_error
+from laconic.bench.fit.split import split
 from laconic.bench.fit.thoughts import Examples, Label, examples, joined
 from laconic.bench.provenance import provenance
 from laconic.bench.tasks import Item
 from laconic.engine import Engine
-from laconic.errors import TaskError, UnmetNeed
+from laconic.errors import UnmetNeed
 from laconic.models.base import ShowsHidden
 from laconic.thinking.exit.signals import About, SignalHead, Trained, read
 from laconic.types import Request
@@ -64,13 +65,8 @@ def fit(
     begun = time.perf_counter()
     found = examples(engine, items, requests, recipe.label, batch=batch, after=after)
     asked = time.perf_counter() - begun
-    kept = max(1, round(recipe.held_out * len(found)))
-    if len(found) <= kept:
-        raise TaskError(
-            f"{len(found)} finished thoughts with steps are too few to train on some and measure on others.",
-            "Raise --n or --max-tokens.",
-        )
-    training, held_out = joined(found[:-kept]), joined(found[-kept:])
+    parts = split(found, recipe.held_out, "finished thoughts with steps", "Raise --n or --max-tokens.")
+    training, held_out = map(joined, parts)
     after("training")
     begun = time.perf_counter()
     torch.manual_seed(recipe.seed)
