@@ -1,5 +1,6 @@
 import io
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -92,3 +93,8 @@ def test_closing_line(ours, plain, parts):
     assert "\n" not in line
     for part in parts:
         assert part in line
+
+
+def test_a_lossy_run_says_so():
+    assert "lossy" in closing_line(replace(result(90, 25), lossless=False))
+    assert "lossy" not in closing_line(result(90, 25))

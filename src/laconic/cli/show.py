@@ -94,6 +94,8 @@ def closing_line(result: Result, plain: Result | None = None) -> str:
     parts += [f"{event.method} at token {event.tokens}: {event.reason}" for event in result.events]
     if result.finish_reason != "stop":
         parts.append({"length": "cut off at the token limit", "cancelled": "stopped"}[result.finish_reason])
+    if not result.lossless:
+        parts.append("lossy: not what the model would have written undrafted")
     if plain is not None:
         parts.append(_against(result, plain))
     return " · ".join(parts)
