@@ -6,6 +6,7 @@ on). ``laconic fit`` writes one; a method's knob ``head`` names it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,8 @@ from laconic.models.trained import Folder
 
 Array = NDArray[np.float32]
 FOLDER = Folder("head", "head")
+_LEAST = 50.0
+"""Log-odds against a token that are as good as certainty."""
 
 
 class Standard(nn.Module):
@@ -178,6 +181,10 @@ class Trained:
             self.head.to(x.device)
         with torch.inference_mode():
             return float(self.head(x))
+
+    def chance(self, x: Tensor) -> float:
+        """The head's number as a probability, for heads whose numbers are log-odds."""
+        return 1 / (1 + math.exp(-max(self(x), -_LEAST)))
 
     @cached_property
     def _quick(self) -> Callable[[Array], float]:

@@ -115,10 +115,9 @@ def measures(head: Head, held_out: Examples) -> dict[str, Any]:
 
 def joined(found: Sequence[Walk]) -> Examples:
     """The examples of several texts as one."""
-    parts = [walk.examples() for walk in found]
     return Examples(
-        torch.cat([part.inputs for part in parts]),
-        torch.cat([part.labels for part in parts]),
-        torch.cat([part.said for part in parts]),
-        len(parts),
+        torch.stack([state for walk in found for state in walk.inputs]),
+        torch.tensor([label for walk in found for label in walk.labels]),
+        torch.tensor([said for walk in found for said in walk.sayings]),
+        len(found),
     )

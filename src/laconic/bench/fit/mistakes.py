@@ -11,11 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from laconic.answers import extract
-from laconic.bench.fit.examples import Examples
 from laconic.bench.fit.texts import guessed, states
 from laconic.bench.grading import same
 from laconic.engine import Engine
@@ -53,10 +51,6 @@ class Walk:
         self.at = len(self.trial)
         if good:
             self.tokens = whole
-
-    def examples(self) -> Examples:
-        """What was found on the way; there is something."""
-        return Examples(torch.stack(self.inputs), torch.tensor(self.labels), torch.tensor(self.sayings), 1)
 
 
 def walks(

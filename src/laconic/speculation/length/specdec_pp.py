@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any
@@ -15,9 +14,6 @@ from laconic.policy import Card, Needs, knobs
 from laconic.speculation.base import Context, Go, LengthPolicy, Node
 from laconic.speculation.heads import Trained, load, train
 from laconic.speculation.pace import Pace
-
-_LEAST = 50.0
-"""Log-odds against a token that are as good as certainty."""
 
 
 @dataclass(slots=True)
@@ -92,4 +88,4 @@ class SpecDecPP(LengthPolicy):
 
     def chance(self, hidden: torch.Tensor) -> float:
         """The head's chance that the token which the state ``hidden [width]`` tells of is accepted."""
-        return 1 / (1 + math.exp(-max(self._trained(hidden), -_LEAST)))
+        return self._trained.chance(hidden)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -12,9 +11,6 @@ from laconic.errors import UnmetNeed
 from laconic.policy import Card, Needs, knobs
 from laconic.speculation.base import Refused, Relaxation
 from laconic.speculation.heads import Trained, load, train
-
-_LEAST = 50.0
-"""Log-odds against a token that are as good as certainty."""
 
 
 @knobs
@@ -52,5 +48,4 @@ class JudgeHead(Relaxation):
         """1 above the threshold."""
         if refused.hidden is None:
             raise UnmetNeed("'judge-head' looks at the target's hidden states, which are not known here.")
-        odds = max(self._trained(refused.hidden), -_LEAST)
-        return float(1 / (1 + math.exp(-odds)) > self.threshold)
+        return float(self._trained.chance(refused.hidden) > self.threshold)
