@@ -182,10 +182,6 @@ class Trained:
         with torch.inference_mode():
             return float(self.head(x))
 
-    def chance(self, x: Tensor) -> float:
-        """The head's number as a probability, for heads whose numbers are log-odds."""
-        return 1 / (1 + math.exp(-max(self(x), -_LEAST)))
-
     @cached_property
     def _quick(self) -> Callable[[Array], float]:
         return in_numpy(self.head)
@@ -200,6 +196,11 @@ class Trained:
         if about.method != method:
             raise HeadError(f"the head was trained for '{about.method}', not for '{method}'.", train(method))
         FOLDER.check(about.model, model, train(method), about.reads)
+
+
+def probability(log_odds: float) -> float:
+    """What a head's log-odds are as a probability."""
+    return 1 / (1 + math.exp(-max(log_odds, -_LEAST)))
 
 
 def load(folder: str | Path, method: str) -> Trained:

@@ -12,7 +12,7 @@ from pydantic import Field
 from laconic.errors import UnmetNeed
 from laconic.policy import Card, Needs, knobs
 from laconic.speculation.base import Context, Go, LengthPolicy, Node
-from laconic.speculation.heads import Trained, load, train
+from laconic.speculation.heads import Trained, load, probability, train
 from laconic.speculation.pace import Pace
 
 
@@ -88,4 +88,4 @@ class SpecDecPP(LengthPolicy):
 
     def chance(self, hidden: torch.Tensor) -> float:
         """The head's chance that the token which the state ``hidden [width]`` tells of is accepted."""
-        return self._trained.chance(hidden)
+        return probability(self._trained(hidden))

@@ -10,7 +10,7 @@ from pydantic import Field
 from laconic.errors import UnmetNeed
 from laconic.policy import Card, Needs, knobs
 from laconic.speculation.base import Refused, Relaxation
-from laconic.speculation.heads import Trained, load, train
+from laconic.speculation.heads import Trained, load, probability, train
 
 
 @knobs
@@ -48,4 +48,4 @@ class JudgeHead(Relaxation):
         """1 above the threshold."""
         if refused.hidden is None:
             raise UnmetNeed("'judge-head' looks at the target's hidden states, which are not known here.")
-        return float(self._trained.chance(refused.hidden) > self.threshold)
+        return float(probability(self._trained(refused.hidden)) > self.threshold)
