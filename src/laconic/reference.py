@@ -16,7 +16,7 @@ import torch
 from laconic.models.text import Text
 from laconic.probe import opening, watched
 from laconic.speculation.draws import Draws, warp
-from laconic.thinking.base import Action, Belief, Closing, Conclude, Controller, Inject, Place, Probe, View
+from laconic.thinking.base import Action, Belief, Closing, Conclude, Controller, Inject, Probe, View
 from laconic.transcript import Mark, Transcript
 from laconic.types import FinishReason, Request
 
@@ -49,7 +49,7 @@ def decode(
 
     while True:
         row = logits(tokens)
-        place = Place(transcript.phase, transcript.thinking, transcript.answer, transcript.step, tokens)
+        place = transcript.place()
         for rule in rules:
             changed = rule(row, place)
             row = row if changed is None else changed

@@ -117,10 +117,7 @@ class Sequence:
                     for token in self.path_to(node):
                         transcript.push(token)
             before = node
-            yield (
-                node,
-                Place(transcript.phase, transcript.thinking, transcript.answer, transcript.step, transcript.tokens),
-            )
+            yield node, transcript.place()
         transcript.restore(here)
 
     def ruled(self, logits: torch.Tensor, path: Seq[int]) -> torch.Tensor:
@@ -128,8 +125,7 @@ class Sequence:
         transcript, here = self.transcript, self.transcript.snapshot()
         for token in path:
             transcript.push(token)
-        place = Place(transcript.phase, transcript.thinking, transcript.answer, transcript.step, transcript.tokens)
-        changed = ruled(self.rules, logits, place)
+        changed = ruled(self.rules, logits, transcript.place())
         transcript.restore(here)
         return changed
 

@@ -8,6 +8,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from laconic.models.text import Text
+from laconic.thinking.base import Place
 from laconic.types import Kind, Request
 
 STEP = "\n\n"
@@ -141,6 +142,10 @@ class Transcript:
     def step(self) -> int:
         """Tokens since the last step of the thought ended."""
         return len(self.tokens) - self._step_start
+
+    def place(self) -> Place:
+        """Where the next token will be written, as logit rules see it."""
+        return Place(self.phase, self.thinking, self.answer, self.step, self.tokens)
 
     def restore(self, point: Snapshot) -> None:
         """Take back everything written since ``point``."""

@@ -20,7 +20,7 @@ from laconic.remote.elsewhere import Elsewhere
 from laconic.remote.probe import believe
 from laconic.remote.writer import Writer, Written
 from laconic.sequence import Sequence
-from laconic.thinking.base import Ban, Place, Probe
+from laconic.thinking.base import Ban, Probe
 from laconic.transcript import STEP
 from laconic.types import Request, Sampling
 
@@ -161,8 +161,7 @@ def _banned(s: Sequence) -> frozenset[int]:
     """Tokens that must not come next."""
     if not s.rules:
         return frozenset()
-    t = s.transcript
-    place = Place(t.phase, t.thinking, t.answer, t.step, t.tokens)
+    place = s.transcript.place()
     return frozenset(token for rule in s.rules if isinstance(rule, Ban) for token in rule.banned(place))
 
 

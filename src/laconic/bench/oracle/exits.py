@@ -15,7 +15,7 @@ import torch
 from laconic.bench.oracle.thought import ASK, Ending, beliefs, outline
 from laconic.models.base import LanguageModel, ShowsHidden
 from laconic.models.text import Text
-from laconic.thinking.base import Belief, Closing, Conclude, Continue, Controller, LogitRule, Place, Probe, View
+from laconic.thinking.base import Belief, Closing, Conclude, Continue, Controller, LogitRule, Probe, View
 from laconic.transcript import Transcript
 from laconic.types import Request
 
@@ -55,8 +55,7 @@ class Thought:
         transcript = Transcript(self.text, self.request, list(self.request.prompt), keep_steps=True)
         flat = torch.zeros(self._model.vocab_size)
         for token in self.tokens[: self.ends[-1].length - len(self.request.prompt)]:
-            place = Place(transcript.phase, transcript.thinking, transcript.answer, transcript.step, transcript.tokens)
-            if rule(flat, place) is not None:
+            if rule(flat, transcript.place()) is not None:
                 return True
             transcript.push(token)
         return False
