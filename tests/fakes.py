@@ -16,6 +16,7 @@ class FakeSlot:
 
     tokens: list[int] = field(default_factory=list)
     last: ScoreTree | None = None
+    scored_at: int = 0
     closed: bool = False
 
     @property
@@ -31,14 +32,14 @@ class FakeSlot:
         parents = [self.last.parents[i] for i in path]
         assert parents == [-1, *path][: len(path)], "not a path from a root"
         bases = self.last.bases
-        assert not path or not bases or bases[path[0]] in (-1, len(self.tokens)), "a branch off an earlier point"
+        base = bases[path[0]] if path and bases and bases[path[0]] >= 0 else self.scored_at
+        assert not path or base == len(self.tokens), "a branch off another point"
         self.tokens += [self.last.tokens[i] for i in path]
         self.last = None
 
     def rollback(self, count: int) -> None:
         assert 0 <= count <= len(self.tokens), "rollback beyond the start"
         del self.tokens[len(self.tokens) - count :]
-        self.last = None
 
     def fork(self) -> FakeSlot:
         return FakeSlot(list(self.tokens))
@@ -102,7 +103,7 @@ class FakeModel:
                 text = self.text(tree, slot, node)
                 assert len(text) <= self.context, "beyond the model's context"
                 flat[starts[i] + node] = self.after(text)
-            slot.last = tree
+            slot.last, slot.scored_at = tree, slot.length
             self.scored += len(tree)
         self.passes += 1
         return Scores(flat, starts, sizes)

@@ -9,6 +9,7 @@ import tiny
 import torch
 
 from laconic import Engine, Limits, Markup, Methods, Request, Result, Sampling, reference
+from laconic.loop import Loop
 from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
 from laconic.policy import registry
@@ -204,6 +205,9 @@ class Priced(Pace):
     def target_pass(self, nodes: float) -> float:
         return self.fixed + self.each * nodes
 
+    def node(self, nodes: float) -> float:
+        return self.each
+
 
 def test_a_request_writes_beside_its_probe_where_that_is_cheaper() -> None:
     """Nodes that cost nothing ride along; dear ones wait, unless thoughts go on anyway. The text is the same."""
@@ -227,3 +231,64 @@ def test_how_often_thoughts_go_on_is_learned() -> None:
     ends = Engine(TARGET, TEXT, Methods(drafter="none", think=("answer-confidence:0.0001",)), DRAFT)
     ends.run(requests(0.8) * 4)
     assert ends.pace.stays < 0.5
+
+
+def without(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(Loop, name, lambda *_: None)
+
+
+class TestProbesAskedAhead:
+    """A probe rides on the pass that verifies its step; what it found is taken over where the thought ends there."""
+
+    GOOD_DRAFT = CausalLM(tiny.noisy(MODEL, 0.0))
+
+    def served(self, think: str, temperature: float = 0.0, batch: int = 1) -> list[Result]:
+        methods = Methods(drafter="draft-model", length="constant:12", verifier="match", think=(think,))
+        made = Engine(TARGET, TEXT, methods, self.GOOD_DRAFT)
+        made.pace = Priced()
+        return made.run(requests(temperature), batch=batch)
+
+    @pytest.mark.parametrize("temperature", [0.0, 0.8])
+    @pytest.mark.parametrize("batch", [1, 3])
+    @pytest.mark.parametrize(
+        "think", ["answer-confidence:0.0001", "answer-confidence:0.05", "settled:5", "settled:0.1"]
+    )
+    def test_both_save_passes_and_change_no_token(
+        self, monkeypatch: pytest.MonkeyPatch, think: str, batch: int, temperature: float
+    ) -> None:
+        both = self.served(think, temperature, batch)
+        without(monkeypatch, "_take_over")
+        ahead = self.served(think, temperature, batch)
+        without(monkeypatch, "_ask_ahead")
+        neither = self.served(think, temperature, batch)
+        assert [r.tokens for r in both] == [r.tokens for r in ahead] == [r.tokens for r in neither]
+        assert [r.events for r in both] == [r.events for r in ahead] == [r.events for r in neither]
+        passes = [sum(r.usage.target_passes for r in some) for some in (both, ahead, neither)]
+        assert passes[0] <= passes[1] <= passes[2], passes
+        if think in ("answer-confidence:0.0001", "settled:5"):
+            assert sum(len(r.events) for r in both) > 2
+            assert passes[0] < passes[1] < passes[2], passes
+
+    def test_one_that_was_in_vain_is_dropped(self) -> None:
+        """A draft that is often wrong ends steps that never come to be."""
+        made = Engine(TARGET, TEXT, Methods(drafter="draft-model", length="constant:12", think=THINK["exit"]), DRAFT)
+        made.pace = pace = Priced()
+        outcomes: list[bool] = []
+        pace.asked_ahead = lambda *, reached: outcomes.append(reached)  # type: ignore[method-assign]
+        found = made.run(requests(0.8), batch=2)
+        assert [list(r.tokens) for r in found] == [list(r.tokens) for r in run("exit", 0.8, 1, drafter="none")]
+        assert set(outcomes) == {True, False}
+
+    def test_not_where_it_would_cost_more_than_it_saves(self) -> None:
+        pace = Priced()
+        assert pace.asks_ahead(0, 10), "nodes are free"
+        pace.fixed, pace.each = 0.0, 1.0
+        assert not pace.asks_ahead(0, 10), "every node is paid for, and some are in vain"
+        pace.fixed, pace.each = 10.0, 1.0
+        assert pace.asks_ahead(0, 10)
+        for _ in range(200):
+            pace.asked_ahead(reached=False)
+        assert not pace.asks_ahead(0, 10), "always in vain"
+        for _ in range(200):
+            pace.forget_ahead()
+        assert pace.asks_ahead(0, 10), "and tried again some day"

@@ -18,7 +18,7 @@ from laconic.errors import RequestError
 from laconic.models.base import LanguageModel, Scores, ShowsHidden, Slot, Steerable, chain, tied
 from laconic.models.text import Text
 from laconic.probe import Ride
-from laconic.sequence import CheckPoint, Sequence
+from laconic.sequence import Branch, CheckPoint, Sequence
 from laconic.speculation.base import (
     EMPTY,
     Context,
@@ -77,6 +77,8 @@ class Loop:
         self.draft_model = draft_model
         self.pace = pace or Pace()
         self.active: list[Sequence] = []
+        self._written = 0
+        """Tokens that the pass under way has written, and verified."""
         self._tools = Tools(draft_model, plan.shape, target.vocab_size, self.pace)
         drafting = (*plan.drafter.walk(), *plan.length.walk())
         watched = any(policy.needs.target_hidden for policy in drafting)
@@ -135,19 +137,21 @@ class Loop:
         asked = self._draft(writing)
         for s in writing:
             self.pace.wrote(len(s.tree) + 1)
+            self._ask_ahead(s)
         t1 = time.perf_counter()
         scores = self.target.score([s.nodes() for s in sequences], [s.slot for s in sequences])
         t2 = time.perf_counter()
-        probing = [(i, s) for i, s in enumerate(sequences) if s.ride is not None]
-        for i, s in probing:
-            self._read_probe(scores, i, s)
+        for i, s in enumerate(sequences):
+            if s.riding is not None:
+                self._read_probe(scores, i, s, s.riding)
         given = sum(s.context.prompt_length - 1 for s in sequences if not s.slot.length)
-        length = sum(len(s.tokens) for s in writing)
+        self._written = 0
         verdicts = self._verify(scores, sequences, writing, t2 - t0)
-        length = sum(len(s.tokens) for s in writing) - length
         t3 = time.perf_counter()
         for s in sequences:
             self._decide(s)
+            s.commit()
+        length = self._written
         self._observe(verdicts)
         t4 = time.perf_counter()
         self._charge(sequences, writing, draft=t1 - t0, score=t2 - t1, verify=t3 - t2, policy=t4 - t3)
@@ -168,6 +172,20 @@ class Loop:
             self._leave(s)
         return gone
 
+    def _ask_ahead(self, s: Sequence) -> None:
+        """Let the probe of the first step that ends in a request's draft ride on the pass that verifies the draft."""
+        if not s.controllers or not len(s.tree) or s.checks or self.plan.probes == "separate":
+            return
+        found = s.next_probe()
+        if found is None or found.point + len(found.ride.branch) > self.target.context:
+            return
+        if not self.pace.asks_ahead(len(self.active) - 1, len(found.ride.branch)):
+            self.pace.forget_ahead()
+            return
+        s.ahead = found
+        path = s.path_to(found.node)
+        self._suppose(s, found.ride, len(s.tokens), path[: len(path) - found.ride.back])
+
     def _waits(self, s: Sequence) -> bool:
         """Whether a request must not write on before an open check point is decided."""
         if not s.checks:
@@ -176,22 +194,7 @@ class Loop:
             return True
         if len(s.checks) > MAX_OPEN_CHECKS or s.checks[-1].hard:
             return True
-        return s.ride is not None and not self._writes_beside(len(s.ride.branch))
-
-    def _writes_beside(self, probe: int) -> bool:
-        """Whether a request shall write on in the pass that carries its probe of so many nodes.
-
-        What it writes is lost if the thought ends at the probe. Together both cost one wide pass; apart, the probe's,
-        and if the thought goes on another one. Where a pass costs about the same whatever its width, together is as
-        good as free; where every node is paid for, it depends on how often thoughts go on.
-        """
-        pace = self.pace
-        if not pace.known:
-            return True
-        others = (len(self.active) - 1) * pace.width
-        here = pace.target_pass(others) if others else 0.0
-        apart = pace.target_pass(others + probe) + pace.stays * (pace.target_pass(others + pace.width) - here)
-        return pace.target_pass(others + probe + pace.width) <= apart
+        return s.ride is not None and not self.pace.writes_beside(len(self.active) - 1, len(s.ride.branch))
 
     def _draft(self, writing: Seq[Sequence]) -> list[Sequence]:
         """Give every writing request its draft: what a controller expects next, or what the drafter proposes.
@@ -232,13 +235,25 @@ class Loop:
 
     def _guess(self) -> None:
         """Let the drafter guess the answers that probes ask for, where the last guess did not hold or there is none."""
-        if not self._pays(_USUAL_ANSWER):
-            return
         for s in self.active:
             if s.ride is not None and s.ride.room:
-                s.ride.suppose(
-                    self._complete(s, s.checks[0].point.length, s.ride.known, s.ride.room, s.ride.ends())
-                )  # fmt: skip
+                self._suppose(s, s.ride, s.checks[0].point.length, [])
+
+    def _suppose(self, s: Sequence, ride: Ride, base: int, path: list[int]) -> None:
+        """Let the drafter guess what a probe will find behind ``base`` tokens of the text and ``path``.
+
+        Where the thought is likely enough to end there, also how the text will end: then nothing is left to write.
+        Where a probe mostly ends with its first token, no guess at all.
+        """
+        if not ride.begun and not self.pace.spares(_USUAL_ANSWER, self.pace.whole):
+            ride.forget()
+            return
+        if not self._pays(_USUAL_ANSWER):
+            return
+        ends = ride.probe.close and self.pace.spares(_USUAL_END, 1 - self.pace.stays)
+        known, beyond = [*path, *ride.known], _AFTER_EXPECTED if ends else 0
+        most = min(ride.room + beyond, self.target.context - base - len(known))
+        ride.suppose(self._complete(s, base, known, most, ride.ends(beyond)))
 
     def _pays(self, draft_passes: int) -> bool:
         """Whether so many draft passes cost less than the target pass that they may save."""
@@ -258,45 +273,63 @@ class Loop:
     def _draft_passes(self) -> int:
         return self.draft_model.passes if self.draft_model else 0
 
-    def _read_probe(self, scores: Scores, i: int, s: Sequence) -> None:
+    def _read_probe(self, scores: Scores, i: int, s: Sequence, ride: Ride) -> None:
         """Hand a probe its rows, the last of its request's nodes."""
+        branch, rows, hidden = ride.branch, scores.of(i), scores.hidden_of(i)
+        first = len(rows) - len(branch)
+        s.usage.probed += len(branch)
+        ride.read(rows[first:], None if hidden is None else hidden[first:])
+        if not ride.back:
+            point = s.checks[0].point.length if s.ahead is None else s.ahead.point
+            s.branch = Branch(scores, i, first, branch, point)
+        if s.ride is not None:
+            self._answer_probe(s)
+
+    def _answer_probe(self, s: Sequence) -> None:
+        """Let the oldest check point know what its probe has found, if that is all known."""
         assert s.ride is not None
-        size = len(s.ride.branch)
-        s.usage.probed += size
-        hidden = scores.hidden_of(i)
-        s.ride.read(scores.of(i)[-size:], None if hidden is None else hidden[-size:])
         belief = s.ride.belief()
         if belief is not None:
+            self.pace.looked(whole=len(belief.probs) > 1)
             s.checks[0].belief = belief
             s.ride = None
 
     def _verify(
         self, scores: Scores, sequences: Seq[Sequence], writing: Seq[Sequence], seconds: float
     ) -> list[tuple[Sequence, Verdict, float]]:
-        """Accept and commit for the writing requests; returns the verdicts on drafts."""
+        """Accept drafts and write, for the writing requests; returns the verdicts on drafts."""
         verdicts = []
         writers = set(map(id, writing))
         for i, s in enumerate(sequences):
             s.usage.target_passes += 1
+            s.path = list(range(s.pending))
             if id(s) not in writers:
                 s.usage.probe_passes += 1
                 continue
-            first, size = s.pending - 1, len(s.tree) + 1
-            logits, best = self._rows(scores, i, s, first, size)
-            hidden = scores.hidden_of(i)
-            states = None if hidden is None else hidden[first : first + size]
-            rows = TargetRows(logits, best, s.request.sampling, len(s.tokens), states)
-            verdict = self.plan.verifier.verify(rows, s.tree, s.context.draws)
-            pending = s.pending
-            kept = self._write(s, verdict.tokens)
-            s.slot.commit([*range(pending), *(node + pending for node in verdict.path[: kept - 1])])
-            if s.context.latest is not None:
-                self._show(scores, i, first if kept == 1 else pending + verdict.path[kept - 2], s.context)
-            s.usage.drafted += len(s.tree)
-            s.usage.accepted += min(verdict.accepted, kept)
+            verdict = self._accept(scores, i, s, s.pending - 1)
             if len(s.tree):
                 verdicts.append((s, verdict, seconds))
         return verdicts
+
+    def _accept(self, scores: Scores, i: int, s: Sequence, first: int) -> Verdict:
+        """Verify a request's draft and write what stands; node ``first`` of its scores is the last token of the text.
+
+        The nodes of the draft come right after that one.
+        """
+        size = len(s.tree) + 1
+        logits, best = self._rows(scores, i, s, first, size)
+        hidden = scores.hidden_of(i)
+        states = None if hidden is None else hidden[first : first + size]
+        rows = TargetRows(logits, best, s.request.sampling, len(s.tokens), states)
+        verdict = self.plan.verifier.verify(rows, s.tree, s.context.draws)
+        kept = self._write(s, verdict.tokens)
+        s.path += [first + 1 + node for node in verdict.path]
+        if s.context.latest is not None:
+            self._show(scores, i, s.path[len(s.tokens) - 2 - s.slot.length], s.context)
+        s.usage.drafted += len(s.tree)
+        s.usage.accepted += min(verdict.accepted, kept)
+        self._written += kept
+        return verdict
 
     def _rows(self, scores: Scores, i: int, s: Sequence, first: int, size: int) -> tuple[torch.Tensor, list[int]]:
         """Logits after the last token and every drafted one, as the request's rules leave them, and the likeliest."""
@@ -386,9 +419,22 @@ class Loop:
             if isinstance(action, Continue):
                 check.turn, check.belief = check.turn + 1, None
             elif isinstance(action, Probe):
-                s.ride = Ride(action, self.text, s.tokens[check.point.length - 1])
+                s.ride = self._asked(s, check) or Ride(action, self.text, s.tokens[check.point.length - 1])
+                self._answer_probe(s)
             else:
                 self._act(s, check, action, controller.name)
+        if s.ahead is not None:
+            self.pace.asked_ahead(reached=False)
+            s.ahead = None
+
+    def _asked(self, s: Sequence, check: CheckPoint) -> Ride | None:
+        """The probe of a check point, if it has been asked ahead."""
+        ahead = s.ahead
+        if ahead is None or (ahead.point, ahead.turn) != (check.point.length, check.turn):
+            return None
+        s.ahead = None
+        self.pace.asked_ahead(reached=True)
+        return ahead.ride
 
     def _act(self, s: Sequence, check: CheckPoint, action: Conclude | Inject, method: str) -> None:
         """Carry out an action at a check point: what was written after it is taken back."""
@@ -406,6 +452,24 @@ class Loop:
         if s.full(self.target.context):
             s.finish = "length"
         s.refresh_limit()
+        if isinstance(action, Conclude) and s.finish is None:
+            self._take_over(s, check.point.length)
+
+    def _take_over(self, s: Sequence, point: int) -> None:
+        """Write the end of a request off its probe, where the pass under way has scored that as a branch at ``point``.
+
+        The branch is then a draft of what follows the injected text, and as good as any other.
+        """
+        branch, written = s.branch, s.tokens[point:]
+        if branch is None or branch.point != point or self.plan.probes == "separate":
+            return
+        if not written or branch.tokens[: len(written)] != written:
+            return
+        draft = branch.tokens[len(written) :][: s.room(self.target.context)]
+        s.branch, s.context.expected = None, ()
+        s.tree = TokenTree.of_chain(draft, "expected")
+        s.path += range(branch.first, branch.first + len(written))
+        self._accept(branch.scores, branch.index, s, branch.first + len(written) - 1)
 
     def _observe(self, verdicts: Seq[tuple[Sequence, Verdict, float]]) -> None:
         """Let drafter and length policy learn from the round, after the controllers had their say."""

@@ -5,6 +5,9 @@ say at each position what the model itself would write: where that agrees with t
 from the same pass; where it does not, the model's token replaces the guess and the branch rides again, with a new
 guess if the drafter has one. So the belief is the model's greedy answer whatever the guess was, and a good guess only
 saves passes.
+
+A branch that closes the thought is also what the request itself would write, were the thought to end there. Where that
+is decided, the loop takes it over as a draft that has been scored already.
 """
 
 from __future__ import annotations
@@ -58,22 +61,39 @@ class Ride:
         """Tokens that may follow what is known, where a guess is wanted; 0 where there is one that still holds."""
         return self.probe.max_tokens - len(self._answer) if self._unsure else 0
 
-    def ends(self) -> Callable[[int], bool]:
-        """A test that says of each further token in turn whether the answer ends with it."""
-        depth = self._depth
+    @property
+    def begun(self) -> bool:
+        """Whether something of the answer is known."""
+        return bool(self._answer)
+
+    def ends(self, beyond: int = 0) -> Callable[[int], bool]:
+        """A test that says of each further token in turn whether a guess should end with it.
+
+        It ends with the answer; or, for a guess at what would be written if the thought ended here, with the end of the
+        text, or ``beyond`` tokens after the answer.
+        """
+        depth, left = self._depth, -1
 
         def end(token: int) -> bool:
-            nonlocal depth
-            depth, over = self._after(token, depth)
-            return over
+            nonlocal depth, left
+            if left < 0:
+                depth, over = self._after(token, depth)
+                left = beyond if over else -1
+            else:
+                left -= 1
+            return left == 0 or (left > 0 and token in self._text.eos)
 
         return end
 
     def suppose(self, tokens: Sequence[int]) -> None:
-        """Guess that ``tokens`` are the rest of the answer."""
+        """Guess that ``tokens`` are the rest of the answer, and maybe what comes after it."""
         self._unsure = False
         if tokens:
             self._guess = [*self._answer, *tokens]
+
+    def forget(self) -> None:
+        """Ask without a guess."""
+        self._unsure, self._guess = False, []
 
     def read(self, logits: torch.Tensor, hidden: torch.Tensor | None = None) -> None:
         """Take ``logits [len(branch), vocab]`` and hidden states ``[len(branch), width]`` of one pass."""

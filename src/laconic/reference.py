@@ -107,7 +107,8 @@ def _ask(
         view = View(transcript.thinking, tuple(transcript.steps), boundary, None, written, closing)
         action: Action = controller.decide(state, view)
         while isinstance(action, Probe):
-            action = controller.decide(state, replace(view, belief=ask(transcript.tokens, action)))
+            belief = ask(transcript.tokens, action).until(action.hopeless)
+            action = controller.decide(state, replace(view, belief=belief))
         if isinstance(action, Conclude):
             assert text.markup is not None
             return f"{action.text}{text.markup.close}\n\n"

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-from laconic.models.base import ScoreTree, Slot
+from laconic.models.base import Scores, ScoreTree, Slot
 from laconic.models.text import Text
 from laconic.probe import Ride
 from laconic.speculation.base import EMPTY, Context, TokenTree, way_down
 from laconic.speculation.draws import Draws
 from laconic.thinking.base import Belief, Closing, Controller, Place, View, ruled
-from laconic.transcript import Snapshot, Transcript
+from laconic.transcript import Mark, Snapshot, Transcript
 from laconic.types import Event, FinishReason, Request, Result, Step, Usage
 
 _UTF8 = 4
@@ -42,6 +42,33 @@ class CheckPoint:
     belief: Belief | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A probe asked ahead of its check point: below the node of the draft that would end a step of the thought.
+
+    ``point`` is the length of the text there, ``turn`` the place in the order of the controller that will ask.
+    """
+
+    ride: Ride
+    node: int
+    point: int
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A probe's branch in the pass under way, below the first ``point`` tokens of the text.
+
+    ``index`` says whose rows of ``scores`` are meant, ``first`` which of them is the first of ``tokens``.
+    """
+
+    scores: Scores
+    index: int
+    first: int
+    tokens: list[int]
+    point: int
+
+
 class Sequence:
     """State of one request between passes. The loop moves it on; nobody else writes to it."""
 
@@ -62,6 +89,12 @@ class Sequence:
         self.answer_limit = min((most for most in answers if most is not None), default=None)
         self.checks: deque[CheckPoint] = deque()
         self.ride: Ride | None = None
+        """The probe of the oldest check point."""
+        self.ahead: Ahead | None = None
+        self.branch: Branch | None = None
+        """The probe's branch that the pass under way has scored."""
+        self.path: list[int] = []
+        """Nodes of the pass under way that hold the tokens beyond the cache, as far as they were scored."""
         self.finish: FinishReason | None = None
         self.usage = Usage(prompt=len(tokens))
         self.events: list[Event] = list(request.events)
@@ -139,14 +172,50 @@ class Sequence:
         tokens = [*pending, *self.tree.tokens]
         last = len(pending) - 1
         parents = [*range(-1, last), *(p + len(pending) if p >= 0 else last for p in self.tree.parents)]
-        if self.ride is None:
+        riding = self.riding
+        if riding is None:
             return ScoreTree(tokens, parents)
-        branch, start, length = self.ride.branch, len(tokens), self.checks[0].point.length - self.ride.back
-        cached = length <= self.slot.length
-        root = -1 if cached else length - self.slot.length - 1
+        branch, start, cached = riding.branch, len(tokens), False
+        if self.ahead is not None:
+            root = self.ahead.node + len(pending)
+            root = parents[root] if riding.back else root
+        else:
+            length = self.checks[0].point.length - riding.back
+            cached = length <= self.slot.length
+            root = -1 if cached else length - self.slot.length - 1
         parents += [root, *range(start, start + len(branch) - 1)]
-        bases = [-1] * start + [length if cached else -1] + [-1] * (len(branch) - 1)
-        return ScoreTree(tokens + branch, parents, bases if cached else ())
+        bases = [-1] * start + [length] + [-1] * (len(branch) - 1) if cached else ()
+        return ScoreTree(tokens + branch, parents, bases)
+
+    @property
+    def riding(self) -> Ride | None:
+        """The probe whose branch is part of the pass under way, if there is one."""
+        return self.ride if self.ahead is None else self.ahead.ride
+
+    def commit(self) -> None:
+        """Keep in the cache what the pass under way has scored of the text, all but the last token."""
+        if path := self.path[: len(self.tokens) - 1 - self.slot.length]:
+            self.slot.commit(path)
+        self.path, self.branch = [], None
+
+    def next_probe(self) -> Ahead | None:
+        """The probe that a controller will ask for at the first end of a step along the draft, if one says so now."""
+        transcript, here, tip, mark = self.transcript, self.transcript.snapshot(), -1, Mark.NONE
+        for node, parent in enumerate(self.tree.parents):
+            if transcript.phase == "answer" or mark is not Mark.NONE:
+                break
+            if parent == tip:  # of several children the first, which is the likeliest
+                tip, mark = node, transcript.push(self.tree.tokens[node])
+        found = None
+        if mark is Mark.STEP:
+            point = transcript.snapshot()
+            view = self.view(CheckPoint(point, True, False))
+            asked = ((turn, c.will_ask(state, view)) for turn, (c, state) in enumerate(self.controllers))
+            turn, probe = next(((turn, probe) for turn, probe in asked if probe is not None), (0, None))
+            if probe is not None:
+                found = Ahead(Ride(probe, self.text, self.tokens[-1]), tip, point.length, turn)
+        transcript.restore(here)
+        return found
 
     def view(self, check: CheckPoint) -> View:
         """What a controller sees at a check point."""
@@ -157,6 +226,7 @@ class Sequence:
     def take_back(self, point: Snapshot) -> None:
         """Return to ``point``: text, counters and cache."""
         self.transcript.restore(point)
+        del self.path[max(point.length - self.slot.length, 0) :]
         self.slot.rollback(max(self.slot.length - point.length, 0))
         self.finish = None
         self.context.expected = ()

@@ -137,6 +137,21 @@ def test_trees_in_a_ragged_batch_equal_full_recomputation(pair: tuple[PreTrained
         slot.close()
 
 
+def test_a_branch_off_an_earlier_point_takes_the_place_of_what_came_after_it(
+    pair: tuple[PreTrainedModel, CausalLM],
+) -> None:
+    original, lm = pair
+    prompt = [(7 * i) % 90 + 3 for i in range(20)]
+    slot = lm.open()
+    lm.prefill(slot, prompt)
+    lm.score([ScoreTree([9, 10, 11, 12, 13], [-1, 0, -1, 2, 3], [-1, -1, 14, -1, -1])], [slot])
+    slot.rollback(6)
+    slot.commit([2, 3])
+    assert slot.length == 16
+    close(lm.score([chain([20, 21])], [slot]).of(0), full(original, [*prompt[:14], 11, 12, 20, 21])[-2:])
+    slot.close()
+
+
 @pytest.mark.parametrize("methods", [("none", "chain"), ("prompt-lookup", "chain"), ("suffix", "best-first")])
 def test_greedy_decoding_equals_transformers_generate(
     pair: tuple[PreTrainedModel, CausalLM], methods: tuple[str, str]

@@ -123,11 +123,14 @@ class Slot(Protocol):
         ...
 
     def commit(self, path: Sequence[int]) -> None:
-        """Keep these nodes of the last pass, a path from a root downwards, and drop the others."""
+        """Keep these nodes of the last pass, a path from a root downwards, and drop the others.
+
+        The root must continue all that is committed: for a branch off an earlier point, roll back to it first.
+        """
         ...
 
     def rollback(self, count: int) -> None:
-        """Forget the last ``count`` committed tokens."""
+        """Forget the last ``count`` committed tokens. Nodes of the last pass may be committed all the same."""
         ...
 
     def fork(self) -> Slot:

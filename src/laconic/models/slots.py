@@ -195,6 +195,8 @@ class CacheSlot:
         self.row = row
         self.steering: Steering | None = None
         """What is added to the residual stream of this sequence; None, as a rule, for nothing."""
+        self.scored_at = 0
+        """Where the entries of the last pass begin: its length then."""
         self._length = 0
 
     @property
@@ -203,9 +205,10 @@ class CacheSlot:
         return self._length
 
     def commit(self, path: Sequence[int]) -> None:
-        """Keep ``path`` of the last pass. Entries move only where the path is not the front of the tree."""
-        if any(node != i for i, node in enumerate(path)):
-            self._pool.gather(self.row, self._length, path)
+        """Keep ``path`` of the last pass. Entries move only where they do not follow what is committed already."""
+        ahead = self.scored_at - self._length
+        if any(node + ahead != i for i, node in enumerate(path)):
+            self._pool.gather(self.row, self._length, [node + ahead for node in path])
         self._length += len(path)
 
     def rollback(self, count: int) -> None:
@@ -268,8 +271,9 @@ class SlotPool:
         rows = [slot.row for slot in slots]
         lo = min(rows)
         by_row: list[ScoreTree | None] = [None] * (max(rows) - lo + 1)
-        for row, tree in zip(rows, trees, strict=True):
+        for row, tree, slot in zip(rows, trees, slots, strict=True):
             by_row[row - lo] = tree
+            slot.scored_at = slot.length
         lengths = [slot.length for slot in self.slots[lo : lo + len(by_row)]]
         now = SlotPass(lo, lengths, by_row)
         needed = max(lengths) + now.width
@@ -285,7 +289,7 @@ class SlotPool:
 
     @torch.inference_mode()
     def gather(self, row: int, length: int, path: Sequence[int]) -> None:
-        """Move the entries of nodes ``path`` to the front of the row's free space."""
+        """Move the entries at places ``path`` of the row's free space to its front."""
         source = torch.tensor(path, device=self.device) + length
         for layer in self.layers:
             for buffer in layer.buffers():

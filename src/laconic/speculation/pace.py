@@ -14,6 +14,8 @@ _BELIEF = 64.0
 """Weight of that guess, in nodes squared: as much as four passes that lie four nodes from the mean."""
 _OUTLIER = 3.0
 """Longest time that is believed, in expected times; other programs interrupt."""
+_REACHED = 0.7
+"""Share of probes that are thought to be asked ahead rightly, before any have been."""
 
 
 @dataclass(slots=True)
@@ -133,6 +135,10 @@ class Pace:
     """Nodes that a request which writes has lately put into a pass."""
     stays: float = 0.5
     """Share of probes lately after which the thought went on."""
+    whole: float = 0.7
+    """Share of probes lately that did not end with the first token of the answer."""
+    reached: float = _REACHED
+    """Share of probes lately, of those asked ahead, whose check point came with the same pass."""
 
     def wrote(self, nodes: float) -> None:
         """A request put so many nodes into a pass to write on."""
@@ -141,6 +147,18 @@ class Pace:
     def decided(self, *, goes_on: bool) -> None:
         """A probe was answered, and the thought goes on or ends."""
         self.stays += (goes_on - self.stays) * (1 - _MEMORY)
+
+    def looked(self, *, whole: bool) -> None:
+        """A probe was answered, with more than its first token or not."""
+        self.whole += (whole - self.whole) * (1 - _MEMORY)
+
+    def asked_ahead(self, *, reached: bool) -> None:
+        """The draft held up to the check point of a probe that was asked ahead, or did not."""
+        self.reached += (reached - self.reached) * (1 - _MEMORY)
+
+    def forget_ahead(self) -> None:
+        """A probe was not asked ahead: what is not tried any more is forgotten in time, and so tried again."""
+        self.reached += (_REACHED - self.reached) * (1 - _MEMORY)
 
     def record(
         self, *, nodes: int, tokens: int, draft_passes: int, draft: float, score: float, rest: float, given: int = 0
@@ -171,6 +189,43 @@ class Pace:
     def token(self) -> float:
         """Seconds that a written token has cost of late: what one more token a round is worth."""
         return self.seconds / self.tokens
+
+    def writes_beside(self, others: int, probe: int) -> bool:
+        """Whether a request shall write on in the pass that carries its probe of so many nodes, beside ``others``.
+
+        What it writes is lost if the thought ends at the probe. Together both cost one wide pass; apart, the probe's,
+        and if the thought goes on another one. Where a pass costs about the same whatever its width, together is as
+        good as free; where every node is paid for, it depends on how often thoughts go on.
+        """
+        if not self.known:
+            return True
+        here, alone, writing, both = self._costs(others, probe)
+        return both <= alone + self.stays * (writing - here)
+
+    def asks_ahead(self, others: int, probe: int) -> bool:
+        """Whether a probe of so many nodes shall ride before the end of its step has been verified.
+
+        Where the draft is refused before that, it was scored for nothing. Where the draft holds, there is no need to
+        wait for the probe, or to write on in vain beside it.
+        """
+        if not self.known:
+            return True
+        here, alone, writing, both = self._costs(others, probe)
+        later = min(alone - here, both - writing + (1 - self.stays) * (writing - here))
+        return both - writing <= self.reached * later
+
+    def spares(self, nodes: int, chance: float) -> bool:
+        """Whether so many nodes more, drafted and scored, cost less than a pass that they spare with that chance."""
+        each = self.draft_pass + self.node(self.width) if self.known else 0.0
+        return not self.known or nodes * each < chance * self.target_pass(nodes)
+
+    def _costs(self, others: int, probe: int) -> tuple[float, float, float, float]:
+        """Seconds of a pass with ``others`` that write; the same with a probe, with one more that writes, with both."""
+        width = others * self.width
+        here = self.target_pass(width) if others else 0.0
+        nodes = (width + probe, width + self.width, width + self.width + probe)
+        alone, writing, both = map(self.target_pass, nodes)
+        return here, alone, writing, both
 
     def node(self, nodes: float) -> float:
         """Seconds that one more node adds to a target pass over ``nodes``."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
@@ -101,6 +101,14 @@ class Belief:
     passes: int
     watched: Watched | None = None
     hidden: torch.Tensor | None = None
+
+    def until(self, hopeless: Callable[[Sequence[float]], bool] | None) -> Belief:
+        """What the same probe finds that ends where ``hopeless`` says so; the answer's text is left as it is."""
+        sizes = range(1, len(self.probs)) if hopeless is not None else ()
+        size = next((size for size in sizes if hopeless(self.probs[:size])), None)  # type: ignore[misc]
+        if size is None:
+            return self
+        return replace(self, probs=self.probs[:size], entropies=self.entropies[:size], complete=False)
 
     def confidence(self) -> float:
         """Geometric mean of the token probabilities, as in DEER; 0 for an empty answer."""
@@ -256,3 +264,11 @@ class Controller(Policy):
     def decide(self, state: Any, view: View) -> Action:
         """What to do at this check point."""
         raise NotImplementedError
+
+    def will_ask(self, state: Any, view: View) -> Probe | None:
+        """The Probe that ``decide`` would return at this point, which may never come; None for none, or if unknown.
+
+        Asked about the end of a step that is only drafted, so that the probe can ride on the pass that verifies it.
+        Must leave the state alone; the answer changes what a probe costs, never what is decided.
+        """
+        return None

@@ -122,7 +122,8 @@ def _act(
     view = View(place.thinking, thought.steps[:steps], boundary, None, written, closing)
     action = controller.decide(state, view)
     while isinstance(action, Probe):
-        action = controller.decide(state, replace(view, belief=thought.belief(place, action)))
+        belief = thought.belief(place, action).until(action.hopeless)
+        action = controller.decide(state, replace(view, belief=belief))
     if not isinstance(action, Conclude | Continue):
         raise ValueError(f"'{controller.spec()}' writes into the thought; run it")
     return isinstance(action, Conclude)

@@ -259,9 +259,10 @@ class DraftModel(Drafter):
             return []
         slot = state.slot.fork()
         try:
-            kept = min(common_prefix(state.cached, context), base)
+            text = [*context[:base], *tokens]
+            kept = min(common_prefix(state.cached, text), len(text) - 1)  # a chain just drafted may be part of it
             slot.rollback(len(state.cached) - kept)
-            text = [*context[kept:base], *tokens]
+            text = text[kept:]
             if len(text) > UNREAD_WITH_DRAFT:
                 model.prefill(slot, text[:-1])
                 text = text[-1:]

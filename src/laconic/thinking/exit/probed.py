@@ -64,7 +64,7 @@ class LookingExit(Controller):
         raise NotImplementedError
 
     def ask(self, asked: Asked, view: View) -> Probe:
-        """What to ask at this place."""
+        """What to ask at this place; leaves ``asked`` as it is."""
         raise NotImplementedError
 
     def expected(self, belief: Belief) -> str:
@@ -83,18 +83,20 @@ class LookingExit(Controller):
         """Probe where it is time to, then judge by what was found."""
         if view.belief is not None:
             return self._judge(state, Look(view.thinking, view.belief))
-        if not self._due(state, view):
-            return Continue()
-        return self.ask(state, view)
-
-    def _due(self, state: Asked, view: View) -> bool:
-        if state.next is not None:
-            if view.thinking < state.next:
-                return False
+        probe = self.will_ask(state, view)
+        if state.next is None:
+            state.steps += view.boundary
+        elif probe is not None:
             state.next = view.thinking + self.tokens
-            return True
-        state.steps += view.boundary
-        return view.boundary and state.steps % self.every == 0
+        return Continue() if probe is None else probe
+
+    def will_ask(self, state: Asked, view: View) -> Probe | None:
+        """Its question, where it is time for one."""
+        if state.next is not None:
+            due = view.thinking >= state.next
+        else:
+            due = view.boundary and (state.steps + 1) % self.every == 0
+        return self.ask(state, view) if due else None
 
     def _judge(self, state: Asked, look: Look) -> Action:
         state.looks.append(look)

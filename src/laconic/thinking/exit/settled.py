@@ -24,7 +24,8 @@ _LEAST = 1e-4
 class Settled(ProbedExit):
     """At the end of a step, ask what the answer would be now; stop when thinking on is not worth its tokens.
 
-    The **doubt** is one minus the probability of the whole answer. What further thought may bring is at most this, and
+    The **doubt** is one minus the probability of the answer, as far as it was looked at: a look ends where there is no
+    hope any more that the thought may end here. What further thought may bring is at most this, and
     is estimated from how the doubt has fallen so far: per unit growth of the thought (by the factor e) it has lost
     ``r = (2 + ln(first doubt / doubt now)) / (2 + ln(tokens now / tokens at the first look))`` of its logarithm, where
     both 2 stand for a prior by which doubt is in inverse proportion to thought. So thinking on by that factor promises
@@ -50,12 +51,11 @@ class Settled(ProbedExit):
 
     def hopeless(self, asked: Asked, thinking: int) -> Hopeless | None:
         """Whether an answer that begins with tokens so probable leaves too much doubt to stop, whatever follows."""
-        if not asked.looks:
-            return None  # later looks are compared with the whole of the first
-        first, cost = asked.looks[0], self._cost(thinking)
+        first, cost = asked.looks[0] if asked.looks else None, self._cost(thinking)
 
         def hopeless(probs: Sequence[float]) -> bool:
-            return promise(first, 1 - math.prod(probs), thinking) >= cost
+            doubt = 1 - math.prod(probs)
+            return (doubt if first is None else promise(first, doubt, thinking)) >= cost
 
         return hopeless
 
@@ -65,7 +65,7 @@ class Settled(ProbedExit):
 
 def promise(first: Look, doubt: float, thinking: int) -> float:
     """Doubt that thinking e times as long is expected to remove; it grows with ``doubt``."""
-    fallen = max(math.log(max(_doubt(first.belief), _LEAST) / max(doubt, _LEAST)), 0.0)
+    fallen = max(math.log(max(1 - math.prod(first.belief.probs), _LEAST) / max(doubt, _LEAST)), 0.0)
     grown = math.log(max(thinking, 1) / max(first.thinking, 1))
     return (_PRIOR + fallen) / (_PRIOR + grown) * doubt
 
