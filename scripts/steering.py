@@ -4,7 +4,7 @@ The direction comes from ``laconic fit steer`` on other problems. Every push is 
 problems; the divergence of its next tokens is measured on texts that the free model wrote.
 
     laconic fit steer out/direction --layers 3,4,5,6 --held-out 48 --max-tokens 640 --batch 24
-    python scripts/steering.py out/direction --n 105 --json docs/results/steering.json --plot docs/img/steering.svg
+    python scripts/steering.py out/direction --n 105 --controls 12 --json docs/results/steering.json --plot docs/img/steering.svg
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from laconic.thinking.steer.steer import Steer
 from laconic.types import Request, Result
 
 STRENGTHS = (-0.4, -0.3, -0.2, -0.1, 0.1, 0.2, 0.3, 0.4, 0.5)
-CONTROLS = (-0.3, 0.3)
+CONTROLS = (-0.3, -0.15, 0.15, 0.3)
 _TEXTS = 8
 """Texts on which divergences are measured."""
 Row = dict[str, Any]
@@ -127,15 +127,35 @@ def chance(rows: Sequence[Row]) -> dict[str, Any]:
     best = [min((r for r in some if r["name"] == name), key=lambda r: float(r["change"])) for name in seeds]
     (fitted,) = (r for r in rows if r["name"] == "direction" and r["strength"] == most)
     forward = [r["change"] for r in some if r["strength"] == most]
+    slopes = {name: slope([r for r in rows if r["name"] in (name, "free")]) for name in ("direction", *sorted(seeds))}
+    random_slopes = [value for name, value in slopes.items() if name != "direction"]
     return {
         "strength": most,
         "directions": len(seeds),
         "fitted": {key: fitted[key] for key in ("change", "accuracy", "kl")},
         "mean change": statistics.mean(forward),
         "spread of changes": statistics.stdev(forward) if len(forward) > 1 else None,
+        "mean change by strength": {
+            strength: mean([r["change"] for r in some if r["strength"] == strength]) for strength in CONTROLS
+        },
+        "change over strength": {"fitted": slopes["direction"], "random": mean(random_slopes)},
+        "largest of random": max(map(abs, random_slopes)),
         "their better sign": {key: statistics.mean(r[key] for r in best) for key in ("change", "accuracy", "kl")},
         "shorter than the fitted one": sum(r["change"] < fitted["change"] for r in best),
     }
+
+
+def slope(rows: Sequence[Row]) -> float:
+    """Change of length over strength, by least squares through the free run, within the strengths of the controls."""
+    points = [(float(r["strength"]), float(r["change"])) for r in rows if abs(r["strength"]) <= CONTROLS[-1]]
+    return sum(x * y for x, y in points) / sum(x * x for x, _ in points)
+
+
+def mean(values: Sequence[float]) -> tuple[float, float, float]:
+    """The mean over directions, and its 95 % interval (bootstrap)."""
+    rng = random.Random(0)
+    cuts = statistics.quantiles((statistics.mean(rng.choices(values, k=len(values))) for _ in range(1000)), n=40)
+    return statistics.mean(values), cuts[0], cuts[-1]
 
 
 def said(made: Mapping[str, Any]) -> None:

@@ -33,7 +33,7 @@ from laconic.speculation.base import (
     Verifier,
 )
 from laconic.speculation.pace import Pace
-from laconic.thinking.base import Conclude, Continue, Controller, Inject, Probe, ruled
+from laconic.thinking.base import Conclude, Continue, Controller, Inject, Probe, chances, ruled
 from laconic.transcript import Mark
 from laconic.types import Event, Request
 
@@ -323,6 +323,9 @@ class Loop:
         rows = TargetRows(logits, best, s.request.sampling, len(s.tokens), states)
         verdict = self.plan.verifier.verify(rows, s.tree, s.context.draws)
         kept = self._write(s, verdict.tokens)
+        if s.chances is not None:
+            down = torch.tensor([0, *(node + 1 for node in verdict.path[: kept - 1])], device=logits.device)
+            s.chances += chances(logits[down], verdict.tokens[:kept])
         s.path += [first + 1 + node for node in verdict.path]
         if s.context.latest is not None:
             self._show(scores, i, s.path[len(s.tokens) - 2 - s.slot.length], s.context)
@@ -419,7 +422,7 @@ class Loop:
             if isinstance(action, Continue):
                 check.turn, check.belief = check.turn + 1, None
             elif isinstance(action, Probe):
-                s.ride = self._asked(s, check) or Ride(action, self.text, s.tokens[check.point.length - 1])
+                s.ride = self._asked(s, check, action) or Ride(action, self.text, s.tokens[check.point.length - 1])
                 self._answer_probe(s)
             else:
                 self._act(s, check, action, controller.name)
@@ -427,13 +430,14 @@ class Loop:
             self.pace.asked_ahead(reached=False)
             s.ahead = None
 
-    def _asked(self, s: Sequence, check: CheckPoint) -> Ride | None:
+    def _asked(self, s: Sequence, check: CheckPoint, probe: Probe) -> Ride | None:
         """The probe of a check point, if it has been asked ahead."""
         ahead = s.ahead
         if ahead is None or (ahead.point, ahead.turn) != (check.point.length, check.turn):
             return None
         s.ahead = None
         self.pace.asked_ahead(reached=True)
+        ahead.ride.become(probe)
         return ahead.ride
 
     def _act(self, s: Sequence, check: CheckPoint, action: Conclude | Inject, method: str) -> None:

@@ -61,6 +61,8 @@ class Needs:
     """A target that shows the hidden states behind its logits."""
     probabilities: bool = False
     """Probabilities of what a probe finds: every model that laconic runs has them, a server may not."""
+    chances: bool = False
+    """How likely the model found every token that it wrote. A server that gives probabilities tells this, too."""
     steerable: bool = False
     """A target whose residual stream can be pushed."""
 

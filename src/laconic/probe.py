@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from laconic.models.text import Text
-from laconic.thinking.base import Belief, Probe, Watched
+from laconic.thinking.base import Belief, Probe, Watched, given_up
 
 
 class Ride:
@@ -94,6 +94,15 @@ class Ride:
     def forget(self) -> None:
         """Ask without a guess."""
         self._unsure, self._guess = False, []
+
+    def become(self, probe: Probe) -> None:
+        """The same question, whose ``hopeless`` may end it earlier than was known when it was asked ahead."""
+        self.probe = probe
+        size = given_up(self._probs[:-1] if self._complete else self._probs, probe.hopeless)
+        if size is not None:
+            for found in (self._answer, self._probs, self._entropies):
+                del found[size:]
+            self._done, self._complete, self._unsure = True, False, False
 
     def read(self, logits: torch.Tensor, hidden: torch.Tensor | None = None) -> None:
         """Take ``logits [len(branch), vocab]`` and hidden states ``[len(branch), width]`` of one pass."""

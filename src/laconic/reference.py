@@ -16,7 +16,7 @@ import torch
 from laconic.models.text import Text
 from laconic.probe import opening, watched
 from laconic.speculation.draws import Draws, warp
-from laconic.thinking.base import Action, Belief, Closing, Conclude, Controller, Inject, Probe, View
+from laconic.thinking.base import Action, Belief, Closing, Conclude, Controller, Inject, Probe, View, chances
 from laconic.transcript import Mark, Transcript
 from laconic.types import FinishReason, Request
 
@@ -42,6 +42,7 @@ def decode(
     answers = [most for controller, state in states if (most := controller.answer_limit(state)) is not None]
     ask = partial(answer, logits, text, hidden=hidden)
     draws, prompt = Draws(request.sampling.seed), len(tokens)
+    said: list[float] = []
     most = min(prompt + request.limits.max_new_tokens, context)
 
     def full() -> bool:
@@ -53,19 +54,23 @@ def decode(
         for rule in rules:
             changed = rule(row, place)
             row = row if changed is None else changed
-        mark = transcript.push(draws.pick(warp(row, request.sampling), len(tokens)))
+        token = draws.pick(warp(row, request.sampling), len(tokens))
+        mark = transcript.push(token)
+        said += chances(row[None], [token])
         limits = [limit for controller, state in states if (limit := controller.limit(state)) is not None]
         written = None
         thinking = transcript.phase == "thinking"
         if mark is Mark.FINISHED and not (thinking and controllers):
             return tokens[prompt:], "stop"
         if controllers and mark in (Mark.FINISHED, Mark.CLOSED):
-            written = _end(ask, text, transcript, states, "tag" if mark is Mark.CLOSED else "end")
+            written = _end(ask, text, transcript, states, said, "tag" if mark is Mark.CLOSED else "end")
         elif thinking and (mark is Mark.STEP or (limits and transcript.thinking >= min(limits))):
-            written = _ask(ask, text, transcript, states, mark is Mark.STEP)
+            written = _ask(ask, text, transcript, states, said, mark is Mark.STEP)
+        del said[len(tokens) - prompt :]  # what a controller has taken back
         for token in text.encode(written or ""):
             if not full():
                 transcript.push(token, injected=True)
+                said.append(1.0)
         if full():
             return tokens[prompt:], "length"
 
@@ -75,6 +80,7 @@ def _end(
     text: Text,
     transcript: Transcript,
     states: Seq[tuple[Controller, object]],
+    said: Seq[float],
     closing: Closing,
 ) -> str | None:
     """Ask those who mind the end of the thought; text in its place, which is then taken back, or None to leave it."""
@@ -82,7 +88,7 @@ def _end(
     ended = transcript.tokens[point.length :]
     transcript.restore(point)
     minding = [(controller, state) for controller, state in states if controller.closing]
-    written = _ask(ask, text, transcript, minding, False, closing)
+    written = _ask(ask, text, transcript, minding, said, False, closing)
     if written is not None:
         return left + written
     if closing == "end":
@@ -98,13 +104,16 @@ def _ask(
     text: Text,
     transcript: Transcript,
     states: Seq[tuple[Controller, object]],
+    said: Seq[float],
     boundary: bool,
     closing: Closing = "",
 ) -> str | None:
     """Let the controllers act, in order; the text that the first one to act writes, or None."""
     written = tuple(transcript.tokens[transcript.prompt_length :])
     for controller, state in states:
-        view = View(transcript.thinking, tuple(transcript.steps), boundary, None, written, closing)
+        view = View(
+            transcript.thinking, tuple(transcript.steps), boundary, None, written, closing, said[: len(written)]
+        )
         action: Action = controller.decide(state, view)
         while isinstance(action, Probe):
             belief = ask(transcript.tokens, action).until(action.hopeless)

@@ -87,6 +87,9 @@ class Sequence:
             self.context.ruled = self.ruled
         answers = (controller.answer_limit(state) for controller, state in self.controllers)
         self.answer_limit = min((most for most in answers if most is not None), default=None)
+        needed = any(policy.needs.chances for controller in controllers for policy in controller.walk())
+        self.chances: list[float] | None = [] if needed else None
+        """The model's probability of each token after the prompt, where a controller needs to know."""
         self.checks: deque[CheckPoint] = deque()
         self.ride: Ride | None = None
         """The probe of the oldest check point."""
@@ -219,13 +222,16 @@ class Sequence:
 
     def view(self, check: CheckPoint) -> View:
         """What a controller sees at a check point."""
-        point = check.point
-        steps, written = self.transcript.steps[: point.steps], self.tokens[self.context.prompt_length : point.length]
-        return View(point.thinking, steps, check.boundary, check.belief, written, check.closing)
+        point, prompt = check.point, self.context.prompt_length
+        steps, written = self.transcript.steps[: point.steps], self.tokens[prompt : point.length]
+        chances = self.chances[: point.length - prompt] if self.chances is not None else ()
+        return View(point.thinking, steps, check.boundary, check.belief, written, check.closing, chances)
 
     def take_back(self, point: Snapshot) -> None:
         """Return to ``point``: text, counters and cache."""
         self.transcript.restore(point)
+        if self.chances is not None:
+            del self.chances[point.length - self.context.prompt_length :]
         del self.path[max(point.length - self.slot.length, 0) :]
         self.slot.rollback(max(self.slot.length - point.length, 0))
         self.finish = None
@@ -238,6 +244,8 @@ class Sequence:
             if self.full(context):
                 break
             self.transcript.push(token, injected=True)
+            if self.chances is not None:
+                self.chances.append(1.0)
 
     def full(self, context: int) -> bool:
         """Whether the request's limits, or the model's context, leave no room for another token."""

@@ -95,9 +95,9 @@ def test_settled_weighs_what_the_text_of_the_card_says(thinking: int) -> None:
 
 def test_no_progress_ends_a_thought_that_was_never_sure() -> None:
     stuck = [Look(100 * 2**k, belief("7", 0.5)) for k in range(9)]
-    promises = [promise(stuck[0], 0.75, look.thinking) for look in stuck]
+    promises = [promise(0.75, 0.75, look.thinking / 100) for look in stuck]
     assert promises == sorted(promises, reverse=True)
-    falling = promise(stuck[0], 0.05, 25_600)
+    falling = promise(0.75, 0.05, 256)
     assert falling / 0.05 > promises[-1] / 0.75, "doubt that falls promises more of itself"
 
 

@@ -152,7 +152,7 @@ class RemoteEngine(Engine):
 
     def _check_probabilities(self, controllers: Seq[Controller]) -> None:
         for policy in (inner for controller in controllers for inner in controller.walk()):
-            if policy.needs.probabilities and not self.writer.asking.logprobs:
+            if (policy.needs.probabilities or policy.needs.chances) and not self.writer.asking.logprobs:
                 raise UnmetNeed(
                     f"'{policy.name}' looks at probabilities, and none are asked for (logprobs=0).",
                     "Ask for some, or use a method that needs none (answer-agreement, budget).",

@@ -14,7 +14,7 @@ from collections.abc import Sequence as Seq
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from laconic.errors import BadReply, UnmetNeed
+from laconic.errors import BadReply, NoLogprobs, UnmetNeed
 from laconic.loop import Loop, Plan
 from laconic.remote.elsewhere import Elsewhere
 from laconic.remote.probe import believe
@@ -80,11 +80,13 @@ class RemoteLoop(Loop):
         begun = time.perf_counter()
         written = await (self._under_way.pop(id(s), None) or self._piece(s))
         s.usage.seconds["score"] += time.perf_counter() - begun
+        said = self._chances(s, written)
         for count, token in enumerate(written.tokens, start=1):
             banned = _banned(s)
             if token in banned:
                 await self._other(s, sorted(banned))
                 break
+            self._note(s, said[count - 1 : count])
             self._write(s, [token])
             if await self._settle(s, last=count == len(written.tokens)) or s.finish is not None:
                 break
@@ -103,15 +105,34 @@ class RemoteLoop(Loop):
             piece = self.asking.piece
             stop = () if piece else (STEP,)
             most = min(most, piece) if piece else most
-        return await self.writer.write(s.tokens, most=most, sampling=_here(s), stop=stop)
+        return await self.writer.write(s.tokens, most=most, sampling=_here(s), stop=stop, logprobs=_asked(s))
+
+    def _chances(self, s: Sequence, written: Written) -> Seq[float]:
+        """How likely each token was, where a controller needs to know. Raises NoLogprobs where the server hides it."""
+        if s.chances is None:
+            return ()
+        found = written.chances(self.text)
+        if found is None and written.tokens:
+            name = next(c.name for c, _ in s.controllers if any(policy.needs.chances for policy in c.walk()))
+            raise NoLogprobs(
+                f"'{name}' looks at probabilities, which the server does not give.",
+                "Start it so that it gives logprobs, or use a method that needs none (answer-agreement, budget).",
+            )
+        return found or ()
+
+    def _note(self, s: Sequence, said: Seq[float]) -> None:
+        """Remember how likely the token is that is about to be written."""
+        if s.chances is not None:
+            s.chances += said
 
     async def _other(self, s: Sequence, banned: Seq[int]) -> None:
         """A token in place of one that the controllers' rules rule out; the server does not know them otherwise."""
         sampling = _here(s)
         again = replace(sampling, seed=mixed(sampling.seed, 0))  # the same numbers would speak for the same token
-        written = await self.writer.write(s.tokens, most=1, sampling=again, bans=banned)
+        written = await self.writer.write(s.tokens, most=1, sampling=again, bans=banned, logprobs=_asked(s))
         if not written.tokens or written.tokens[0] in banned:
             raise BadReply("the server does not keep to logit_bias.", "Do without the methods that rule out tokens.")
+        self._note(s, self._chances(s, written)[:1])
         self._write(s, written.tokens[:1])
         await self._settle(s, last=True)
 
@@ -155,6 +176,11 @@ class RemoteLoop(Loop):
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+def _asked(s: Sequence) -> int | None:
+    """How many of the likeliest tokens shall come with each one of the text, where its probability is needed."""
+    return None if s.chances is None else 1
 
 
 def _banned(s: Sequence) -> frozenset[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -49,6 +50,25 @@ class Written:
     pieces: tuple[str, ...]
     said: tuple[Said, ...] | None
     cut: bool = False
+
+    def chances(self, text: Text) -> list[float] | None:
+        """How likely each of ``tokens`` was; None where the server does not say.
+
+        Where its tokens are not ours, one of ours is as likely as the least likely of theirs that it shares a character
+        with. A token of which nothing is known, an end token as a rule, counts as certain.
+        """
+        if self.said is None:
+            return None
+        theirs = [math.exp(one.logprob) for one in self.said]
+        if len(self.pieces) == len(self.tokens):
+            return [*theirs, *[1.0] * len(self.tokens)][: len(self.tokens)]
+        by_character = [chance for piece, chance in zip(self.pieces, theirs, strict=False) for _ in piece]
+        found, start = [], 0
+        for token in self.tokens:
+            end = start + max(len(text.piece(token)), 1)
+            found.append(min(by_character[start:end], default=1.0))
+            start = end
+        return found
 
 
 class Writer:

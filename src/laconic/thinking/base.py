@@ -104,8 +104,7 @@ class Belief:
 
     def until(self, hopeless: Callable[[Sequence[float]], bool] | None) -> Belief:
         """What the same probe finds that ends where ``hopeless`` says so; the answer's text is left as it is."""
-        sizes = range(1, len(self.probs)) if hopeless is not None else ()
-        size = next((size for size in sizes if hopeless(self.probs[:size])), None)  # type: ignore[misc]
+        size = given_up(self.probs[:-1], hopeless)
         if size is None:
             return self
         return replace(self, probs=self.probs[:size], entropies=self.entropies[:size], complete=False)
@@ -117,13 +116,22 @@ class Belief:
         return math.exp(sum(math.log(max(p, 1e-30)) for p in self.probs) / len(self.probs))
 
 
+def given_up(probs: Sequence[float], hopeless: Callable[[Sequence[float]], bool] | None) -> int | None:
+    """After how many of an answer's tokens, so probable, there is no hope any more; None if there always is."""
+    if hopeless is None:
+        return None
+    return next((size for size in range(1, len(probs) + 1) if hopeless(probs[:size])), None)
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """A request's thought at a check point.
 
     ``thinking`` counts thinking tokens so far (model-written), ``steps`` holds the text of finished steps,
     ``boundary`` says whether this point ends a step, ``belief`` is the answer to the Probe asked at this very point.
-    ``written`` are all tokens after the prompt. ``closing`` says that the model has just ended its thought: the point
+    ``written`` are all tokens after the prompt. ``chances`` are the model's probabilities of them, for controllers that
+    need them: before temperature and filters, 1 for a token that was injected, and none for tokens that are only
+    drafted (see ``Controller.will_ask``). ``closing`` says that the model has just ended its thought: the point
     is the one before that, so that text which is injected here takes the place of the closing tag.
     """
 
@@ -133,6 +141,7 @@ class View:
     belief: Belief | None = None
     written: Sequence[int] = ()
     closing: Closing = ""
+    chances: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +224,13 @@ class Reader(Protocol):
     def write(self, question: Question, max_tokens: int) -> str:
         """The model's greedy answer, of at most so many tokens, its thought (if the question allows one) included."""
         ...
+
+
+def chances(logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:
+    """Probabilities of ``tokens`` under ``logits [tokens, vocab]``, row by row."""
+    chosen = torch.tensor(tokens, device=logits.device)[:, None]
+    found: list[float] = logits.float().log_softmax(-1).gather(1, chosen)[:, 0].exp().tolist()
+    return found
 
 
 class Controller(Policy):

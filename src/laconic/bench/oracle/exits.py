@@ -8,14 +8,17 @@ at the price of one. What the model would have answered there is its greedy answ
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing as closing_slot
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 
+from laconic.bench.along import read
 from laconic.bench.oracle.thought import ASK, Ending, beliefs, outline
 from laconic.models.base import LanguageModel, ShowsHidden
 from laconic.models.text import Text
-from laconic.thinking.base import Belief, Closing, Conclude, Continue, Controller, LogitRule, Probe, View
+from laconic.thinking.base import Belief, Closing, Conclude, Continue, Controller, LogitRule, Probe, View, chances
 from laconic.transcript import Transcript
 from laconic.types import Request
 
@@ -43,6 +46,16 @@ class Thought:
         """Ends of steps, and the thought's own end, the last."""
         self.steps = found.steps
         """Text of every finished step."""
+
+    @cached_property
+    def chances(self) -> list[float]:
+        """The model's probability of each token after the prompt."""
+        found: list[float] = []
+        with closing_slot(self._model.open()) as slot:
+            for scores in read(self._model, slot, self.request.prompt, self.tokens):
+                rows = scores.of(0)
+                found += chances(rows, self.tokens[len(found) : len(found) + len(rows)])
+        return found
 
     def show_hidden(self) -> None:
         """Let beliefs come with hidden states from now on. Raises ValueError for a model that shows none."""
@@ -118,8 +131,9 @@ def _act(
     closing: Closing = "",
 ) -> bool:
     """Ask at a place; whether the thought is to end there. Raises ValueError for what would be written into it."""
-    written = thought.tokens[: place.length - len(thought.request.prompt)]
-    view = View(place.thinking, thought.steps[:steps], boundary, None, written, closing)
+    size = place.length - len(thought.request.prompt)
+    said = thought.chances[:size] if controller.needs.chances else ()
+    view = View(place.thinking, thought.steps[:steps], boundary, None, thought.tokens[:size], closing, said)
     action = controller.decide(state, view)
     while isinstance(action, Probe):
         belief = thought.belief(place, action).until(action.hopeless)

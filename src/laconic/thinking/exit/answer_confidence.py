@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from laconic.policy import Card, knobs
-from laconic.thinking.base import Belief
+from laconic.thinking.base import Belief, View
 from laconic.thinking.exit.probed import Asked, Hopeless, ProbedExit
 
 
@@ -41,7 +41,7 @@ class AnswerConfidence(ProbedExit):
             return None
         return f"answer {last[-1].answer!r} has confidence {self._confidence(last[-1]):.3f}"
 
-    def hopeless(self, asked: Asked, thinking: int) -> Hopeless:
+    def hopeless(self, asked: Asked, view: View) -> Hopeless:
         """Whether an answer that begins with tokens so probable stays below the threshold whatever follows."""
         return self._hopeless
 

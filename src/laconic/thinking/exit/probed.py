@@ -29,10 +29,14 @@ Hopeless = Callable[[Sequence[float]], bool]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one probe found, and the thinking tokens written by then."""
+    """What one probe found, and the thinking tokens written by then.
+
+    ``slip`` is how likely it is that something was written wrongly before, as far as the method minds.
+    """
 
     thinking: int
     belief: Belief
+    slip: float = 0.0
 
 
 @dataclass(slots=True)
@@ -67,6 +71,10 @@ class LookingExit(Controller):
         """What to ask at this place; leaves ``asked`` as it is."""
         raise NotImplementedError
 
+    def look(self, asked: Asked, view: View, belief: Belief) -> Look:
+        """What to remember of a probe's answer."""
+        return Look(view.thinking, belief)
+
     def expected(self, belief: Belief) -> str:
         """What the model will probably write once its thought is closed after this look."""
         return ""
@@ -82,7 +90,7 @@ class LookingExit(Controller):
     def decide(self, state: Asked, view: View) -> Action:
         """Probe where it is time to, then judge by what was found."""
         if view.belief is not None:
-            return self._judge(state, Look(view.thinking, view.belief))
+            return self._judge(state, self.look(state, view, view.belief))
         probe = self.will_ask(state, view)
         if state.next is None:
             state.steps += view.boundary
@@ -122,10 +130,10 @@ class ProbedExit(LookingExit):
     stop: str = "}"
     """What ends it. A closing brace ends it when braces are balanced."""
 
-    def hopeless(self, asked: Asked, thinking: int) -> Hopeless | None:
-        """A test by which the next probe ends early, as :class:`Probe` takes it; None where all of it matters.
+    def hopeless(self, asked: Asked, view: View) -> Hopeless | None:
+        """A test by which the probe at this place ends early, as :class:`Probe` takes it; None if all of it matters.
 
-        ``thinking`` are the tokens of the thought so far.
+        For a place that is only drafted it may be milder than it will turn out to be, never stricter.
         """
         return None
 
@@ -133,9 +141,7 @@ class ProbedExit(LookingExit):
         """The answer; the last stated value, or the last answer found, is the guess at it."""
         stated = _LAST_VALUE.search(view.steps[-1]) if view.steps else None
         guess = stated.group() if stated else asked.guess
-        return Probe(
-            self.text, self.stop, guess=guess, max_tokens=self.most, hopeless=self.hopeless(asked, view.thinking)
-        )
+        return Probe(self.text, self.stop, guess=guess, max_tokens=self.most, hopeless=self.hopeless(asked, view))
 
     def expected(self, belief: Belief) -> str:
         """The answer that was found."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
-from laconic.policy import Card, knobs
-from laconic.thinking.base import Belief
+from laconic.models.text import Text
+from laconic.policy import Card, Needs, knobs
+from laconic.thinking.base import Belief, View
 from laconic.thinking.exit.probed import Asked, Hopeless, Look, ProbedExit
+from laconic.types import Request
 
 _PRIOR = 2.0
 """Growth of the thought, as a logarithm, for which the prior counts: that doubt falls as the thought grows."""
@@ -18,57 +22,100 @@ _SHORT = 3000
 """Tokens; a thought shorter than this pays as if it had this length, so that short ones are not cut for pennies."""
 _LEAST = 1e-4
 """Doubt below which models are not believed."""
+_NUMBER = re.compile(r"\d")
+
+
+@dataclass(slots=True)
+class Read(Asked):
+    """State of one request: its looks, and how sure the model was of the numbers among its first ``read`` tokens."""
+
+    text: Text | None = None
+    read: int = 0
+    sure: float = 1.0
+    """Product of the probabilities of tokens with digits."""
 
 
 @knobs
 class Settled(ProbedExit):
     """At the end of a step, ask what the answer would be now; stop when thinking on is not worth its tokens.
 
-    The **doubt** is one minus the probability of the answer, as far as it was looked at: a look ends where there is no
-    hope any more that the thought may end here. What further thought may bring is at most this, and
-    is estimated from how the doubt has fallen so far: per unit growth of the thought (by the factor e) it has lost
-    ``r = (2 + ln(first doubt / doubt now)) / (2 + ln(tokens now / tokens at the first look))`` of its logarithm, where
-    both 2 stand for a prior by which doubt is in inverse proportion to thought. So thinking on by that factor promises
-    ``r * doubt``, and costs the price of as many tokens as have been thought. It stops where the promise is below the
-    cost: when the answer is sure, and also when long thinking has not made it any surer.
+    A model is surest of its answer right after it has made a slip: the answer follows from what is written, and only a
+    later check tells. But it was less sure when it wrote the wrong number. So the **doubt** is ``1 - P(answer) (1 -
+    slips (1 - P(numbers)))``: the probability of the answer that a probe finds, and of all numbers that were written,
+    whose slips spoil the answer so often. A probe ends where there is no hope any more that the thought may end
+    here; what it found by then counts.
+
+    What further thought may bring is at most the doubt, and is estimated from how the doubt has fallen so far: per unit
+    growth of the thought (by the factor e) it has lost ``r = (2 + ln(first doubt / doubt now)) / (2 + ln(tokens now /
+    tokens at the first look))`` of its logarithm, where both 2 stand for a prior by which doubt is in inverse
+    proportion to thought. So thinking on by that factor promises ``r * doubt``, and costs the price of as many tokens
+    as have been thought. It stops where the promise is below the cost: when the answer is sure, and also when long
+    thinking has not made it any surer.
     """
 
     card = Card(paper="laconic's own", lossless=False)
+    needs = Needs(thinking=True, probabilities=True, chances=True)
 
-    price: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
+    price: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.0175
     """Accuracy (1 is one right answer) that a thousand thinking tokens must be expected to bring."""
+    slips: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """How likely slips are to spoil an answer that looks sure. 0 judges by the answer alone."""
+
+    def start(self, request: Request, text: Text) -> Read:
+        """Nothing known yet."""
+        return Read(next=self.tokens or None, text=text)
+
+    def look(self, asked: Asked, view: View, belief: Belief) -> Look:
+        """The answer, and the numbers up to here."""
+        assert isinstance(asked, Read)
+        asked.sure, asked.read = _sure(asked, view), len(view.chances)
+        return Look(view.thinking, belief, 1 - asked.sure)
 
     def settled(self, asked: Asked) -> str | None:
         """Weigh promise against cost at the last look."""
         look = asked.looks[-1]
-        doubt = _doubt(look.belief)
-        gain, cost = promise(asked.looks[0], doubt, look.thinking), self._cost(look.thinking)
+        doubt = self._doubt(look.belief.probs, look.slip) if look.belief.complete else 1.0
+        gain, cost = self._promised(asked, doubt, look.thinking), self._cost(look.thinking)
         if gain >= cost:
             return None
         return (
             f"answer {look.belief.answer!r} is in doubt by {doubt:.3f}; thinking on promises {gain:.3f} for {cost:.3f}"
         )
 
-    def hopeless(self, asked: Asked, thinking: int) -> Hopeless | None:
+    def hopeless(self, asked: Asked, view: View) -> Hopeless:
         """Whether an answer that begins with tokens so probable leaves too much doubt to stop, whatever follows."""
-        first, cost = asked.looks[0] if asked.looks else None, self._cost(thinking)
+        assert isinstance(asked, Read)
+        slip, cost = 1 - _sure(asked, view), self._cost(view.thinking)
+        return lambda probs: self._promised(asked, self._doubt(probs, slip), view.thinking) >= cost
 
-        def hopeless(probs: Sequence[float]) -> bool:
-            doubt = 1 - math.prod(probs)
-            return (doubt if first is None else promise(first, doubt, thinking)) >= cost
+    def _promised(self, asked: Asked, doubt: float, thinking: int) -> float:
+        """What thinking on promises after this doubt."""
+        if not asked.looks:
+            return doubt
+        first = asked.looks[0]
+        return promise(self._doubt(first.belief.probs, first.slip), doubt, max(thinking, 1) / max(first.thinking, 1))
 
-        return hopeless
+    def _doubt(self, probs: Sequence[float], slip: float) -> float:
+        """By what is known of the answer."""
+        return 1 - math.prod(probs) * (1 - self.slips * slip)
 
     def _cost(self, thinking: int) -> float:
         return self.price * max(thinking, _SHORT) / 1000
 
 
-def promise(first: Look, doubt: float, thinking: int) -> float:
-    """Doubt that thinking e times as long is expected to remove; it grows with ``doubt``."""
-    fallen = max(math.log(max(1 - math.prod(first.belief.probs), _LEAST) / max(doubt, _LEAST)), 0.0)
-    grown = math.log(max(thinking, 1) / max(first.thinking, 1))
-    return (_PRIOR + fallen) / (_PRIOR + grown) * doubt
+def promise(first: float, doubt: float, growth: float) -> float:
+    """Doubt that thinking e times as long is expected to remove; it grows with ``doubt``.
+
+    It was ``first`` when the thought had 1 / ``growth`` of its present length.
+    """
+    fallen = max(math.log(max(first, _LEAST) / max(doubt, _LEAST)), 0.0)
+    return (_PRIOR + fallen) / (_PRIOR + math.log(growth)) * doubt
 
 
-def _doubt(belief: Belief) -> float:
-    return 1 - math.prod(belief.probs) if belief.complete else 1.0
+def _sure(asked: Read, view: View) -> float:
+    """Probability of all numbers in the thought, as far as they are known at this place."""
+    sure = asked.sure
+    for token, chance in zip(view.written[asked.read :], view.chances[asked.read :], strict=False):
+        if chance < 1 and asked.text is not None and _NUMBER.search(asked.text.piece(token)):
+            sure *= chance
+    return sure
