@@ -132,7 +132,7 @@ def test_version_and_usage_errors(laconic):
 
 def interrupted(model, seed, how):
     """Exit code, output and errors of a run that is sent the signal ``how`` once it has written something."""
-    command = [sys.executable, "-m", "laconic.cli", "run", "Hm?", "-m", model, "--max-tokens", "470"]
+    command = [sys.executable, "-m", "laconic", "run", "Hm?", "-m", model, "--max-tokens", "470"]
     command += ["--drafter", "none", "--think", "none", "--temperature", "0.8", "--seed", str(seed)]
     source = os.path.dirname(os.path.dirname(os.path.dirname(__import__("laconic.cli").cli.__file__)))
     environment = os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}

@@ -56,7 +56,7 @@ class Settled(ProbedExit):
     card = Card(paper="laconic's own", lossless=False)
     needs = Needs(thinking=True, probabilities=True, chances=True)
 
-    price: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.0175
+    price: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.015
     """Accuracy (1 is one right answer) that a thousand thinking tokens must be expected to bring."""
     slips: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """How likely slips are to spoil an answer that looks sure. 0 judges by the answer alone."""

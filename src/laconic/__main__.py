@@ -1,4 +1,4 @@
-"""``python -m laconic.cli``."""
+"""``python -m laconic``."""
 
 from laconic.cli.main import main
 
