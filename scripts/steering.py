@@ -4,7 +4,8 @@ The direction comes from ``laconic fit steer`` on other problems. Every push is 
 problems; the divergence of its next tokens is measured on texts that the free model wrote.
 
     laconic fit steer out/direction --layers 3,4,5,6 --held-out 48 --max-tokens 640 --batch 24
-    python scripts/steering.py out/direction --n 105 --controls 12 --json docs/results/steering.json --plot docs/img/steering.svg
+    python scripts/steering.py out/direction --n 105 --controls 12 --json docs/results/steering.json \\
+      --plot docs/img/steering.svg
 """
 
 from __future__ import annotations
