@@ -91,6 +91,24 @@ def test_restore_takes_everything_back() -> None:
     assert (transcript.phase, transcript.steps, transcript.thinking) == ("thinking", ["one"], len(transcript.kinds))
 
 
+def test_a_long_draft_is_forgotten_whole() -> None:
+    """A tag that a draft was looked at within: where it began is still known when it ends."""
+    text = Text(tiny.tokenizer(tags_as_tokens=False), markup=Markup("<think>", "</think>"))
+    tag = text.encode("</think>")
+    transcript, _ = follow("<think>\none", text=text)
+    began = len(transcript.tokens)
+    for token in tag[:-1]:
+        transcript.push(token)
+    with transcript.supposing() as here:
+        for token in text.encode("x" * 200 + "\n\n"):
+            transcript.push(token)
+    assert transcript.snapshot() == here
+    assert transcript.steps == []
+    assert transcript.push(tag[-1]) is Mark.CLOSED
+    point, left = transcript.before_the_end()
+    assert (point.length, left) == (began, "")
+
+
 def test_prompts() -> None:
     assert TEXT.decode(TEXT.prompt("Hi")).endswith("Hi<|im_end|>\n<|im_start|>assistant\n")
     assert TEXT.decode(TEXT.prompt("Hi", thinking=False)).endswith("<think>\n\n</think>\n\n")

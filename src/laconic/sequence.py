@@ -142,28 +142,25 @@ class Sequence:
 
     def places(self) -> Iterator[tuple[int, Place]]:
         """Where the tokens after each node of the draft would be written (-1: after the committed text)."""
-        transcript, here = self.transcript, self.transcript.snapshot()
-        before = -1
-        for node in range(-1, len(self.tree)):
-            if node >= 0:
-                if self.tree.parents[node] == before:
-                    transcript.push(self.tree.tokens[node])
-                else:
-                    transcript.restore(here)
-                    for token in self.path_to(node):
-                        transcript.push(token)
-            before = node
-            yield node, transcript.place()
-        transcript.restore(here)
+        transcript, before = self.transcript, -1
+        with transcript.supposing() as here:
+            for node in range(-1, len(self.tree)):
+                if node >= 0:
+                    if self.tree.parents[node] == before:
+                        transcript.push(self.tree.tokens[node])
+                    else:
+                        transcript.restore(here)
+                        for token in self.path_to(node):
+                            transcript.push(token)
+                before = node
+                yield node, transcript.place()
 
     def ruled(self, logits: torch.Tensor, path: Seq[int]) -> torch.Tensor:
         """What the rules make of logits of the token after the committed text and the tokens of ``path``."""
-        transcript, here = self.transcript, self.transcript.snapshot()
-        for token in path:
-            transcript.push(token)
-        changed = ruled(self.rules, logits, transcript.place())
-        transcript.restore(here)
-        return changed
+        with self.transcript.supposing():
+            for token in path:
+                self.transcript.push(token)
+            return ruled(self.rules, logits, self.transcript.place())
 
     def path_to(self, node: int) -> list[int]:
         """The drafted tokens down to a node, itself included."""
@@ -203,22 +200,22 @@ class Sequence:
 
     def next_probe(self) -> Ahead | None:
         """The probe that a controller will ask for at the first end of a step along the draft, if one says so now."""
-        transcript, here, tip, mark = self.transcript, self.transcript.snapshot(), -1, Mark.NONE
-        for node, parent in enumerate(self.tree.parents):
-            if transcript.phase == "answer" or mark is not Mark.NONE:
-                break
-            if parent == tip:  # of several children the first, which is the likeliest
-                tip, mark = node, transcript.push(self.tree.tokens[node])
-        found = None
-        if mark is Mark.STEP:
+        transcript, tip, mark = self.transcript, -1, Mark.NONE
+        with transcript.supposing():
+            for node, parent in enumerate(self.tree.parents):
+                if transcript.phase == "answer" or mark is not Mark.NONE:
+                    break
+                if parent == tip:  # of several children the first, which is the likeliest
+                    tip, mark = node, transcript.push(self.tree.tokens[node])
+            if mark is not Mark.STEP:
+                return None
             point = transcript.snapshot()
             view = self.view(CheckPoint(point, True, False))
             asked = ((turn, c.will_ask(state, view)) for turn, (c, state) in enumerate(self.controllers))
             turn, probe = next(((turn, probe) for turn, probe in asked if probe is not None), (0, None))
-            if probe is not None:
-                found = Ahead(Ride(probe, self.text, self.tokens[-1]), tip, point.length, turn)
-        transcript.restore(here)
-        return found
+            if probe is None:
+                return None
+            return Ahead(Ride(probe, self.text, self.tokens[-1]), tip, point.length, turn)
 
     def view(self, check: CheckPoint) -> View:
         """What a controller sees at a check point."""

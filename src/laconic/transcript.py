@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
@@ -156,6 +158,16 @@ class Transcript:
         self._newline, self.answer = point.newline, point.answer
         while self._trail and self._trail[-1].length >= point.length:
             self._trail.pop()
+
+    @contextmanager
+    def supposing(self) -> Iterator[Snapshot]:
+        """Whatever is pushed within is taken back at the end; gives the present point."""
+        here, trail = self.snapshot(), list(self._trail)
+        try:
+            yield here
+        finally:
+            self.restore(here)
+            self._trail = deque(trail, _WINDOW)  # long drafts push the points before them out
 
     def count(self, kind: Kind) -> int:
         """Tokens of one kind."""
