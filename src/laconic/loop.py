@@ -151,14 +151,13 @@ class Loop:
         for s in sequences:
             self._decide(s)
             s.commit()
-        length = self._written
         self._observe(verdicts)
         t4 = time.perf_counter()
         self._charge(sequences, writing, draft=t1 - t0, score=t2 - t1, verify=t3 - t2, policy=t4 - t3)
         self.pace.record(
             nodes=len(scores.flat),
             given=given,
-            tokens=length,
+            tokens=self._written,
             draft_passes=self._draft_passes - drafted,
             draft=t1 - t0,
             score=t2 - t1,
@@ -166,7 +165,7 @@ class Loop:
         )
         if asked:
             seconds = self.pace.last if self.pace.known else 0.0
-            self.plan.drafter.credit([s.drafter_state for s in asked], length, seconds)
+            self.plan.drafter.credit([s.drafter_state for s in asked], self._written, seconds)
         gone = [s for s in sequences if s.done]
         for s in gone:
             self._leave(s)
@@ -174,7 +173,7 @@ class Loop:
 
     def _ask_ahead(self, s: Sequence) -> None:
         """Let the probe of the first step that ends in a request's draft ride on the pass that verifies the draft."""
-        if not s.controllers or not len(s.tree) or s.checks or self.plan.probes == "separate":
+        if not s.foretells or not len(s.tree) or s.checks or self.plan.probes == "separate":
             return
         found = s.next_probe()
         if found is None or found.point + len(found.ride.branch) > self.target.context:

@@ -80,6 +80,8 @@ class Sequence:
         self.context = Context(request, tokens, Draws(request.sampling.seed), len(tokens))
         self.transcript = Transcript(text, request, tokens, keep_steps=bool(controllers))
         self.controllers = [(controller, controller.start(request, text)) for controller in controllers]
+        self.foretells = any(type(controller).will_ask is not Controller.will_ask for controller in controllers)
+        """Whether a controller may say beforehand what it will ask."""
         self.limit = self._next_limit()
         rules = (controller.rule(state) for controller, state in self.controllers)
         self.rules = [rule for rule in rules if rule is not None]

@@ -14,10 +14,10 @@ from collections.abc import Sequence as Seq
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from laconic.errors import BadReply, NoLogprobs, UnmetNeed
+from laconic.errors import BadReply, UnmetNeed
 from laconic.loop import Loop, Plan
 from laconic.remote.elsewhere import Elsewhere
-from laconic.remote.probe import believe
+from laconic.remote.probe import believe, no_logprobs
 from laconic.remote.writer import Writer, Written
 from laconic.sequence import Sequence
 from laconic.thinking.base import Ban, Probe
@@ -114,10 +114,7 @@ class RemoteLoop(Loop):
         found = written.chances(self.text)
         if found is None and written.tokens:
             name = next(c.name for c, _ in s.controllers if any(policy.needs.chances for policy in c.walk()))
-            raise NoLogprobs(
-                f"'{name}' looks at probabilities, which the server does not give.",
-                "Start it so that it gives logprobs, or use a method that needs none (answer-agreement, budget).",
-            )
+            raise no_logprobs(name)
         return found or ()
 
     def _note(self, s: Sequence, said: Seq[float]) -> None:

@@ -38,12 +38,17 @@ async def believe(
         )
         passes += 1
         if logprobs is not None and written.said is None:
-            raise NoLogprobs(
-                f"'{method}' looks at probabilities, which the server does not give.",
-                "Start it so that it gives logprobs, or use a method that needs none (answer-agreement, budget).",
-            )
+            raise no_logprobs(method)
         reading.read(written)
     return reading.belief(passes), len(prefix) - len(before) + len(reading.pieces)
+
+
+def no_logprobs(method: str) -> NoLogprobs:
+    """What to raise where ``method`` should get probabilities and the server gives none."""
+    return NoLogprobs(
+        f"'{method}' looks at probabilities, which the server does not give.",
+        "Start it so that it gives logprobs, or use a method that needs none (answer-agreement, budget).",
+    )
 
 
 class _Reading:
