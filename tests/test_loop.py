@@ -28,7 +28,7 @@ THINK = {
     "exit": ("answer-confidence:threshold=0.3",),
     "both": ("budget:25", "answer-confidence:threshold=0.2,patience=2"),
     "never": ("answer-confidence:threshold=1.0,aggregate=min",),
-    "slips": ("settled:0.2,slips=0.6",),
+    "slips": ("settled:0.2",),
 }
 METHODS = {
     "plain": {"drafter": "none"},

@@ -23,6 +23,7 @@ from laconic.remote import RemoteEngine
 from laconic.remote.writer import Written
 from laconic.thinking.base import Action, Belief, Conclude, Continue, Controller, Inject, Probe, View
 from laconic.thinking.exit.probed import ProbedExit
+from laconic.thinking.exit.settled import doubt
 from tests.thinking.server import Manners
 from tests.thinking.test_remote import MODELS, TEXTS, outside, requests
 
@@ -135,7 +136,7 @@ def test_tokens_that_are_not_the_servers_are_as_likely_as_the_least_likely_of_it
 class TestSettledMindsSlips:
     """A number written in doubt keeps an answer in doubt that looks sure."""
 
-    def decided(self, spec: str, numbers: float, words: float = 1.0, answer: float = 0.9999) -> Action:
+    def decided(self, spec: str, numbers: float, words: float = 1.0, answer: float = 0.999) -> Action:
         controller = registry.build("think", spec)
         assert isinstance(controller, ProbedExit)
         state = controller.start(None, TEXT)  # type: ignore[arg-type]
@@ -150,19 +151,28 @@ class TestSettledMindsSlips:
         assert isinstance(self.decided("settled", 1.0), Conclude)
         assert isinstance(self.decided("settled", 0.5), Continue)
         assert isinstance(self.decided("settled", 1.0, words=0.1), Conclude)
-        assert isinstance(self.decided("settled:slips=0", 0.5), Conclude)
+        assert isinstance(self.decided("settled:numbers=false", 0.5), Conclude)
 
     @pytest.mark.parametrize(("price", "stops"), [(1.01, True), (0.99, False)])
     def test_as_much_as_the_card_says(self, price: float, stops: bool) -> None:
-        doubt = 1 - 0.99 * (1 - 0.3 * (1 - 0.6**2))
-        spec = f"settled:{price * doubt / 3},slips=0.3"
+        odds = (0.01 / 0.99 * (1 - 0.6**2)) ** (1 / 3)
+        spec = f"settled:{price * odds / (1 + odds) / 3}"
         assert isinstance(self.decided(spec, 0.6, answer=0.99), Conclude) is stops
+
+    def test_doubt_falls_with_every_probability_and_is_never_none(self) -> None:
+        grid = [0.0, 1e-6, 0.01, 0.3, 0.7, 0.99, 0.9999, 1.0]
+        for slip in (None, 0.0, 1e-5, 0.01, 0.5, 1.0):
+            doubts = [doubt((0.9, p), slip) for p in grid] + [doubt((1.0, p), slip) for p in grid[-2:]]
+            assert doubts == sorted(doubts, reverse=True)
+            assert doubts[0] == 1.0
+            assert 0.004 < doubts[-1] < 0.1
+        assert doubt((0.8,), 0.01) < doubt((0.8,), 0.1) < doubt((0.8,), 0.9)
 
     def test_real_runs_stop_where_finished_thoughts_say(self) -> None:
         engine = Engine.load("bundled", drafter="draft-model", think=())
         asked = [engine.request(f"What is {i + 37} * {i + 4} + {3 * i}?", limits=Limits(400)) for i in range(5)]
         free = engine.run(asked, batch=5)
-        controller = registry.build("think", "settled:0.01,slips=0.5")
+        controller = registry.build("think", "settled:0.01")
         assert isinstance(controller, Controller)
         real = engine.using(think=(controller,)).run(asked, batch=2)
         places = [

@@ -58,10 +58,10 @@ def run(spec: str, beliefs: list[Belief]) -> int | None:
         ("answer-entropy:threshold=0.001", [belief("1", entropy=x) for x in (2.0, 1.0, 0.5, 0.5, 0.5)], None),
         ("answer-entropy:threshold=0.001,weight=0.9", [belief("1", entropy=x) for x in (2, 1, 0.5, 0.5, 0.5, 0.5)], 4),
         ("answer-entropy", [belief("1", entropy=1.5)] * 4, 2),  # never sure, and that will not change
-        ("settled", [belief("12", 0.999)], 0),  # doubt 0.003, which promises as much, below 0.03
-        ("settled", [belief("12", p) for p in (0.5, 0.9, 0.97, 0.995)], 3),
-        ("settled:0.1", [belief("12", p) for p in (0.5, 0.9, 0.97, 0.995)], 2),  # dear tokens
-        ("settled:0.001", [belief("12", p) for p in (0.5, 0.9, 0.97, 0.995)], None),  # cheap ones
+        ("settled", [belief("12", 0.9999)], 0),  # doubt 0.017 of three such tokens promises as much, below 0.045
+        ("settled", [belief("12", p) for p in (0.5, 0.9, 0.97, 0.9999)], 3),
+        ("settled:0.12", [belief("12", p) for p in (0.5, 0.9, 0.97, 0.9999)], 2),  # dear tokens
+        ("settled:0.001", [belief("12", p) for p in (0.5, 0.9, 0.97, 0.9999)], None),  # cheap ones
         ("settled", [belief("12", 0.999, complete=False)], None),
         ("answer-entropy:looks=2", [belief("1", entropy=1.5, complete=False)] * 4, 1),
     ],
@@ -79,16 +79,16 @@ def test_the_variance_is_weighted_as_it_says() -> None:
 
 @pytest.mark.parametrize("thinking", [500, 5000, 20_000])
 def test_settled_weighs_what_the_text_of_the_card_says(thinking: int) -> None:
-    """Doubt was 0.5 after 100 tokens and is 0.1 now."""
+    """Doubt was 1/2 after 100 tokens and is 1/4 now: roots of the odds 1 and 1/9 without numbers."""
     growth = math.log(thinking / 100)
-    promise = 0.1 * (2 + math.log(5)) / (2 + growth)
+    promise = 0.25 * (2 + math.log(2)) / (2 + growth)
     cost_per_price = max(thinking, 3000) / 1000
     for price, stops in ((1.01 * promise / cost_per_price, True), (0.99 * promise / cost_per_price, False)):
         controller = registry.build("think", f"settled:{price}")
         assert isinstance(controller, ProbedExit)
         state: Any = controller.start(None, None)  # type: ignore[arg-type]
-        for tokens, doubt in ((100, 0.5), (thinking, 0.1)):
-            found = Belief("7", (1 - doubt,), (0.1,), True, 1)
+        for tokens, wrong in ((100, 0.5), (thinking, 0.1)):
+            found = Belief("7", (1 - wrong,), (0.1,), True, 1)
             action = controller.decide(state, View(tokens, ["a"], True, found))
         assert isinstance(action, Conclude) is stops
 

@@ -31,12 +31,13 @@ Hopeless = Callable[[Sequence[float]], bool]
 class Look:
     """What one probe found, and the thinking tokens written by then.
 
-    ``slip`` is how likely it is that something was written wrongly before, as far as the method minds.
+    ``slip`` is how likely it is that something was written wrongly before, None where the method does not mind or
+    nothing could be.
     """
 
     thinking: int
     belief: Belief
-    slip: float = 0.0
+    slip: float | None = None
 
 
 @dataclass(slots=True)

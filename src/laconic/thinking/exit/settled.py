@@ -20,8 +20,10 @@ _PRIOR = 2.0
 """Growth of the thought, as a logarithm, for which the prior counts: that doubt falls as the thought grows."""
 _SHORT = 3000
 """Tokens; a thought shorter than this pays as if it had this length, so that short ones are not cut for pennies."""
-_LEAST = 1e-4
-"""Doubt below which models are not believed."""
+_SUREST = 1e-4
+"""Doubt of the answer below which models are not believed."""
+_FEWEST_SLIPS = 1e-3
+"""The same for the numbers, which are many."""
 _NUMBER = re.compile(r"\d")
 
 
@@ -31,8 +33,8 @@ class Read(Asked):
 
     text: Text | None = None
     read: int = 0
-    sure: float = 1.0
-    """Product of the probabilities of tokens with digits."""
+    sure: float | None = None
+    """Product of the probabilities of tokens with digits; None before there is any."""
 
 
 @knobs
@@ -40,9 +42,11 @@ class Settled(ProbedExit):
     """At the end of a step, ask what the answer would be now; stop when thinking on is not worth its tokens.
 
     A model is surest of its answer right after it has made a slip: the answer follows from what is written, and only a
-    later check tells. But it was less sure when it wrote the wrong number. So the **doubt** is ``1 - P(answer) (1 -
-    slips (1 - P(numbers)))``: the probability of the answer that a probe finds, and of all numbers that were written,
-    whose slips spoil the answer so often. A probe ends where there is no hope any more that the thought may end
+    later check tells. But it was less sure when it wrote the wrong number. Neither of the two finds as many wrong
+    answers alone as both together, and both claim to be surer than they are. So the odds of a wrong answer are pooled
+    and tempered: their cube root is taken of the odds against the answer that a probe finds, times the probability that
+    not all numbers written so far are what was meant; without numbers, the square root of the former alone. The
+    **doubt** is the probability with these odds. A probe ends where there is no hope any more that the thought may end
     here; what it found by then counts.
 
     What further thought may bring is at most the doubt, and is estimated from how the doubt has fallen so far: per unit
@@ -58,8 +62,8 @@ class Settled(ProbedExit):
 
     price: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.015
     """Accuracy (1 is one right answer) that a thousand thinking tokens must be expected to bring."""
-    slips: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """How likely slips are to spoil an answer that looks sure. 0 judges by the answer alone."""
+    numbers: bool = True
+    """Mind how sure the model was of the numbers that it wrote. Without, doubt is about the answer alone."""
 
     def start(self, request: Request, text: Text) -> Read:
         """Nothing known yet."""
@@ -69,53 +73,66 @@ class Settled(ProbedExit):
         """The answer, and the numbers up to here."""
         assert isinstance(asked, Read)
         asked.sure, asked.read = _sure(asked, view), len(view.chances)
-        return Look(view.thinking, belief, 1 - asked.sure)
+        return Look(view.thinking, belief, self._slip(asked.sure))
 
     def settled(self, asked: Asked) -> str | None:
         """Weigh promise against cost at the last look."""
         look = asked.looks[-1]
-        doubt = self._doubt(look.belief.probs, look.slip) if look.belief.complete else 1.0
-        gain, cost = self._promised(asked, doubt, look.thinking), self._cost(look.thinking)
+        left = doubt(look.belief.probs, look.slip) if look.belief.complete else 1.0
+        gain, cost = _promised(asked, left, look.thinking), self._cost(look.thinking)
         if gain >= cost:
             return None
         return (
-            f"answer {look.belief.answer!r} is in doubt by {doubt:.3f}; thinking on promises {gain:.3f} for {cost:.3f}"
+            f"answer {look.belief.answer!r} is in doubt by {left:.3f}; thinking on promises {gain:.3f} for {cost:.3f}"
         )
 
     def hopeless(self, asked: Asked, view: View) -> Hopeless:
         """Whether an answer that begins with tokens so probable leaves too much doubt to stop, whatever follows."""
         assert isinstance(asked, Read)
-        slip, cost = 1 - _sure(asked, view), self._cost(view.thinking)
-        return lambda probs: self._promised(asked, self._doubt(probs, slip), view.thinking) >= cost
+        slip, cost = self._slip(_sure(asked, view)), self._cost(view.thinking)
+        return lambda probs: _promised(asked, doubt(probs, slip), view.thinking) >= cost
 
-    def _promised(self, asked: Asked, doubt: float, thinking: int) -> float:
-        """What thinking on promises after this doubt."""
-        if not asked.looks:
-            return doubt
-        first = asked.looks[0]
-        return promise(self._doubt(first.belief.probs, first.slip), doubt, max(thinking, 1) / max(first.thinking, 1))
-
-    def _doubt(self, probs: Sequence[float], slip: float) -> float:
-        """By what is known of the answer."""
-        return 1 - math.prod(probs) * (1 - self.slips * slip)
+    def _slip(self, sure: float | None) -> float | None:
+        return None if sure is None or not self.numbers else 1 - sure
 
     def _cost(self, thinking: int) -> float:
         return self.price * max(thinking, _SHORT) / 1000
 
 
-def promise(first: float, doubt: float, growth: float) -> float:
-    """Doubt that thinking e times as long is expected to remove; it grows with ``doubt``.
+def doubt(answer: Sequence[float], slip: float | None) -> float:
+    """How likely an answer is to be wrong whose tokens have these probabilities, with such a chance of a slip before.
 
-    It was ``first`` when the thought had 1 / ``growth`` of its present length.
+    ``slip`` is None where there was no number to get wrong. Falls, if anything, with every probability.
     """
-    fallen = max(math.log(max(first, _LEAST) / max(doubt, _LEAST)), 0.0)
-    return (_PRIOR + fallen) / (_PRIOR + math.log(growth)) * doubt
+    wrong = max(1 - math.prod(answer), _SUREST)
+    if wrong >= 1:
+        return 1.0
+    odds = wrong / (1 - wrong)
+    odds = math.sqrt(odds) if slip is None else math.cbrt(odds * max(slip, _FEWEST_SLIPS))
+    return odds / (1 + odds)
 
 
-def _sure(asked: Read, view: View) -> float:
+def promise(first: float, left: float, growth: float) -> float:
+    """Doubt that thinking e times as long is expected to remove; it grows with the doubt that is ``left``.
+
+    Doubt was ``first`` when the thought had 1 / ``growth`` of its present length.
+    """
+    fallen = max(math.log(first / left), 0.0)
+    return (_PRIOR + fallen) / (_PRIOR + math.log(growth)) * left
+
+
+def _promised(asked: Asked, left: float, thinking: int) -> float:
+    """What thinking on promises where so much doubt is left."""
+    if not asked.looks:
+        return left
+    first = asked.looks[0]
+    return promise(doubt(first.belief.probs, first.slip), left, max(thinking, 1) / max(first.thinking, 1))
+
+
+def _sure(asked: Read, view: View) -> float | None:
     """Probability of all numbers in the thought, as far as they are known at this place."""
     sure = asked.sure
     for token, chance in zip(view.written[asked.read :], view.chances[asked.read :], strict=False):
-        if chance < 1 and asked.text is not None and _NUMBER.search(asked.text.piece(token)):
-            sure *= chance
+        if asked.text is not None and _NUMBER.search(asked.text.piece(token)):
+            sure = chance if sure is None else sure * chance
     return sure
