@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import sys
 import time
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ import torch
 
 from laconic import Engine, Limits, Sampling
 from laconic.bench.provenance import provenance
-from laconic.bench.stats import rotation
+from laconic.bench.stats import bootstrap, rotation
 from laconic.bench.tasks import draw, load
 from laconic.cli.options import named_dtype
 
@@ -120,15 +119,10 @@ def tables(runs: dict[str, list[Run]]) -> dict[str, Any]:
     }
 
 
-def interval(mine: Sequence[Run], other: Sequence[Run], draws: int = 1000) -> tuple[float, float]:
+def interval(mine: Sequence[Run], other: Sequence[Run]) -> tuple[float, float]:
     """95 % bootstrap interval of the ratio of two rates, problems drawn in pairs."""
-    rng, pairs = random.Random(0), list(zip(mine, other, strict=True))
-    ratios = []
-    for _ in range(draws):
-        drawn = rng.choices(pairs, k=len(pairs))
-        ratios.append(rate([a for a, _ in drawn]) / rate([b for _, b in drawn]))
-    ratios.sort()
-    return ratios[int(0.025 * draws)], ratios[int(0.975 * draws)]
+    pairs = list(zip(mine, other, strict=True))
+    return bootstrap(pairs, lambda some: rate([a for a, _ in some]) / rate([b for _, b in some]))
 
 
 def show(record: dict[str, Any]) -> None:

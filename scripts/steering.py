@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ import torch
 
 from laconic import Engine, Limits
 from laconic.bench.provenance import provenance
+from laconic.bench.stats import bootstrap, ratio
 from laconic.bench.steer.effect import divergences
 from laconic.bench.tasks import Item, draw, load
 from laconic.intervals import wilson
@@ -102,18 +102,12 @@ def row(items: Sequence[Item], results: Sequence[Result], free: Sequence[Result]
     n = len(items)
     lengths, before = ([r.usage.thinking for r in some] for some in (results, free))
     hits = sum(bool(item.judge(r.answer)) for item, r in zip(items, results, strict=True))
-    rng = random.Random(0)
     pairs = list(zip(lengths, before, strict=True))
-    shares = []
-    for _ in range(1000):
-        some = rng.choices(pairs, k=n)
-        shares.append(sum(a for a, _ in some) / sum(b for _, b in some) - 1)
-    cuts = statistics.quantiles(shares, n=40)
     return {
         "n": n,
         "thinking": sum(lengths) / n,
         "change": sum(lengths) / sum(before) - 1,
-        "change_ci": (cuts[0], cuts[-1]),
+        "change_ci": bootstrap(pairs, lambda some: ratio(some) - 1),
         "accuracy": hits / n,
         "accuracy_ci": wilson(hits, n),
         "cut_off": sum(r.finish_reason == "length" for r in results) / n,
@@ -154,9 +148,7 @@ def slope(rows: Sequence[Row]) -> float:
 
 def mean(values: Sequence[float]) -> tuple[float, float, float]:
     """The mean over directions, and its 95 % interval (bootstrap)."""
-    rng = random.Random(0)
-    cuts = statistics.quantiles((statistics.mean(rng.choices(values, k=len(values))) for _ in range(1000)), n=40)
-    return statistics.mean(values), cuts[0], cuts[-1]
+    return statistics.mean(values), *bootstrap(values, statistics.mean)
 
 
 def said(made: Mapping[str, Any]) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import statistics
 import sys
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from laconic import Engine, Limits, Request, Result, Sampling
 from laconic.bench.oracle.exits import Thought, ended
 from laconic.bench.oracle.thought import Ending
 from laconic.bench.provenance import provenance
+from laconic.bench.stats import bootstrap, ratio
 from laconic.bench.tasks import Item, draw, load
 from laconic.intervals import wilson
 from laconic.policy import joined, registry
@@ -207,13 +207,7 @@ def best(item: Item, thought: Thought | None, own: Outcome) -> Outcome:
 def row(found: Sequence[Outcome], free: Sequence[Outcome], oracle: Sequence[Outcome]) -> dict[str, Any]:
     """Accuracy and thinking tokens, and both against free thinking, with 95 % intervals over problems."""
     n, hits = len(found), sum(ok for _, ok in found)
-    rng = random.Random(0)
     pairs = list(zip(found, free, strict=True))
-    saved, gained = [], []
-    for _ in range(1000):
-        some = rng.choices(pairs, k=n)
-        saved.append(1 - sum(a[0] for a, _ in some) / sum(b[0] for _, b in some))
-        gained.append(sum(a[1] - b[1] for a, b in some) / n)
     tokens, whole, least = (sum(t for t, _ in part) for part in (found, free, oracle))
     return {
         "n": n,
@@ -221,17 +215,11 @@ def row(found: Sequence[Outcome], free: Sequence[Outcome], oracle: Sequence[Outc
         "accuracy_ci": wilson(hits, n),
         "thinking": tokens / n,
         "saved": 1 - tokens / whole,
-        "saved_ci": interval(saved),
+        "saved_ci": bootstrap(pairs, lambda some: 1 - ratio([(a[0], b[0]) for a, b in some])),
         "gained": (hits - sum(ok for _, ok in free)) / n,
-        "gained_ci": interval(gained),
+        "gained_ci": bootstrap(pairs, lambda some: statistics.mean(a[1] - b[1] for a, b in some)),
         "of_oracle": (whole - tokens) / (whole - least) if whole > least else None,
     }
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The middle 95 %."""
-    cuts = statistics.quantiles(values, n=40)
-    return cuts[0], cuts[-1]
 
 
 def show(rows: dict[str, dict[str, Any]]) -> None:

@@ -33,7 +33,7 @@ class Ride:
         self.back = 0 if self._opening else 1
         """Tokens before the check point with which the branch begins."""
         self._opening = self._opening or [last]
-        self._watch = text.encode(probe.watch)[0] if probe.watch else None
+        self._watch = text.phrase(probe.watch)[0] if probe.watch else None
         self._watched: Watched | None = None
         self._hidden: torch.Tensor | None = None
         self._guess = text.encode(probe.guess + probe.stop)[: probe.max_tokens] if probe.guess else []
@@ -156,9 +156,9 @@ class Ride:
 def opening(probe: Probe, text: Text) -> list[int]:
     """What a probe writes after the check point."""
     if not probe.close:
-        return text.encode(probe.text)
+        return text.phrase(probe.text)
     assert text.markup is not None, "thinking controllers need a thinking phase"
-    return text.encode(f"{text.markup.close}\n\n{probe.text}")
+    return text.phrase(f"{text.markup.close}\n\n{probe.text}")
 
 
 def watched(logits: torch.Tensor, token: int | None) -> Watched | None:

@@ -4,7 +4,7 @@ import statistics
 
 import pytest
 
-from laconic.bench.stats import bootstrap_median, bootstrap_ratio, rotation
+from laconic.bench.stats import bootstrap, bootstrap_median, bootstrap_ratio, rotation
 
 
 def test_bootstrap_median_holds_the_true_median():
@@ -24,6 +24,13 @@ def test_bootstrap_is_repeatable_and_refuses_nothing():
     assert low <= statistics.median(values) <= high
     with pytest.raises(ValueError, match="no values"):
         bootstrap_median([])
+
+
+def test_bootstrap_takes_any_statistic_of_anything():
+    low, high = bootstrap([(x, "word") for x in range(100)], lambda some: statistics.mean(x for x, _ in some))
+    error = 28.87 / 10  # of the mean of 100 even draws from 0 to 99
+    assert low == pytest.approx(49.5 - 1.96 * error, abs=0.8)
+    assert high == pytest.approx(49.5 + 1.96 * error, abs=0.8)
 
 
 def test_ratio_interval():

@@ -5,41 +5,47 @@ from __future__ import annotations
 import math
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def bootstrap_median(values: Sequence[float], *, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the median; the same for the same values and seed.
+def bootstrap(
+    items: Sequence[T], statistic: Callable[[Sequence[T]], float], *, draws: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of a statistic of ``items``; the same for the same items and seed.
 
-    Raises ValueError without values.
+    Raises ValueError without items.
     """
-    if not values:
-        raise ValueError("no values to take a median of")
+    if not items:
+        raise ValueError("no values to draw from")
     rng = random.Random(seed)
-    medians = sorted(statistics.median(rng.choices(values, k=len(values))) for _ in range(draws))
-    return medians[int(0.025 * (draws - 1))], medians[math.ceil(0.975 * (draws - 1))]
+    found = sorted(statistic(rng.choices(items, k=len(items))) for _ in range(draws))
+    return found[int(0.025 * (draws - 1))], found[math.ceil(0.975 * (draws - 1))]
+
+
+def bootstrap_median(values: Sequence[float], *, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """Interval of the median. Raises ValueError without values."""
+    return bootstrap(values, statistics.median, draws=draws, seed=seed)
+
+
+def bootstrap_ratio(
+    pairs: Sequence[tuple[float, float]], *, draws: int = 1000, seed: int = 0
+) -> tuple[float, float] | None:
+    """Interval of sum(a) / sum(b) over pairs (a, b); None if the b of a draw sum to 0."""
+    try:
+        return bootstrap(pairs, ratio, draws=draws, seed=seed)
+    except ZeroDivisionError:
+        return None
+
+
+def ratio(pairs: Sequence[tuple[float, float]]) -> float:
+    """Sum of the first over sum of the second of each pair."""
+    return sum(a for a, _ in pairs) / sum(b for _, b in pairs)
 
 
 def rotation(variants: Sequence[T], turn: int) -> list[T]:
     """The order of a turn: A B C, B C A, C A B, A B C ... Each variant runs first, second ... equally often."""
     start = turn % len(variants)
     return [*variants[start:], *variants[:start]]
-
-
-def bootstrap_ratio(
-    pairs: Sequence[tuple[float, float]], *, draws: int = 1000, seed: int = 0
-) -> tuple[float, float] | None:
-    """95 % percentile bootstrap interval of sum(a) / sum(b) over pairs (a, b); None if the b of a draw sum to 0."""
-    rng = random.Random(seed)
-    ratios = []
-    for _ in range(draws):
-        drawn = rng.choices(pairs, k=len(pairs))
-        below = sum(b for _, b in drawn)
-        if below == 0:
-            return None
-        ratios.append(sum(a for a, _ in drawn) / below)
-    ratios.sort()
-    return ratios[int(0.025 * (draws - 1))], ratios[math.ceil(0.975 * (draws - 1))]

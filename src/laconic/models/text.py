@@ -41,10 +41,17 @@ class Text:
         self.markup = markup or self._find_markup()
         self.eos = frozenset(eos) | ({tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set())
         self._pieces: dict[int, str] = {}
+        self._phrases: dict[str, list[int]] = {}
 
     def encode(self, text: str) -> list[int]:
         """Token ids of ``text``, nothing added."""
         return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def phrase(self, text: str) -> list[int]:
+        """As ``encode``, for the few texts of a method's own that come again and again: they are kept."""
+        if text not in self._phrases:
+            self._phrases[text] = self.encode(text)
+        return self._phrases[text].copy()
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of ``tokens``, special tokens included."""
