@@ -13,6 +13,7 @@ from laconic.loop import Loop
 from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
 from laconic.policy import registry
+from laconic.prober import Prober
 from laconic.speculation.pace import Pace
 from laconic.thinking.base import Controller
 
@@ -234,10 +235,6 @@ def test_how_often_thoughts_go_on_is_learned() -> None:
     assert ends.pace.stays < 0.5
 
 
-def without(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(Loop, name, lambda *_: None)
-
-
 class TestProbesAskedAhead:
     """A probe rides on the pass that verifies its step; what it found is taken over where the thought ends there."""
 
@@ -258,9 +255,9 @@ class TestProbesAskedAhead:
         self, monkeypatch: pytest.MonkeyPatch, think: str, batch: int, temperature: float
     ) -> None:
         both = self.served(think, temperature, batch)
-        without(monkeypatch, "_take_over")
+        monkeypatch.setattr(Loop, "_take_over", lambda *_: None)
         ahead = self.served(think, temperature, batch)
-        without(monkeypatch, "_ask_ahead")
+        monkeypatch.setattr(Prober, "ask_ahead", lambda *_: None)
         neither = self.served(think, temperature, batch)
         assert [r.tokens for r in both] == [r.tokens for r in ahead] == [r.tokens for r in neither]
         assert [r.events for r in both] == [r.events for r in ahead] == [r.events for r in neither]

@@ -7,7 +7,6 @@ one is under way. The loop reads contracts only: it never asks what a policy is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -17,8 +16,8 @@ import torch
 from laconic.errors import RequestError
 from laconic.models.base import LanguageModel, Scores, ShowsHidden, Slot, Steerable, chain, tied
 from laconic.models.text import Text
-from laconic.probe import Ride
-from laconic.sequence import Branch, CheckPoint, Sequence
+from laconic.prober import Prober
+from laconic.sequence import CheckPoint, Sequence
 from laconic.speculation.base import (
     EMPTY,
     Context,
@@ -37,15 +36,9 @@ from laconic.thinking.base import Conclude, Continue, Controller, Inject, Probe,
 from laconic.transcript import Mark
 from laconic.types import Event, Request
 
-MAX_OPEN_CHECKS = 3
-"""Undecided check points after which a request waits for its probe rather than write on."""
 PROMPT_WITH_DRAFT = 64
 """Longest prompt that is scored in one pass with the first draft: reading the weights once more costs more than that
 many wider rows of logits. Longer ones are prefilled in passes of their own, without logits."""
-_AFTER_EXPECTED = 6
-"""Tokens drafted at most below an expected answer: a full stop and the end token as a rule."""
-_USUAL_END, _USUAL_ANSWER = 3, 6
-"""Draft passes that the end of an answer, and an answer to a probe, are thought to take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +72,15 @@ class Loop:
         self.active: list[Sequence] = []
         self._written = 0
         """Tokens that the pass under way has written, and verified."""
+        self._prober = Prober(
+            text,
+            plan.drafter,
+            draft_model,
+            self.pace,
+            active=self.active,
+            context=target.context,
+            riding=plan.probes == "branch",
+        )
         self._tools = Tools(draft_model, plan.shape, target.vocab_size, self.pace)
         drafting = (*plan.drafter.walk(), *plan.length.walk())
         watched = any(policy.needs.target_hidden for policy in drafting)
@@ -131,19 +133,18 @@ class Loop:
         sequences = self.active
         if not sequences:
             return []
-        drafted = self._draft_passes
+        drafted = self._prober.draft_passes
         t0 = time.perf_counter()
-        writing = [s for s in sequences if not self._waits(s)]
+        writing = [s for s in sequences if not self._prober.waits(s)]
         asked = self._draft(writing)
         for s in writing:
             self.pace.wrote(len(s.tree) + 1)
-            self._ask_ahead(s)
+            self._prober.ask_ahead(s)
         t1 = time.perf_counter()
         scores = self.target.score([s.nodes() for s in sequences], [s.slot for s in sequences])
         t2 = time.perf_counter()
         for i, s in enumerate(sequences):
-            if s.riding is not None:
-                self._read_probe(scores, i, s, s.riding)
+            self._prober.read(scores, i, s)
         given = sum(s.context.prompt_length - 1 for s in sequences if not s.slot.length)
         self._written = 0
         verdicts = self._verify(scores, sequences, writing, t2 - t0)
@@ -158,7 +159,7 @@ class Loop:
             nodes=len(scores.flat),
             given=given,
             tokens=self._written,
-            draft_passes=self._draft_passes - drafted,
+            draft_passes=self._prober.draft_passes - drafted,
             draft=t1 - t0,
             score=t2 - t1,
             rest=t4 - t2,
@@ -171,43 +172,20 @@ class Loop:
             self._leave(s)
         return gone
 
-    def _ask_ahead(self, s: Sequence) -> None:
-        """Let the probe of the first step that ends in a request's draft ride on the pass that verifies the draft."""
-        if not s.foretells or not len(s.tree) or s.checks or self.plan.probes == "separate":
-            return
-        found = s.next_probe()
-        if found is None or found.point + len(found.ride.branch) > self.target.context:
-            return
-        if not self.pace.asks_ahead(len(self.active) - 1, len(found.ride.branch)):
-            self.pace.forget_ahead()
-            return
-        s.ahead = found
-        path = s.path_to(found.node)
-        self._suppose(s, found.ride, len(s.tokens), path[: len(path) - found.ride.back])
-
-    def _waits(self, s: Sequence) -> bool:
-        """Whether a request must not write on before an open check point is decided."""
-        if not s.checks:
-            return s.finish is not None
-        if s.finish is not None or self.plan.probes == "separate":
-            return True
-        if len(s.checks) > MAX_OPEN_CHECKS or s.checks[-1].hard:
-            return True
-        return s.ride is not None and not self.pace.writes_beside(len(self.active) - 1, len(s.ride.branch))
-
     def _draft(self, writing: Seq[Sequence]) -> list[Sequence]:
         """Give every writing request its draft: what a controller expects next, or what the drafter proposes.
 
         Returns the requests about which the drafter was asked.
         """
-        self._guess()
+        self._prober.guess()
         free: list[tuple[Sequence, int]] = []
         for s in self.active:
             s.tree = EMPTY
         for s in writing:
             room = s.room(self.target.context)
             if s.context.expected:
-                s.tree = TokenTree.of_chain(self._with_end(s, list(s.context.expected[:room]), room), "expected")
+                expected = list(s.context.expected[:room])
+                s.tree = TokenTree.of_chain(self._prober.to_the_end(s, expected, room), "expected")
                 s.context.expected = ()
             elif room > 0:
                 free.append((s, room))
@@ -217,81 +195,15 @@ class Loop:
         if not granted:
             return []
         asked, budgets = [s for s, _ in granted], [n for _, n in granted]
-        passes = self._draft_passes
+        passes = self._prober.draft_passes
         judges = [length.judge(s.length_state) for s in asked]
         trees = self.plan.drafter.propose([s.drafter_state for s in asked], budgets, judges)
         trees = length.select([s.length_state for s in asked], trees)
-        passes = self._draft_passes - passes
+        passes = self._prober.draft_passes - passes
         for s, tree in zip(asked, trees, strict=True):
             s.tree = tree
             s.usage.draft_passes += passes
         return asked
-
-    def _with_end(self, s: Sequence, expected: list[int], room: int) -> list[int]:
-        """What a controller expects, and what the drafter thinks comes after it: mostly the end of the answer."""
-        most = min(_AFTER_EXPECTED, room - len(expected)) if self._pays(_USUAL_END) else 0
-        return expected + self._complete(s, len(s.tokens), expected, most, self.text.eos.__contains__)
-
-    def _guess(self) -> None:
-        """Let the drafter guess the answers that probes ask for, where the last guess did not hold or there is none."""
-        for s in self.active:
-            if s.ride is not None and s.ride.room:
-                self._suppose(s, s.ride, s.checks[0].point.length, [])
-
-    def _suppose(self, s: Sequence, ride: Ride, base: int, path: list[int]) -> None:
-        """Let the drafter guess what a probe will find behind ``base`` tokens of the text and ``path``.
-
-        Where the thought is likely enough to end there, also how the text will end: then nothing is left to write.
-        Where a probe mostly ends with its first token, no guess at all.
-        """
-        if not ride.begun and not self.pace.spares(_USUAL_ANSWER, self.pace.whole):
-            ride.forget()
-            return
-        if not self._pays(_USUAL_ANSWER):
-            return
-        ends = ride.probe.close and self.pace.spares(_USUAL_END, 1 - self.pace.stays)
-        known, beyond = [*path, *ride.known], _AFTER_EXPECTED if ends else 0
-        most = min(ride.room + beyond, self.target.context - base - len(known))
-        ride.suppose(self._complete(s, base, known, most, ride.ends(beyond)))
-
-    def _pays(self, draft_passes: int) -> bool:
-        """Whether so many draft passes cost less than the target pass that they may save."""
-        return not self.pace.known or draft_passes * self.pace.draft_pass < self.pace.target_pass(len(self.active))
-
-    def _complete(
-        self, s: Sequence, base: int, tokens: list[int], most: int, ends: Callable[[int], bool]
-    ) -> list[int]:  # fmt: skip
-        if most <= 0:
-            return []
-        before = self._draft_passes
-        found = self.plan.drafter.complete(s.drafter_state, base, tokens, most, ends)
-        s.usage.draft_passes += self._draft_passes - before
-        return found
-
-    @property
-    def _draft_passes(self) -> int:
-        return self.draft_model.passes if self.draft_model else 0
-
-    def _read_probe(self, scores: Scores, i: int, s: Sequence, ride: Ride) -> None:
-        """Hand a probe its rows, the last of its request's nodes."""
-        branch, rows, hidden = ride.branch, scores.of(i), scores.hidden_of(i)
-        first = len(rows) - len(branch)
-        s.usage.probed += len(branch)
-        ride.read(rows[first:], None if hidden is None else hidden[first:])
-        if not ride.back:
-            point = s.checks[0].point.length if s.ahead is None else s.ahead.point
-            s.branch = Branch(scores, i, first, branch, point)
-        if s.ride is not None:
-            self._answer_probe(s)
-
-    def _answer_probe(self, s: Sequence) -> None:
-        """Let the oldest check point know what its probe has found, if that is all known."""
-        assert s.ride is not None
-        belief = s.ride.belief()
-        if belief is not None:
-            self.pace.looked(whole=len(belief.probs) > 1)
-            s.checks[0].belief = belief
-            s.ride = None
 
     def _verify(
         self, scores: Scores, sequences: Seq[Sequence], writing: Seq[Sequence], seconds: float
@@ -421,23 +333,10 @@ class Loop:
             if isinstance(action, Continue):
                 check.turn, check.belief = check.turn + 1, None
             elif isinstance(action, Probe):
-                s.ride = self._asked(s, check, action) or Ride(action, self.text, s.tokens[check.point.length - 1])
-                self._answer_probe(s)
+                self._prober.ask(s, check, action)
             else:
                 self._act(s, check, action, controller.name)
-        if s.ahead is not None:
-            self.pace.asked_ahead(reached=False)
-            s.ahead = None
-
-    def _asked(self, s: Sequence, check: CheckPoint, probe: Probe) -> Ride | None:
-        """The probe of a check point, if it has been asked ahead."""
-        ahead = s.ahead
-        if ahead is None or (ahead.point, ahead.turn) != (check.point.length, check.turn):
-            return None
-        s.ahead = None
-        self.pace.asked_ahead(reached=True)
-        ahead.ride.become(probe)
-        return ahead.ride
+        self._prober.decided(s)
 
     def _act(self, s: Sequence, check: CheckPoint, action: Conclude | Inject, method: str) -> None:
         """Carry out an action at a check point: what was written after it is taken back."""
