@@ -27,15 +27,14 @@ from laconic.bench.scores import auc
 from laconic.bench.stats import bootstrap
 from laconic.bench.tasks import Item, draw, load
 from laconic.thinking.base import View
-from laconic.thinking.exit.probed import Look
-from laconic.thinking.exit.settled import Settled, doubt
+from laconic.thinking.exit.settled import Seen, Settled, doubt
 
-Judged = tuple[Look, bool]
+Judged = tuple[Seen, bool]
 """A look, and whether what it found is wrong."""
-SIGNALS: dict[str, Callable[[Look], float]] = {
-    "doubt": lambda look: doubt(look.belief.probs, look.slip),
-    "by the answer alone": lambda look: doubt(look.belief.probs, None),
-    "the numbers alone": lambda look: look.slip or 0.0,
+SIGNALS: dict[str, Callable[[Seen], float]] = {
+    "doubt": lambda look: doubt(look.belief.probs, look.numbers),
+    "by the answer alone": lambda look: doubt(look.belief.probs),
+    "the numbers alone": lambda look: 1 - look.numbers.sure,
 }
 CALIBRATED = ("doubt", "by the answer alone")
 BINS = 10
@@ -96,7 +95,7 @@ def looks(engine: Engine, item: Item, request: Request) -> list[Judged]:
     return found
 
 
-def calibration(every: Sequence[Judged], signal: Callable[[Look], float]) -> list[dict[str, float]]:
+def calibration(every: Sequence[Judged], signal: Callable[[Seen], float]) -> list[dict[str, float]]:
     """As many looks in every bin; the mean doubt is geometric."""
     judged = sorted((signal(look), wrong) for look, wrong in every)
     cuts = [len(judged) * k // BINS for k in range(BINS + 1)]
@@ -110,7 +109,7 @@ def calibration(every: Sequence[Judged], signal: Callable[[Look], float]) -> lis
     ]
 
 
-def area(found: Sequence[Sequence[Judged]], signal: Callable[[Look], float]) -> dict[str, Any]:
+def area(found: Sequence[Sequence[Judged]], signal: Callable[[Seen], float]) -> dict[str, Any]:
     """AUC, and its interval over thoughts."""
     scored = [[(signal(look), wrong) for look, wrong in thought] for thought in found]
 

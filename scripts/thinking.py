@@ -32,7 +32,9 @@ from laconic.policy import joined, registry
 from laconic.thinking.base import Controller
 
 FAMILIES = {
-    "settled": [f"settled:{x}" for x in (0.003, 0.005, 0.0075, 0.01, 0.0125, 0.015, 0.0175, 0.02, 0.025, 0.03, 0.05)],
+    "settled": [
+        f"settled:{x}" for x in (0.003, 0.005, 0.0075, 0.01, 0.0125, 0.015, 0.0175, 0.02, 0.0225, 0.025, 0.03, 0.05)
+    ],
     "settled, by the answer alone": [
         f"settled:{x},numbers=false" for x in (0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1)
     ],

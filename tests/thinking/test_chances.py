@@ -23,7 +23,7 @@ from laconic.remote import RemoteEngine
 from laconic.remote.writer import Written
 from laconic.thinking.base import Action, Belief, Conclude, Continue, Controller, Inject, Probe, View
 from laconic.thinking.exit.probed import ProbedExit
-from laconic.thinking.exit.settled import doubt
+from laconic.thinking.exit.settled import Numbers, doubt
 from tests.thinking.server import Manners
 from tests.thinking.test_remote import MODELS, TEXTS, outside, requests
 
@@ -149,9 +149,9 @@ class TestSettledMindsSlips:
 
     def test_numbers_count_and_words_do_not(self) -> None:
         assert isinstance(self.decided("settled", 1.0), Conclude)
-        assert isinstance(self.decided("settled", 0.5), Continue)
+        assert isinstance(self.decided("settled", 0.3), Continue)
         assert isinstance(self.decided("settled", 1.0, words=0.1), Conclude)
-        assert isinstance(self.decided("settled:numbers=false", 0.5), Conclude)
+        assert isinstance(self.decided("settled:numbers=false", 0.3), Conclude)
 
     @pytest.mark.parametrize(("price", "stops"), [(1.01, True), (0.99, False)])
     def test_as_much_as_the_card_says(self, price: float, stops: bool) -> None:
@@ -161,12 +161,22 @@ class TestSettledMindsSlips:
 
     def test_doubt_falls_with_every_probability_and_is_never_none(self) -> None:
         grid = [0.0, 1e-6, 0.01, 0.3, 0.7, 0.99, 0.9999, 1.0]
-        for slip in (None, 0.0, 1e-5, 0.01, 0.5, 1.0):
-            doubts = [doubt((0.9, p), slip) for p in grid] + [doubt((1.0, p), slip) for p in grid[-2:]]
+        for count, sure in ((0, 1.0), (1, 1.0), (1, 0.3), (9, 1.0), (9, 0.99), (9, 0.5), (400, 0.99999), (400, 0.0)):
+            numbers = Numbers(count, sure)
+            doubts = [doubt((0.9, p), numbers) for p in grid] + [doubt((1.0, p), numbers) for p in grid[-2:]]
             assert doubts == sorted(doubts, reverse=True)
             assert doubts[0] == 1.0
             assert 0.004 < doubts[-1] < 0.1
-        assert doubt((0.8,), 0.01) < doubt((0.8,), 0.1) < doubt((0.8,), 0.9)
+        doubts = [doubt((0.8,), Numbers(50, sure)) for sure in grid]
+        assert doubts == sorted(doubts, reverse=True)
+
+    def test_a_few_sure_numbers_say_little_and_none_say_nothing(self) -> None:
+        """Odds of 1/9 against the answer: their square root is 1/3, a doubt of 1/4."""
+        assert doubt((0.9,)) == doubt((0.9,), Numbers(1, 1.0)) == pytest.approx(0.25)
+        doubts = [doubt((0.9,), Numbers(count, 1.0)) for count in range(12)]
+        assert doubts == sorted(doubts, reverse=True)
+        assert doubts[4] == pytest.approx((1 / 9 / 16) ** (1 / 3) / (1 + (1 / 9 / 16) ** (1 / 3)))
+        assert doubts[10] == doubts[11], "and many no more than a model is believed"
 
     def test_real_runs_stop_where_finished_thoughts_say(self) -> None:
         engine = Engine.load("bundled", drafter="draft-model", think=())

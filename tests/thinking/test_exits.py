@@ -58,9 +58,9 @@ def run(spec: str, beliefs: list[Belief]) -> int | None:
         ("answer-entropy:threshold=0.001", [belief("1", entropy=x) for x in (2.0, 1.0, 0.5, 0.5, 0.5)], None),
         ("answer-entropy:threshold=0.001,weight=0.9", [belief("1", entropy=x) for x in (2, 1, 0.5, 0.5, 0.5, 0.5)], 4),
         ("answer-entropy", [belief("1", entropy=1.5)] * 4, 2),  # never sure, and that will not change
-        ("settled", [belief("12", 0.9999)], 0),  # doubt 0.017 of three such tokens promises as much, below 0.045
+        ("settled", [belief("12", 0.9999)], 0),  # doubt 0.017 of three such tokens promises as much, below 0.06
         ("settled", [belief("12", p) for p in (0.5, 0.9, 0.97, 0.9999)], 3),
-        ("settled:0.12", [belief("12", p) for p in (0.5, 0.9, 0.97, 0.9999)], 2),  # dear tokens
+        ("settled:0.1", [belief("12", p) for p in (0.5, 0.9, 0.97, 0.9999)], 2),  # dear tokens
         ("settled:0.001", [belief("12", p) for p in (0.5, 0.9, 0.97, 0.9999)], None),  # cheap ones
         ("settled", [belief("12", 0.999, complete=False)], None),
         ("answer-entropy:looks=2", [belief("1", entropy=1.5, complete=False)] * 4, 1),

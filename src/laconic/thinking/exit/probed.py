@@ -29,15 +29,10 @@ Hopeless = Callable[[Sequence[float]], bool]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one probe found, and the thinking tokens written by then.
-
-    ``slip`` is how likely it is that something was written wrongly before, None where the method does not mind or
-    nothing could be.
-    """
+    """What one probe found, and the thinking tokens written by then."""
 
     thinking: int
     belief: Belief
-    slip: float | None = None
 
 
 @dataclass(slots=True)

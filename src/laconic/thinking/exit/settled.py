@@ -27,14 +27,31 @@ _FEWEST_SLIPS = 1e-3
 _NUMBER = re.compile(r"\d")
 
 
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Tokens with digits in a text: how many, and the probability of them all."""
+
+    count: int = 0
+    sure: float = 1.0
+
+
+NONE = Numbers()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Look):
+    """A look, and the numbers in the thought by then."""
+
+    numbers: Numbers = NONE
+
+
 @dataclass(slots=True)
 class Read(Asked):
-    """State of one request: its looks, and how sure the model was of the numbers among its first ``read`` tokens."""
+    """State of one request: its looks, and the numbers among its first ``read`` tokens."""
 
     text: Text | None = None
     read: int = 0
-    sure: float | None = None
-    """Product of the probabilities of tokens with digits; None before there is any."""
+    numbers: Numbers = NONE
 
 
 @knobs
@@ -43,11 +60,13 @@ class Settled(ProbedExit):
 
     A model is surest of its answer right after it has made a slip: the answer follows from what is written, and only a
     later check tells. But it was less sure when it wrote the wrong number. Neither of the two finds as many wrong
-    answers alone as both together, and both claim to be surer than they are. So the odds of a wrong answer are pooled
-    and tempered: their cube root is taken of the odds against the answer that a probe finds, times the probability that
-    not all numbers written so far are what was meant; without numbers, the square root of the former alone. The
-    **doubt** is the probability with these odds. A probe ends where there is no hope any more that the thought may end
-    here; what it found by then counts.
+    answers alone as both together, and both claim to be surer than they are. So they are pooled and tempered: the
+    odds of a wrong answer are the cube root of the odds against the answer that a probe finds, times the probability
+    that not all numbers written so far are what was meant. Each number counts as a toss of a coin at most: the latter
+    is at least ``2 ** -count``, though never more than the root of the former for want of numbers. So in a thought
+    without numbers the odds are the square root of those against the answer, where it is likelier right than wrong.
+    The **doubt** is the probability with these odds. A probe ends where there is no hope any more that the thought may
+    end here; what it found by then counts.
 
     What further thought may bring is at most the doubt, and is estimated from how the doubt has fallen so far: per unit
     growth of the thought (by the factor e) it has lost ``r = (2 + ln(first doubt / doubt now)) / (2 + ln(tokens now /
@@ -60,7 +79,7 @@ class Settled(ProbedExit):
     card = Card(paper="laconic's own", lossless=False)
     needs = Needs(thinking=True, probabilities=True, chances=True)
 
-    price: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.015
+    price: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.02
     """Accuracy (1 is one right answer) that a thousand thinking tokens must be expected to bring."""
     numbers: bool = True
     """Mind how sure the model was of the numbers that it wrote. Without, doubt is about the answer alone."""
@@ -69,16 +88,16 @@ class Settled(ProbedExit):
         """Nothing known yet."""
         return Read(next=self.tokens or None, text=text)
 
-    def look(self, asked: Asked, view: View, belief: Belief) -> Look:
+    def look(self, asked: Asked, view: View, belief: Belief) -> Seen:
         """The answer, and the numbers up to here."""
         assert isinstance(asked, Read)
-        asked.sure, asked.read = _sure(asked, view), len(view.chances)
-        return Look(view.thinking, belief, self._slip(asked.sure))
+        asked.numbers, asked.read = self._numbers(asked, view), len(view.chances)
+        return Seen(view.thinking, belief, asked.numbers)
 
     def settled(self, asked: Asked) -> str | None:
         """Weigh promise against cost at the last look."""
         look = asked.looks[-1]
-        left = doubt(look.belief.probs, look.slip) if look.belief.complete else 1.0
+        left = _left(look) if look.belief.complete else 1.0
         gain, cost = _promised(asked, left, look.thinking), self._cost(look.thinking)
         if gain >= cost:
             return None
@@ -89,26 +108,34 @@ class Settled(ProbedExit):
     def hopeless(self, asked: Asked, view: View) -> Hopeless:
         """Whether an answer that begins with tokens so probable leaves too much doubt to stop, whatever follows."""
         assert isinstance(asked, Read)
-        slip, cost = self._slip(_sure(asked, view)), self._cost(view.thinking)
-        return lambda probs: _promised(asked, doubt(probs, slip), view.thinking) >= cost
+        numbers, cost = self._numbers(asked, view), self._cost(view.thinking)
+        return lambda probs: _promised(asked, doubt(probs, numbers), view.thinking) >= cost
 
-    def _slip(self, sure: float | None) -> float | None:
-        return None if sure is None or not self.numbers else 1 - sure
+    def _numbers(self, asked: Read, view: View) -> Numbers:
+        """All numbers in the thought, as far as they are known at this place."""
+        if not self.numbers or asked.text is None:
+            return NONE
+        count, sure = asked.numbers.count, asked.numbers.sure
+        for token, chance in zip(view.written[asked.read :], view.chances[asked.read :], strict=False):
+            if _NUMBER.search(asked.text.piece(token)):
+                count, sure = count + 1, sure * chance
+        return Numbers(count, sure)
 
     def _cost(self, thinking: int) -> float:
         return self.price * max(thinking, _SHORT) / 1000
 
 
-def doubt(answer: Sequence[float], slip: float | None) -> float:
-    """How likely an answer is to be wrong whose tokens have these probabilities, with such a chance of a slip before.
+def doubt(answer: Sequence[float], numbers: Numbers = NONE) -> float:
+    """How likely an answer is to be wrong whose tokens have these probabilities, after these numbers.
 
-    ``slip`` is None where there was no number to get wrong. Falls, if anything, with every probability.
+    It falls, if anything, with every probability.
     """
     wrong = max(1 - math.prod(answer), _SUREST)
     if wrong >= 1:
         return 1.0
     odds = wrong / (1 - wrong)
-    odds = math.sqrt(odds) if slip is None else math.cbrt(odds * max(slip, _FEWEST_SLIPS))
+    unwritten = min(0.5**numbers.count, math.sqrt(odds))
+    odds = math.cbrt(odds * max(1 - numbers.sure, unwritten, _FEWEST_SLIPS))
     return odds / (1 + odds)
 
 
@@ -126,13 +153,9 @@ def _promised(asked: Asked, left: float, thinking: int) -> float:
     if not asked.looks:
         return left
     first = asked.looks[0]
-    return promise(doubt(first.belief.probs, first.slip), left, max(thinking, 1) / max(first.thinking, 1))
+    return promise(_left(first), left, max(thinking, 1) / max(first.thinking, 1))
 
 
-def _sure(asked: Read, view: View) -> float | None:
-    """Probability of all numbers in the thought, as far as they are known at this place."""
-    sure = asked.sure
-    for token, chance in zip(view.written[asked.read :], view.chances[asked.read :], strict=False):
-        if asked.text is not None and _NUMBER.search(asked.text.piece(token)):
-            sure = chance if sure is None else sure * chance
-    return sure
+def _left(look: Look) -> float:
+    assert isinstance(look, Seen)
+    return doubt(look.belief.probs, look.numbers)
