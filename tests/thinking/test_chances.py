@@ -178,6 +178,20 @@ class TestSettledMindsSlips:
         assert doubts[4] == pytest.approx((1 / 9 / 16) ** (1 / 3) / (1 + (1 / 9 / 16) ** (1 / 3)))
         assert doubts[10] == doubts[11], "and many no more than a model is believed"
 
+    def test_numbers_only_drafted_end_no_probe_that_may_yet_settle(self) -> None:
+        """Their probabilities are not known yet: they count as certain, so what is known later is never less doubt."""
+        controller = registry.build("think", "settled:0.02")
+        assert isinstance(controller, ProbedExit)
+        state: Any = controller.start(None, TEXT)  # type: ignore[arg-type]
+        written = TEXT.encode("So 1 2 3 4 5 6 7 8")
+        ahead = controller.hopeless(state, View(9, ["So"], True, None, written, "", [1.0, 1.0]))
+        there = controller.hopeless(state, View(9, ["So"], True, None, written, "", [1.0] * len(written)))
+        slip = controller.hopeless(state, View(9, ["So"], True, None, written, "", [0.9] * len(written)))
+        for prob in (0.5, 0.99, 0.995, 0.999, 0.9999):
+            assert ahead([prob]) == there([prob]) <= slip([prob])
+        assert [ahead([prob]) for prob in (0.9, 0.999)] == [True, False]
+        assert slip([0.999])
+
     def test_real_runs_stop_where_finished_thoughts_say(self) -> None:
         engine = Engine.load("bundled", drafter="draft-model", think=())
         asked = [engine.request(f"What is {i + 37} * {i + 4} + {3 * i}?", limits=Limits(400)) for i in range(5)]

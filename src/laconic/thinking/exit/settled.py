@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Annotated
 
 from pydantic import Field
@@ -112,12 +113,12 @@ class Settled(ProbedExit):
         return lambda probs: _promised(asked, doubt(probs, numbers), view.thinking) >= cost
 
     def _numbers(self, asked: Read, view: View) -> Numbers:
-        """All numbers in the thought, as far as they are known at this place."""
+        """All numbers in the thought. Those only drafted pass for certain: then a probe is never given up too early."""
         if not self.numbers or asked.text is None:
             return NONE
         count, sure = asked.numbers.count, asked.numbers.sure
-        for token, chance in zip(view.written[asked.read :], view.chances[asked.read :], strict=False):
-            if _NUMBER.search(asked.text.piece(token)):
+        for token, chance in zip_longest(view.written[asked.read :], view.chances[asked.read :], fillvalue=1.0):
+            if _NUMBER.search(asked.text.piece(int(token))):
                 count, sure = count + 1, sure * chance
         return Numbers(count, sure)
 
