@@ -32,11 +32,9 @@ from laconic.policy import joined, registry
 from laconic.thinking.base import Controller
 
 FAMILIES = {
-    "settled": [
-        f"settled:{x}" for x in (0.003, 0.005, 0.0075, 0.01, 0.0125, 0.015, 0.0175, 0.02, 0.0225, 0.025, 0.03, 0.05)
-    ],
+    "settled": [f"settled:{x}" for x in (0.001, 0.0015, 0.002, 0.003, 0.004, 0.005, 0.006, 0.007, 0.008, 0.01, 0.015)],
     "settled, by the answer alone": [
-        f"settled:{x},numbers=false" for x in (0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1)
+        f"settled:{x},numbers=false" for x in (0.0015, 0.002, 0.003, 0.0045, 0.006, 0.009, 0.012, 0.015, 0.02, 0.03)
     ],
     "answer-confidence": [f"answer-confidence:{x}" for x in (0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999)],
     "answer-confidence, product": [

@@ -29,7 +29,7 @@ THINK = {
     "exit": ("answer-confidence:threshold=0.3",),
     "both": ("budget:25", "answer-confidence:threshold=0.2,patience=2"),
     "never": ("answer-confidence:threshold=1.0,aggregate=min",),
-    "slips": ("settled:0.2",),
+    "slips": ("settled:0.06",),
 }
 METHODS = {
     "plain": {"drafter": "none"},
@@ -249,7 +249,7 @@ class TestProbesAskedAhead:
     @pytest.mark.parametrize("temperature", [0.0, 0.8])
     @pytest.mark.parametrize("batch", [1, 3])
     @pytest.mark.parametrize(
-        "think", ["answer-confidence:0.0001", "answer-confidence:0.05", "settled:5", "settled:0.1"]
+        "think", ["answer-confidence:0.0001", "answer-confidence:0.05", "settled:5", "settled:0.03"]
     )
     def test_both_save_passes_and_change_no_token(
         self, monkeypatch: pytest.MonkeyPatch, think: str, batch: int, temperature: float

@@ -156,7 +156,7 @@ class TestSettledMindsSlips:
     @pytest.mark.parametrize(("price", "stops"), [(1.01, True), (0.99, False)])
     def test_as_much_as_the_card_says(self, price: float, stops: bool) -> None:
         odds = (0.01 / 0.99 * (1 - 0.6**2)) ** (1 / 3)
-        spec = f"settled:{price * odds / (1 + odds) / 3}"
+        spec = f"settled:{price * odds / (1 + odds) / 10}"
         assert isinstance(self.decided(spec, 0.6, answer=0.99), Conclude) is stops
 
     def test_doubt_falls_with_every_probability_and_is_never_none(self) -> None:
@@ -180,7 +180,7 @@ class TestSettledMindsSlips:
 
     def test_numbers_only_drafted_end_no_probe_that_may_yet_settle(self) -> None:
         """Their probabilities are not known yet: they count as certain, so what is known later is never less doubt."""
-        controller = registry.build("think", "settled:0.02")
+        controller = registry.build("think", "settled:0.006")
         assert isinstance(controller, ProbedExit)
         state: Any = controller.start(None, TEXT)  # type: ignore[arg-type]
         written = TEXT.encode("So 1 2 3 4 5 6 7 8")
@@ -196,7 +196,7 @@ class TestSettledMindsSlips:
         engine = Engine.load("bundled", drafter="draft-model", think=())
         asked = [engine.request(f"What is {i + 37} * {i + 4} + {3 * i}?", limits=Limits(400)) for i in range(5)]
         free = engine.run(asked, batch=5)
-        controller = registry.build("think", "settled:0.01")
+        controller = registry.build("think", "settled:0.003")
         assert isinstance(controller, Controller)
         real = engine.using(think=(controller,)).run(asked, batch=2)
         places = [

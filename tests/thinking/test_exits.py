@@ -60,8 +60,8 @@ def run(spec: str, beliefs: list[Belief]) -> int | None:
         ("answer-entropy", [belief("1", entropy=1.5)] * 4, 2),  # never sure, and that will not change
         ("settled", [belief("12", 0.9999)], 0),  # doubt 0.017 of three such tokens promises as much, below 0.06
         ("settled", [belief("12", p) for p in (0.5, 0.9, 0.97, 0.9999)], 3),
-        ("settled:0.1", [belief("12", p) for p in (0.5, 0.9, 0.97, 0.9999)], 2),  # dear tokens
-        ("settled:0.001", [belief("12", p) for p in (0.5, 0.9, 0.97, 0.9999)], None),  # cheap ones
+        ("settled:0.03", [belief("12", p) for p in (0.5, 0.9, 0.97, 0.9999)], 2),  # dear tokens
+        ("settled:0.0003", [belief("12", p) for p in (0.5, 0.9, 0.97, 0.9999)], None),  # cheap ones
         ("settled", [belief("12", 0.999, complete=False)], None),
         ("answer-entropy:looks=2", [belief("1", entropy=1.5, complete=False)] * 4, 1),
     ],
@@ -82,7 +82,7 @@ def test_settled_weighs_what_the_text_of_the_card_says(thinking: int) -> None:
     """Doubt was 1/2 after 100 tokens and is 1/4 now: roots of the odds 1 and 1/9 without numbers."""
     growth = math.log(thinking / 100)
     promise = 0.25 * (2 + math.log(2)) / (2 + growth)
-    cost_per_price = max(thinking, 3000) / 1000
+    cost_per_price = max(thinking, 10_000) / 1000
     for price, stops in ((1.01 * promise / cost_per_price, True), (0.99 * promise / cost_per_price, False)):
         controller = registry.build("think", f"settled:{price}")
         assert isinstance(controller, ProbedExit)
@@ -103,7 +103,7 @@ def test_no_progress_ends_a_thought_that_was_never_sure() -> None:
 
 def test_settled_gives_a_probe_up_only_where_it_could_not_have_stopped() -> None:
     source, given_up = random.Random(3), 0
-    controller = registry.build("think", "settled:0.05")
+    controller = registry.build("think", "settled:0.015")
     assert isinstance(controller, ProbedExit)
     for _ in range(3000):
         state: Any = controller.start(None, None)  # type: ignore[arg-type]

@@ -151,7 +151,7 @@ THINK: dict[str, tuple[str | Controller, ...]] = {
     "confidence": ("answer-confidence:0.2,product",),
     "agreement": ("answer-agreement:1,tokens=7,text=The sum is {",),
     "entropy": ("answer-entropy:threshold=1,looks=2",),
-    "settled": ("settled:0.5",),
+    "settled": ("settled:0.15",),
     "budget": ("budget:17",),
     "budget and exit": ("budget:30,landing=0", "answer-confidence:0.4"),
     "waits": (Waits(),),

@@ -19,7 +19,7 @@ from laconic.types import Request
 
 _PRIOR = 2.0
 """Growth of the thought, as a logarithm, for which the prior counts: that doubt falls as the thought grows."""
-_SHORT = 3000
+_SHORT = 10_000
 """Tokens; a thought shorter than this pays as if it had this length, so that short ones are not cut for pennies."""
 _SUREST = 1e-4
 """Doubt of the answer below which models are not believed."""
@@ -73,14 +73,14 @@ class Settled(ProbedExit):
     growth of the thought (by the factor e) it has lost ``r = (2 + ln(first doubt / doubt now)) / (2 + ln(tokens now /
     tokens at the first look))`` of its logarithm, where both 2 stand for a prior by which doubt is in inverse
     proportion to thought. So thinking on by that factor promises ``r * doubt``, and costs the price of as many tokens
-    as have been thought. It stops where the promise is below the cost: when the answer is sure, and also when long
-    thinking has not made it any surer.
+    as have been thought, or of 10,000 if these are fewer. It stops where the promise is below the cost: when the answer
+    is sure, and also when long thinking has not made it any surer.
     """
 
     card = Card(paper="laconic's own", lossless=False)
     needs = Needs(thinking=True, probabilities=True, chances=True)
 
-    price: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.02
+    price: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.006
     """Accuracy (1 is one right answer) that a thousand thinking tokens must be expected to bring."""
     numbers: bool = True
     """Mind how sure the model was of the numbers that it wrote. Without, doubt is about the answer alone."""
