@@ -32,7 +32,10 @@ from laconic.policy import joined, registry
 from laconic.thinking.base import Controller
 
 FAMILIES = {
-    "settled": [f"settled:{x}" for x in (0.001, 0.0015, 0.002, 0.003, 0.004, 0.005, 0.006, 0.007, 0.008, 0.01, 0.015)],
+    "settled": [
+        f"settled:{x}"
+        for x in (0.001, 0.002, 0.003, 0.004, 0.005, 0.0055, 0.006, 0.0065, 0.007, 0.008, 0.01, 0.013, 0.02)
+    ],
     "settled, by the answer alone": [
         f"settled:{x},numbers=false" for x in (0.0015, 0.002, 0.003, 0.0045, 0.006, 0.009, 0.012, 0.015, 0.02, 0.03)
     ],

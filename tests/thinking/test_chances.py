@@ -177,6 +177,7 @@ class TestSettledMindsSlips:
         assert doubts == sorted(doubts, reverse=True)
         assert doubts[4] == pytest.approx((1 / 9 / 16) ** (1 / 3) / (1 + (1 / 9 / 16) ** (1 / 3)))
         assert doubts[10] == doubts[11], "and many no more than a model is believed"
+        assert doubt((0.4,), Numbers(50, 1.0)) > 0.4, "sure numbers alone settle nothing"
 
     def test_numbers_only_drafted_end_no_probe_that_may_yet_settle(self) -> None:
         """Their probabilities are not known yet: they count as certain, so what is known later is never less doubt."""

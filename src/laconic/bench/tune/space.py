@@ -16,7 +16,7 @@ CONSTANTS = (2, 4, 8, 16)
 """Fixed draft lengths tried for every drafter."""
 TREE_NODES = 16
 """Size of the trees tried where a drafter can grow them."""
-PRICES = (0.001, 0.002, 0.004, 0.006, 0.01, 0.015)
+PRICES = (0.001, 0.002, 0.004, 0.0065, 0.01, 0.015)
 """Of a thousand thinking tokens, for ``settled``."""
 EXITS = (
     *("answer-confidence:0.8", "answer-confidence:0.95", "answer-confidence:0.99"),

@@ -65,9 +65,10 @@ class Settled(ProbedExit):
     odds of a wrong answer are the cube root of the odds against the answer that a probe finds, times the probability
     that not all numbers written so far are what was meant. Each number counts as a toss of a coin at most: the latter
     is at least ``2 ** -count``, though never more than the root of the former for want of numbers. So in a thought
-    without numbers the odds are the square root of those against the answer, where it is likelier right than wrong.
-    The **doubt** is the probability with these odds. A probe ends where there is no hope any more that the thought may
-    end here; what it found by then counts.
+    without numbers the odds are the square root of those against the answer, where it is likelier right than wrong. Nor
+    is it less than the cube of the probability that the answer is another: sure numbers alone settle nothing. The
+    **doubt** is the probability with these odds. A probe ends where there is no hope any more that the thought may end
+    here; what it found by then counts.
 
     What further thought may bring is at most the doubt, and is estimated from how the doubt has fallen so far: per unit
     growth of the thought (by the factor e) it has lost ``r = (2 + ln(first doubt / doubt now)) / (2 + ln(tokens now /
@@ -80,7 +81,7 @@ class Settled(ProbedExit):
     card = Card(paper="laconic's own", lossless=False)
     needs = Needs(thinking=True, probabilities=True, chances=True)
 
-    price: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.006
+    price: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.0065
     """Accuracy (1 is one right answer) that a thousand thinking tokens must be expected to bring."""
     numbers: bool = True
     """Mind how sure the model was of the numbers that it wrote. Without, doubt is about the answer alone."""
@@ -136,7 +137,7 @@ def doubt(answer: Sequence[float], numbers: Numbers = NONE) -> float:
         return 1.0
     odds = wrong / (1 - wrong)
     unwritten = min(0.5**numbers.count, math.sqrt(odds))
-    odds = math.cbrt(odds * max(1 - numbers.sure, unwritten, _FEWEST_SLIPS))
+    odds = math.cbrt(odds * max(1 - numbers.sure, unwritten, wrong**3, _FEWEST_SLIPS))
     return odds / (1 + odds)
 
 
