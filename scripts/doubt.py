@@ -39,7 +39,7 @@ SIGNALS: dict[str, Callable[[Seen], float]] = {
 CALIBRATED = ("doubt", "by the answer alone")
 BINS = 10
 SURE = 0.9
-"""Probability of answers over which AUC is taken: all know that the answer is not there yet."""
+"""Least probability of the answers over which AUC is taken; of others any signal can tell that they are not there."""
 DRAWS = 200
 
 

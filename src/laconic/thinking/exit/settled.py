@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import chain, repeat
 from typing import Annotated
 
 from pydantic import Field
@@ -118,8 +118,9 @@ class Settled(ProbedExit):
         if not self.numbers or asked.text is None:
             return NONE
         count, sure = asked.numbers.count, asked.numbers.sure
-        for token, chance in zip_longest(view.written[asked.read :], view.chances[asked.read :], fillvalue=1.0):
-            if _NUMBER.search(asked.text.piece(int(token))):
+        known = chain(view.chances[asked.read :], repeat(1.0))
+        for token, chance in zip(view.written[asked.read :], known, strict=False):
+            if _NUMBER.search(asked.text.piece(token)):
                 count, sure = count + 1, sure * chance
         return Numbers(count, sure)
 
