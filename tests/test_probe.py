@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from laconic import Engine, Limits, Methods
+from laconic import Engine, Limits, Methods, Request
 from laconic.models.base import chain
 from laconic.models.causal_lm import CausalLM
 from laconic.policy import registry
@@ -98,10 +98,10 @@ def test_probes_find_the_same_with_and_without_a_drafter_that_guesses(monkeypatc
     engine = Engine(
         target, TEXT, Methods(drafter="draft-model", length="constant:4", think=("answer-confidence:0.05",)), draft
     )
-    prompts = [f"What is {i}+{i}?<think>\n" for i in range(6)]
-    guessing = engine.generate_many(prompts, limits=Limits(80), batch=3)
+    asked = [Request(tuple(TEXT.encode(f"What is {i}+{i}?<think>\n")), limits=Limits(80)) for i in range(6)]
+    guessing = engine.run(asked, batch=3)
     monkeypatch.setattr(DraftModel, "complete", Drafter.complete)
-    without = engine.generate_many(prompts, limits=Limits(80), batch=3)
+    without = engine.run(asked, batch=3)
     assert [r.tokens for r in guessing] == [r.tokens for r in without]
     assert [r.events for r in guessing] == [r.events for r in without]
     assert sum(r.usage.probed for r in guessing) > 0

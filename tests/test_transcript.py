@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tiny
 
-from laconic import Limits, Markup, Request
+from laconic import Format, Limits, Request
 from laconic.errors import RequestError, TokenizerMismatch
 from laconic.models.text import Text
 from laconic.transcript import Mark, Transcript
@@ -56,7 +56,7 @@ def test_a_prompt_may_open_the_thought_or_close_it() -> None:
 
 
 def test_tags_of_several_tokens() -> None:
-    plain = Text(tiny.tokenizer(tags_as_tokens=False), markup=Markup("<think>", "</think>"))
+    plain = Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<think>", "</think>"))
     assert plain.close_token is None
     transcript, marks = follow("<think>a < b\n\nso</think>done", text=plain)
     assert transcript.parts().thinking == "a < b\n\nso"
@@ -66,7 +66,7 @@ def test_tags_of_several_tokens() -> None:
 
 def test_a_model_without_tags_only_answers() -> None:
     plain = Text(tiny.tokenizer(tags_as_tokens=False, template=None))
-    assert plain.markup is None
+    assert not plain.format.thinks
     transcript, marks = follow("a\n\nb", text=plain)
     assert set(marks) == {Mark.NONE}
     assert transcript.parts().answer == "a\n\nb"
@@ -93,7 +93,7 @@ def test_restore_takes_everything_back() -> None:
 
 def test_a_long_draft_is_forgotten_whole() -> None:
     """A tag that a draft was looked at within: where it began is still known when it ends."""
-    text = Text(tiny.tokenizer(tags_as_tokens=False), markup=Markup("<think>", "</think>"))
+    text = Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<think>", "</think>"))
     tag = text.encode("</think>")
     transcript, _ = follow("<think>\none", text=text)
     began = len(transcript.tokens)
@@ -126,3 +126,65 @@ def test_vocabularies_must_agree() -> None:
     with pytest.raises(TokenizerMismatch, match="different vocabularies"):
         TEXT.same_vocabulary(other)
     TEXT.same_vocabulary(tiny.text())
+
+
+SEVERAL = Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<think>", "</think>"))
+
+
+@pytest.mark.parametrize("text", [TEXT, SEVERAL], ids=["one token", "several"])
+def test_tags_in_the_users_words_or_in_the_answer_are_words(text: Text) -> None:
+    def reply(messages: object, written: str, *, thinking: bool = True) -> tuple[str, str, str]:
+        tokens, phase = text.ask(messages, thinking=thinking)  # type: ignore[arg-type]
+        transcript = Transcript(text, Request(tokens, phase=phase), list(tokens), keep_steps=True)
+        for token in text.encode(written):
+            transcript.push(token)
+        parts = transcript.parts()
+        assert transcript.count("thinking") == transcript.thinking
+        assert transcript.count("answer") == transcript.answer
+        return parts.thinking, parts.answer, transcript.phase
+
+    assert reply("Explain the tag <think> to me.", "It opens.") == ("", "It opens.", "answer")
+    said = "Write <think> before it and </think> after it."
+    assert reply("How?", said) == ("", said, "answer")
+    assert reply("How?", said, thinking=False) == ("", said, "answer")
+    history = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "<think>\ncut"}]
+    assert reply([*history, {"role": "user", "content": "b"}], "Well.") == ("", "Well.", "answer")
+    assert reply([*history], " off</think>done")[:2] == ("off", "done"), "a turn that was begun is written on"
+
+
+def test_an_opening_tag_of_several_tokens_is_thought_from_its_first() -> None:
+    tag = SEVERAL.encode("<think>")
+    transcript, _ = follow("<thi", text=SEVERAL)
+    assert (transcript.count("thinking"), transcript.phase) == (len(SEVERAL.encode("<thi")), "before")
+    with transcript.supposing() as here:
+        for token in SEVERAL.encode("s is no tag"):
+            transcript.push(token)
+        assert (transcript.phase, transcript.thinking) == ("answer", 0)
+        assert set(transcript.kinds) == {"answer"}
+    assert transcript.snapshot() == here
+    assert set(transcript.kinds) == {"thinking"}
+    for token in tag[len(SEVERAL.encode("<thi")) :]:
+        transcript.push(token)
+    assert (transcript.phase, transcript.thinking, transcript.answer) == ("thinking", len(tag), 0)
+
+
+@pytest.mark.parametrize("text", [TEXT, SEVERAL], ids=["one token", "several"])
+def test_a_second_closing_tag_is_not_part_of_the_answer(text: Text) -> None:
+    parts = follow("<think>\none\n</think>\n\nmore\n</think>\n\nfour", text=text)[0].parts()
+    assert parts.answer == "four"
+    assert "more" in parts.thinking
+    assert follow("<think>\none</think>four</think>", text=text)[0].parts().answer == "four"
+
+
+@pytest.mark.parametrize("blank", ["\n\n", "\n \n", "\r\n\r\n", "\n\t\n"])
+def test_a_blank_line_may_hold_white_space(blank: str) -> None:
+    transcript, marks = follow(f"<think>\none{blank}two{blank}")
+    assert marks.count(Mark.STEP) == 2
+    assert transcript.steps == ["one", "two"]
+
+
+def test_headers_of_the_answer_are_not_part_of_it() -> None:
+    form = Format("<think>", "</think>", "<response>", headers=("<response>",), answer_end="</response>")
+    text = Text(tiny.tokenizer(tags_as_tokens=False), format=form)
+    written = "<think>one</think><response>four</response>"
+    assert follow(written, text=text)[0].parts().answer == "four"

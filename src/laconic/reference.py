@@ -92,8 +92,7 @@ def _end(
     if written is not None:
         return left + written
     if closing == "end":
-        assert text.markup is not None
-        return f"{left}{text.markup.close}\n\n"
+        return f"{left}{text.format.ending}"
     for token in ended:
         transcript.push(token)
     return None
@@ -119,8 +118,7 @@ def _ask(
             belief = ask(transcript.tokens, action).until(action.hopeless)
             action = controller.decide(state, replace(view, belief=belief))
         if isinstance(action, Conclude):
-            assert text.markup is not None
-            return f"{action.text}{text.markup.close}\n\n"
+            return f"{action.text}{text.format.ending}"
         if isinstance(action, Inject):
             return action.text
     return None

@@ -301,12 +301,13 @@ class Sequence:
 
     def _before_a_tag(self, upto: int) -> int:
         """The last index up to which nothing is the beginning of a closing tag that a controller may take back."""
-        markup = self.text.markup
-        if markup is None or self.text.close_token is not None or self.transcript.phase != "thinking":
+        if self.transcript.phase == "before":  # maybe the beginning of an opening tag, which is no answer
+            return self._sent
+        if self.text.close_token is not None or self.transcript.phase != "thinking":
             return upto
         if not any(controller.closing for controller, _ in self.controllers):
             return upto
-        tag, after = markup.close, ""
+        tag, after = self.text.format.closes, ""
         found = upto
         for start in range(upto - 1, max(self._sent, upto - len(tag)) - 1, -1):
             written = self.text.decode(self.tokens[start:upto])

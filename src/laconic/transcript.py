@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
+from laconic.models.chat import begins
 from laconic.models.text import Text
 from laconic.thinking.base import Place
 from laconic.types import Kind, Request
@@ -42,6 +43,7 @@ class Snapshot(NamedTuple):
     step_start: int
     newline: bool
     answer: int
+    closed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ class Parts:
 class Transcript:
     """Follows the tokens of one request. ``tokens`` is the request's context, prompt first; it is appended here.
 
-    The phase is ``before`` (no thought yet), ``thinking``, then ``answer`` for good. Thinking tokens include the tags.
+    The phase is ``before`` (nothing but what may open a thought), ``thinking``, then ``answer`` for good.
+    Thinking tokens include the tags.
     """
 
     def __init__(self, text: Text, request: Request, tokens: list[int], *, keep_steps: bool = False) -> None:
@@ -74,55 +77,76 @@ class Transcript:
         """The points before each of the last tokens of the thought, while steps are kept."""
         self._newline = False
         self._step_start = len(tokens)
-        self._opened_by_prompt = False
-        self.phase = self._initial_phase()
+        self._closed = len(tokens)
+        """Where the answer begins: behind the closing tag."""
+        self.phase = self._begins = self._initial_phase(request.phase)
 
-    def _initial_phase(self) -> str:
-        markup = self.text.markup
-        if markup is None:
+    def _initial_phase(self, known: str | None) -> str:
+        """The phase that the request says, or what the tags at the end of its prompt say."""
+        form = self.text.format
+        if not form.thinks:
             return "answer"
-        prompt = self.text.decode(self.tokens[-256:])
-        opened, closed = prompt.rfind(markup.open), prompt.rfind(markup.close)
-        self._opened_by_prompt = opened > closed
-        if self._opened_by_prompt:
-            return "thinking"
-        # A template that writes an empty thought itself (thinking switched off) ends with the closing tag.
-        return "answer" if closed > opened and not prompt[closed + len(markup.close) :].strip() else "before"
+        return known or begins(self.text.decode(self.tokens[-256:]), form)
 
     def push(self, token: int, *, injected: bool = False) -> Mark:
         """Append a token and say what it brought about."""
         self.tokens.append(token)
-        markup = self.text.markup
+        if self.phase == "before":
+            return self._begin(token)
         if self.phase == "thinking":
-            if self._keep_steps:
-                self._trail.append(self.snapshot(len(self.tokens) - 1))
-            self.kinds.append("injected" if injected else "thinking")
-            self.thinking += not injected
-            if token in self.text.eos:
-                return Mark.FINISHED
-            if markup is not None and self._completes(markup.close, self.text.close_token, token):
-                self.phase = "answer"
-                return Mark.CLOSED
-            return Mark.STEP if self._ends_step(token) else Mark.NONE
-        opens = (
-            self.phase == "before" and markup is not None and self._completes(markup.open, self.text.open_token, token)
-        )
-        self.kinds.append("injected" if injected else "thinking" if opens else "answer")
-        if opens:
-            self.phase = "thinking"
-            self.thinking += not injected
-            self._step_start = len(self.tokens)
-            return Mark.NONE
+            return self._think(token, injected)
+        self.kinds.append("injected" if injected else "answer")
         self.answer += not injected
-        if token in self.text.eos or (self._stop and self._stops()):
+        if token in self.text.eos:
             return Mark.FINISHED
-        return Mark.NONE
+        return Mark.FINISHED if self._stop and self._stops() else Mark.NONE
+
+    def _begin(self, token: int) -> Mark:
+        """A token before any thought: it counts as thought while it may be part of the opening tag."""
+        self.kinds.append("thinking")
+        self.thinking += 1
+        written = self.text.decode(self.tokens[self.prompt_length :]).lstrip()
+        opens = self.text.format.opens
+        if token not in self.text.eos and opens.startswith((written, written.rstrip("\ufffd"))):
+            if written == opens:
+                self._open()
+            return Mark.NONE
+        if written.startswith(opens):  # the tag's last token holds more than the tag
+            self._open()
+            return Mark.NONE
+        self.phase = "answer"
+        self.kinds = ["answer"] * len(self.kinds)
+        self.answer, self.thinking = len(self.kinds), 0
+        return Mark.FINISHED if token in self.text.eos or (self._stop and self._stops()) else Mark.NONE
+
+    def _open(self) -> None:
+        self.phase = "thinking"
+        self._step_start = len(self.tokens)
+
+    def _think(self, token: int, injected: bool) -> Mark:
+        if self._keep_steps:
+            self._trail.append(self.snapshot(len(self.tokens) - 1))
+        self.kinds.append("injected" if injected else "thinking")
+        self.thinking += not injected
+        if token in self.text.eos:
+            return Mark.FINISHED
+        if self._completes(self.text.format.closes, self.text.close_token, token):
+            self.phase, self._closed = "answer", len(self.tokens)
+            return Mark.CLOSED
+        return Mark.STEP if self._ends_step(token) else Mark.NONE
 
     def snapshot(self, length: int | None = None) -> Snapshot:
         """The present point; ``length`` while a token is being pushed that does not count yet."""
         length = len(self.tokens) if length is None else length
         return Snapshot(
-            length, self.phase, self.thinking, len(self.steps), self._step_start, self._newline, self.answer
+            length,
+            self.phase,
+            self.thinking,
+            len(self.steps),
+            self._step_start,
+            self._newline,
+            self.answer,
+            self._closed,
         )
 
     def before_the_end(self) -> tuple[Snapshot, str]:
@@ -131,13 +155,13 @@ class Transcript:
         Also what it wrote of the thought in the very tokens of the tag (``."`` where ``.</`` is one token). Needs
         ``keep_steps``.
         """
-        markup = self.text.markup
-        if self.phase != "answer" or markup is None:  # the end of the text, without a tag
+        closes = self.text.format.closes
+        if self.phase != "answer":  # the end of the text, without a tag
             return self._trail[-1], ""
         for size in range(1, len(self._trail) + 1):
             written = self.text.decode(self.tokens[-size:])
-            if markup.close in written:
-                return self._trail[-size], written[: written.rfind(markup.close)]
+            if closes in written:
+                return self._trail[-size], written[: written.rfind(closes)]
         raise AssertionError("a tag longer than the window")
 
     @property
@@ -156,6 +180,9 @@ class Transcript:
         del self.steps[point.steps :]
         self.phase, self.thinking, self._step_start = point.phase, point.thinking, point.step_start
         self._newline, self.answer = point.newline, point.answer
+        if point.phase == "before":
+            self.kinds = ["thinking"] * len(self.kinds)
+        self._closed = point.closed
         while self._trail and self._trail[-1].length >= point.length:
             self._trail.pop()
 
@@ -179,20 +206,44 @@ class Transcript:
         if tokens and tokens[-1] in self.text.eos:
             tokens = tokens[:-1]
         text = self.text.decode(tokens)
-        markup = self.text.markup
-        thinking, answer = "", text
-        if markup is not None:
-            opened = -1 if self._opened_by_prompt else text.find(markup.open)
-            start = 0 if self._opened_by_prompt else opened + len(markup.open)
-            if self._opened_by_prompt or opened >= 0:
-                closed = text.find(markup.close, start)
-                thinking = text[start : closed if closed >= 0 else None]
-                answer = text[closed + len(markup.close) :] if closed >= 0 else ""
+        thinking, answer = self._apart(text)
         cut = min((at for at in (answer.find(stop) for stop in self._stop) if at >= 0), default=None)
         if cut is not None:
             text = text[: len(text) - (len(answer) - cut)]
             answer = answer[:cut]
-        return Parts(text, thinking.strip(), answer.strip())
+        return Parts(text, *self._bare(thinking, answer))
+
+    def _apart(self, text: str) -> tuple[str, str]:
+        """Thought and answer of the whole written ``text``, the answer with all that stands behind the closing tag."""
+        form = self.text.format
+        opened, closed = self._begins == "thinking", self._closed > self.prompt_length
+        if not (opened or closed or self.phase == "thinking"):
+            return "", text
+        start = 0 if opened else text.find(form.opens) + len(form.opens)
+        if not closed:
+            return text[start:], ""
+        head = self.text.decode(self.tokens[self.prompt_length : self._closed])
+        end = text.rfind(form.closes, start, len(head))
+        return text[start:end], text[end + len(form.closes) :]
+
+    def _bare(self, thinking: str, answer: str) -> tuple[str, str]:
+        """Thought and answer without the answer's header and end, and without closing tags written once more.
+
+        What a model writes before another closing tag was thought, as long as an answer follows it.
+        """
+        form = self.text.format
+        if self._closed > self.prompt_length and form.closes in answer:
+            more, _, rest = answer.rpartition(form.closes)
+            if rest.strip():
+                thinking, answer = thinking + more.replace(form.closes, ""), rest
+            else:
+                answer = answer.replace(form.closes, "")
+        answer = answer.strip()
+        for header in form.headers if not form.header_end else ():
+            answer = answer.removeprefix(header)
+        if form.answer_end:
+            answer = answer.partition(form.answer_end)[0]
+        return thinking.strip(), answer.strip()
 
     def _completes(self, tag: str, single: int | None, token: int) -> bool:
         """Whether ``token`` completes ``tag``; ``single`` is the tag's id where it is one token."""
@@ -206,10 +257,13 @@ class Transcript:
         return self.text.decode(recent).count(tag) > self.text.decode(recent[:-1]).count(tag)
 
     def _ends_step(self, token: int) -> bool:
-        """Whether a blank line ended with this token; blank lines may be one token, two, or part of one."""
-        piece = self.text.piece(token)
-        ends = STEP in piece or (self._newline and piece.startswith("\n"))
-        self._newline = piece.endswith("\n")
+        """Whether a blank line ended with this token; blank lines may be one token, several, or part of one, and hold
+        white space."""
+        ends = False
+        for character in self.text.piece(token):
+            ends |= character == "\n" and self._newline
+            if character not in " \t\r":
+                self._newline = character == "\n"
         if not ends or len(self.tokens) == self._step_start:
             return False
         if self._keep_steps:

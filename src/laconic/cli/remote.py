@@ -46,7 +46,7 @@ def connect(
     file = load(config) if config is not None else Config()
     engine = RemoteEngine.load(url, model, tokenizer=tokenizer)
     try:
-        default = file.methods.said().get("think", DEFAULT.think if engine.text.markup is not None else ())
+        default = file.methods.said().get("think", DEFAULT.think if engine.text.format.thinks else ())
         return engine.using(think=choice.controllers(default) if thinking else ())
     except BaseException:
         engine.close()

@@ -9,8 +9,9 @@ from transformers import AutoTokenizer, GenerationConfig
 
 from laconic.errors import ModelNotFound
 from laconic.models.causal_lm import CausalLM
+from laconic.models.formats import Format
 from laconic.models.reasoner import draft_path, target_path
-from laconic.models.text import Markup, Text
+from laconic.models.text import Text
 
 
 def resolve(name: str | Path) -> str:
@@ -27,7 +28,7 @@ def load_model(name: str | Path, *, dtype: torch.dtype | None = None, device: st
     return CausalLM.load(resolve(name), dtype=dtype, device=device)
 
 
-def load_text(name: str | Path, *, markup: Markup | None = None) -> Text:
+def load_text(name: str | Path, *, format: Format | None = None) -> Text:
     """Load a model's tokenizer, with the end-of-sequence tokens of its generation config."""
     place = resolve(name)
     try:
@@ -39,4 +40,4 @@ def load_text(name: str | Path, *, markup: Markup | None = None) -> Text:
     except OSError:
         ends = None  # a checkpoint without generation_config.json ends where its tokenizer says
     eos = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
-    return Text(tokenizer, markup=markup, eos=eos)
+    return Text(tokenizer, format=format, eos=eos)

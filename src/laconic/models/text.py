@@ -1,45 +1,30 @@
-"""Text in, token ids out and back; chat prompts; and how a model marks where its thought begins and ends."""
+"""Text in, token ids out and back; and a model's format and chat template joined to its tokenizer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from laconic.errors import RequestError, TokenizerMismatch
+from laconic.errors import TokenizerMismatch
+from laconic.models.chat import Chat, Message, begins, plain
+from laconic.models.formats import Format, discover
 
-Message = Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Markup:
-    """The tags around a thought. Either may be one token or several."""
-
-    open: str
-    close: str
-
-
-KNOWN_MARKUP = (
-    Markup("<think>", "</think>"),  # DeepSeek-R1 and its distills, Qwen3, QwQ, GLM, ...
-    Markup("[THINK]", "[/THINK]"),  # Magistral
-    Markup("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),  # gpt-oss
-    Markup("<thinking>", "</thinking>"),
-    Markup("<reasoning>", "</reasoning>"),
-)
+__all__ = ["Message", "Text"]
 
 
 class Text:
     """A Transformers tokenizer, and what laconic needs to know of it.
 
-    ``markup`` None looks for a known pair of tags in the vocabulary and the chat template; a model that has none
-    simply has no thinking phase.
+    ``format`` None looks for the model's own (:func:`laconic.models.formats.discover`); a model that has none simply
+    has no thinking phase, and ``format.reason`` says so where that is in doubt.
     """
 
-    def __init__(self, tokenizer: Any, *, markup: Markup | None = None, eos: Sequence[int] = ()) -> None:
+    def __init__(self, tokenizer: Any, *, format: Format | None = None, eos: Sequence[int] = ()) -> None:
         self.tokenizer = tokenizer
-        self.markup = markup or self._find_markup()
+        self.format = discover(tokenizer, format)
         self.eos = frozenset(eos) | ({tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set())
+        self._chat = Chat(tokenizer, self.format)
         self._pieces: dict[int, str] = {}
         self._phrases: dict[str, list[int]] = {}
 
@@ -63,40 +48,44 @@ class Text:
             self._pieces[token] = self.decode([token])
         return self._pieces[token]
 
-    def prompt(self, prompt: str | Sequence[Message], *, thinking: bool = True) -> tuple[int, ...]:
-        """Token ids that ask ``prompt``, a question or chat messages, ready for the model's turn.
+    def prompt(self, prompt: str | Sequence[Message], *, thinking: bool = True, **options: Any) -> tuple[int, ...]:
+        """Token ids that ask ``prompt``, ready for the model's turn; see :meth:`ask`."""
+        return self.ask(prompt, thinking=thinking, **options)[0]
 
-        A tokenizer without a chat template gets the text as it is. ``thinking=False`` is passed to the template as
-        ``enable_thinking``; where that changes nothing, an empty thought is written below the prompt. Raises
-        RequestError for an empty prompt.
+    def ask(
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        thinking: bool = True,
+        effort: str = "",
+        keywords: Mapping[str, Any] | None = None,
+    ) -> tuple[tuple[int, ...], str]:
+        """Token ids that ask ``prompt``, a question or chat messages, and the phase in which the reply begins.
+
+        A tokenizer without a chat template gets the text as it is, after its own token for the beginning of a text; a
+        template writes that itself. ``thinking`` and ``effort`` are said in the template's own words where it has any,
+        ``keywords`` are passed to it as they are. A last message of the assistant is written on. Raises RequestError
+        for an empty prompt, parts other than text, what the template refuses, and thinking that cannot be switched off.
         """
-        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
-        if not messages or not any(str(m.get("content", "")).strip() for m in messages):
-            raise RequestError("the prompt is empty.", "Ask something.")
-        text = self._written(messages, thinking)
-        if not thinking and self.markup is not None and text == self._written(messages, True):
-            opened = text.rstrip().endswith(self.markup.open)  # as the templates of DeepSeek-R1 do
-            text += f"{'' if opened else self.markup.open + chr(10)}\n{self.markup.close}\n\n"
-        return tuple(self.encode(text))
+        asked = self._chat.ask(plain(prompt), thinking=thinking, effort=effort, keywords=keywords)
+        start = self._begin if self.tokenizer.chat_template is None else []
+        return (*start, *self.encode(asked.text)), begins(asked.added, self.format)
 
-    def _written(self, messages: Sequence[Message], thinking: bool) -> str:
-        if self.tokenizer.chat_template is None:
-            return "\n".join(str(m["content"]) for m in messages)
-        return str(
-            self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, enable_thinking=thinking
-            )
-        )
+    @cached_property
+    def _begin(self) -> list[int]:
+        """The token that the tokenizer itself puts before a text, if it puts any."""
+        begin = self.tokenizer.bos_token_id
+        return [begin] if begin is not None and self.tokenizer.encode("x")[:1] == [begin] else []
 
     @cached_property
     def close_token(self) -> int | None:
         """The closing tag's id, if it is a single token."""
-        return self._single(self.markup.close) if self.markup else None
+        return self._single(self.format.closes) if self.format.thinks else None
 
     @cached_property
     def open_token(self) -> int | None:
         """The opening tag's id, if it is a single token."""
-        return self._single(self.markup.open) if self.markup else None
+        return self._single(self.format.opens) if self.format.thinks else None
 
     def same_vocabulary(self, other: Text) -> None:
         """Raise TokenizerMismatch unless both tokenizers map the same text to the same ids."""
@@ -111,13 +100,3 @@ class Text:
     def _single(self, tag: str) -> int | None:
         ids = self.encode(tag)
         return ids[0] if len(ids) == 1 else None
-
-    def _find_markup(self) -> Markup | None:
-        vocabulary = self.tokenizer.get_vocab()
-        template = str(self.tokenizer.chat_template or "")
-        for markup in KNOWN_MARKUP:
-            if markup.close in vocabulary or markup.close in template:
-                return markup
-        # gpt-oss writes its channel names between special tokens that only its vocabulary knows.
-        harmony = KNOWN_MARKUP[2]
-        return harmony if {"<|channel|>", "<|message|>"} <= vocabulary.keys() else None

@@ -11,9 +11,10 @@ from typing import Any, Self
 
 from laconic.engine import Engine, Methods, check
 from laconic.errors import MethodError, RequestError, UnmetNeed
+from laconic.models.formats import Format
 from laconic.models.load import load_text
 from laconic.models.remote import RemoteModel
-from laconic.models.text import Markup, Text
+from laconic.models.text import Text
 from laconic.policy import Policy
 from laconic.remote.elsewhere import Elsewhere
 from laconic.remote.loop import RemoteLoop, all_or_none
@@ -62,7 +63,7 @@ class RemoteEngine(Engine):
         *,
         tokenizer: str | Path | None = None,
         think: Think = (),
-        markup: Markup | None = None,
+        format: Format | None = None,
         api_key: str | None = None,
         extras: bool = True,
         timeout: float = 600.0,
@@ -87,7 +88,7 @@ class RemoteEngine(Engine):
                 remote.model = served[0].name
             if context is None:
                 context = next((one.context for one in served if one.name == remote.model), None)
-            text = load_text(tokenizer or remote.model, markup=markup)
+            text = load_text(tokenizer or remote.model, format=format)
             return RemoteEngine(remote, text, think, context=context, **asking)
         except BaseException:
             remote.close()

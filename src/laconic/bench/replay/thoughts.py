@@ -13,7 +13,7 @@ from laconic.bench.replay.statements import final_answer
 from laconic.bench.replay.tokens import Tokenizer
 from laconic.bench.stats import bootstrap_median, bootstrap_ratio
 from laconic.intervals import wilson
-from laconic.models.text import KNOWN_MARKUP
+from laconic.models.formats.table import TABLE
 from laconic.thinking.scores.cues import counts
 from laconic.thinking.scores.redundancy import loops, repeated
 from laconic.thinking.statements import CUES, statements
@@ -52,10 +52,10 @@ def split(text: str) -> tuple[str, str] | None:
 
     The opening tag may be missing, as where a chat template wrote it.
     """
-    for markup in KNOWN_MARKUP:
-        before, tag, reply = text.partition(markup.close)
+    for form in TABLE:
+        before, tag, reply = text.partition(form.closes)
         if tag:
-            return before.partition(markup.open)[2] if markup.open in before else before, reply
+            return before.partition(form.opens)[2] if form.opens in before else before, reply
     return None
 
 

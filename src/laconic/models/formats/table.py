@@ -27,4 +27,5 @@ TABLE: tuple[Format, ...] = (
     Format("<seed:think>", "</seed:think>", bridge="\n", lead="", trail="", source="table"),
     Format("<reasoning>", "</reasoning>", source="table"),
     Format("<longcat_think>", "</longcat_think>", source="table"),
+    Format("<thinking>", "</thinking>", source="table"),
 )
