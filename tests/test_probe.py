@@ -147,3 +147,20 @@ def test_ending_probes_early_changes_no_decision(monkeypatch):
     probes = {id(made): made.belief() is not None for made in reads}
     assert sum(probes[id(made)] for made in {*reads[:count]}) > 4, "there are probes"
     assert count < len(reads) - count, "on fewer passes"
+
+
+@pytest.mark.parametrize("guess", ["", "4", "{1}+x"])
+def test_a_text_that_ends_at_boxed_leaves_the_brace_to_the_model(guess: str) -> None:
+    """The brace counts in the belief and not in the answer, whatever was guessed."""
+    probe, written = Probe("So \\boxed", "}", guess=guess, max_tokens=16), TEXT.encode("{{1}+x}.")
+    ride = Ride(probe, TEXT, 0)
+    while ride.belief() is None:
+        known = len(ride.branch) - 1
+        rows = torch.full((known + 1, 264), -9.0)
+        start = len(TEXT.phrase(f"{TEXT.format.ending}So \\boxed")) - 1
+        for at in range(start, known + 1):
+            rows[at, written[at - start]] = 9.0
+        ride.read(rows)
+    belief = ride.belief()
+    assert belief is not None
+    assert (belief.answer, belief.complete, len(belief.probs)) == ("{1}+x", True, len(TEXT.encode("{{1}+x}")))

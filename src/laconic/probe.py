@@ -36,11 +36,11 @@ class Ride:
         self._watch = text.phrase(probe.watch)[0] if probe.watch else None
         self._watched: Watched | None = None
         self._hidden: torch.Tensor | None = None
-        self._guess = text.encode(probe.guess + probe.stop)[: probe.max_tokens] if probe.guess else []
+        self._guess = text.encode(probe.opens + probe.guess + probe.stop)[: probe.max_tokens] if probe.guess else []
         self._answer: list[int] = []
         self._probs: list[float] = []
         self._entropies: list[float] = []
-        self._depth = 0
+        self._depth = -len(probe.opens)
         self._unsure = True
         self._done = False
         self._complete = False
@@ -140,10 +140,8 @@ class Ride:
         """The answer and its probabilities, once they are all known."""
         if not self._done:
             return None
-        written, stop = self._text.decode(self._answer), self.probe.stop
-        answer = written[: written.rfind(stop)] if self._complete and stop in written else written
         return Belief(
-            answer.strip(),
+            self.probe.bare(self._text.decode(self._answer), self._complete),
             tuple(self._probs),
             tuple(self._entropies),
             self._complete,

@@ -16,7 +16,7 @@ from laconic.thinking.base import Belief, Probe
 from laconic.transcript import Mark, Transcript
 from laconic.types import Request
 
-ASK = Probe("The answer is \\boxed{", "}", max_tokens=32)
+ASK = Probe("The answer is \\boxed", "}", max_tokens=32)
 """How an ending asks for the answer."""
 NODES = 512
 """Most nodes in one pass of a scan."""
