@@ -83,9 +83,11 @@ def _ways(model: Any, own: str, written_out: bool, notes: list[str]) -> Iterator
         notes.append(f"slots: {reason}")
     elif _recurrent(model):
         mixers: list[Mixers] = []
-        yield "slots, recurrent", lambda: _recurrent_host(model, mixers)
-        for found in mixers:
-            found.remove()
+        for chunked in (True, False) if model.device.type == "cpu" else (False,):
+            how = "slots, recurrent, short chunks" if chunked else "slots, recurrent"
+            yield how, lambda: _recurrent_host(model, mixers, chunked=chunked)  # noqa: B023  (called before the next)
+            for found in mixers:
+                found.remove()
         model.set_attn_implementation(own)
     else:
         if written_out and fast.suits(model):
@@ -107,8 +109,8 @@ def _no_slots(model: Any) -> str:
     return ""
 
 
-def _recurrent_host(model: Any, found: list[Mixers]) -> SlotHost:
-    found.append(Mixers(model))
+def _recurrent_host(model: Any, found: list[Mixers], *, chunked: bool) -> SlotHost:
+    found[:] = [Mixers(model, chunked=chunked)]
     return SlotHost(model, mixers=found[0])
 
 

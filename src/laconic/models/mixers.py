@@ -54,9 +54,14 @@ class Read:
 
 
 class Mixers:
-    """All mixers of a model, found by watching who writes to a cache. Raises Mismatch if there are none."""
+    """All mixers of a model, found by watching who writes to a cache. Raises Mismatch if there are none.
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    ``chunked`` asks Transformers' reference kernels, which read texts in chunks of 64 tokens and fill up shorter ones,
+    for chunks no longer than the pass. Not all mixers take that; those that do not raise TypeError.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, chunked: bool = False) -> None:
+        self._chunked = chunked
         self._config = model.config
         self._found, cache = _watch(model)
         if not self._found:
@@ -113,7 +118,8 @@ class Mixers:
             cache = self._loaded(layer, {key: t[at] for key, t in read.before[layer].items()})
             self._replaying = (t[at, :count] for t in read.linear[layer])
             try:
-                type(module).forward(module, *_with(args, cache), **dict(_with_named(options, cache)))
+                named = dict(_with_named(options, cache)) | self._chunk(count)
+                type(module).forward(module, *_with(args, cache), **named)
             finally:
                 self._replaying = None
             done[layer] = _saved(cache.layers[layer], self._kernels[layer])
@@ -133,7 +139,7 @@ class Mixers:
             cache = self._loaded(layer, read.before[layer])
             self._recording = [] if self._record else None
             try:
-                out = inner(*_with(mine, cache), **dict(_with_named(named, cache)))
+                out = inner(*_with(mine, cache), **dict(_with_named(named, cache)), **self._chunk(layout.width))
                 if self._record:
                     read.given[layer] = mine, named
                     read.linear[layer] = [_shaped(t, layout.rows, layout.width) for t in self._recording or ()]
@@ -158,6 +164,9 @@ class Mixers:
             return made
 
         return forward
+
+    def _chunk(self, width: int) -> dict[str, int]:
+        return {"chunk_size": min(64, -(-width // 8) * 8)} if self._chunked else {}
 
     def _loaded(self, layer: int, state: State) -> DynamicCache:
         """A cache as it stands after the tokens that made ``state``, for one mixer."""
