@@ -13,6 +13,7 @@ from laconic.cli.certify import certify
 from laconic.cli.compare import compare
 from laconic.cli.cost import cost
 from laconic.cli.fit import app as fit
+from laconic.cli.inspect import inspect
 from laconic.cli.methods import methods
 from laconic.cli.pad import pad
 from laconic.cli.peers import peers
@@ -60,6 +61,7 @@ app.command()(peers)
 app.command()(tune)
 app.command()(certify)
 app.command()(methods)
+app.command()(inspect)
 app.command()(pad)
 app.command()(cost)
 app.command()(replay)

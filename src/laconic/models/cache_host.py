@@ -172,6 +172,11 @@ class CacheHost:
         """Whether a pass over several tokens is cheaper than as many passes."""
         return not self.stepwise
 
+    @property
+    def even(self) -> bool:
+        """Token by token, every pass has one shape; otherwise Transformers decides the order of its sums."""
+        return self.stepwise
+
     def open(self) -> OwnSlot:
         """A new, empty slot."""
         slot = OwnSlot(self)

@@ -15,6 +15,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from laconic.errors import ModelNotFound, RequestError, UnsupportedModel
 from laconic.models.base import Scores, ScoreTree, Slot
 from laconic.models.choice import choose
+from laconic.models.loaded import note
 
 PREFILL_CHUNK = 512
 """Prompt tokens per prefill pass; bounds the memory of a pass."""
@@ -42,7 +43,10 @@ class CausalLM:
         self._fingerprint = digest(model)
         self.passes = 0
         self.num_layers = int(config.num_hidden_layers)
+        self.parameters = sum(parameter.numel() for parameter in model.parameters())
+        self.dtype, self.device = model.dtype, model.device
         self.host, self.notes = choose(model, written_out=written_out)
+        note(self)
 
     @property
     def path(self) -> str:
@@ -68,6 +72,28 @@ class CausalLM:
         except OSError as error:
             raise ModelNotFound(f"no weights at '{name}': {str(error).splitlines()[0]}", _FIND) from error
         return CausalLM(model.to(device), written_out=written_out)
+
+    @property
+    def exact(self) -> bool:
+        """Whether a token's logits do not depend on the pass that it is in, beyond what the loop settles.
+
+        So it is in float32, where ties are settled by a pass of their own, and with the project's own kernels. In other
+        16-bit passes two tokens may be as likely as each other, and then drafts and batches can decide which is taken.
+        """
+        return self.dtype in (torch.float32, torch.float64) or self.host.even
+
+    def describe(self) -> dict[str, Any]:
+        """What the model is and how its passes are made; plain values, ready for JSON."""
+        return {
+            "model_type": self.model.config.model_type,
+            "parameters": self.parameters,
+            "context": self.context,
+            "path": self.path,
+            "notes": list(self.notes),
+            "device": str(self.device),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "exact": self.exact,
+        }
 
     @property
     def slots(self) -> Sequence[Slot]:

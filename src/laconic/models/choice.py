@@ -88,7 +88,7 @@ def _ways(model: Any, own: str, written_out: bool, notes: list[str]) -> Iterator
             yield how, lambda: _recurrent_host(model, mixers, chunked=chunked)  # noqa: B023  (called before the next)
             for found in mixers:
                 found.remove()
-        model.set_attn_implementation(own)
+            model.set_attn_implementation(own)
     else:
         if written_out and fast.suits(model):
             yield "written-out", lambda: SlotHost(model, written_out=True)

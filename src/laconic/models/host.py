@@ -36,6 +36,11 @@ class Host(Protocol):
         ...
 
     @property
+    def even(self) -> bool:
+        """Whether a token has the same logits, bit for bit, in every pass, whatever else is in it."""
+        ...
+
+    @property
     def slots(self) -> Sequence[Slot]:
         """The slots that are open."""
         ...

@@ -58,6 +58,11 @@ class SlotHost:
         return "written-out, own kernels" if self.fast.native is not None else "written-out, packed"
 
     @property
+    def even(self) -> bool:
+        """With the project's own kernels, in which every sum runs in one order."""
+        return self.fast is not None and self.fast.packed and self.fast.native is not None
+
+    @property
     def slots(self) -> list[CacheSlot]:
         """The slots that are open."""
         return self.pool.slots

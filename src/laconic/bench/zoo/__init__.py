@@ -1,0 +1,1 @@
+"""Every causal architecture of the installed Transformers, built small with random weights, and laconic tried on it."""
