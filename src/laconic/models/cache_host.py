@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache, DynamicIndexedLayer, DynamicLayer
 
 from laconic.models.base import ScoreTree, Slot
-from laconic.models.host import Made, cache_name, head_input
+from laconic.models.host import Made, cache_name, head_input, module_states, restored
 from laconic.models.steering import Touches, decoder_layers, hooked
 
 _LAG = 12
@@ -362,20 +362,8 @@ def _last(see: Mapping[int, Callable[[Tensor], None]], count: int) -> dict[int, 
 @torch.inference_mode()
 def _holders(model: PreTrainedModel) -> list[tuple[nn.Module, str, Any]]:
     """Modules of a model, names in them that hold the state of the sequence read last, and what they hold at first."""
-    modules = list(model.modules())
-
-    def state() -> dict[tuple[int, str], Any]:
-        return {
-            (at, name): value
-            for at, module in enumerate(modules)
-            for name, value in vars(module).items()
-            if value is None or isinstance(value, Tensor)
-        }
-
-    before = state()
-    model(input_ids=torch.tensor([[0, 1, 2]], device=model.device))
-    after = state()
-    found = [(modules[at], name, old) for (at, name), old in before.items() if after[at, name] is not old]
-    for module, name, old in found:
-        setattr(module, name, old)
-    return found
+    before = module_states(model)
+    with restored(model):
+        model(input_ids=torch.tensor([[0, 1, 2]], device=model.device))
+        after = module_states(model)
+    return [(*key, value) for key, value in before.items() if after[key] is not value]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
@@ -64,6 +65,31 @@ class Host(Protocol):
     def watch(self, slot: Slot, tokens: Sequence[int], see: Mapping[int, Callable[[Tensor], None]]) -> None:
         """As :meth:`prefill`, showing ``see[l]`` the outputs ``[tokens, hidden]`` of layer l."""
         ...
+
+
+def module_states(model: Any) -> dict[tuple[Any, str], Any]:
+    """What the modules of a model hold beside their weights and buffers: tensors, or None where one may be put.
+
+    Some architectures keep the state of the sequence that they have read last there.
+    """
+    return {
+        (module, name): value
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if value is None or isinstance(value, Tensor)
+    }
+
+
+@contextmanager
+def restored(model: Any) -> Iterator[None]:
+    """Leave nothing of what is read within behind in the modules of a model."""
+    before = module_states(model)
+    try:
+        yield
+    finally:
+        for (module, name), value in before.items():
+            if getattr(module, name) is not value:
+                setattr(module, name, value)
 
 
 def cache_name(model: Any) -> str | None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache, LinearAttentionCacheLayerMixin
 
-from laconic.models.host import cache_name
+from laconic.models.host import cache_name, restored
 
 State = dict[tuple[str, int], Tensor]
 """What one mixer keeps of a sequence, by kind (``conv``, ``recurrent``) and number; the first dimension is the row."""
@@ -279,7 +279,8 @@ def _watch(model: PreTrainedModel) -> tuple[dict[int, nn.Module], Any]:
     hooks = [hook for module in model.modules() for hook in _tracked(module, running)]
     try:
         text = torch.tensor([[0] * 8], device=model.device)
-        model(input_ids=text, use_cache=True, **{cache_name(model) or "past_key_values": cache})
+        with restored(model):
+            model(input_ids=text, use_cache=True, **{cache_name(model) or "past_key_values": cache})
     finally:
         for hook in hooks:
             hook.remove()
