@@ -62,39 +62,24 @@ _TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "cls_
 
 
 def small_config(model_type: str, exceptions: Mapping[str, Mapping[str, Any]]) -> PreTrainedConfig:
-    """A small configuration of this architecture; ``exceptions[model_type]`` overrules fields of its text part."""
-    kind = CONFIG_MAPPING[model_type]
-    text = kind().get_text_config(decoder=True)
-    if type(text) is kind:
-        return _small(kind, {**exceptions.get(model_type, {})})
-    return _composite(kind, model_type, exceptions)
+    """A small configuration of this architecture and its parts; ``exceptions`` overrules fields, by model type."""
+    return _small(CONFIG_MAPPING[model_type], exceptions)
 
 
-def _composite(
-    kind: type[PreTrainedConfig], model_type: str, exceptions: Mapping[str, Mapping[str, Any]]
-) -> PreTrainedConfig:
-    parts: dict[str, Any] = {}
-    whole = kind()
-    for name in kind.sub_configs:
-        part = getattr(whole, name, None)
-        if part is None:
-            continue
-        extra = exceptions.get(model_type, {}) if part is whole.get_text_config(decoder=True) else {}
-        parts[name] = _small(type(part), {**exceptions.get(part.model_type, {}), **extra})
-    return kind(**parts)
-
-
-def _small(kind: type[PreTrainedConfig], extra: Mapping[str, Any]) -> PreTrainedConfig:
-    default = kind().to_dict()
+def _small(kind: type[PreTrainedConfig], exceptions: Mapping[str, Mapping[str, Any]]) -> PreTrainedConfig:
+    extra = exceptions.get(kind.model_type, {})
+    try:
+        whole = kind()
+    except Exception:  # defaults that do not fit together; the exceptions say what does
+        whole = kind(**extra)
+    default = whole.to_dict()
     chosen = kept_layers(default)
     made: dict[str, Any] = {name: SMALL[name] for name in default if name in SMALL and default[name] is not None}
     for name in LAYERS:
         if default.get(name) is not None:
             made[name] = len(chosen)
     for name in per_layer(default):
-        made[name] = [default[name][i] for i in chosen]
-        if name in SMALL:
-            made[name] = [SMALL[name]] * len(chosen)
+        made[name] = [SMALL[name]] * len(chosen) if name in SMALL else [default[name][i] for i in chosen]
     if default.get("kv_lora_rank") is not None and "num_key_value_heads" in made:
         made["num_key_value_heads"] = made["num_attention_heads"]  # latent attention has one key head per query head
     if "is_decoder" in default:
@@ -102,6 +87,10 @@ def _small(kind: type[PreTrainedConfig], extra: Mapping[str, Any]) -> PreTrained
     made.update({name: 0 for name in _TOKENS if default.get(name) is not None})
     if default.get("per_layer_config"):
         made["per_layer_config"] = _of_layers(default["per_layer_config"], chosen)
+    for name in kind.sub_configs:
+        part = getattr(whole, name, None)
+        if part is not None:
+            made[name] = _small(type(part), exceptions)
     made.update(extra)
     return kind(**made)
 
@@ -131,8 +120,11 @@ def kept_layers(default: Mapping[str, Any]) -> list[int]:
 def _of_layers(given: Mapping[str, Mapping[str, Any]], chosen: Sequence[int]) -> dict[str, Any]:
     """What is set for single layers, for the kept ones: twice the size of the others, so that they still differ."""
     values = {int(layer): fields for layer, fields in given.items()}
-    return {
-        f"{i:02d}": {name: 2 * SMALL[name] if name in SMALL else value for name, value in values[layer].items()}
-        for i, layer in enumerate(chosen)
-        if layer in values
-    }
+    made = {}
+    for i, layer in enumerate(chosen):
+        if layer in values:
+            small = {name: 2 * SMALL[name] if name in SMALL else value for name, value in values[layer].items()}
+            if "kv_lora_rank" in small and "num_key_value_heads" in small:
+                small["num_key_value_heads"] = small["num_attention_heads"]
+            made[f"{i:02d}"] = small
+    return made
