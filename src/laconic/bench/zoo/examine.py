@@ -45,13 +45,14 @@ def examine(
     """Hold ``load(model)`` against the model itself, run without a cache over whole texts.
 
     ``kind`` is what the verdict calls the model; by default its configuration's model type. The model belongs to
-    ``load`` afterwards. Every failure is in the verdict; nothing is raised but interrupts.
+    ``load`` afterwards. Every failure is in the verdict ("not built" if the model alone cannot read
+    a text); nothing is raised but interrupts.
     """
     kind = kind or str(model.config.model_type)
     try:
         truth = Truth(model)
     except Exception as error:
-        return Verdict(kind, "crash", f"the model alone: {_where(error)}", {}, "")
+        return Verdict(kind, "not built", f"does not run on text alone: {_where(error)}", {}, "")
     try:
         lm = load(model)
     except UnsupportedModel as error:
