@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import torch
 import transformers
-from transformers import PreTrainedModel
+from transformers import CONFIG_MAPPING, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from laconic.bench.zoo.shrink import small_config
@@ -122,9 +122,10 @@ def build(model_type: str, seed: int = 0, dtype: torch.dtype = torch.float32) ->
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             architecture = getattr(transformers, name)
-            config = small_config(model_type, EXCEPTIONS)
-            if not isinstance(config, architecture.config_class):
-                config = config.get_text_config(decoder=True)  # the language model alone of a model of several parts
+            kind = CONFIG_MAPPING[model_type]
+            if not issubclass(kind, architecture.config_class):
+                kind = architecture.config_class  # the language model alone of a model of several parts
+            config = small_config(kind, EXCEPTIONS)
             made = cast(PreTrainedModel, architecture(config))
             enliven(made)
     except Exception as error:

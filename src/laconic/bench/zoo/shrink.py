@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transformers import CONFIG_MAPPING, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 WINDOW = 16
 """Sliding windows, chunks and index budgets, in tokens: small enough to matter within a hundred tokens."""
@@ -61,12 +61,8 @@ LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_blocks"
 _TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "decoder_start_token_id")
 
 
-def small_config(model_type: str, exceptions: Mapping[str, Mapping[str, Any]]) -> PreTrainedConfig:
-    """A small configuration of this architecture and its parts; ``exceptions`` overrules fields, by model type."""
-    return _small(CONFIG_MAPPING[model_type], exceptions)
-
-
-def _small(kind: type[PreTrainedConfig], exceptions: Mapping[str, Mapping[str, Any]]) -> PreTrainedConfig:
+def small_config(kind: type[PreTrainedConfig], exceptions: Mapping[str, Mapping[str, Any]]) -> PreTrainedConfig:
+    """A small configuration of this class, its parts included; ``exceptions`` overrules fields, by model type."""
     extra = exceptions.get(kind.model_type, {})
     try:
         whole = kind()
@@ -90,7 +86,7 @@ def _small(kind: type[PreTrainedConfig], exceptions: Mapping[str, Mapping[str, A
     for name in kind.sub_configs:
         part = getattr(whole, name, None)
         if part is not None:
-            made[name] = _small(type(part), exceptions)
+            made[name] = small_config(type(part), exceptions)
     made.update(extra)
     return kind(**made)
 
