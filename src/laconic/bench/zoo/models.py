@@ -70,6 +70,12 @@ EXCEPTIONS: dict[str, dict[str, Any]] = {
     },
     "longcat_flash": _ROTARY_WHOLE,
     "mamba2": {"num_heads": 8, "head_dim": 16, "n_groups": 2},
+    "minimax_m3_vl_text": {
+        "layer_types": ["full_attention", "minimax_m3_sparse"],
+        "mlp_layer_types": ["dense", "sparse"],
+        "index_block_size": 4,
+        "index_topk_blocks": 4,
+    },
     "ministral": {"head_dim": 16},
     "modernbert-decoder": {"sliding_window": 16},
     "nemotron": {"num_key_value_heads": 2},
