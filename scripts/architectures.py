@@ -1,120 +1,116 @@
-"""Tries laconic on every causal architecture of the installed Transformers, and writes docs/architectures.md.
+"""Examine laconic on a small random model of every causal decoder of the installed Transformers.
 
-    python scripts/architectures.py                 # all of them, about ten minutes
-    python scripts/architectures.py --only qwen3_next,mamba2
+    python scripts/architectures.py [--only llama,mamba] [--json verdicts.json] [--page docs/architectures.md]
 
-Each is built small with random weights (laconic.bench.zoo) and examined in a process of its own, so that one that ends
-its process does not end the run.
+Each type is built and examined in a process of its own, so that one crash or one that takes too long ends nothing else.
+The page is written for a run over all types; `--only` prints.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import multiprocessing.connection
 import resource
-import subprocess
-import sys
+import time
 import warnings
-from collections import Counter
-from importlib.metadata import version
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-PAGE = Path(__file__).parent.parent / "docs" / "architectures.md"
-MEMORY, SECONDS = 10 << 30, 240
-"""What one architecture may take of memory, in bytes, and of time."""
+import torch
+import transformers
 
+from laconic.bench.zoo.examine import Verdict, examine, summary
+from laconic.bench.zoo.models import build, kinds
+from laconic.errors import UnsupportedModel
 
-def one(kind: str) -> dict[str, str]:
-    """Examine one architecture in this process."""
-    import torch
+MEMORY = 8 << 30
+"""Bytes of address space that one examination may take."""
 
-    from laconic.bench.zoo.build import build
-    from laconic.bench.zoo.examine import examine
-    from laconic.errors import UnsupportedModel
-
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    try:
-        model = build(kind)
-    except UnsupportedModel as error:
-        return {"kind": kind, "outcome": "not built", "path": "", "reason": error.message}
-    except Exception as error:  # whatever a configuration's own code raises
-        return {"kind": kind, "outcome": "not built", "path": "", "reason": f"{type(error).__name__}: {error}"}
-    verdict = examine(model)
-    return {"kind": kind, "outcome": verdict.outcome, "path": verdict.path, "reason": verdict.reason}
-
-
-def apart(kind: str) -> dict[str, str]:
-    """Examine one architecture in a process of its own."""
-    command = [sys.executable, __file__, "--one", kind]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        return {"kind": kind, "outcome": "crash", "path": "", "reason": f"took more than {SECONDS} s"}
-    lines = done.stdout.strip().splitlines()
-    if done.returncode or not lines:
-        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        return {
-            "kind": kind,
-            "outcome": "crash",
-            "path": "",
-            "reason": f"the process ended with {done.returncode}: {last}",
-        }
-    found: dict[str, str] = json.loads(lines[-1])
-    return found
-
-
-def page(rows: list[dict[str, str]]) -> str:
-    """The page: counts, then a row an architecture."""
-    counts = Counter(row["outcome"] for row in rows)
-    said = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
-    paths = Counter(row["path"] for row in rows if row["outcome"] == "exact")
-    lines = [
-        "# Architectures",
-        "",
-        f"Every causal language model type of Transformers {version('transformers')}, built small with random weights",
-        "and compared with its own pass over the whole text, without a cache, in float32: token by token, drafts",
-        "accepted in part, trees, branches off earlier points, rollbacks near and far, forks, a ragged batch, a",
-        f"prompt of two passes (`python scripts/architectures.py`, PyTorch {version('torch')}). Largest error allowed:",
-        "0.1 % of the largest logit.",
-        "",
-        f"{len(rows)} types: {said}. Paths of the exact ones: "
-        + ", ".join(f"{path} {count}" for path, count in paths.most_common())
-        + ".",
-        "",
-        "What the paths mean is in [architecture.md](architecture.md#models). `laconic inspect MODEL` names that of a",
-        "checkpoint.",
-        "",
-        "| model type | outcome | path | notes |",
-        "|---|---|---|---|",
-    ]
-    for row in sorted(rows, key=lambda row: row["kind"]):
-        notes = " ".join(row["reason"].replace("|", "/").split())[:220]
-        lines.append(f"| `{row['kind']}` | {row['outcome']} | {row['path']} | {notes} |")
-    return "\n".join(lines) + "\n"
+SECONDS = 120.0
+"""How long one examination may take."""
 
 
 def main() -> None:
-    """Run as a command."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", help="model types, joined by commas; the page is then left as it is")
-    parser.add_argument("--json", type=Path, help="write the rows to this file")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    """Examine, print a line for each type, write what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", help="model types, separated by commas")
+    parser.add_argument("--json", type=Path, help="where to write the verdicts")
+    parser.add_argument("--page", type=Path, default=Path("docs/architectures.md"), help="where to write the page")
     asked = parser.parse_args()
-    if asked.one:
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        print(json.dumps(one(asked.one)))
-        return
-    from laconic.bench.zoo.build import kinds
-
-    rows = []
-    for kind in asked.only.split(",") if asked.only else kinds():
-        rows.append(apart(kind))
-        print(f"{kind}: {rows[-1]['outcome']} {rows[-1]['path']} {rows[-1]['reason'][:120]}", flush=True)
+    chosen = asked.only.split(",") if asked.only else kinds()
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    verdicts = []
+    for kind in chosen:
+        verdicts.append(guarded(kind))
+        print(f"{kind:28} {verdicts[-1]}", flush=True)
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in summary(verdicts).items())
+    print(f"{len(verdicts)} types: {counts}; {time.perf_counter() - began:.0f} s")
     if asked.json:
-        asked.json.write_text(json.dumps(rows, indent=1) + "\n")
+        asked.json.write_text(json.dumps([asdict(verdict) for verdict in verdicts], indent=1) + "\n")
     if not asked.only:
-        PAGE.write_text(page(rows))
+        asked.page.write_text(page(verdicts))
+
+
+def guarded(kind: str) -> Verdict:
+    """The verdict on one type, whatever becomes of the process that finds it."""
+    context = multiprocessing.get_context("fork")  # Transformers is imported once, by this process
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_examine, args=(kind, sender))
+    process.start()
+    sender.close()
+    try:
+        if not receiver.poll(SECONDS):
+            return Verdict(kind, "crash", f"took more than {SECONDS:.0f} s", {}, "")
+        verdict: Verdict = receiver.recv()
+    except EOFError:
+        process.join()
+        return Verdict(kind, "crash", f"the process ended with code {process.exitcode}", {}, "")
+    finally:
+        process.kill()
+        process.join()
+    return verdict
+
+
+def _examine(kind: str, sender: multiprocessing.connection.Connection) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    warnings.filterwarnings("ignore")
+    transformers.logging.set_verbosity_error()
+    try:
+        verdict = examine(build(kind), kind)
+    except UnsupportedModel as error:
+        verdict = Verdict(kind, "not built", error.message, {}, "")
+    sender.send(verdict)
+
+
+def page(verdicts: Sequence[Verdict]) -> str:
+    """The page of all verdicts, in Markdown."""
+    counts = summary(verdicts)
+    lines = [
+        "# Architectures",
+        "",
+        f"Every one of the {len(verdicts)} causal decoders of Transformers {transformers.__version__}, as a small",
+        f"random model in float32 on a CPU (PyTorch {torch.__version__.partition('+')[0]}). **Exact** means:",
+        "token by token, in drafts, in trees and branches off earlier points, after rollbacks and forks, in ragged",
+        "batches and behind long prompts, every logit is that of the model run without a cache over the whole text, to",
+        "a thousandth of the largest. Written by `python scripts/architectures.py`; the checks are in",
+        "`src/laconic/bench/zoo/checks.py`.",
+        "",
+        "| " + " | ".join(counts) + " |",
+        "|" + "--:|" * len(counts),
+        "| " + " | ".join(str(count) for count in counts.values()) + " |",
+        "",
+        "| model type | verdict | path | largest error | reason |",
+        "|---|---|---|--:|---|",
+    ]
+    for verdict in verdicts:
+        error = f"{max(verdict.errors.values()):.0e}" if verdict.errors else ""
+        reason = verdict.reason.replace("|", "\\|")
+        lines.append(f"| `{verdict.model_type}` | {verdict.outcome} | {verdict.path} | {error} | {reason} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Every causal architecture of the installed Transformers, built small with random weights, and laconic tried on it."""
+"""A small random model of every causal decoder that Transformers has, and whether laconic decodes it exactly."""
