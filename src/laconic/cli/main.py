@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from importlib import metadata
 from typing import Annotated, Any
 
 import typer
@@ -71,6 +70,8 @@ app.add_typer(fit, name="fit")
 
 def _version(asked: bool) -> None:
     if asked:
+        from importlib import metadata
+
         try:
             version = metadata.version("laconic")
         except metadata.PackageNotFoundError:
