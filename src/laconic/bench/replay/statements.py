@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from laconic.answers import extract
+from laconic.answers import extract, undress
 from laconic.bench.grading import same
-from laconic.thinking.statements import leading_number, states, undress
+from laconic.thinking.statements import leading_number, states
 
 _LONGEST = 40
 """Characters beyond which a last line is a sentence, not an answer."""
