@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from laconic.bench import gym
 from laconic.bench.grading import extract, same
 from laconic.errors import MissingExtra, TaskError, did_you_mean
 
@@ -22,10 +23,12 @@ class Item:
     question: str
     answer: str
     grade: Callable[[str], bool] | None = field(repr=False, compare=False)
+    read: Callable[[str], str] = field(default=extract, repr=False, compare=False)
+    """Finds the final answer in a reply."""
 
     def judge(self, reply: str) -> bool | None:
         """Whether a model's reply (its text after the thought) ends in the right answer. An empty one never does."""
-        return self.judge_answer(extract(reply))
+        return self.judge_answer(self.read(reply))
 
     def judge_answer(self, given: str) -> bool | None:
         """Whether a bare answer is right, None if nobody knows. An empty one never is."""
@@ -80,23 +83,13 @@ class GymTask:
         self._dataset = dataset
 
     def items(self, n: int, seed: int) -> list[Item]:
-        """Problems of the data set; fewer than ``n`` where it repeats itself."""
-        import reasoning_gym
-
-        data = reasoning_gym.create_dataset(self._dataset, size=4 * n, seed=seed)
-
-        def grade(entry: Any, given: str) -> bool:
-            return float(data.score_answer(given, entry)) > _FULL_SCORE
-
-        entries = {entry["question"]: entry for entry in data}
-        return [
-            Item(f"{self.name}/{i}", self.name, question, str(entry["answer"]), partial(grade, entry))
-            for i, (question, entry) in enumerate(list(entries.items())[:n])
-        ]
-
-
-_FULL_SCORE = 0.99
-"""Verifiers give parts of a point for answers in the wrong form."""
+        """Problems of the data set; fewer than ``n`` where it repeats itself. Warns of a verifier that takes junk."""
+        found = []
+        for i, (entry, judge) in enumerate(gym.entries(self._dataset, n, seed)):
+            answer = str(entry["answer"])
+            read = gym.block if "\n" in answer.strip() else extract
+            found.append(Item(f"{self.name}/{i}", self.name, entry["question"], answer, judge, read))
+        return found
 
 
 class JsonlTask:
