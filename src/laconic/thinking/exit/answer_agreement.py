@@ -19,8 +19,9 @@ _DOUBT = re.compile(r"\b(?:wait|hold|but|hmm+|however|maybe|alternatively|not\s+
 class AnswerAgreement(ProbedExit):
     """At the end of a step, ask what the answer would be now; stop when the last few answers are the same.
 
-    Dynasor's rule for chains of thought: the last answers agree, none is empty, and none voices doubt (the words "wait",
-    "but", ...). Answers agree where the grader would call them the same: ``1,200`` and ``1200``. Its effort levels ask for 2 to 8 equal answers and look every 64 tokens (``tokens=64``). It needs no
+    Dynasor's rule for chains of thought: the last answers agree as the grader sees it (``1,200`` and ``1200``), none is
+    empty, and none voices doubt in a word of its own ("wait", "but", ...). Its effort levels ask for 2 to 8 equal
+    answers and look every 64 tokens (``tokens=64``). It needs no
     probabilities, so it serves any model that can be asked.
     """
 
