@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from laconic.bench import gym
+from laconic.bench import gym, jsonl
 from laconic.bench.grading import extract, same
 from laconic.errors import MissingExtra, TaskError, did_you_mean
 
@@ -93,7 +92,8 @@ class GymTask:
 
 
 class JsonlTask:
-    """Lines of ``{"question": ..., "answer": ...}``, taken in the order of the file. A ``kind`` is optional.
+    """Lines of ``{"question": ..., "answer": ...}``, or an array of such objects, in the order of the file. A ``kind``
+    is optional.
 
     A file in which no line has an answer serves to measure speed alone; there a line may also hold ``prompt``, or
     ``turns`` as in Spec-Bench, of which the first is asked. Raises TaskError, with the line's number, for what is
@@ -112,25 +112,14 @@ class JsonlTask:
         return self._items[:n]
 
     def _read(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise TaskError(f"cannot read '{self.path}': {reason}.", _FORM) from error
+        lines = jsonl.lines(self.path, _FORM)
         if not any(line.strip() for line in lines):
             raise TaskError(f"'{self.path}' holds no problems.", _FORM)
-        for at, line in enumerate(lines, start=1):
-            if line.strip():
-                yield at, self._parse(line, at)
-
-    def _parse(self, line: str, at: int) -> dict[str, Any]:
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise TaskError(f"{self.path}, line {at}: not JSON ({error.msg}).", _FORM) from error
-        if not isinstance(entry, dict):
-            raise TaskError(f"{self.path}, line {at}: not an object.", _FORM)
-        return entry
+        for at, entry in jsonl.objects(lines):
+            if isinstance(entry, jsonl.BadLine):
+                raise TaskError(f"{self.path}, line {at}: {entry}.", _FORM)
+            if entry is not None:
+                yield at, entry
 
     def _item(self, entry: dict[str, Any], at: int, graded: bool) -> Item:
         turns = entry.get("turns")
