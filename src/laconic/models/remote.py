@@ -43,7 +43,7 @@ _HINTS = {
     429: "Send fewer requests at once (batch).",
     503: "Send fewer requests at once (batch).",
 }
-_REFUSED = "A server that does not know vLLM's fields may refuse them: extras=False leaves them out (--no-extras)."
+_REFUSED = "A server that does not know vLLM's fields may refuse them: extras=False leaves them out."
 
 
 class Served(NamedTuple):
