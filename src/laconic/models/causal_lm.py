@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from laconic.errors import ModelNotFound, RequestError, UnsupportedModel
+from laconic.errors import RequestError, UnsupportedModel
 from laconic.models import attention, fast, packed
 from laconic.models.base import Scores, ScoreTree, Slot, chain
+from laconic.models.loading import read_config, read_model
 from laconic.models.slots import CacheSlot, SlotPass, SlotPool
 from laconic.models.steering import NOWHERE, Steering, Touches, decoder_layers, hooked, pushes
 
@@ -59,18 +60,10 @@ class CausalLM:
     ) -> CausalLM:
         """Load a checkpoint by path or hub name. ``dtype`` None keeps float32 on the CPU, the checkpoint's elsewhere.
 
-        Raises ModelNotFound, or UnsupportedModel naming what stands in the way.
+        Raises ModelNotFound, UnsupportedModel naming what stands in the way, and what ``loading.read_model`` does.
         """
-        try:
-            config = AutoConfig.from_pretrained(name)
-        except (OSError, ValueError) as error:
-            raise ModelNotFound(f"no model at '{name}': {str(error).splitlines()[0]}", _FIND) from error
-        refuse(config)
-        chosen: Any = dtype or (torch.float32 if device == "cpu" else "auto")
-        try:
-            model = AutoModelForCausalLM.from_pretrained(name, dtype=chosen)
-        except OSError as error:
-            raise ModelNotFound(f"no weights at '{name}': {str(error).splitlines()[0]}", _FIND) from error
+        refuse(read_config(name))
+        model = read_model(name, dtype=dtype or (torch.float32 if device == "cpu" else "auto"))
         return CausalLM(model.to(device), written_out=written_out)
 
     def open(self) -> CacheSlot:
@@ -230,9 +223,6 @@ def _digest(model: PreTrainedModel) -> str:
     for part in parts:
         made.update(part.detach().to("cpu", torch.bfloat16).view(torch.int16).numpy().tobytes())
     return made.hexdigest()[:16]
-
-
-_FIND = "Give a directory with config.json and weights, a hub name, or 'bundled'."
 
 
 def refuse(config: PreTrainedConfig, model: PreTrainedModel | None = None) -> None:

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, GenerationConfig
 from laconic.errors import ModelNotFound
 from laconic.models import specimen
 from laconic.models.causal_lm import CausalLM
+from laconic.models.loading import adapted, source
 from laconic.models.reasoner import draft_path, target_path
 from laconic.models.text import Markup, Text
 
@@ -36,8 +37,10 @@ def load_model(name: str | Path, *, dtype: torch.dtype | None = None, device: st
 def load_text(name: str | Path, *, markup: Markup | None = None) -> Text:
     """Load a model's tokenizer, with the end-of-sequence tokens of its generation config."""
     place = resolve(name)
+    if (base := adapted(place)) is not None and not (Path(place) / "tokenizer_config.json").is_file():
+        place = resolve(base)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
+        tokenizer = AutoTokenizer.from_pretrained(**source(place))
     except (OSError, ValueError) as error:
         raise ModelNotFound(f"no tokenizer at '{name}': {str(error).splitlines()[0]}") from error
     try:
