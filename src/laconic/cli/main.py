@@ -19,6 +19,7 @@ from laconic.cli.peers import peers
 from laconic.cli.replay import replay
 from laconic.cli.run import run
 from laconic.cli.simulate import simulate
+from laconic.cli.specimen import specimen
 from laconic.cli.tune import tune
 from laconic.errors import LaconicError
 
@@ -65,6 +66,7 @@ app.command()(pad)
 app.command()(cost)
 app.command()(replay)
 app.command()(simulate)
+app.command()(specimen)
 app.add_typer(fit, name="fit")
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from laconic.errors import ModelNotFound, RequestError, UnsupportedModel
+from laconic.errors import RequestError, UnsupportedModel
 from laconic.models.base import Scores, ScoreTree, Slot
 from laconic.models.choice import choose
 from laconic.models.loaded import note
+from laconic.models.loading import read_config, read_model
 
 PREFILL_CHUNK = 512
 """Prompt tokens per prefill pass; bounds the memory of a pass."""
@@ -59,18 +60,10 @@ class CausalLM:
     ) -> CausalLM:
         """Load a checkpoint by path or hub name. ``dtype`` None keeps float32 on the CPU, the checkpoint's elsewhere.
 
-        Raises ModelNotFound, or UnsupportedModel naming what stands in the way.
+        Raises ModelNotFound, UnsupportedModel naming what stands in the way, and what ``loading.read_model`` does.
         """
-        try:
-            config = AutoConfig.from_pretrained(name)
-        except (OSError, ValueError) as error:
-            raise ModelNotFound(f"no model at '{name}': {str(error).splitlines()[0]}", _FIND) from error
-        refuse(config)
-        chosen: Any = dtype or (torch.float32 if device == "cpu" else "auto")
-        try:
-            model = AutoModelForCausalLM.from_pretrained(name, dtype=chosen)
-        except OSError as error:
-            raise ModelNotFound(f"no weights at '{name}': {str(error).splitlines()[0]}", _FIND) from error
+        refuse(read_config(name))
+        model = read_model(name, dtype=dtype or (torch.float32 if device == "cpu" else "auto"))
         return CausalLM(model.to(device), written_out=written_out)
 
     @property
@@ -171,9 +164,6 @@ def digest(model: PreTrainedModel) -> str:
             part = part.to("cpu", torch.bfloat16).view(torch.int16)
         made.update(part.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return made.hexdigest()[:16]
-
-
-_FIND = "Give a directory with config.json and weights, a hub name, or 'bundled'."
 
 
 def context(config: PreTrainedConfig) -> int:

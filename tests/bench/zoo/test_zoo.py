@@ -39,6 +39,7 @@ KINDS = {
     "xLSTM": "xlstm",
 }
 
+
 @pytest.mark.parametrize("kind", [pytest.param(kind, id=name) for name, kind in KINDS.items()])
 def test_logits_are_those_of_the_model_alone(kind: str) -> None:
     verdict = examine(build(kind), kind)
