@@ -1,0 +1,98 @@
+"""Finding a model's format: its own response template, a turn that its chat template renders, or the table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from laconic.models.formats import tags
+from laconic.models.formats.format import Format
+from laconic.models.formats.rendered import Template, bridge_after, from_prompts, read_back
+from laconic.models.formats.switches import Switch, find_effort, find_switch
+from laconic.models.formats.table import HARMONY, TABLE
+
+_HINT = re.compile(r"enable_thinking|reasoning_content|thinking_mode|thinking_budget|reasoning_effort|thinking_effort")
+
+
+def discover(tokenizer: Any, given: Format | None = None) -> Format:
+    """The format of a tokenizer's model, with the switches of its chat template.
+
+    ``given`` is what the user says: it stands, and only what it leaves out about switches is found. Never raises: what
+    is not known has the source ``none``, and a ``reason`` where something speaks for a thinking phase all the same.
+    """
+    template = Template(tokenizer)
+    switch = find_switch(template.prompt, template.source) if template.source else None
+    effort = find_effort(template.prompt) if template.source else None
+    found = given or _declared(tokenizer) or _read(template, switch) or _listed(template, tokenizer, switch)
+    if found is None:
+        found = Format(source="none", reason=_doubt(template, tokenizer, switch))
+    return replace(found, switch=found.switch or switch, effort=found.effort or effort)
+
+
+def _declared(tokenizer: Any) -> Format | None:
+    """From the checkpoint's ``response_template`` (Transformers 5.13): its region of reasoning has both tags."""
+    template = getattr(tokenizer, "response_template", None)
+    fields = template.get("fields", {}) if isinstance(template, Mapping) else {}
+    region: Mapping[str, Any] = next(
+        (fields[name] for name in ("reasoning_content", "reasoning", "thinking") if name in fields), {}
+    )
+    opens, closes = _first(region.get("open")), _first(region.get("close"))
+    if not opens or not closes:
+        return None
+    if opens.strip() == HARMONY.opens:
+        return replace(HARMONY, source="response_template")
+    source = Template(tokenizer)
+    rendered = read_back(source)
+    if rendered is not None and rendered.opens == opens.strip() and rendered.closes == closes.strip():
+        return replace(rendered, source="response_template")
+    lead = opens[len(opens.rstrip()) :]
+    bridge = bridge_after(source, closes.strip(), [])
+    return Format(opens.strip(), closes.strip(), bridge, lead, lead, source="response_template")
+
+
+def _first(value: Any) -> str:
+    return str(value[0]) if isinstance(value, list) and value else value if isinstance(value, str) else ""
+
+
+def _values(switch: Switch | None) -> list[dict[str, Any]]:
+    return [] if switch is None else [{switch.keyword: switch.off}, {switch.keyword: switch.on}]
+
+
+def _read(template: Template, switch: Switch | None) -> Format | None:
+    found = read_back(template, _values(switch))
+    if found is None:
+        return from_prompts(template, _values(switch)) if template.source else None
+    return replace(HARMONY, source="rendered") if found.opens == HARMONY.opens else found
+
+
+def _listed(template: Template, tokenizer: Any, switch: Switch | None) -> Format | None:
+    """From the table, by a tag that the template mentions; by the vocabulary alone only without a template."""
+    vocabulary = tokenizer.get_vocab()
+    if {"<|channel|>", "<|message|>"} <= vocabulary.keys():  # the template may build the names of channels
+        return HARMONY
+    for entry in TABLE:
+        if not template.source:
+            if entry.closes in vocabulary:
+                return entry
+        elif entry.closes in template.source:
+            if entry.bridge == "\n\n":
+                return replace(entry, bridge=bridge_after(template, entry.closes, _values(switch)))
+            return entry
+    return None
+
+
+def _doubt(template: Template, tokenizer: Any, switch: Switch | None) -> str:
+    """What speaks for a thinking phase that was not found."""
+    named = [tag for tag in dict.fromkeys(tags.all_tags(template.source)) if tags.is_thought(tag)]
+    if named:
+        return f"the chat template mentions {named[0]}, but not how a thought is written."
+    said = _HINT.search(template.source)
+    if said or switch is not None:
+        word = said.group() if said else switch.keyword if switch else ""
+        return f"the chat template knows '{word}', but shows no thought."
+    held = [token for token in tokenizer.get_vocab() if token in {entry.closes for entry in TABLE}]
+    if held and template.source:
+        return f"the vocabulary holds {held[0]}, but the chat template has no thought: taken for a model without one."
+    return ""

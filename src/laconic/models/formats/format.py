@@ -1,0 +1,64 @@
+"""What laconic knows of how a model writes its thought and its answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from laconic.models.formats.switches import Effort, Switch
+
+Source = Literal["given", "response_template", "rendered", "table", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    r"""How a model writes.
+
+    A whole reply is ``opens``, ``lead``, the thought, ``trail``, ``closes``, ``bridge``, the answer. Tags hold no white
+    space at their ends and may be one token or several. No ``closes`` is a model without a thinking phase; then
+    ``reason`` says why it may have one all the same, and is empty where nothing speaks for it.
+
+    >>> Format("<think>", "</think>").bridge
+    '\n\n'
+    """
+
+    opens: str = ""
+    closes: str = ""
+    bridge: str = "\n\n"
+    """What the family writes between the closing tag and the answer: white space, and maybe a header of the answer."""
+    lead: str = "\n"
+    """White space after the opening tag."""
+    trail: str = "\n"
+    """White space before the closing tag."""
+    headers: tuple[str, ...] = ()
+    """What opens an answer (a prefix, up to ``header_end``), where a model says so; no part of the answer."""
+    header_end: str = ""
+    """What ends a header; empty where a header is whole as it stands."""
+    answer_end: str = ""
+    """What closes an answer, where a model says so; no part of it."""
+    asides: tuple[str, ...] = ()
+    """What begins neither thought nor answer: calls of tools, comments in a channel of their own."""
+    switch: Switch | None = None
+    """How the template switches thinking off and on; None where it cannot."""
+    effort: Effort | None = None
+    """The template's own levels of effort; None where it has none."""
+    source: Source = "given"
+    """Who says so: the user, the checkpoint's own ``response_template``, a past turn rendered by the template, a table
+    of what is left, or nobody."""
+    reason: str = ""
+    """Why no format is known although the model may think."""
+
+    @property
+    def thinks(self) -> bool:
+        """Whether there is a thinking phase that laconic can follow."""
+        return bool(self.closes)
+
+    @property
+    def ending(self) -> str:
+        """What closes a thought and hands over to the answer."""
+        return self.closes + self.bridge
+
+    def empty(self, opened: bool) -> str:
+        """An empty thought, whose tag the prompt has ``opened`` already or not, and the bridge to the answer."""
+        begun = "" if opened else self.opens + self.lead
+        return f"{begun}{self.trail}{self.ending}"

@@ -1,0 +1,229 @@
+"""Formats and switches, found in short chat templates of every shape that families have."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import tiny
+
+from laconic.models.formats import Format, discover
+
+
+def turns(past: str, opening: str = "", *, before: str = "", roles: str = "<|im_start|>{}\n|<|im_end|>\n") -> str:
+    """A chat template: ``past`` writes an assistant's turn, ``opening`` follows the header of the reply."""
+    begin, end = roles.split("|<|im_end|>") if roles.endswith("<|im_end|>\n") else (roles, "")
+    begin, end = begin.rstrip("|"), f"<|im_end|>{end}"
+    user, assistant = begin.format("user"), begin.format("assistant")
+    return (
+        f"{before}{{% for m in messages %}}{{% if m.role == 'assistant' %}}{assistant}{past}{end}"
+        f"{{% else %}}{user}{{{{ m.content }}}}{end}{{% endif %}}{{% endfor %}}"
+        f"{{% if add_generation_prompt %}}{assistant}{opening}{{% endif %}}"
+    )
+
+
+def kept(opens: str, closes: str, field: str = "reasoning_content") -> str:
+    """A past turn with its thought between two texts."""
+    return f"{{% if m.{field} %}}{opens}{{{{ m.{field} }}}}{closes}{{% endif %}}{{{{ m.content }}}}"
+
+
+EITHER = "{% if enable_thinking|default(true) %}<think>{% else %}</think>{% endif %}"
+DROPPED = "{{ m.content.split('</think>')[-1] }}"
+OFF = "{{% if not {}|default(true) %}}{}{{% endif %}}"
+
+
+@dataclass(frozen=True)
+class Row:
+    template: str
+    opens: str
+    closes: str
+    bridge: str
+    source: str = "rendered"
+    switch: tuple[str, Any, Any] | None = None
+    effort: tuple[str, ...] = ()
+    prompt_ends: str = ""
+    """With what the prompt of a thinking request ends."""
+
+
+ENABLE = ("enable_thinking", True, False)
+ROWS = {
+    "qwen3": Row(
+        turns(kept("<think>\n", "\n</think>\n\n"), OFF.format("enable_thinking", "<think>\n\n</think>\n\n")),
+        "<think>", "</think>", "\n\n", switch=ENABLE,
+    ),
+    "opened by the prompt": Row(
+        turns(kept("<think>\n", "\n</think>\n\n"), "<think>\n"),
+        "<think>", "</think>", "\n\n", prompt_ends="<think>\n",
+    ),
+    "deepseek-r1": Row(turns(DROPPED, "<think>\n"), "<think>", "</think>", "\n\n", prompt_ends="<think>\n"),
+    "deepseek-v3.1": Row(
+        turns("</think>" + DROPPED, "{% if thinking|default(false) %}<think>{% else %}</think>{% endif %}"),
+        "<think>", "</think>", "", switch=("thinking", True, False), prompt_ends="<think>",
+    ),
+    "glm-4.5": Row(
+        turns("\n" + kept("<think>", "</think>\n"), OFF.format("enable_thinking", "\n<think></think>")),
+        "<think>", "</think>", "\n", switch=ENABLE,
+    ),
+    "glm-4.7": Row(
+        turns(kept("<think>", "</think>"), EITHER),
+        "<think>", "</think>", "", switch=ENABLE, prompt_ends="<think>",
+    ),
+    "gemma-4": Row(
+        turns(
+            kept("<|channel>thought\n", "\n<channel|>", "reasoning"),
+            OFF.format("enable_thinking", "<|channel>thought\n<channel|>"),
+        ),
+        "<|channel>thought", "<channel|>", "", switch=ENABLE,
+    ),
+    "gemma-4 without past thoughts": Row(
+        turns("{{ m.content.split('<channel|>')[-1] }}"), "<|channel>thought", "<channel|>", "", "table"
+    ),
+    "kimi-k3": Row(
+        turns(
+            "{% if thinking|default(true) %}<|open|>think<|sep|>{{ m.reasoning_content }}"
+            "<|close|>think<|sep|>{% endif %}"
+            "<|open|>response<|sep|>{{ m.content }}<|close|>response<|sep|>",
+            "{% if thinking|default(true) %}<|open|>think<|sep|>{% else %}<|open|>response<|sep|>{% endif %}",
+            before="{% if thinking_effort is defined %}{% if thinking_effort not in ['low', 'high'] %}"
+            "{{ raise_exception('no such effort') }}{% endif %}effort {{ thinking_effort }}{% endif %}",
+        ),
+        "<|open|>think<|sep|>", "<|close|>think<|sep|>", "<|open|>response<|sep|>",
+        switch=("thinking", True, False), effort=("low", "high"), prompt_ends="<|open|>think<|sep|>",
+    ),
+    "minimax-m3": Row(
+        turns(
+            kept("<mm:think>", "</mm:think>"),
+            "{% if thinking_mode|default('enabled') == 'disabled' %}</mm:think>{% endif %}",
+        ),
+        "<mm:think>", "</mm:think>", "", switch=("thinking_mode", "enabled", "disabled"),
+    ),
+    "ministral-3": Row(
+        turns(
+            "{% for c in m.content if c is mapping %}{% if c.type == 'thinking' %}[THINK]{{ c.thinking }}[/THINK]"
+            "{% else %}{{ c.text }}{% endif %}{% endfor %}{{ m.content if m.content is string }}"
+        ),
+        "[THINK]", "[/THINK]", "",
+    ),
+    "mistral-small-4": Row(
+        turns(
+            kept("[THINK]", "[/THINK]", "thinking"),
+            before="[effort]{{ 'high' if reasoning_effort == 'high' else 'none' }}",
+        ),
+        "[THINK]", "[/THINK]", "", switch=("reasoning_effort", "high", "none"), effort=("high",),
+    ),
+    "seed-oss": Row(
+        turns(
+            kept("<seed:think>", "</seed:think>\n"),
+            before="{% if thinking_budget|default(-1) == 0 %}Answer at once.{% elif thinking_budget|default(-1) > 0 %}"
+            "Think for {{ thinking_budget }} tokens.{% endif %}",
+        ),
+        "<seed:think>", "</seed:think>", "\n", switch=("thinking_budget", -1, 0),
+    ),
+    "nemotron-3": Row(
+        turns(
+            kept("<think>\n", "\n</think>\n"),
+            "{% if enable_thinking|default(true) %}<think>\n{% else %}<think></think>{% endif %}",
+            before="{% if low_effort|default(false) %}Be quick.{% endif %}",
+        ),
+        "<think>", "</think>", "\n", switch=ENABLE, effort=("low",), prompt_ends="<think>\n",
+    ),
+    "granite-3.3": Row(
+        turns(
+            kept("<think>", "</think><response>").replace("{{ m.content }}", "{{ m.content }}</response>"),
+            before="{% if thinking|default(false) %}Think in <think> tags, answer in <response> tags.{% endif %}",
+        ),
+        "<think>", "</think>", "<response>", switch=("thinking", True, False),
+    ),
+    "smollm3": Row(
+        turns("{{ m.content }}", OFF.format("enable_thinking", "<think>\n\n</think>\n")),
+        "<think>", "</think>", "\n", switch=ENABLE,
+    ),
+    "phi-4-reasoning": Row(
+        turns("{{ m.content }}", before="Think between <think> and </think>."), "<think>", "</think>", "\n\n", "table"
+    ),
+    "exaone-deep": Row(
+        turns("{{ m.content }}", "<thought>\n"), "<thought>", "</thought>", "\n\n", prompt_ends="<thought>\n"
+    ),
+    "olmo-3-think": Row(turns("{{ m.content }}", "<think>"), "<think>", "</think>", "\n\n", prompt_ends="<think>"),
+    "kimi-k2-thinking": Row(
+        turns("<think>{{ m.reasoning_content if loop.last }}</think>{{ m.content }}"), "<think>", "</think>", ""
+    ),
+    "nobody has seen it": Row(
+        turns(kept("<|ponder_begin|>", "<|ponder_end|>\n")), "<|ponder_begin|>", "<|ponder_end|>", "\n"
+    ),
+    "apriel-1.6": Row(
+        turns("{{ m.content.split('[BEGIN FINAL RESPONSE]')[-1] }}", "Here are my reasoning steps:\n"),
+        "Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]", "\n", "table",
+        prompt_ends="Here are my reasoning steps:\n",
+    ),
+}  # fmt: skip
+
+
+def tokenizer(template: str | None, *extra: str) -> Any:
+    made = tiny.tokenizer(tags_as_tokens=False, template=template)
+    made.add_tokens(list(extra), special_tokens=True)
+    return made
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+def test_a_format_is_read_off_the_template(row: Row) -> None:
+    found = discover(tokenizer(row.template))
+    assert (found.opens, found.closes, found.bridge) == (row.opens, row.closes, row.bridge)
+    assert (found.source, found.reason) == (row.source, "")
+    switch = found.switch
+    assert (None if switch is None else (switch.keyword, switch.on, switch.off)) == row.switch
+    assert tuple(level for level, _, _ in found.effort.levels) if found.effort else row.effort == ()
+
+
+def test_an_answer_with_a_header_of_its_own() -> None:
+    kimi, granite = (discover(tokenizer(ROWS[name].template)) for name in ("kimi-k3", "granite-3.3"))
+    assert (kimi.headers, kimi.answer_end) == (("<|open|>response<|sep|>",), "<|close|>response<|sep|>")
+    assert (granite.headers, granite.answer_end) == (("<response>",), "</response>")
+
+
+def test_channels() -> None:
+    template = turns("{{ m.content }}", before="effort {{ reasoning_effort|default('medium') }}")
+    found = discover(tokenizer(template, "<|channel|>", "<|message|>", "<|end|>", "<|start|>"))
+    assert found.opens == "<|channel|>analysis<|message|>"
+    assert found.asides == ("<|channel|>commentary",)
+    assert found.effort is not None
+    assert [level for level, _, _ in found.effort.levels] == ["low", "medium", "high"]
+    assert found.effort.keywords("low") == {"reasoning_effort": "low"}
+    assert found.effort.keywords("max") is None
+
+
+def test_the_checkpoints_own_response_template_goes_before_the_chat_template() -> None:
+    made = tokenizer(turns(kept("<think>", "</think>")))
+    made.response_template = {"fields": {"reasoning_content": {"open": "<muse>\n", "close": ["</muse>", "<end>"]}}}
+    found = discover(made)
+    assert (found.opens, found.closes, found.lead, found.source) == ("<muse>", "</muse>", "\n", "response_template")
+
+
+def test_what_the_user_says_goes_before_all() -> None:
+    said = Format("<a>", "</a>", bridge=" ")
+    found = discover(tokenizer(ROWS["qwen3"].template), said)
+    assert (found.opens, found.closes, found.bridge, found.source) == ("<a>", "</a>", " ", "given")
+    assert found.switch is not None, "the template's switch is still its switch"
+
+
+@pytest.mark.parametrize(
+    ("template", "extra", "reason"),
+    [
+        (turns("{{ m.content }}"), (), ""),
+        (turns("{{ m.content }}"), ("<think>", "</think>"), "the vocabulary holds </think>"),
+        (turns("{{ m.content }}", "{% if thinking|default(true) %}go{% endif %}"), (), "knows 'thinking'"),
+        (turns("{{ m.content }}", before="<|START_THINKING|>"), (), r"mentions <\|START_THINKING\|>"),
+        (turns("{{ m.content }}{{ {'reasoning': m.reasoning_content}|tojson }}"), (), "knows 'reasoning_content'"),
+    ],
+)
+def test_no_format_is_named_with_the_reason(template: str, extra: tuple[str, ...], reason: str) -> None:
+    found = discover(tokenizer(template, *extra))
+    assert (found.source, found.thinks) == ("none", False)
+    assert re.search(reason, found.reason) if reason else not found.reason
+
+
+def test_without_a_template_the_vocabulary_decides() -> None:
+    assert discover(tokenizer(None, "<think>", "</think>")).source == "table"
+    assert discover(tokenizer(None)) == Format(source="none")
