@@ -143,7 +143,7 @@ class Engine:
                 ("verifier", self.plan.verifier), ("think", self.plan.controllers),
             )
         }  # fmt: skip
-        return {**told, "methods": methods, "lossless": self.lossless}
+        return {**told, "methods": methods, "thinking": self.text.thinking(), "lossless": self.lossless}
 
     def reports(self) -> dict[str, dict[str, Any]]:
         """What methods have learned while they served, by their specs; see Policy.report."""

@@ -347,7 +347,7 @@ class Loop:
         s.events.append(Event(method, type(action).__name__.lower(), s.generated, action.reason))
         if isinstance(action, Conclude):
             assert self.text.markup is not None
-            s.inject(f"{check.left}{action.text}{self.text.markup.close}\n\n", method, self.target.context)
+            s.inject(f"{check.left}{action.text}{self.text.format.ending}", method, self.target.context)
             s.context.expected = self.text.encode(action.expected) if action.expected else ()
         else:
             s.inject(f"{check.left}{action.text}", method, self.target.context)

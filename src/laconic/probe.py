@@ -158,7 +158,7 @@ def opening(probe: Probe, text: Text) -> list[int]:
     if not probe.close:
         return text.phrase(probe.text)
     assert text.markup is not None, "thinking controllers need a thinking phase"
-    return text.phrase(f"{text.markup.close}\n\n{probe.text}")
+    return text.phrase(f"{text.format.ending}{probe.text}")
 
 
 def watched(logits: torch.Tensor, token: int | None) -> Watched | None:

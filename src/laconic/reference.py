@@ -93,7 +93,7 @@ def _end(
         return left + written
     if closing == "end":
         assert text.markup is not None
-        return f"{left}{text.markup.close}\n\n"
+        return f"{left}{text.format.ending}"
     for token in ended:
         transcript.push(token)
     return None
@@ -120,7 +120,7 @@ def _ask(
             action = controller.decide(state, replace(view, belief=belief))
         if isinstance(action, Conclude):
             assert text.markup is not None
-            return f"{action.text}{text.markup.close}\n\n"
+            return f"{action.text}{text.format.ending}"
         if isinstance(action, Inject):
             return action.text
     return None

@@ -60,6 +60,7 @@ def inspection(engine: Engine, tokens: int) -> dict[str, Any]:
         "weights_bytes": sum(t.nbytes for t in lm.model.parameters()),
         "cache": {"tokens": tokens, "bytes": held + a_token * tokens, "bytes_a_token": a_token},
         "thinking": engine.text.thinking(),
+        "thinking_unknown": engine.text.format.reason,
         "end_tokens": {engine.text.piece(token): token for token in sorted(engine.text.eos)},
         "sampling": sampling(engine),
         "drafters": _drafters(engine),
@@ -130,8 +131,9 @@ def lines(told: dict[str, Any], tokens: int) -> list[str]:
     if not told["supported"]:
         return [f"{told['model_type'] or 'model'}: not supported", told["reason"]]
     thinking, cache = told["thinking"], told["cache"]
-    tags = f"{thinking['open']!r} ... {thinking['close']!r}" if thinking else "none found: thinking control is off"
-    opened = f", opened by the {thinking['opened_by']}" if thinking and thinking["opened_by"] else ""
+    doubt = f" ({told['thinking_unknown']})" if told["thinking_unknown"] else ""
+    tags = f"{thinking['open']!r} ... {thinking['close']!r}" if thinking else f"none, thinking is not controlled{doubt}"
+    opened = f", opened by the {thinking['opened_by']}, off by {thinking['off']}" if thinking else ""
     check = "the same text drafted and undrafted" if told["checked"]["same"] else "drafting CHANGED the text"
     promise = "exact" if told["exact"] else "drafts and batches may decide between equally likely tokens"
     return [

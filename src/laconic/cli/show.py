@@ -84,7 +84,9 @@ def how(engine: Engine) -> str:
         return "behind a server"
     slower = f" (not {'; not '.join(told['notes'])})" if told["notes"] else ""
     even = "" if told["exact"] else "; drafts may decide between equally likely tokens"
-    return f"{told['model_type']}, {told['dtype']} on {told['device']}, passes: {told['path']}{slower}{even}"
+    doubt = engine.text.format.reason
+    unknown = f"; thinking not controlled: {doubt}" if doubt else ""
+    return f"{told['model_type']}, {told['dtype']} on {told['device']}, passes: {told['path']}{slower}{even}{unknown}"
 
 
 def closing_line(result: Result, plain: Result | None = None) -> str:

@@ -155,7 +155,7 @@ class CacheHost:
                 self._brings, made = False, None
         self.keeps = made is not None
         """Whether the model keeps a cache at all."""
-        self.crops = not self._holders and isinstance(made, Cache) and all(
+        self.crops = not self._holders and type(made) in (Cache, DynamicCache) and all(
             type(layer) in (DynamicLayer, DynamicIndexedLayer) for layer in made.layers
         )  # fmt: skip
         """Whether its cache is one of keys and values alone, from which later tokens can be cut off."""

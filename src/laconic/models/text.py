@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from laconic.errors import RequestError, TokenizerMismatch
+from laconic.models.formats import Format, discover
 
 Message = Mapping[str, str]
 
@@ -20,28 +21,18 @@ class Markup:
     close: str
 
 
-BRIDGE = "\n\n"
-"""What is written between a closing tag and the answer."""
-
-KNOWN_MARKUP = (
-    Markup("<think>", "</think>"),  # DeepSeek-R1 and its distills, Qwen3, QwQ, GLM, ...
-    Markup("[THINK]", "[/THINK]"),  # Magistral
-    Markup("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),  # gpt-oss
-    Markup("<thinking>", "</thinking>"),
-    Markup("<reasoning>", "</reasoning>"),
-)
-
-
 class Text:
     """A Transformers tokenizer, and what laconic needs to know of it.
 
-    ``markup`` None looks for a known pair of tags in the vocabulary and the chat template; a model that has none
-    simply has no thinking phase.
+    ``markup`` None reads the tags off the chat template (``models.formats``); a model that has none simply has no
+    thinking phase, and ``format.reason`` says what speaks for one all the same.
     """
 
     def __init__(self, tokenizer: Any, *, markup: Markup | None = None, eos: Sequence[int] = ()) -> None:
         self.tokenizer = tokenizer
-        self.markup = markup or self._find_markup()
+        self.format = discover(tokenizer, None if markup is None else Format(markup.open, markup.close))
+        """How the model writes its thought, and how that is switched off."""
+        self.markup = Markup(self.format.opens, self.format.closes) if self.format.thinks else None
         self.eos = frozenset(eos) | ({tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set())
         self._pieces: dict[int, str] = {}
         self._phrases: dict[str, list[int]] = {}
@@ -69,17 +60,16 @@ class Text:
     def prompt(self, prompt: str | Sequence[Message], *, thinking: bool = True) -> tuple[int, ...]:
         """Token ids that ask ``prompt``, a question or chat messages, ready for the model's turn.
 
-        A tokenizer without a chat template gets the text as it is. ``thinking=False`` is passed to the template as
-        ``enable_thinking``; where that changes nothing, an empty thought is written below the prompt. Raises
-        RequestError for an empty prompt.
+        A tokenizer without a chat template gets the text as it is. ``thinking`` is passed to the template by the
+        keyword that it knows; where ``thinking=False`` changes nothing, an empty thought is written below the prompt.
+        Raises RequestError for an empty prompt.
         """
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
         if not messages or not any(str(m.get("content", "")).strip() for m in messages):
             raise RequestError("the prompt is empty.", "Ask something.")
         text = self._written(messages, thinking)
         if not thinking and self.markup is not None and text == self._written(messages, True):
-            opened = text.rstrip().endswith(self.markup.open)  # as the templates of DeepSeek-R1 do
-            text += f"{'' if opened else self.markup.open + chr(10)}\n{self.markup.close}\n\n"
+            text += self.format.empty(text.rstrip().endswith(self.markup.open))  # as the templates of DeepSeek-R1 open
         return tuple(self.encode(text))
 
     def thinking(self) -> dict[str, Any] | None:
@@ -88,19 +78,22 @@ class Text:
         ``opened_by`` says who writes the opening tag. ``off`` is what ``thinking=False`` does: the template's own
         switch, or an empty thought that is written below the prompt.
         """
+        known = self.format
+        effort = None if known.effort is None else [level for level, _, _ in known.effort.levels]
         if self.markup is None:
             return None
         asked = [{"role": "user", "content": "x"}]
         on, off = self._written(asked, True), self._written(asked, False)
         opened = on.rfind(self.markup.open) > on.rfind(self.markup.close)
+        switched = known.switch.keyword if known.switch is not None and on != off else "an empty thought"
         return {
-            "open": self.markup.open,
-            "close": self.markup.close,
-            "bridge": BRIDGE,
+            "open": known.opens,
+            "close": known.closes,
+            "bridge": known.bridge,
             "opened_by": "prompt" if opened else "model",
-            "off": "enable_thinking" if on != off else "an empty thought",
-            "effort": None,
-            "source": "table",
+            "off": switched,
+            "effort": effort,
+            "source": known.source,
         }
 
     def _written(self, messages: Sequence[Message], thinking: bool) -> str:
@@ -108,7 +101,7 @@ class Text:
             return "\n".join(str(m["content"]) for m in messages)
         return str(
             self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, enable_thinking=thinking
+                messages, tokenize=False, add_generation_prompt=True, **self._switch(thinking)
             )
         )
 
@@ -136,12 +129,9 @@ class Text:
         ids = self.encode(tag)
         return ids[0] if len(ids) == 1 else None
 
-    def _find_markup(self) -> Markup | None:
-        vocabulary = self.tokenizer.get_vocab()
-        template = str(self.tokenizer.chat_template or "")
-        for markup in KNOWN_MARKUP:
-            if markup.close in vocabulary or markup.close in template:
-                return markup
-        # gpt-oss writes its channel names between special tokens that only its vocabulary knows.
-        harmony = KNOWN_MARKUP[2]
-        return harmony if {"<|channel|>", "<|message|>"} <= vocabulary.keys() else None
+    def _switch(self, thinking: bool) -> dict[str, Any]:
+        """What tells the chat template whether to let the model think."""
+        switch = self.format.switch
+        if switch is None:
+            return {"enable_thinking": thinking}
+        return {switch.keyword: switch.on if thinking else switch.off}

@@ -13,7 +13,8 @@ from laconic.bench.replay.statements import final_answer
 from laconic.bench.replay.tokens import Tokenizer
 from laconic.bench.stats import bootstrap_median, bootstrap_ratio
 from laconic.intervals import wilson
-from laconic.models.text import KNOWN_MARKUP
+from laconic.models.formats import Format
+from laconic.models.formats.table import TABLE
 from laconic.thinking.scores.cues import counts
 from laconic.thinking.scores.redundancy import loops, repeated
 from laconic.thinking.statements import CUES, statements
@@ -49,19 +50,23 @@ class Thought:
     """Whether the thought came to its end; one that was cut off has no answer."""
 
 
+_FORMS = (*TABLE, Format("<thinking>", "</thinking>"))
+"""Those that open models write, and one that is common in recordings of others."""
+
+
 def split(text: str) -> tuple[str, str] | None:
     """A written text as thought and reply, by the first known closing tag; None if it has none.
 
     The opening tag may be missing, as where a chat template wrote it. A text that opens a thought and never closes it
     was cut off inside it: it has no reply.
     """
-    for markup in KNOWN_MARKUP:
-        before, tag, reply = text.partition(markup.close)
+    for form in _FORMS:
+        before, tag, reply = text.partition(form.closes)
         if tag:
-            return before.partition(markup.open)[2] if markup.open in before else before, reply
-    for markup in KNOWN_MARKUP:
-        if text.lstrip().startswith(markup.open):
-            return text.partition(markup.open)[2], ""
+            return before.partition(form.opens)[2] if form.opens in before else before, reply
+    for form in _FORMS:
+        if text.lstrip().startswith(form.opens):
+            return text.partition(form.opens)[2], ""
     return None
 
 
@@ -97,7 +102,7 @@ def measure(recording: Recording, tokenizer: Tokenizer) -> Thought | None:
 
 
 def _finished(written: str) -> bool:
-    return any(markup.close in written for markup in KNOWN_MARKUP)
+    return any(form.closes in written for markup in KNOWN_MARKUP)
 
 
 def summary(recordings: Sequence[Recording], tokenizer: Tokenizer) -> dict[str, Any] | None:

@@ -55,7 +55,7 @@ class Capped(Controller):
     def spare(self, text: Text) -> int:
         """Tokens at most that closing the thought, and keeping it open, write without counting them."""
         assert text.markup is not None
-        ending = len(text.encode(f"\n\n{self.text}{text.markup.close}\n\n"))
+        ending = len(text.encode(f"\n\n{self.text}{text.format.ending}"))
         return ending + (self.waits * len(text.encode(f"\n\n{self.wait}")) if self.minimum else 0)
 
     def leave_room(self, tokens: int, request: Request, text: Text) -> None:

@@ -156,7 +156,7 @@ class IterReasoner(Reasoner):
         """An answer from the notes, with no more thinking."""
         messages, opening = self._with_notes(run, words.ANSWER)
         if opening:
-            opening += f"{run.engine.text.markup.close}\n\n"  # type: ignore[attr-defined]
+            opening += f"{run.engine.text.format.ending}"  # type: ignore[attr-defined]
         limits = replace(run.limits, max_new_tokens=self.answer)
         call = Call(messages, seeded(run.sampling, run.calls), limits, bool(opening), opening)
         return self._ask(run, "answer", [call])[0]
