@@ -102,7 +102,7 @@ def measure(recording: Recording, tokenizer: Tokenizer) -> Thought | None:
 
 
 def _finished(written: str) -> bool:
-    return any(form.closes in written for markup in KNOWN_MARKUP)
+    return any(form.closes in written for form in _FORMS)
 
 
 def summary(recordings: Sequence[Recording], tokenizer: Tokenizer) -> dict[str, Any] | None:
