@@ -88,8 +88,9 @@ def run(
     if json:
         typer.echo(result_json(stream.result, plain, learned, engine.describe()))
     else:
+        if ran := how(engine):
+            typer.echo(ran)
         typer.echo(closing_line(stream.result, plain))
-        typer.echo(how(engine))
     for line in () if json else in_words(learned):
         typer.echo(line)
     if interrupted:

@@ -78,10 +78,10 @@ class Screen:
 
 
 def how(engine: Engine) -> str:
-    """One line: what ran, and by which path; a slower way than the architecture's fastest says why."""
+    """One line: what ran, and by which path; a slower way than the fastest says why. Nothing for a model elsewhere."""
     told = engine.describe().get("model")
     if told is None:
-        return "behind a server"
+        return ""
     slower = f" (not {'; not '.join(told['notes'])})" if told["notes"] else ""
     even = "" if told["exact"] else "; drafts may decide between equally likely tokens"
     doubt = engine.text.format.reason
