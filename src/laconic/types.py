@@ -163,7 +163,8 @@ class Usage:
 
     ``thinking`` and ``answer`` count tokens that the model chose; tags count with the thought. ``injected``
     tokens were forced by a controller. ``drafted`` were proposed (by the drafter, or by a controller that expects an
-    answer), ``accepted`` survived verification; ``probed`` were scored on a probe's branch or in a probe's own pass.
+    answer), ``accepted`` survived verification; ``probed`` were scored on a probe's branch or in a probe's own pass;
+    ``dropped`` were written by a server and paid for, and are no part of the text.
     In a batch, a pass is shared: ``target_passes``
     counts each pass that a request took part in, ``seconds`` its equal share of the time.
     """
@@ -175,6 +176,7 @@ class Usage:
     drafted: int = 0
     accepted: int = 0
     probed: int = 0
+    dropped: int = 0
     target_passes: int = 0
     draft_passes: int = 0
     prefill_passes: int = 0

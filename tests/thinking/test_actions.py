@@ -309,4 +309,4 @@ def test_a_request_that_a_controller_refuses_leaves_no_slot_behind() -> None:
     with pytest.raises(RequestError, match="leaves no room"):
         made.run([made.request("Why?", limits=Limits(30))])
     assert isinstance(made.target, CausalLM)
-    assert made.target.pool.slots == []
+    assert made.target.slots == []

@@ -6,14 +6,17 @@ import json as jsonlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from laconic.bench.tune.tuner import TOLERANCE, Told
+from laconic.bench.tune import TOLERANCE
 
 from . import options
 from .compare import writable
+
+if TYPE_CHECKING:
+    from laconic.bench.tune.tuner import Told
 
 
 def tune(

@@ -20,6 +20,9 @@ class Markup:
     close: str
 
 
+BRIDGE = "\n\n"
+"""What is written between a closing tag and the answer."""
+
 KNOWN_MARKUP = (
     Markup("<think>", "</think>"),  # DeepSeek-R1 and its distills, Qwen3, QwQ, GLM, ...
     Markup("[THINK]", "[/THINK]"),  # Magistral
@@ -78,6 +81,27 @@ class Text:
             opened = text.rstrip().endswith(self.markup.open)  # as the templates of DeepSeek-R1 do
             text += f"{'' if opened else self.markup.open + chr(10)}\n{self.markup.close}\n\n"
         return tuple(self.encode(text))
+
+    def thinking(self) -> dict[str, Any] | None:
+        """How the model marks its thought and how that is switched off, ready for JSON; None where it has no tags.
+
+        ``opened_by`` says who writes the opening tag. ``off`` is what ``thinking=False`` does: the template's own
+        switch, or an empty thought that is written below the prompt.
+        """
+        if self.markup is None:
+            return None
+        asked = [{"role": "user", "content": "x"}]
+        on, off = self._written(asked, True), self._written(asked, False)
+        opened = on.rfind(self.markup.open) > on.rfind(self.markup.close)
+        return {
+            "open": self.markup.open,
+            "close": self.markup.close,
+            "bridge": BRIDGE,
+            "opened_by": "prompt" if opened else "model",
+            "off": "enable_thinking" if on != off else "an empty thought",
+            "effort": None,
+            "source": "table",
+        }
 
     def _written(self, messages: Sequence[Message], thinking: bool) -> str:
         if self.tokenizer.chat_template is None:

@@ -80,10 +80,13 @@ class RemoteLoop(Loop):
         begun = time.perf_counter()
         written = await (self._under_way.pop(id(s), None) or self._piece(s))
         s.usage.seconds["score"] += time.perf_counter() - begun
+        s.usage.dropped += written.paid - len(written.tokens)
         said = self._chances(s, written)
+        count = 0
         for count, token in enumerate(written.tokens, start=1):
             banned = _banned(s)
             if token in banned:
+                count -= 1
                 await self._other(s, sorted(banned))
                 break
             self._note(s, said[count - 1 : count])
@@ -98,6 +101,7 @@ class RemoteLoop(Loop):
                 if s.transcript.phase == "thinking" and (s.controllers or s.request.limits.answers):
                     s.checks.append(CheckPoint(s.transcript.snapshot(), False, False, "end"))
                     await self._settle(s, last=True)
+        s.usage.dropped += len(written.tokens) - count
         if s.done:
             self._leave(s)
 

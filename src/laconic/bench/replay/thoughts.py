@@ -45,17 +45,23 @@ class Thought:
     """Tokens at the end of an n-gram of 16 that came before in the same thought."""
     loops: int
     """Steps that occur three times or more."""
+    finished: bool
+    """Whether the thought came to its end; one that was cut off has no answer."""
 
 
 def split(text: str) -> tuple[str, str] | None:
     """A written text as thought and reply, by the first known closing tag; None if it has none.
 
-    The opening tag may be missing, as where a chat template wrote it.
+    The opening tag may be missing, as where a chat template wrote it. A text that opens a thought and never closes it
+    was cut off inside it: it has no reply.
     """
     for markup in KNOWN_MARKUP:
         before, tag, reply = text.partition(markup.close)
         if tag:
             return before.partition(markup.open)[2] if markup.open in before else before, reply
+    for markup in KNOWN_MARKUP:
+        if text.lstrip().startswith(markup.open):
+            return text.partition(markup.open)[2], ""
     return None
 
 
@@ -86,7 +92,12 @@ def measure(recording: Recording, tokenizer: Tokenizer) -> Thought | None:
         counts(thought),
         repeated(ids, NGRAM),
         loops(steps),
+        _finished(next(turn.written for turn in reversed(recording.turns) if split(turn.written))),
     )
+
+
+def _finished(written: str) -> bool:
+    return any(markup.close in written for markup in KNOWN_MARKUP)
 
 
 def summary(recordings: Sequence[Recording], tokenizer: Tokenizer) -> dict[str, Any] | None:
@@ -102,7 +113,8 @@ def summary(recordings: Sequence[Recording], tokenizer: Tokenizer) -> dict[str, 
     return {
         "n": len(thoughts),
         "without_thought": [recording.id for recording, thought in found if thought is None],
-        "without_answer": [t.id for t in thoughts if not t.answer],
+        "unfinished": [t.id for t in thoughts if not t.finished],
+        "without_answer": [t.id for t in thoughts if t.finished and not t.answer],
         "never_stated": [t.id for t in asked if t.stated is None],
         "right": _share([t.right for t in thoughts if t.right is not None]),
         "tokens": _spread([t.tokens for t in thoughts]),
