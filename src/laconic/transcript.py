@@ -71,7 +71,7 @@ class Transcript:
         self.answer = 0
         """Tokens of the answer that the model chose."""
         self._trail: deque[Snapshot] = deque(maxlen=_WINDOW)
-        """The points before each of the last tokens of the thought, while steps are kept."""
+        """The points before each of the last tokens of the thought."""
         self._newline = False
         self._step_start = len(tokens)
         self._opened_by_prompt = False
@@ -94,8 +94,7 @@ class Transcript:
         self.tokens.append(token)
         markup = self.text.markup
         if self.phase == "thinking":
-            if self._keep_steps:
-                self._trail.append(self.snapshot(len(self.tokens) - 1))
+            self._trail.append(self.snapshot(len(self.tokens) - 1))
             self.kinds.append("injected" if injected else "thinking")
             self.thinking += not injected
             if token in self.text.eos:
@@ -128,8 +127,7 @@ class Transcript:
     def before_the_end(self) -> tuple[Snapshot, str]:
         """The point at which the model began to end the thought that it has just ended, by its tag or without.
 
-        Also what it wrote of the thought in the very tokens of the tag (``."`` where ``.</`` is one token). Needs
-        ``keep_steps``.
+        Also what it wrote of the thought in the very tokens of the tag (``."`` where ``.</`` is one token).
         """
         markup = self.text.markup
         if self.phase != "answer" or markup is None:  # the end of the text, without a tag

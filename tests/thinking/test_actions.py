@@ -137,7 +137,7 @@ def requests(tags: str, temperature: float) -> list[Request]:
         Request(
             tuple(text.encode(f"What is {i}+{i}?" + f"{text.markup.open}\n" * (i % 3 > 0))),
             Sampling(temperature, seed=i),
-            Limits(70),
+            Limits(70, answer_room=0),
         )
         for i in range(6)
     ]

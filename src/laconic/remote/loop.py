@@ -19,7 +19,7 @@ from laconic.loop import Loop, Plan
 from laconic.remote.elsewhere import Elsewhere
 from laconic.remote.probe import believe, no_logprobs
 from laconic.remote.writer import Writer, Written
-from laconic.sequence import Sequence
+from laconic.sequence import CheckPoint, Sequence
 from laconic.thinking.base import Ban, Probe
 from laconic.transcript import STEP
 from laconic.types import Request, Sampling
@@ -98,6 +98,9 @@ class RemoteLoop(Loop):
                 s.finish = "length"
             elif not written.tokens:  # the end of the text, of a tokenizer that has no token for it
                 s.finish = "stop"
+                if s.transcript.phase == "thinking" and (s.controllers or s.request.limits.answers):
+                    s.checks.append(CheckPoint(s.transcript.snapshot(), False, False, "end"))
+                    await self._settle(s, last=True)
         s.usage.dropped += len(written.tokens) - count
         if s.done:
             self._leave(s)
