@@ -36,7 +36,7 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy
 
-docs: $(INSTALLED)  ## are the method pages those that the cards give?
+docs: $(INSTALLED)  ## are the method pages and the index those that the cards give?
 	$(BIN)/python scripts/method_pages.py --check
 
 readme: $(INSTALLED)  ## run the README's own commands

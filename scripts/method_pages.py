@@ -1,13 +1,17 @@
-"""Write docs/methods from the cards of the registered methods, or, with --check, say which pages are out of date."""
+"""Write docs/methods and the index that ``laconic methods`` reads from the cards of the registered methods.
+
+With --check, say which of them are out of date.
+"""
 
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from pathlib import Path
 
 import laconic.methods  # noqa: F401  (fills the registry)
-from laconic.cli.describe import describe
+from laconic.cli.describe import INDEX, describe
 from laconic.policy import FAMILIES, Family, Policy, registry
 
 PAGES = Path(__file__).parent.parent / "docs" / "methods"
@@ -53,8 +57,9 @@ def page(family: Family, name: str, cls: type[Policy]) -> str:
 
 
 def build() -> dict[Path, str]:
-    """Path to content of every page."""
-    pages = {}
+    """Path to content of every page, and of the index."""
+    listed = [describe(family, name, cls) for family, name, cls in registry.all()]
+    pages = {INDEX: json.dumps(listed, indent=1, ensure_ascii=False) + "\n"}
     for family in FAMILIES:
         sections = [page(family, name, registry.get(family, name)) for name in registry.names(family)]
         note = "<!-- written by scripts/method_pages.py from the methods' cards; edit those -->"
@@ -67,10 +72,10 @@ def main() -> int:
     check, stale = "--check" in sys.argv[1:], []
     PAGES.mkdir(parents=True, exist_ok=True)
     for path, content in build().items():
-        if not path.exists() or path.read_text() != content:
+        if not path.exists() or path.read_text(encoding="utf-8") != content:
             stale.append(path.name)
             if not check:
-                path.write_text(content)
+                path.write_text(content, encoding="utf-8")
     if check and stale:
         sys.stderr.write(f"out of date: {', '.join(stale)}. Run: python scripts/method_pages.py\n")
     return 1 if check and stale else 0

@@ -158,7 +158,7 @@ def test_streaming_gives_the_same_text_in_pieces() -> None:
 
 def test_leaving_a_stream_frees_the_cache_and_keeps_what_was_written() -> None:
     engine = Engine(TARGET, TEXT, Methods(drafter="draft-model"), DRAFT)
-    open_before = len(TARGET.pool.slots), len(DRAFT.pool.slots)
+    open_before = len(TARGET.slots), len(DRAFT.slots)
     stream = engine.stream("What is 2+2?", limits=Limits(200))
     steps = iter(stream)
     next(steps)
@@ -166,7 +166,7 @@ def test_leaving_a_stream_frees_the_cache_and_keeps_what_was_written() -> None:
     steps.close()
     assert stream.result.finish_reason == "cancelled"
     assert stream.result.tokens
-    assert (len(TARGET.pool.slots), len(DRAFT.pool.slots)) == open_before
+    assert (len(TARGET.slots), len(DRAFT.slots)) == open_before
 
 
 def test_requests_do_not_touch_each_other() -> None:

@@ -90,7 +90,7 @@ def test_a_draft_model_completes_from_any_point_of_the_text():
         until = drafter.complete(state, base, tokens, 5, lambda token, last=found[1]: token == last)
         assert until == found[: found.index(found[1]) + 1]
     assert state.cached == cached, "the request's own draft goes on as if nothing had been asked"
-    assert len(model.pool.slots) == 1
+    assert len(model.slots) == 1
 
 
 def test_probes_find_the_same_with_and_without_a_drafter_that_guesses(monkeypatch):

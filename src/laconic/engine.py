@@ -15,6 +15,7 @@ import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.errors import RequestError, UnmetNeed
 from laconic.loop import Loop, Plan
 from laconic.models.base import LanguageModel, ShowsHidden, Steerable
+from laconic.models.causal_lm import CausalLM
 from laconic.models.chat import plain
 from laconic.models.formats import Format
 from laconic.models.load import load_model, load_text
@@ -126,8 +127,25 @@ class Engine:
 
     @property
     def lossless(self) -> bool:
-        """Whether the output is what plain decoding under the same thinking settings gives."""
+        """Whether the methods in use promise what plain decoding under the same thinking settings gives.
+
+        A result says more: in 16-bit passes that are not even, drafting may decide between equally likely tokens
+        whatever the methods promise (see CausalLM.exact).
+        """
         return all(policy.card.lossless for policy in policies(replace(self.plan, controllers=())))
+
+    def describe(self) -> dict[str, Any]:
+        """What runs here and how: models, methods, thinking tags; plain values, ready for JSON."""
+        models = (("model", self.target), ("draft_model", self.draft_model))
+        told = {name: model.describe() for name, model in models if isinstance(model, CausalLM)}
+        methods = {
+            name: [policy.spec() for policy in value] if isinstance(value, tuple) else value.spec()
+            for name, value in (
+                ("drafter", self.plan.drafter), ("length", self.plan.length), ("shape", self.plan.shape),
+                ("verifier", self.plan.verifier), ("think", self.plan.controllers),
+            )
+        }  # fmt: skip
+        return {**told, "methods": methods, "thinking": self.text.thinking(), "lossless": self.lossless}
 
     def reports(self) -> dict[str, dict[str, Any]]:
         """What methods have learned while they served, by their specs; see Policy.report."""
@@ -241,7 +259,8 @@ class Engine:
         return Stream(self, self.request(prompt, **options))
 
     def _result(self, sequence: Sequence) -> Result:
-        sequence.lossless = self.lossless
+        even = getattr(self.target, "exact", True) or not sequence.usage.drafted
+        sequence.lossless = self.lossless and even
         return sequence.result()
 
 

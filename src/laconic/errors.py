@@ -29,7 +29,11 @@ Each carries a ``hint``: one sentence that says what the reader can do about it.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from laconic.types import Result
 
 
 class LaconicError(Exception):
@@ -101,7 +105,12 @@ class RequestError(LaconicError):
 
 
 class RemoteError(LaconicError):
-    """A server did not do what it was asked for."""
+    """A server did not do what it was asked for.
+
+    ``results`` are those of a run's requests that were done by then, by their place among the requests.
+    """
+
+    results: Mapping[int, Result] = {}  # replaced, never written to
 
 
 class Unreachable(RemoteError):

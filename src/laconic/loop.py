@@ -14,6 +14,7 @@ from typing import Literal, cast
 import torch
 
 from laconic.errors import RequestError
+from laconic.landing import words
 from laconic.models.base import LanguageModel, Scores, ShowsHidden, Slot, Steerable, chain, tied
 from laconic.models.text import Text
 from laconic.prober import Prober
@@ -97,7 +98,7 @@ class Loop:
         mine = self.plan.controllers if request.controllers is None else request.controllers
         slot = self.target.open()
         try:
-            sequence = Sequence(request, self.text, slot, mine)
+            sequence = Sequence(request, self.text, slot, mine, self.target.context)
         except BaseException:  # a controller that refuses the request, as a rule
             slot.close()
             raise
@@ -283,7 +284,7 @@ class Loop:
         return int(s.ruled(scores.of(0)[0], s.path_to(node)).argmax()) if s.rules else scores.best(0)[0]
 
     def _write(self, s: Sequence, tokens: Seq[int]) -> int:
-        """Append verified tokens up to the end of the request or a controller's limit; returns how many."""
+        """Append verified tokens up to the request's end, a controller's limit or the landing; returns how many."""
         transcript = s.transcript
         for count, token in enumerate(tokens, start=1):
             mark = transcript.push(token)
@@ -291,8 +292,9 @@ class Loop:
                 s.finish = "stop"
             elif s.full(self.target.context):
                 s.finish = "length"
-            hard = s.limit is not None and transcript.phase == "thinking" and transcript.thinking >= s.limit
-            if s.controllers:
+            thinking = transcript.phase == "thinking"
+            hard = thinking and ((s.limit is not None and transcript.thinking >= s.limit) or s.lands(boundary=False))
+            if thinking or mark is Mark.CLOSED:
                 self._check_point(s, mark, hard)
             if s.finish is not None or hard:
                 return count
@@ -302,7 +304,7 @@ class Loop:
         """Open a check point where the token just written calls for one."""
         transcript = s.transcript
         if mark is Mark.FINISHED:
-            if transcript.phase == "thinking":  # the text ended inside the thought: an answer is still to come
+            if s.controllers or s.request.limits.answers:  # ended inside the thought: an answer is still to come
                 point, left = transcript.before_the_end()
                 s.checks.append(CheckPoint(point, False, False, "end", left))
         elif mark is Mark.CLOSED:
@@ -310,7 +312,10 @@ class Loop:
                 point, left = transcript.before_the_end()
                 s.checks.append(CheckPoint(point, False, False, "tag", left))
         elif hard or mark is Mark.STEP:
-            s.checks.append(CheckPoint(transcript.snapshot(), mark is Mark.STEP, hard))
+            boundary = mark is Mark.STEP
+            lands = s.lands(boundary=boundary)
+            if s.controllers or lands:
+                s.checks.append(CheckPoint(transcript.snapshot(), boundary, hard, lands=lands))
 
     def _decide(self, s: Sequence) -> None:
         """Ask the controllers at every open check point, oldest first, until one needs a probe."""
@@ -319,6 +324,10 @@ class Loop:
             if check.turn >= len(s.controllers):
                 if check.closing == "end":
                     self._act(s, check, Conclude("the text ended inside the thought"), "loop")
+                    continue
+                if check.lands:
+                    assert s.landing is not None
+                    self._act(s, check, Conclude(s.landing.reason, words(s.landing, boundary=check.boundary)), "loop")
                     continue
                 s.checks.popleft()
                 s.refresh_limit()
@@ -330,7 +339,7 @@ class Loop:
             action = controller.decide(state, s.view(check))
             if check.belief is not None and not isinstance(action, Probe):
                 self.pace.decided(goes_on=isinstance(action, Continue))
-            if isinstance(action, Continue):
+            if isinstance(action, Continue) or (check.lands and isinstance(action, Inject)):
                 check.turn, check.belief = check.turn + 1, None
             elif isinstance(action, Probe):
                 self._prober.ask(s, check, action)
@@ -347,6 +356,8 @@ class Loop:
         s.events.append(Event(method, type(action).__name__.lower(), s.generated, action.reason))
         if isinstance(action, Conclude):
             s.inject(f"{check.left}{action.text}{self.text.format.ending}", method, self.target.context)
+            if s.request.limits.answers:
+                s.owe()
             s.context.expected = self.text.encode(action.expected) if action.expected else ()
         else:
             s.inject(f"{check.left}{action.text}", method, self.target.context)

@@ -72,7 +72,6 @@ registry.register("think", "chain-of-draft", f"{_THINK}.hint.chain_of_draft:Chai
 registry.register("think", "concise-hint", f"{_THINK}.hint.concise_hint:ConciseHint")
 registry.register("think", "confidence-injection", f"{_THINK}.hint.confidence_injection:ConfidenceInjection")
 registry.register("think", "no-wait", f"{_THINK}.hint.no_wait:NoWait")
-registry.register("think", "premise-pruning", f"{_THINK}.hint.premise_pruning:PremisePruning")
 registry.register("think", "switch-penalty", f"{_THINK}.hint.switch_penalty:SwitchPenalty")
 registry.register("think", "token-budget", f"{_THINK}.hint.token_budget:TokenBudget")
 registry.register("think", "no-thinking", f"{_THINK}.route.no_thinking:NoThinking")

@@ -18,9 +18,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, ClassVar, Literal, TypeVar, cast, dataclass_transform
 
-import pydantic
-from pydantic.dataclasses import dataclass as pydantic_dataclass
-
 from laconic.errors import InvalidKnob, MethodError, UnknownKnob, UnknownMethod, did_you_mean
 
 Family = Literal["drafter", "length", "shape", "verifier", "transform", "relaxation", "think", "memory"]
@@ -133,6 +130,9 @@ P = TypeVar("P", bound=Policy)
 @dataclass_transform(frozen_default=True)
 def knobs(cls: type[T]) -> type[T]:
     """Make ``cls`` a frozen, validated dataclass that refuses unknown knobs and values of the wrong type."""
+    import pydantic  # here and not above: names and cards are listed without it
+    from pydantic.dataclasses import dataclass as pydantic_dataclass
+
     config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True)
     return cast("type[T]", pydantic_dataclass(frozen=True, config=config)(cls))
 
@@ -211,6 +211,8 @@ class Registry:
 
 def construct(cls: type[P], values: dict[str, Any]) -> P:
     """Call ``cls(**values)``, turning validation errors into InvalidKnob or UnknownKnob."""
+    import pydantic
+
     try:
         return cls(**values)
     except pydantic.ValidationError as error:

@@ -13,10 +13,12 @@ from functools import partial
 
 import torch
 
+from laconic.landing import Landing, landing, words
 from laconic.models.text import Text
 from laconic.probe import opening, watched
 from laconic.speculation.draws import Draws, warp
 from laconic.thinking.base import Action, Belief, Closing, Conclude, Controller, Inject, Probe, View, chances
+from laconic.thinking.budget.tag import answered
 from laconic.transcript import Mark, Transcript
 from laconic.types import FinishReason, Request
 
@@ -44,6 +46,7 @@ def decode(
     draws, prompt = Draws(request.sampling.seed), len(tokens)
     said: list[float] = []
     most = min(prompt + request.limits.max_new_tokens, context)
+    land = landing(request, text, context, min(answers, default=None))
 
     def full() -> bool:
         return len(tokens) >= most or (bool(answers) and transcript.answer >= min(answers))
@@ -59,18 +62,21 @@ def decode(
         said += chances(row[None], [token])
         limits = [limit for controller, state in states if (limit := controller.limit(state)) is not None]
         written = None
-        thinking = transcript.phase == "thinking"
-        if mark is Mark.FINISHED and not (thinking and controllers):
+        thinking, boundary = transcript.phase == "thinking", mark is Mark.STEP
+        lands = thinking and land is not None and land.due(len(tokens) - prompt, boundary=boundary)
+        if mark is Mark.FINISHED and not (thinking and (controllers or request.limits.answers)):
             return tokens[prompt:], "stop"
-        if controllers and mark in (Mark.FINISHED, Mark.CLOSED):
+        if mark is Mark.FINISHED or (controllers and mark is Mark.CLOSED):
             written = _end(ask, text, transcript, states, said, "tag" if mark is Mark.CLOSED else "end")
-        elif thinking and (mark is Mark.STEP or (limits and transcript.thinking >= min(limits))):
-            written = _ask(ask, text, transcript, states, said, mark is Mark.STEP)
+        elif thinking and (boundary or lands or (limits and transcript.thinking >= min(limits))):
+            written = _ask(ask, text, transcript, states, said, boundary, land=land if lands else None)
         del said[len(tokens) - prompt :]  # what a controller has taken back
         for token in text.encode(written or ""):
             if not full():
                 transcript.push(token, injected=True)
                 said.append(1.0)
+        if written is not None and transcript.phase == "answer" and request.limits.answers:
+            rules.append(answered(text))
         if full():
             return tokens[prompt:], "length"
 
@@ -106,8 +112,12 @@ def _ask(
     said: Seq[float],
     boundary: bool,
     closing: Closing = "",
+    land: Landing | None = None,
 ) -> str | None:
-    """Let the controllers act, in order; the text that the first one to act writes, or None."""
+    """Let the controllers act, in order; the text that the first one to act writes, or None.
+
+    Where the thought must end for want of room (``land``) none may write into it, and it ends if none ends it.
+    """
     written = tuple(transcript.tokens[transcript.prompt_length :])
     for controller, state in states:
         view = View(
@@ -119,8 +129,10 @@ def _ask(
             action = controller.decide(state, replace(view, belief=belief))
         if isinstance(action, Conclude):
             return f"{action.text}{text.format.ending}"
-        if isinstance(action, Inject):
+        if isinstance(action, Inject) and land is None:
             return action.text
+    if land is not None:
+        return f"{words(land, boundary=boundary)}{text.format.ending}"
     return None
 
 

@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 
+from laconic.landing import landing
 from laconic.models.base import Scores, ScoreTree, Slot
 from laconic.models.text import Text
 from laconic.probe import Ride
 from laconic.speculation.base import EMPTY, Context, TokenTree, way_down
 from laconic.speculation.draws import Draws
-from laconic.thinking.base import Belief, Closing, Controller, Place, View, ruled
+from laconic.thinking.base import Ban, Belief, Closing, Controller, Place, View, ruled
+from laconic.thinking.budget.tag import answered
 from laconic.transcript import Mark, Snapshot, Transcript
 from laconic.types import Event, FinishReason, Request, Result, Step, Usage
 
@@ -30,7 +32,8 @@ class CheckPoint:
     """A place in the thought where the controllers are asked. ``turn`` is whose answer is awaited.
 
     ``hard`` marks a controller's own limit: nothing may be written beyond it before the decision. ``closing`` marks the
-    point before the model ended its thought, ``left`` what of the thought stood in the tokens that ended it.
+    point before the model ended its thought, ``left`` what of the thought stood in the tokens that ended it. ``lands``
+    says that the thought must end here for want of room, unless a controller ends it.
     """
 
     point: Snapshot
@@ -38,6 +41,7 @@ class CheckPoint:
     hard: bool
     closing: Closing = ""
     left: str = ""
+    lands: bool = False
     turn: int = 0
     belief: Belief | None = None
 
@@ -72,7 +76,9 @@ class Branch:
 class Sequence:
     """State of one request between passes. The loop moves it on; nobody else writes to it."""
 
-    def __init__(self, request: Request, text: Text, slot: Slot, controllers: Seq[Controller]) -> None:
+    def __init__(
+        self, request: Request, text: Text, slot: Slot, controllers: Seq[Controller], context: int = 1 << 40
+    ) -> None:
         self.request = request
         self.text = text
         self.slot = slot
@@ -89,6 +95,9 @@ class Sequence:
             self.context.ruled = self.ruled
         answers = (controller.answer_limit(state) for controller, state in self.controllers)
         self.answer_limit = min((most for most in answers if most is not None), default=None)
+        self.landing = landing(request, text, context, self.answer_limit)
+        """Where the loop itself ends the thought, to leave room for the answer."""
+        self._owed: Ban | None = None
         needed = any(policy.needs.chances for controller in controllers for policy in controller.walk())
         self.chances: list[float] | None = [] if needed else None
         """The model's probability of each token after the prompt, where a controller needs to know."""
@@ -138,6 +147,8 @@ class Sequence:
         left = min(self.request.limits.max_new_tokens - self.generated, context - len(self.tokens)) - 1
         if self.limit is not None and self.transcript.phase == "thinking":
             left = min(left, self.limit - self.transcript.thinking - 1)
+        if self.landing is not None and self.transcript.phase == "thinking":
+            left = min(left, self.landing.at - self.generated - 1)
         if self.answer_limit is not None and self.transcript.phase != "thinking":
             left = min(left, self.answer_limit - self.transcript.answer - 1)
         return max(left, 0)
@@ -199,6 +210,9 @@ class Sequence:
         if path := self.path[: len(self.tokens) - 1 - self.slot.length]:
             self.slot.commit(path)
         self.path, self.branch = [], None
+        if self._owed is not None and not self._owed.banned(self.transcript.place()):
+            self.rules.remove(self._owed)
+            self._owed, self.context.ruled = None, self.ruled if self.rules else None
 
     def next_probe(self) -> Ahead | None:
         """The probe that a controller will ask for at the first end of a step along the draft, if one says so now."""
@@ -250,6 +264,16 @@ class Sequence:
         """Whether the request's limits, or the model's context, leave no room for another token."""
         answered = self.answer_limit is not None and self.transcript.answer >= self.answer_limit
         return answered or self.generated >= self.request.limits.max_new_tokens or len(self.tokens) >= context
+
+    def lands(self, *, boundary: bool) -> bool:
+        """Whether the open thought must end here; ``boundary`` where a step of it has just ended."""
+        return self.landing is not None and self.landing.due(self.generated, boundary=boundary)
+
+    def owe(self) -> None:
+        """Rule out end tokens until something of the answer is written: the thought has been closed by force."""
+        self._owed = answered(self.text)
+        self.rules.append(self._owed)
+        self.context.ruled = self.ruled
 
     def refresh_limit(self) -> None:
         """Ask the controllers again after how many thinking tokens they must be asked."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
-from laconic.models.chat import begins
+from laconic.models.formats.phase import begins
 from laconic.models.text import Text
 from laconic.thinking.base import Place
 from laconic.types import Kind, Request
@@ -74,7 +74,7 @@ class Transcript:
         self.answer = 0
         """Tokens of the answer that the model chose."""
         self._trail: deque[Snapshot] = deque(maxlen=_WINDOW)
-        """The points before each of the last tokens of the thought, while steps are kept."""
+        """The points before each of the last tokens of the thought."""
         self._newline = False
         self._step_start = len(tokens)
         self._closed = len(tokens)
@@ -124,8 +124,7 @@ class Transcript:
         self._step_start = len(self.tokens)
 
     def _think(self, token: int, injected: bool) -> Mark:
-        if self._keep_steps:
-            self._trail.append(self.snapshot(len(self.tokens) - 1))
+        self._trail.append(self.snapshot(len(self.tokens) - 1))
         self.kinds.append("injected" if injected else "thinking")
         self.thinking += not injected
         if token in self.text.eos:
@@ -152,8 +151,7 @@ class Transcript:
     def before_the_end(self) -> tuple[Snapshot, str]:
         """The point at which the model began to end the thought that it has just ended, by its tag or without.
 
-        Also what it wrote of the thought in the very tokens of the tag (``."`` where ``.</`` is one token). Needs
-        ``keep_steps``.
+        Also what it wrote of the thought in the very tokens of the tag (``."`` where ``.</`` is one token).
         """
         closes = self.text.format.closes
         if self.phase != "answer":  # the end of the text, without a tag

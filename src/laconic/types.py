@@ -49,16 +49,35 @@ class Limits:
 
     A stop string may begin or end inside a token; the text is cut before it. Stop strings are looked for in
     the answer alone, never inside the thought, so that a stop cannot lose the answer.
+
+    ``answer_room`` of the tokens are kept for the answer: a thought that reaches them is closed by the loop, and so is
+    one in which the model ends its text. None keeps a quarter, 256 at most. 0 leaves all of this to the model, whose
+    answer may then be lost; its text is that of other decoders.
     """
 
     max_new_tokens: int = 2048
     stop: tuple[str, ...] = ()
+    answer_room: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_new_tokens <= 0:
             raise RequestError(f"max_new_tokens must be > 0, not {self.max_new_tokens}.")
         if any(not s for s in self.stop):
             raise RequestError("a stop string must not be empty.")
+        if self.answer_room is not None and not 0 <= self.answer_room < self.max_new_tokens:
+            raise RequestError(
+                f"answer_room must be >= 0 and less than max_new_tokens={self.max_new_tokens}, not {self.answer_room}.",
+                "Raise max_new_tokens, or leave answer_room out.",
+            )
+
+    def room(self, most: int) -> int:
+        """Tokens that are kept for the answer where there are ``most`` new ones in all."""
+        return min(256, most // 4) if self.answer_room is None else self.answer_room
+
+    @property
+    def answers(self) -> bool:
+        """Whether the loop sees to it that a thought is answered."""
+        return self.answer_room != 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +169,8 @@ class Usage:
 
     ``thinking`` and ``answer`` count tokens that the model chose; tags count with the thought. ``injected``
     tokens were forced by a controller. ``drafted`` were proposed (by the drafter, or by a controller that expects an
-    answer), ``accepted`` survived verification; ``probed`` were scored on a probe's branch or in a probe's own pass.
+    answer), ``accepted`` survived verification; ``probed`` were scored on a probe's branch or in a probe's own pass;
+    ``dropped`` were written by a server and paid for, and are no part of the text.
     In a batch, a pass is shared: ``target_passes``
     counts each pass that a request took part in, ``seconds`` its equal share of the time.
     """
@@ -162,6 +182,7 @@ class Usage:
     drafted: int = 0
     accepted: int = 0
     probed: int = 0
+    dropped: int = 0
     target_passes: int = 0
     draft_passes: int = 0
     prefill_passes: int = 0

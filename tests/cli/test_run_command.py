@@ -24,7 +24,8 @@ def test_text_then_one_line(laconic, model):
 def test_json_is_a_result_and_nothing_else(laconic, model):
     done = laconic("run", "What is 2 + 3?", "-m", model, "--max-tokens", 40, "--json", "--baseline")
     record = json.loads(done.stdout)
-    assert set(record) == set(Result.__dataclass_fields__) | {"baseline"}
+    assert set(record) == set(Result.__dataclass_fields__) | {"baseline", "engine"}
+    assert record["engine"]["model"]["path"] == "written-out"
     assert record["usage"]["target_passes"] < record["baseline"]["usage"]["target_passes"]
     assert record["usage"]["tokens_per_pass"] > 1
     plain = laconic(
@@ -51,7 +52,9 @@ def test_streamed_text_is_the_results_text(laconic, model):
     options = ("-m", model, "--max-tokens", 60, "--think", "none", "--temperature", 0.7, "--seed", 3)
     record = json.loads(laconic("run", "Hm?", *options, "--json").stdout)
     shown = laconic("run", "Hm?", *options).stdout
-    assert shown.rpartition("\n")[0].rpartition("\n")[0].rstrip("\n") == record["text"].rstrip("\n")
+    text, ran, _ = shown.rstrip("\n").rsplit("\n", 2)
+    assert text.rstrip("\n") == record["text"].rstrip("\n")
+    assert ran == "qwen3, float32 on cpu, passes: written-out"
 
 
 def test_baseline_is_measured(laconic, model):

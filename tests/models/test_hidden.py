@@ -33,7 +33,7 @@ def test_equal_those_of_transformers_in_a_ragged_batch_of_trees(original: PreTra
             return original(torch.tensor([tokens]), output_hidden_states=True).hidden_states[-1][0]
 
     lm = CausalLM(copy.deepcopy(original), written_out=written_out)
-    assert (lm.fast is not None) == written_out
+    assert (lm.host.fast is not None) == written_out
     assert isinstance(lm, ShowsHidden)
     a, idle, b = lm.open(), lm.open(), lm.open()
     for slot, tokens in ((a, LONG), (idle, [5]), (b, SHORT)):

@@ -126,8 +126,8 @@ def test_attention(dim: int, heads: int, kv: int, rows: int, width: int, keys: i
 def test_a_token_has_the_same_logits_alone_in_a_draft_on_a_branch_and_in_a_batch(name: str) -> None:
     torch.manual_seed(1)
     lm = CausalLM(AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS[name])).bfloat16())
-    assert lm.fast is not None
-    assert lm.fast.packed
+    assert lm.host.fast is not None
+    assert lm.host.fast.packed
     prompt, text = [(7 * i) % 90 + 3 for i in range(30)], [(11 * i) % 90 + 3 for i in range(25)]
     alone = lm.open()
     lm.prefill(alone, prompt)
@@ -155,12 +155,12 @@ def test_all_layers_in_one_call_are_those_layers_one_by_one(name: str) -> None:
     """Bit for bit: ragged rows, branches off earlier points, caches that grow, rows that take no part."""
     torch.manual_seed(1)
     model = CausalLM(AutoModelForCausalLM.from_config(CONFIGS[name]).bfloat16())
-    assert model.fast is not None
-    stack = model.fast.stack
+    assert model.host.fast is not None
+    stack = model.host.fast.stack
     assert stack is not None
     found = []
     for whole in (stack, None):
-        model.fast.stack = whole
+        model.host.fast.stack = whole
         slots = [model.open() for _ in range(3)]
         model.prefill(slots[0], [i % 97 for i in range(40)])
         model.prefill(slots[2], [5, 6, 7])

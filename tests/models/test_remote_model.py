@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from laconic.errors import BadReply, BadStatus, MissingExtra, RequestError, Unreachable
+from laconic.errors import BadReply, BadStatus, MissingExtra, NoLogprobs, RequestError, Unreachable
 from laconic.models.background import Background
 from laconic.models.remote import KEY, RemoteModel
 from laconic.models.replies import Completion, Said, completion
@@ -89,8 +89,8 @@ def test_replies_are_read_as_far_as_they_go() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        [], {}, {"choices": []}, {"choices": [{"text": "a"}]}, {"choices": [{"text": 3, "finish_reason": "stop"}]},
-        {"choices": [{"text": "a", "finish_reason": "abort"}]}, {"choices": [{"text": "a", "finish_reason": None}]},
+        [], {}, {"choices": []}, {"choices": [{"text": 3, "finish_reason": "stop"}]},
+        {"choices": [{"text": "a", "finish_reason": "abort"}]},
         {"choices": [{"text": "a", "finish_reason": "stop", "token_ids": ["x"]}]},
         {"choices": [{"text": "a", "finish_reason": "stop", "logprobs": {"tokens": [], "token_logprobs": [1.0]}}]},
     ],
@@ -146,7 +146,7 @@ def test_errors_of_the_server_are_quoted_with_a_hint_and_without_the_key(monkeyp
 )
 def test_status_errors(status: int, content: dict[str, Any], says: str) -> None:
     with pytest.raises(BadStatus, match=says):
-        ask(lambda _: httpx.Response(status, **content))
+        ask(lambda _: httpx.Response(status, **content), retries=0)
 
 
 def test_what_is_not_json() -> None:
@@ -196,7 +196,7 @@ def test_urls_are_checked_early(url: str) -> None:
 
 def test_models_that_are_served() -> None:
     async def served(**reply: Any) -> Any:
-        return await model(lambda _: httpx.Response(**reply)).served()
+        return await model(lambda _: httpx.Response(**reply), retries=0).served()
 
     listed = {"data": [{"id": "a", "max_model_len": 77}, {"id": "b"}]}
     assert asyncio.run(served(status_code=200, json=listed)) == [("a", 77), ("b", None)]
@@ -249,3 +249,112 @@ def test_a_model_that_is_forgotten_closes_itself() -> None:
     background = made._background
     del made
     assert not background.started
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that were waited, without waiting."""
+    found: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        found.append(seconds)
+
+    monkeypatch.setattr("laconic.models.remote._sleep", sleep)
+    return found
+
+
+def busy(times: int, status: int, **headers: str) -> Callable[[httpx.Request], httpx.Response]:
+    left = [times]
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        left[0] -= 1
+        return httpx.Response(status, headers=headers, text="busy") if left[0] >= 0 else httpx.Response(200, json=FINE)
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 529])
+def test_busy_servers_are_asked_again_a_bounded_number_of_times(status: int, waits: list[float]) -> None:
+    assert ask(busy(6, status)).text == "4"
+    assert waits == pytest.approx([0.2 * 2**i for i in range(6)])
+    with pytest.raises(BadStatus, match=str(status)):
+        ask(busy(7, status))
+    waits.clear()
+    with pytest.raises(BadStatus):
+        ask(busy(1, status), retries=0)
+    assert waits == []
+
+
+def test_retry_after_is_kept_to(waits: list[float]) -> None:
+    assert ask(busy(2, 429, **{"Retry-After": "7"})).text == "4"
+    assert waits == [7.0, 7.0]
+    waits.clear()
+    assert ask(busy(1, 503, **{"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"})).text == "4"
+    assert ask(busy(1, 503, **{"Retry-After": "soon"})).text == "4"
+    assert waits == [0.0, 0.2]
+    with pytest.raises(BadStatus, match="429"):
+        ask(busy(1, 429, **{"Retry-After": "3600"}))
+    assert len(waits) == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 422, 501])
+def test_other_refusals_are_final(status: int, waits: list[float]) -> None:
+    with pytest.raises(BadStatus):
+        ask(busy(1, status))
+    assert waits == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"error": {"message": "out of memory"}}, {"error": "out of memory"},
+     {"object": "error", "message": "out of memory"},
+     {"error": {"message": "out of memory"}, "choices": []}],
+)  # fmt: skip
+def test_errors_of_status_200_are_quoted(said: Any) -> None:
+    with pytest.raises(BadReply, match="the server says: out of memory"):
+        ask(lambda _: httpx.Response(200, json=said))
+
+
+@pytest.mark.parametrize(
+    ("finish", "usage", "reads"),
+    [
+        ({"finish_reason": "eos_token"}, 3, "stop"), ({"finish_reason": "max_tokens"}, 7, "length"),
+        ({"finish_reason": None}, 3, "stop"), ({"finish_reason": None}, 7, "length"),
+        ({}, 3, "stop"), ({}, 7, "length"),
+    ],
+)  # fmt: skip
+def test_ends_of_other_names_or_none_are_taken(finish: dict[str, Any], usage: int, reads: str) -> None:
+    said = {"choices": [{"text": "a"} | finish], "usage": {"completion_tokens": usage}}
+    assert ask(lambda _: httpx.Response(200, json=said)).finish_reason == reads
+
+
+def test_probabilities_in_the_form_of_chats() -> None:
+    entry = {
+        "token": "4",
+        "logprob": -0.5,
+        "top_logprobs": [{"token": "4", "logprob": -0.5}, {"token": "5", "logprob": -1}],
+    }
+    assert reply(logprobs={"content": [entry]}).said == (Said("4", -0.5, {"4": -0.5, "5": -1.0}),)
+    numbered = {"id": 9, "token": "4", "logprob": -0.5, "top_logprobs": [{"id": 9, "token": "4", "logprob": -0.5}]}
+    assert reply(logprobs={"content": [numbered]}).tokens == (9,)
+    for hidden in ({"tokens": ["4"], "token_logprobs": [None]}, {"content": [{"token": "4", "logprob": None}]}):
+        with pytest.raises(NoLogprobs, match="null"):
+            reply(logprobs=hidden)
+
+
+def test_fewer_likeliest_tokens_are_asked_for_where_the_server_has_a_limit() -> None:
+    seen: list[Any] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(json.loads(request.content)["logprobs"])
+        refused = {"error": {"message": "logprobs must be at most 5"}}
+        return httpx.Response(400, json=refused) if seen[-1] > 5 else httpx.Response(200, json=FINE)
+
+    async def twice() -> None:
+        made = model(answer)
+        for _ in range(2):
+            await made.complete([1], max_tokens=7, logprobs=20)
+
+    with pytest.warns(UserWarning, match="logprobs=20; asking for 5"):
+        asyncio.run(twice())
+    assert seen == [20, 5, 5]

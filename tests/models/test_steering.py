@@ -50,7 +50,7 @@ def test_equals_a_slow_reference_in_a_ragged_batch_of_trees(name: str) -> None:
     one not at all."""
     original, written_out = MODELS[name]
     lm = CausalLM(copy.deepcopy(original), written_out=written_out)
-    assert (lm.fast is not None) == written_out
+    assert (lm.host.fast is not None) == written_out
     assert isinstance(lm, Steerable)
     first, second = vectors(0, scale=0.3), vectors(0, 1, seed=1, scale=0.3)
     a, idle, free, b = (lm.open() for _ in range(4))
@@ -123,7 +123,7 @@ def test_residuals_are_those_of_transformers(name: str) -> None:
     found = lm.residuals(tokens, [0])
     assert set(found) == {0}
     close(found[0], theirs[1][0])
-    assert not lm.pool.slots
+    assert not lm.slots
 
 
 def test_residuals_of_a_text_longer_than_a_pass() -> None:
@@ -166,8 +166,8 @@ def test_in_bfloat16_a_steered_token_is_the_same_whatever_the_pass(dim: int) -> 
                          num_attention_heads=4, num_key_value_heads=2, initializer_range=0.2)  # fmt: skip
     original = AutoModelForCausalLM.from_config(config).to(torch.bfloat16).eval()
     lm = CausalLM(copy.deepcopy(original))
-    assert lm.fast is not None
-    assert (lm.fast.stack is not None) == (dim == 32)
+    assert lm.host.fast is not None
+    assert (lm.host.fast.stack is not None) == (dim == 32)
     added = {layer: vector.bfloat16() for layer, vector in vectors(0, 2, width=64, scale=1.0).items()}
     text, more = LONG[:9], [9, 11, 12]
 
@@ -201,7 +201,7 @@ def test_vectors_that_do_not_fit_are_refused(layer: int, width: int) -> None:
 
 def test_a_model_whose_layers_are_not_found_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = CausalLM(tiny.model(0), written_out=False)
-    monkeypatch.setattr(lm, "_decoder_layers", None)
+    monkeypatch.setattr(lm.host, "_decoder_layers", None)
     slot = lm.open()
     lm.steer(slot, vectors(0), 0)
     with pytest.raises(UnsupportedModel, match="not found"):

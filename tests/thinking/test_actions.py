@@ -136,7 +136,7 @@ def requests(tags: str, temperature: float) -> list[Request]:
         Request(
             tuple(text.encode(f"What is {i}+{i}?" + f"{text.format.opens}\n" * (i % 3 > 0))),
             Sampling(temperature, seed=i),
-            Limits(70),
+            Limits(70, answer_room=0),
         )
         for i in range(6)
     ]
@@ -308,4 +308,4 @@ def test_a_request_that_a_controller_refuses_leaves_no_slot_behind() -> None:
     with pytest.raises(RequestError, match="leaves no room"):
         made.run([made.request("Why?", limits=Limits(30))])
     assert isinstance(made.target, CausalLM)
-    assert made.target.pool.slots == []
+    assert made.target.slots == []

@@ -21,7 +21,7 @@ from laconic.errors import InvalidKnob, RequestError, TaskError, UnmetNeed
 from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
 from laconic.policy import registry
-from laconic.thinking.base import Conclude, Continue, Controller, Inject, Place, View
+from laconic.thinking.base import Ban, Conclude, Continue, Controller, Inject, Place, View
 from laconic.thinking.budget import tag
 from laconic.thinking.budget.effort import PERCENT, TOKENS
 from laconic.thinking.budget.lengths import load
@@ -363,8 +363,8 @@ def test_the_script_would_see_a_budget_that_gives_way(monkeypatch: pytest.Monkey
     monkeypatch.setattr(Capped, "limit", lambda self, state: None)
     assert script.trial(32, seed=3)[0]["thinking over budget"]
     monkeypatch.undo()
-    for module in ("capped", "end_temperature"):
-        monkeypatch.setattr(f"laconic.thinking.budget.{module}.answered", lambda text: lambda logits, place: None)
+    for module in ("thinking.budget.capped", "thinking.budget.end_temperature", "sequence"):
+        monkeypatch.setattr(f"laconic.{module}.answered", lambda text: Ban(lambda place: ()))
     assert script.trial(96, seed=3)[0]["missing answer"]
     monkeypatch.undo()
     monkeypatch.setattr(Running, "full", lambda self, context: self.generated >= self.request.limits.max_new_tokens)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import pytest
@@ -522,3 +522,35 @@ def test_load_asks_the_server_what_it_has(tmp_path: Any) -> None:
         with RemoteEngine.load(server.url, "any", tokenizer=tmp_path) as engine:
             assert engine.target.context > 10**6
         assert settle(server) == 0
+
+
+def test_a_server_that_does_not_say_what_ended_a_text_is_asked_in_pieces_and_paid_tokens_are_counted() -> None:
+    """Not for all the rest at once, most of which would be dropped and still cost."""
+    manners = Manners(ids=False, reason=False, shows_stop=False, logprobs=False)
+    request = replace(requests("one token")[1], limits=Limits(400))
+    with outside(think=("answer-agreement:1",), manners=manners) as (server, engine):
+        (result,) = engine.run([request])
+        thinking = [body for body in server.seen if "stop" not in body]
+        assert thinking
+        assert not engine.writer.stops
+        assert thinking[0]["max_tokens"] == 64 < server.seen[0]["max_tokens"]
+        assert result.usage.dropped > 0
+
+
+def test_the_results_of_finished_requests_outlive_a_failure() -> None:
+    asked = requests("one token", n=3)
+    with outside() as (server, engine):
+        fine = engine.run(asked[:2])
+        enough = len(server.seen)
+        server.seen.clear()
+        original = server.complete
+
+        def breaks(body: dict[str, Any]) -> dict[str, Any]:
+            return original(body) if len(server.seen) <= enough else {"text": 7, "finish_reason": "stop"}
+
+        server.complete = breaks  # type: ignore[method-assign]
+        with pytest.raises(BadReply, match="no text") as caught:
+            engine.run(asked, batch=1)
+        assert {at: told(result) for at, result in caught.value.results.items()} == {
+            at: told(result) for at, result in enumerate(fine)
+        }

@@ -76,6 +76,12 @@ def methods(setup: Mapping[str, Any]) -> dict[str, str]:
     return named | {"thinking control": " + ".join(setup["think"]) or "none"}
 
 
+def model(told: Mapping[str, Any]) -> str:
+    """One model of a record in a line: what it is and how its passes were made."""
+    size = f"{told['model_type']} of {told['parameters']:,} parameters"
+    return f"{size} in {told['dtype']} on {told['device']}, {told['path']}"
+
+
 def provenance(origin: Mapping[str, Any], setup: Mapping[str, object] | None = None) -> str:
     """How a record came about: its command, ``setup`` by name, and the machine."""
     machine = origin["machine"]
@@ -84,6 +90,7 @@ def provenance(origin: Mapping[str, Any], setup: Mapping[str, object] | None = N
         "machine": f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}",
         "threads": machine["threads"],
         "kernels": machine.get("kernels", "PyTorch"),
+        **({"models": "; ".join(map(model, origin["models"]))} if origin.get("models") else {}),
         "versions": ", ".join([f"python {origin['python']}", *(f"{k} {v}" for k, v in origin["versions"].items())]),
         "commit": origin["commit"] or "not a checkout",
         "time": origin["time"],

@@ -19,6 +19,7 @@ def provenance(command: str | None = None) -> dict[str, Any]:
     """What a reader needs to judge and repeat a measurement. ``command`` defaults to that of this process."""
     import torch
 
+    from laconic.models import loaded
     from laconic.models.native import bf16
 
     return {
@@ -27,6 +28,7 @@ def provenance(command: str | None = None) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: version for name in _PACKAGES if (version := _version(name))},
         "commit": commit(),
+        "models": loaded.descriptions(),
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",
             "cpu": cpu_model(),

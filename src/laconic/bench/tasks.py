@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from laconic.bench import gym, jsonl
 from laconic.bench.grading import extract, same
 from laconic.errors import MissingExtra, TaskError, did_you_mean
 
@@ -22,10 +22,12 @@ class Item:
     question: str
     answer: str
     grade: Callable[[str], bool] | None = field(repr=False, compare=False)
+    read: Callable[[str], str] = field(default=extract, repr=False, compare=False)
+    """Finds the final answer in a reply."""
 
     def judge(self, reply: str) -> bool | None:
         """Whether a model's reply (its text after the thought) ends in the right answer. An empty one never does."""
-        return self.judge_answer(extract(reply))
+        return self.judge_answer(self.read(reply))
 
     def judge_answer(self, given: str) -> bool | None:
         """Whether a bare answer is right, None if nobody knows. An empty one never is."""
@@ -80,27 +82,18 @@ class GymTask:
         self._dataset = dataset
 
     def items(self, n: int, seed: int) -> list[Item]:
-        """Problems of the data set; fewer than ``n`` where it repeats itself."""
-        import reasoning_gym
-
-        data = reasoning_gym.create_dataset(self._dataset, size=4 * n, seed=seed)
-
-        def grade(entry: Any, given: str) -> bool:
-            return float(data.score_answer(given, entry)) > _FULL_SCORE
-
-        entries = {entry["question"]: entry for entry in data}
-        return [
-            Item(f"{self.name}/{i}", self.name, question, str(entry["answer"]), partial(grade, entry))
-            for i, (question, entry) in enumerate(list(entries.items())[:n])
-        ]
-
-
-_FULL_SCORE = 0.99
-"""Verifiers give parts of a point for answers in the wrong form."""
+        """Problems of the data set; fewer than ``n`` where it repeats itself. Warns of a verifier that takes junk."""
+        found = []
+        for i, (entry, judge) in enumerate(gym.entries(self._dataset, n, seed)):
+            answer = str(entry["answer"])
+            read = gym.block if "\n" in answer.strip() else extract
+            found.append(Item(f"{self.name}/{i}", self.name, entry["question"], answer, judge, read))
+        return found
 
 
 class JsonlTask:
-    """Lines of ``{"question": ..., "answer": ...}``, taken in the order of the file. A ``kind`` is optional.
+    """Lines of ``{"question": ..., "answer": ...}``, or an array of such objects, in the order of the file. A ``kind``
+    is optional.
 
     A file in which no line has an answer serves to measure speed alone; there a line may also hold ``prompt``, or
     ``turns`` as in Spec-Bench, of which the first is asked. Raises TaskError, with the line's number, for what is
@@ -119,25 +112,14 @@ class JsonlTask:
         return self._items[:n]
 
     def _read(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise TaskError(f"cannot read '{self.path}': {reason}.", _FORM) from error
+        lines = jsonl.lines(self.path, _FORM)
         if not any(line.strip() for line in lines):
             raise TaskError(f"'{self.path}' holds no problems.", _FORM)
-        for at, line in enumerate(lines, start=1):
-            if line.strip():
-                yield at, self._parse(line, at)
-
-    def _parse(self, line: str, at: int) -> dict[str, Any]:
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise TaskError(f"{self.path}, line {at}: not JSON ({error.msg}).", _FORM) from error
-        if not isinstance(entry, dict):
-            raise TaskError(f"{self.path}, line {at}: not an object.", _FORM)
-        return entry
+        for at, entry in jsonl.objects(lines):
+            if isinstance(entry, jsonl.BadLine):
+                raise TaskError(f"{self.path}, line {at}: {entry}.", _FORM)
+            if entry is not None:
+                yield at, entry
 
     def _item(self, entry: dict[str, Any], at: int, graded: bool) -> Item:
         turns = entry.get("turns")

@@ -72,7 +72,7 @@ def compare(
         chosen.model,
         chosen.draft,
         Sampling(temperature, top_k, top_p, min_p, seed),
-        Limits(max_tokens),
+        Limits(max_tokens, answer_room=0),
         batch,
         peer=not no_hf,
         oracle=not no_oracle,

@@ -1,18 +1,41 @@
-"""A method, described from its class alone: card, needs, knobs and the first line of its docstring."""
+"""A method, described from its class alone: card, needs, knobs and the first line of its docstring.
+
+Most methods' modules import PyTorch, which takes seconds. So the descriptions of the built-in ones are also kept in a
+file, ``methods.json``, which ``scripts/method_pages.py`` writes from the registry and ``make docs`` holds to it.
+"""
 
 from __future__ import annotations
 
 import ast
 import inspect
+import json
 import textwrap
 import types
+from collections.abc import Iterable
 from dataclasses import MISSING, Field
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from laconic.policy import Needs, Policy, ordered
+from laconic.policy import Family, Needs, Policy, ordered, registry
+
+INDEX = Path(__file__).parent.parent / "methods.json"
+"""What :func:`describe` says of every built-in method, in the registry's order."""
 
 _BOUNDS = (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
+
+
+def known(families: Iterable[Family]) -> list[dict[str, Any]]:
+    """The descriptions of all registered methods of these families, by name; no method's module is imported for it.
+
+    A method that was registered by somebody else than ``laconic.methods`` is imported and described from its class.
+    """
+    kept = {(about["family"], about["name"]): about for about in json.loads(INDEX.read_text(encoding="utf-8"))}
+    return [
+        kept.get((family, name)) or describe(family, name, registry.get(family, name))
+        for family in families
+        for name in registry.names(family)
+    ]
 
 
 def describe(family: str, name: str, cls: type[Policy]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from importlib import metadata
 from typing import Annotated, Any
 
 import typer
@@ -13,12 +12,14 @@ from laconic.cli.certify import certify
 from laconic.cli.compare import compare
 from laconic.cli.cost import cost
 from laconic.cli.fit import app as fit
+from laconic.cli.inspect import inspect
 from laconic.cli.methods import methods
 from laconic.cli.pad import pad
 from laconic.cli.peers import peers
 from laconic.cli.replay import replay
 from laconic.cli.run import run
 from laconic.cli.simulate import simulate
+from laconic.cli.specimen import specimen
 from laconic.cli.tune import tune
 from laconic.errors import LaconicError
 
@@ -60,15 +61,19 @@ app.command()(peers)
 app.command()(tune)
 app.command()(certify)
 app.command()(methods)
+app.command()(inspect)
 app.command()(pad)
 app.command()(cost)
 app.command()(replay)
 app.command()(simulate)
+app.command()(specimen)
 app.add_typer(fit, name="fit")
 
 
 def _version(asked: bool) -> None:
     if asked:
+        from importlib import metadata
+
         try:
             version = metadata.version("laconic")
         except metadata.PackageNotFoundError:

@@ -15,32 +15,32 @@ def methods(
     """List every method: its family, paper, knobs, needs, and whether it is lossless."""
     import laconic.methods  # noqa: F401  (fills the registry)
     from laconic.errors import MethodError, did_you_mean
-    from laconic.policy import FAMILIES, registry
+    from laconic.policy import FAMILIES
 
-    from .describe import describe
+    from .describe import known
 
     if family is not None and family not in FAMILIES:
         raise MethodError(f"no family is called '{family}'.", did_you_mean(family, FAMILIES))
-    known = [describe(fam, name, cls) for fam, name, cls in registry.all() if family in (None, fam)]
+    listed = known(fam for fam in FAMILIES if family in (None, fam))
     if json:
-        typer.echo(jsonlib.dumps(known, indent=1, ensure_ascii=False))
+        typer.echo(jsonlib.dumps(listed, indent=1, ensure_ascii=False))
     else:
-        _show(known)
+        _show(listed)
 
 
-def _show(known: list[dict[str, Any]]) -> None:
+def _show(listed: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
-    for family in dict.fromkeys(method["family"] for method in known):
+    for family in dict.fromkeys(method["family"] for method in listed):
         table = Table(
             title=family, title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 2, 0, 0)
         )
         table.add_column(min_width=20, no_wrap=True)
         table.add_column(overflow="fold")
-        for method in (m for m in known if m["family"] == family):
+        for method in (m for m in listed if m["family"] == family):
             knobs = ", ".join(_knob(knob) for knob in method["knobs"])
             promise = "" if method["lossless"] else " [lossy]"
             about = Text.assemble(method["summary"], (promise, "yellow"), "\n", (_source(method), "dim"))

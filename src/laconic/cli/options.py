@@ -114,7 +114,7 @@ class Choice:
 
         from .defaults import default
 
-        thinks = thinking and load_text(model).format is not None
+        thinks = thinking and load_text(model).format.thinks
         chosen = default(draft_model=draft is not None or model == "bundled", thinking=thinks)
         if base:
             chosen = replace(chosen, **base)

@@ -67,7 +67,7 @@ def peers(
         chosen.model,
         chosen.draft,
         Sampling(temperature, seed=seed),
-        Limits(max_tokens),
+        Limits(max_tokens, answer_room=0),
         dtype=chosen.dtype,
     )
     options.settle(threads, chosen.model)

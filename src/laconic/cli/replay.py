@@ -27,6 +27,13 @@ def replay(
     ] = None,
     shape: Annotated[list[str] | None, typer.Option(help="Shape of a draft; may be repeated. Default: chain.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many records of each file.")] = None,
+    question_field: Annotated[
+        str | None, typer.Option(help="Where a record keeps its question; dots go deeper: doc.problem.")
+    ] = None,
+    response_field: Annotated[
+        str | None, typer.Option(help="Where a record keeps what the model wrote: outputs.0.text.")
+    ] = None,
+    answer_field: Annotated[str | None, typer.Option(help="Where a record keeps the right answer.")] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the record to this file.")] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write an HTML report to this file.")] = None,
 ) -> None:
@@ -36,10 +43,12 @@ def replay(
             writable(path)
     from rich.console import Console
 
+    from laconic.bench.replay.fields import Fields
     from laconic.bench.replay.run import LENGTHS, Setup
     from laconic.bench.replay.run import replay as run
 
-    setup = Setup(tuple(drafter or ()), tuple(length or LENGTHS), tuple(shape or ("chain",)), tokenizer, limit)
+    fields = Fields(question_field, response_field, answer_field)
+    setup = Setup(tuple(drafter or ()), tuple(length or LENGTHS), tuple(shape or ("chain",)), tokenizer, limit, fields)
     with Console(stderr=True).status("reading") as status:
         record = run(files, setup, lambda said: status.update(f"done: {said}"))
     if json is not None:

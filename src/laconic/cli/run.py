@@ -49,7 +49,7 @@ def run(
     from .memory import reasoner as named
     from .memory import solve
     from .remote import connect
-    from .show import Screen, closing_line, result_json
+    from .show import Screen, closing_line, how, result_json
 
     reasoner = named(memory, no_think=no_think, baseline=baseline)
     sampling = Sampling(temperature, top_k, top_p, min_p, seed)
@@ -85,7 +85,12 @@ def run(
             interrupted = True
     plain = plain_engine.generate(question, **request) if plain_engine is not None and not interrupted else None
     learned = engine.reports()
-    typer.echo(result_json(stream.result, plain, learned) if json else closing_line(stream.result, plain))
+    if json:
+        typer.echo(result_json(stream.result, plain, learned, engine.describe()))
+    else:
+        if ran := how(engine):
+            typer.echo(ran)
+        typer.echo(closing_line(stream.result, plain))
     for line in () if json else in_words(learned):
         typer.echo(line)
     if interrupted:

@@ -77,6 +77,18 @@ class Screen:
         return Group(self._line, Text(f"{self._tokens} tokens{rate} · {seconds:.1f} s", "cyan"))
 
 
+def how(engine: Engine) -> str:
+    """One line: what ran, and by which path; a slower way than the fastest says why. Nothing for a model elsewhere."""
+    told = engine.describe().get("model")
+    if told is None:
+        return ""
+    slower = f" (not {'; not '.join(told['notes'])})" if told["notes"] else ""
+    even = "" if told["exact"] else "; drafts may decide between equally likely tokens"
+    doubt = engine.text.format.reason
+    unknown = f"; thinking not controlled: {doubt}" if doubt else ""
+    return f"{told['model_type']}, {told['dtype']} on {told['device']}, passes: {told['path']}{slower}{even}{unknown}"
+
+
 def closing_line(result: Result, plain: Result | None = None) -> str:
     """One line: what was written, at how many passes, what is known to have been saved, and how it is known."""
     usage = result.usage
@@ -125,9 +137,19 @@ def _change(ours: int, theirs: int) -> str:
     return f"{abs(1 - ours / theirs):.0%} {'fewer' if ours < theirs else 'more'}"
 
 
-def result_json(result: Result, plain: Result | None = None, learned: dict[str, Any] | None = None) -> str:
-    """A result as JSON; with the plain one under ``baseline`` if it was measured, and what methods ``learned``."""
+def result_json(
+    result: Result,
+    plain: Result | None = None,
+    learned: dict[str, Any] | None = None,
+    ran: dict[str, Any] | None = None,
+) -> str:
+    """A result as JSON; with the plain one under ``baseline`` if it was measured, and what methods ``learned``.
+
+    ``ran`` says what made it (Engine.describe).
+    """
     record = _fields(result)
+    if ran is not None:
+        record["engine"] = ran
     if learned:
         record["learned"] = learned
     if plain is not None:

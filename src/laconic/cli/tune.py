@@ -6,14 +6,17 @@ import json as jsonlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from laconic.bench.tune.tuner import TOLERANCE, Told
+from laconic.bench.tune import TOLERANCE
 
 from . import options
 from .compare import writable
+
+if TYPE_CHECKING:
+    from laconic.bench.tune.tuner import Told
 
 
 def tune(
@@ -59,7 +62,7 @@ def tune(
     draft = draft_model or ("bundled-draft" if model == "bundled" else None)
     engine = Engine.load(model, draft=draft, dtype=number_format, drafter="none")
     with _progress(len(items)) as told:
-        tuner = Tuner(engine, items, limits=Limits(max_tokens), tolerance=tolerance, told=told)
+        tuner = Tuner(engine, items, limits=Limits(max_tokens, answer_room=0), tolerance=tolerance, told=told)
         record = tuner.run(_names(drafters), _names(lengths))
     record["provenance"] = provenance()
     chosen = as_methods(record["chosen"])

@@ -33,6 +33,18 @@ class ScoreTree:
         """Whether each node continues the one before it and the first continues everything committed."""
         return not self.bases and all(parent == i - 1 for i, parent in enumerate(self.parents))
 
+    def ways(self) -> list[list[int]]:
+        """The way from a root to each leaf, in nodes; a chain has one."""
+        parents, found = set(self.parents), []
+        for leaf in range(len(self)):
+            if leaf not in parents:
+                way, node = [], leaf
+                while node >= 0:
+                    way.append(node)
+                    node = self.parents[node]
+                found.append(way[::-1])
+        return found
+
 
 def chain(tokens: Sequence[int]) -> ScoreTree:
     """A tree without branches."""

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from laconic.errors import RequestError
 from laconic.models.formats import Format
+from laconic.models.formats.phase import begins
+from laconic.models.formats.rendered import FIELDS
 from laconic.models.formats.switches import Switch
 
 Message = Mapping[str, Any]
@@ -64,17 +66,34 @@ class Chat:
         if self._tokenizer.chat_template is None:
             text = "\n".join(str(message["content"]) for message in messages)
             return Asked(text, text) if thinking else self._without(Asked(text, text))
-        said = dict(keywords or {})
-        form = self._format
+        form, messages = self._format, [self._past(message) for message in messages]
+        if not thinking and form.switch is not None and form.switch.said:
+            messages = _saying(messages, form.switch.off)
         level = form.effort.keywords(effort) if form.effort is not None and effort else None
-        chosen = {**(level or {}), **self._switched(messages, form.switch, thinking), **said}
+        chosen = {**(level or {}), **self._switched(messages, form.switch, thinking), **(keywords or {})}
         asked = self._asked(messages, chosen)
-        if thinking or (form.switch is not None and form.switch.keyword in chosen):
+        switched = form.switch is not None and (form.switch.said or form.switch.keyword in chosen)
+        if thinking or (switched and begins(asked.added, form) != "thinking"):
             return asked
         return self._without(asked)
 
+    def _past(self, message: Message) -> Message:
+        """A past turn of the model with its thought in the field in which the template looks for it.
+
+        Histories hold it in the fields of other servers, or in the text, as the model wrote it.
+        """
+        form, content = self._format, message.get("content")
+        if message.get("role") != "assistant" or not form.thinks or form.field == "content":
+            return message
+        found = next((message[name] for name in FIELDS if message.get(name)), None)
+        if form.turn and isinstance(content, str) and form.opens in content and form.closes in content:
+            before, _, answer = content.rpartition(form.closes)
+            found, message = found or before.partition(form.opens)[2], {**message, "content": answer}
+        others = {name: value for name, value in message.items() if name not in FIELDS}
+        return message if found is None else {**others, form.field: found}
+
     def _switched(self, messages: Sequence[Message], switch: Switch | None, thinking: bool) -> dict[str, Any]:
-        if switch is None:
+        if switch is None or switch.said:
             return {}
         if not thinking:
             return {switch.keyword: switch.off}
@@ -100,17 +119,15 @@ class Chat:
         return Asked(asked.text + empty, asked.added + empty)
 
     def _asked(self, messages: Sequence[Message], keywords: Mapping[str, Any]) -> Asked:
-        goes_on = messages[-1].get("role") == "assistant"
-        if goes_on:  # a turn that was begun is written on
+        last = str(messages[-1].get("content") or "")
+        if messages[-1].get("role") == "assistant":  # a turn that was begun is written on
             whole = self._render(messages, keywords, continue_final_message=True)
-            before = self._render(messages[:-1], keywords, add_generation_prompt=False) if len(messages) > 1 else ""
-        else:
-            whole = self._render(messages, keywords, add_generation_prompt=True)
-            before = self._render(messages, keywords, add_generation_prompt=False)
+            return Asked(whole, last if last.strip() else whole[-_TAIL:])
+        whole = self._render(messages, keywords, add_generation_prompt=True)
+        before = self._render(messages, keywords, add_generation_prompt=False)
         if whole.startswith(before) and whole != before:
             return Asked(whole, whole[len(before) :])
-        last = str(messages[-1]["content"] or "")
-        at = whole.rfind(last) if last and not goes_on else -1
+        at = whole.rfind(last) if last else -1
         return Asked(whole, whole[at + len(last) :] if at >= 0 else whole[-_TAIL:])
 
     def _render(self, messages: Sequence[Message], keywords: Mapping[str, Any], **how: Any) -> str:
@@ -123,14 +140,8 @@ class Chat:
             ) from error
 
 
-def begins(added: str, format: Format) -> str:
-    """The phase in which a reply begins below ``added``: ``thinking``, ``answer``, or ``before`` either."""
-    if not format.thinks:
-        return "answer"
-    opened, closed = added.rfind(format.opens), added.rfind(format.closes)
-    if opened > closed:
-        return "thinking"
-    if any(added.rstrip().endswith(header) for header in format.headers if not format.header_end):
-        return "answer"
-    after = added[closed + len(format.closes) :].strip() if closed >= 0 else ""
-    return "answer" if closed >= 0 and after in ("", format.bridge.strip()) else "before"
+def _saying(messages: Sequence[Message], text: str) -> list[Message]:
+    """The messages with ``text`` among the system's words."""
+    if messages[0].get("role") != "system":
+        return [{"role": "system", "content": text}, *messages]
+    return [{**messages[0], "content": f"{messages[0]['content']}\n{text}"}, *messages[1:]]

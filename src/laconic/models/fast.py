@@ -80,7 +80,7 @@ class _Layer:
 
 
 class FastDecoder:
-    """Scores passes of a SlotPool; build it with :func:`build`."""
+    """Scores passes of a SlotPool; build it where :func:`suits` says so."""
 
     def __init__(self, model: Any) -> None:
         base = model.model
@@ -265,19 +265,17 @@ def _native(layer: _Layer) -> LayerWeights | None:
     )
 
 
-def build(model: Any) -> FastDecoder | None:
-    """A FastDecoder for ``model``, or None where it is not of the Llama family.
+def suits(model: Any) -> bool:
+    """Whether ``model`` is built as the Llama family is.
 
-    The caller must still compare logits before using it: a checkpoint's own code or hooks may differ.
+    The caller must still compare logits before using the pass: a checkpoint's own code or hooks may differ.
     """
     if model.config.model_type not in FAMILY:
-        return None
+        return False
     rope = getattr(model.config, "rope_parameters", None) or {}
     if rope.get("rope_type", "default") not in STATIC_ROPE or rope.get("partial_rotary_factor", 1.0) != 1.0:
-        return None
-    if len({p.dtype for p in model.parameters()}) > 1:
-        return None
-    return FastDecoder(model)
+        return False
+    return len({p.dtype for p in model.parameters()}) == 1
 
 
 def _eps(norm: Any) -> float:

@@ -8,18 +8,25 @@ import torch
 from transformers import AutoTokenizer, GenerationConfig
 
 from laconic.errors import ModelNotFound
+from laconic.models import specimen
 from laconic.models.causal_lm import CausalLM
 from laconic.models.formats import Format
+from laconic.models.loading import adapted, source
 from laconic.models.reasoner import draft_path, target_path
 from laconic.models.text import Text
 
 
 def resolve(name: str | Path) -> str:
-    """``bundled`` and ``bundled-draft`` to their directories; other names stay as they are."""
+    """``bundled``, ``bundled-draft`` and specimens to their directories; other names stay as they are.
+
+    Raises ModelNotFound for a specimen that was not made yet. A folder of that name in the way is meant itself.
+    """
     if str(name) == "bundled":
         return str(target_path())
     if str(name) == "bundled-draft":
         return str(draft_path())
+    if str(name) in specimen.NAMES and not Path(name).exists():
+        return str(specimen.folder(str(name)))
     return str(name)
 
 
@@ -31,8 +38,10 @@ def load_model(name: str | Path, *, dtype: torch.dtype | None = None, device: st
 def load_text(name: str | Path, *, format: Format | None = None) -> Text:
     """Load a model's tokenizer, with the end-of-sequence tokens of its generation config."""
     place = resolve(name)
+    if (base := adapted(place)) is not None and not (Path(place) / "tokenizer_config.json").is_file():
+        place = resolve(base)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
+        tokenizer = AutoTokenizer.from_pretrained(**source(place))
     except (OSError, ValueError) as error:
         raise ModelNotFound(f"no tokenizer at '{name}': {str(error).splitlines()[0]}") from error
     try:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import warnings
 import weakref
 from collections.abc import Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
@@ -25,6 +28,14 @@ set for one provider are not sent to another."""
 
 _WAIT = 0.2
 """Seconds before the first further attempt to connect; each one after it waits twice as long."""
+_BUSY = (429, 500, 502, 503, 529)
+"""What servers answer that may be gone a moment later."""
+_PATIENCE = 3
+"""Attempts at a busy server for each one where there is no connection."""
+_LONGEST_WAIT = 60.0
+"""Seconds that a server may ask to be left alone; one that asks for more has failed."""
+_FEWER = (20, 5, 1)
+"""How many of the likeliest tokens to ask for where a server refuses more."""
 _HINTS = {
     401: f"Give the server's key as api_key, or in the environment variable {KEY}.",
     403: f"Give the server's key as api_key, or in the environment variable {KEY}.",
@@ -48,7 +59,8 @@ class RemoteModel:
     ``api_key`` is taken from the environment (``LACONIC_API_KEY``) if it is not given, and is never shown. ``extras``
     sends fields that are vLLM's own and that other servers may know or pass over: they ask for token ids, for special
     tokens in the text, and for sampling without the filters that a server's defaults may hold. ``timeout`` is in
-    seconds from the last byte. ``retries`` are further attempts where there is no connection or it breaks.
+    seconds from the last byte. ``retries`` are further attempts where there is no connection or it breaks; a busy
+    server (429, 500, 502, 503, 529) is asked three times as often, after the time that its ``Retry-After`` names.
 
     It is asynchronous at heart; :meth:`wait` runs a coroutine of it for a caller that is not, in a thread that keeps
     the connections. Use one way or the other: connections belong to the event loop that opened them.
@@ -73,6 +85,7 @@ class RemoteModel:
         self.model = model
         self.extras = extras
         self.retries = retries
+        self._most_logprobs: int | None = None
         self._key = api_key if api_key is not None else os.environ.get(KEY, "")
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
@@ -106,7 +119,7 @@ class RemoteModel:
             body["logprobs"] = logprobs
         if bans:
             body["logit_bias"] = {str(token): -100 for token in bans}
-        return completion(await self._json("POST", "completions", body))
+        return completion(await self._completions(body), max_tokens)
 
     async def served(self) -> list[Served]:
         """The models that the server offers, in its own order; none from a server that has no such list."""
@@ -163,6 +176,24 @@ class RemoteModel:
             raise RequestError("top_k and min_p are not part of the OpenAI API.", "Use top_p, or extras=True.")
         return body
 
+    async def _completions(self, body: dict[str, Any]) -> Any:
+        """Send a request, with fewer likeliest tokens where the server refuses as many."""
+        while True:
+            asked = body.get("logprobs")
+            if asked and self._most_logprobs is not None:
+                body["logprobs"] = asked = min(asked, self._most_logprobs)
+            try:
+                return await self._json("POST", "completions", body)
+            except BadStatus as error:
+                fewer = next((n for n in _FEWER if asked and n < asked), None)
+                if error.status not in (400, 422) or "logprobs" not in error.message or fewer is None:
+                    raise
+                self._most_logprobs = fewer
+                warnings.warn(
+                    f"{self.url} refuses logprobs={asked}; asking for {fewer}. Entropies are then coarser.",
+                    stacklevel=2,
+                )
+
     async def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         reply = await self._send(method, path, body)
         if not reply.is_success:
@@ -180,24 +211,31 @@ class RemoteModel:
     async def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx.Response:
         import httpx
 
-        for attempt in range(self.retries + 1):
+        broken = busy = 0
+        while True:
             try:
-                return await self._client.request(method, f"{self.url}/{path}", json=body)
+                reply = await self._client.request(method, f"{self.url}/{path}", json=body)
             except (httpx.NetworkError, httpx.ConnectTimeout, httpx.RemoteProtocolError) as error:
                 # The last of these is also what a kept connection says that the server closed in the meantime.
-                if attempt == self.retries:
+                if broken == self.retries:
                     raise Unreachable(
                         f"no connection to {self.url}: {self._safe(str(error)) or type(error).__name__}.",
                         "Is the server running, and is this its URL?",
                     ) from None
-                await asyncio.sleep(_WAIT * 2**attempt)
+                await _sleep(_WAIT * 2**broken)
+                broken += 1
             except httpx.TimeoutException:
                 raise Unreachable(
                     f"{self.url} did not answer in time.", "Give it more with timeout=, or send fewer requests."
                 ) from None
             except httpx.HTTPError as error:
                 raise BadReply(f"{self.url}: {self._safe(str(error)) or type(error).__name__}.") from None
-        raise AssertionError("the last attempt returns or raises")
+            else:
+                wait = _retry_after(reply.headers.get("Retry-After"), _WAIT * 2**busy)
+                if reply.status_code not in _BUSY or busy == _PATIENCE * self.retries or wait > _LONGEST_WAIT:
+                    return reply
+                await _sleep(wait)
+                busy += 1
 
     def _quoted(self, reply: httpx.Response) -> str:
         """What the server says of its error, at most a few lines of it and without the key."""
@@ -211,6 +249,24 @@ class RemoteModel:
 
     def _safe(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
+
+
+async def _sleep(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
+
+def _retry_after(said: str | None, otherwise: float) -> float:
+    """Seconds to wait by a ``Retry-After`` header, which holds seconds or a date (RFC 9110, 10.2.3)."""
+    if not said:
+        return otherwise
+    try:
+        return max(float(said), 0.0)
+    except ValueError:
+        pass
+    try:
+        return max((parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (ValueError, TypeError):
+        return otherwise
 
 
 def _checked(base_url: str) -> httpx.URL:

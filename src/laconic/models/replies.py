@@ -7,11 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from laconic.errors import BadReply
+from laconic.errors import BadReply, NoLogprobs
 
 Named = int | str
 """A token by its id or, where the server does not tell ids, by its text."""
 
+_FINISHES: dict[Any, Literal["stop", "length"]] = {
+    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence"), "stop"),
+    **dict.fromkeys(("length", "max_tokens", "model_length"), "length"),
+}
+"""How servers say why a text ended."""
 _ID = "token_id:"
 """How a server marks an id where the API has a token's text."""
 
@@ -50,13 +55,20 @@ class Completion:
     said: tuple[Said, ...] | None = None
     matched: str | None = None
     told: bool = False
+    written: int | None = None
+    """Tokens that the server counts, where it does."""
 
 
-def completion(reply: Any) -> Completion:
-    """Read a reply of ``/completions``. Raises BadReply, naming what is wrong with it."""
+def completion(reply: Any, max_tokens: int | None = None) -> Completion:
+    """Read a reply of ``/completions`` that was to have ``max_tokens`` tokens at most.
+
+    A server that does not say why it ended was stopped by that limit where it wrote as much, else it ended by itself.
+    Raises BadReply, naming what is wrong or quoting the server's own error, and NoLogprobs.
+    """
+    _check_error(reply)
     try:
         choice = reply["choices"][0]
-        text, finish = choice["text"], choice["finish_reason"]
+        text = choice["text"]
         said = _said(choice.get("logprobs"))
         ids = choice.get("token_ids")
         tokens = None if ids is None else tuple(map(int, ids))
@@ -64,25 +76,63 @@ def completion(reply: Any) -> Completion:
         raise BadReply(f"the server's reply is not a completion ({type(error).__name__}: {error}).") from error
     if not isinstance(text, str):
         raise BadReply("the server's reply has no text.")
-    if finish not in ("stop", "length"):
-        raise BadReply(f"the server ended a completion with {finish!r}, not by 'stop' or 'length'.")
     if tokens is None and said and all(isinstance(one.token, int) for one in said):
         tokens = tuple(int(one.token) for one in said)
+    written = (reply.get("usage") or {}).get("completion_tokens", len(tokens) if tokens is not None else None)
+    finish = choice.get("finish_reason") or ("length" if written and written == max_tokens else "stop")
+    if finish not in _FINISHES:
+        raise BadReply(f"the server ended a completion with {finish!r}, not by 'stop' or 'length'.")
     told = next((name for name in ("stop_reason", "matched_stop") if name in choice), None)  # vLLM's name, and SGLang's
     matched = choice[told] if told else None
-    return Completion(text, finish, tokens, said, matched if isinstance(matched, str) else None, told is not None)
+    matched = matched if isinstance(matched, str) else None
+    return Completion(text, _FINISHES[finish], tokens, said, matched, told is not None, written)
+
+
+def _check_error(reply: Any) -> None:
+    """Raise the error that a server wrapped into a reply of status 200, in its own words."""
+    if not isinstance(reply, dict) or reply.get("choices"):
+        return
+    error = reply.get("error") or (reply if reply.get("object") == "error" else None)
+    if error:
+        said = error.get("message", error) if isinstance(error, dict) else error
+        raise BadReply(f"the server says: {str(said).strip()[:400]}")
 
 
 def _said(given: Mapping[str, Any] | None) -> tuple[Said, ...] | None:
-    if not given or given.get("token_logprobs") is None:
+    if not given:
         return None
-    values: Sequence[float] = given["token_logprobs"]
+    if isinstance(given.get("content"), list):  # the form of chat completions, which llama.cpp uses everywhere
+        return tuple(Said(_name(one), _chance(one["logprob"]), _likeliest(one)) for one in given["content"])
+    if given.get("token_logprobs") is None:
+        return None
+    values: Sequence[float | None] = given["token_logprobs"]
     names: Sequence[str] = given["tokens"]
     tops: Sequence[Mapping[str, float] | None] = given.get("top_logprobs") or [None] * len(values)
     return tuple(
-        Said(_named(name), float(value), {_named(key): float(p) for key, p in (top or {}).items()})
+        Said(_named(name), _chance(value), {_named(key): _chance(p) for key, p in (top or {}).items()})
         for name, value, top in zip(names, values, tops, strict=True)
     )
+
+
+def _likeliest(one: Mapping[str, Any]) -> dict[Named, float]:
+    top = one.get("top_logprobs") or []
+    found: dict[Named, float] = {}
+    for other in top:  # two tokens may be written alike; the likelier comes first
+        found.setdefault(_name(other), _chance(other["logprob"]))
+    return found
+
+
+def _name(one: Mapping[str, Any]) -> Named:
+    return int(one["id"]) if isinstance(one.get("id"), int) else _named(one["token"])
+
+
+def _chance(value: float | None) -> float:
+    if value is None:
+        raise NoLogprobs(
+            "the server leaves out the probability of a token (null in its logprobs).",
+            "Use a method that needs none (answer-agreement, budget).",
+        )
+    return float(value)
 
 
 def _named(token: str) -> Named:

@@ -19,6 +19,8 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from laconic.models.base import ScoreTree
 
 if TYPE_CHECKING:
+    from laconic.models.carried import Carried
+    from laconic.models.mixers import States
     from laconic.models.steering import Steering
 
 BLOCK = 256
@@ -195,6 +197,8 @@ class CacheSlot:
         self.row = row
         self.steering: Steering | None = None
         """What is added to the residual stream of this sequence; None, as a rule, for nothing."""
+        self.carried: Carried | None = None
+        """The recurrent states of this sequence, where the model has any."""
         self.scored_at = 0
         """Where the entries of the last pass begin: its length then."""
         self._length = 0
@@ -206,16 +210,26 @@ class CacheSlot:
 
     def commit(self, path: Sequence[int]) -> None:
         """Keep ``path`` of the last pass. Entries move only where they do not follow what is committed already."""
+        if self.carried is not None:
+            self.carried.commit(path)
         ahead = self.scored_at - self._length
         if any(node + ahead != i for i, node in enumerate(path)):
             self._pool.gather(self.row, self._length, [node + ahead for node in path])
         self._length += len(path)
+
+    def keep(self, tokens: Sequence[int], states: States | None) -> None:
+        """Keep a whole pass over ``tokens`` as a chain, after which the recurrent states are ``states``."""
+        self._length += len(tokens)
+        if self.carried is not None and states is not None:
+            self.carried.filled(tokens, states)
 
     def rollback(self, count: int) -> None:
         """Forget the last ``count`` tokens; their entries become leftovers."""
         if not 0 <= count <= self._length:
             raise ValueError(f"cannot roll back {count} of {self._length} tokens")
         self._length -= count
+        if self.carried is not None:
+            self.carried.rollback(count)
 
     def fork(self) -> CacheSlot:
         """A new slot with a copy of this one's entries."""
@@ -223,16 +237,18 @@ class CacheSlot:
         self._pool.copy(self.row, other.row, self._length)
         other._length = self._length
         other.steering = self.steering
+        other.carried = None if self.carried is None else self.carried.fork()
         return other
 
     def close(self) -> None:
         """Give the row back."""
         self._pool.close(self)
+        self._length, self.carried = 0, None
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the committed entries over all layers."""
-        return self._length * self._pool.token_nbytes
+        """Bytes of the committed entries over all layers, and of recurrent states."""
+        return self._length * self._pool.token_nbytes + (self.carried.nbytes if self.carried is not None else 0)
 
 
 class SlotPool:

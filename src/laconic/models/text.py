@@ -7,8 +7,9 @@ from functools import cached_property
 from typing import Any
 
 from laconic.errors import TokenizerMismatch
-from laconic.models.chat import Chat, Message, begins, plain
+from laconic.models.chat import Chat, Message, plain
 from laconic.models.formats import Format, discover
+from laconic.models.formats.phase import begins
 
 __all__ = ["Message", "Text"]
 
@@ -76,6 +77,27 @@ class Text:
         """The token that the tokenizer itself puts before a text, if it puts any."""
         begin = self.tokenizer.bos_token_id
         return [begin] if begin is not None and self.tokenizer.encode("x")[:1] == [begin] else []
+
+    def thinking(self) -> dict[str, Any] | None:
+        """How the model marks its thought and how that is switched off, ready for JSON; None where it has no tags.
+
+        ``opened_by`` says who writes the opening tag: the prompt or the model; None where the template lets the model
+        think only when asked to. ``off`` is what ``thinking=False`` does: the template's own switch, or an empty
+        thought that is written below the prompt.
+        """
+        form = self.format
+        if not form.thinks:
+            return None
+        opened_by = {"thinking": "prompt", "before": "model"}.get(self.ask("x")[1])
+        return {
+            "open": form.opens,
+            "close": form.closes,
+            "bridge": form.bridge,
+            "opened_by": opened_by,
+            "off": form.switch.keyword if form.switch is not None else "an empty thought",
+            "effort": None if form.effort is None else [level for level, _, _ in form.effort.levels],
+            "source": form.source,
+        }
 
     @cached_property
     def close_token(self) -> int | None:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from laconic.engine import Engine, Methods, check
-from laconic.errors import MethodError, RequestError, UnmetNeed
+from laconic.errors import MethodError, RemoteError, RequestError, UnmetNeed
 from laconic.models.formats import Format
 from laconic.models.load import load_text
 from laconic.models.remote import RemoteModel
@@ -124,7 +124,8 @@ class RemoteEngine(Engine):
     def run(self, requests: Seq[Request], *, batch: int = 1) -> list[Result]:
         """Serve requests, at most ``batch`` at once; each goes on as soon as the server has answered it.
 
-        A request has up to two completions under way: the next piece of its thought, and a probe.
+        A request has up to two completions under way: the next piece of its thought, and a probe. A RemoteError that
+        ends the run holds the results of the requests that were done (``error.results``, by their place).
         """
         if batch < 1:
             raise RequestError(f"batch must be >= 1, not {batch}.")
@@ -133,13 +134,20 @@ class RemoteEngine(Engine):
     async def _all(self, requests: Seq[Request], batch: int) -> list[Result]:
         loop, gate = self.loop(), asyncio.Semaphore(batch)
 
-        async def serve(request: Request) -> Result:
+        done: dict[int, Result] = {}
+
+        async def serve(at: int, request: Request) -> Result:
             async with gate:
                 sequence = loop.add(request)
                 await loop.finish(sequence)
-                return self._result(sequence)
+                done[at] = self._result(sequence)
+                return done[at]
 
-        return await all_or_none([serve(request) for request in requests])
+        try:
+            return await all_or_none([serve(at, request) for at, request in enumerate(requests)])
+        except RemoteError as error:
+            error.results = done
+            raise
 
     def close(self) -> None:
         """Close the connections, also those of other engines over this model. Safe to call more than once."""

@@ -19,7 +19,7 @@ from laconic.loop import Loop, Plan
 from laconic.remote.elsewhere import Elsewhere
 from laconic.remote.probe import believe, no_logprobs
 from laconic.remote.writer import Writer, Written
-from laconic.sequence import Sequence
+from laconic.sequence import CheckPoint, Sequence
 from laconic.thinking.base import Ban, Probe
 from laconic.transcript import STEP
 from laconic.types import Request, Sampling
@@ -80,10 +80,13 @@ class RemoteLoop(Loop):
         begun = time.perf_counter()
         written = await (self._under_way.pop(id(s), None) or self._piece(s))
         s.usage.seconds["score"] += time.perf_counter() - begun
+        s.usage.dropped += written.paid - len(written.tokens)
         said = self._chances(s, written)
+        count = 0
         for count, token in enumerate(written.tokens, start=1):
             banned = _banned(s)
             if token in banned:
+                count -= 1
                 await self._other(s, sorted(banned))
                 break
             self._note(s, said[count - 1 : count])
@@ -95,6 +98,10 @@ class RemoteLoop(Loop):
                 s.finish = "length"
             elif not written.tokens:  # the end of the text, of a tokenizer that has no token for it
                 s.finish = "stop"
+                if s.transcript.phase == "thinking" and (s.controllers or s.request.limits.answers):
+                    s.checks.append(CheckPoint(s.transcript.snapshot(), False, False, "end"))
+                    await self._settle(s, last=True)
+        s.usage.dropped += len(written.tokens) - count
         if s.done:
             self._leave(s)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from laconic.errors import RequestError
@@ -15,6 +15,9 @@ from laconic.types import Sampling
 
 _TAIL = 16
 """Tokens of what came before with which a server's text is turned into ids: some tokenizers mind what stands there."""
+
+_PIECE = 64
+"""Tokens at most that are asked for at once where stop strings are of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Written:
     pieces: tuple[str, ...]
     said: tuple[Said, ...] | None
     cut: bool = False
+    paid: int = 0
+    """Tokens that the server wrote for it, those of replies that were given up included."""
 
     def chances(self, text: Text) -> list[float] | None:
         """How likely each of ``tokens`` was; None where the server does not say.
@@ -78,8 +83,8 @@ class Writer:
     text.
 
     A reply that ended by ``stop`` ended at a stop string or with the end token. Many servers do not tell which, or keep
-    the stop string's own tokens to themselves; after the first such reply stop strings are given up for good, and
-    surplus tokens are dropped by who reads them.
+    the stop string's own tokens to themselves; after the first such reply stop strings are given up for good, text that
+    was to end at one comes in pieces of 64 tokens, and surplus tokens are dropped by who reads them.
     """
 
     def __init__(self, model: RemoteModel, text: Text, asking: Asking) -> None:
@@ -106,17 +111,19 @@ class Writer:
         """
         prompt = self.text.decode(before) if self.asking.send == "text" else before
         asked = tuple(stop) if self.stops else ()
+        most = most if asked or not stop else min(most, _PIECE)
         reply = await self.model.complete(
             prompt, max_tokens=most, sampling=sampling, stop=asked, logprobs=logprobs, bans=bans
         )
         tokens = self._tokens(before, reply, asked)
         if tokens is None:
             self.stops = False
-            return await self.write(before, most=most, sampling=sampling, logprobs=logprobs, bans=bans)
+            again = await self.write(before, most=most, sampling=sampling, stop=stop, logprobs=logprobs, bans=bans)
+            return replace(again, paid=again.paid + self._paid(before, reply))
         theirs = reply.said is not None and reply.tokens is None
         pieces = _pieces(reply) if theirs else tuple(map(self.text.piece, tokens))
         cut = reply.finish_reason == "length" and (not tokens or (reply.tokens is not None and len(tokens) < most))
-        return Written(tuple(tokens), pieces, reply.said, cut)
+        return Written(tuple(tokens), pieces, reply.said, cut, max(self._paid(before, reply), len(tokens)))
 
     def _tokens(self, before: Sequence[int], reply: Completion, stop: Sequence[str]) -> list[int] | None:
         """The ids of a reply; None where stop strings were asked for and it cannot be told what ended it."""
@@ -132,6 +139,13 @@ class Writer:
         if ended and self._end is not None and not (tokens and tokens[-1] in self.text.eos):
             tokens.append(self._end)
         return tokens
+
+    def _paid(self, before: Sequence[int], reply: Completion) -> int:
+        """Tokens that a reply cost: the server's own count, else those that it lists, else those of its text."""
+        if reply.written is not None:
+            return reply.written
+        listed = reply.tokens or reply.said
+        return len(listed) if listed is not None else len(self._continued(before, reply.text))
 
     def _shows(self, reply: Completion, stop: Sequence[str]) -> bool:
         """Whether a stop string is among the tokens of a reply, as far as it lists tokens."""

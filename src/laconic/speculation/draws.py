@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from laconic.speculation.filters import top_k, top_p
 from laconic.types import Sampling
 
 _MASK = (1 << 64) - 1
@@ -126,16 +127,13 @@ def warp(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     logits = logits.float()
     if sampling.greedy:
         return torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
-    logits = logits / sampling.temperature
-    if 0 < sampling.top_k < logits.shape[-1]:
-        kth = logits.topk(sampling.top_k, dim=-1).values[..., -1:]
-        logits = logits.masked_fill(logits < kth, -torch.inf)
+    shape, order = logits.shape, None
+    logits = (logits / sampling.temperature).reshape(-1, shape[-1])
+    if 0 < sampling.top_k < shape[-1]:
+        logits, order = top_k(logits, sampling.top_k)
     probs = logits.softmax(-1)
     if sampling.top_p < 1:
-        # A token stays while the mass of the more probable ones is still below top_p; the first always stays.
-        ranked, order = probs.sort(dim=-1, descending=True, stable=True)
-        drop = ranked.cumsum(-1) - ranked >= sampling.top_p
-        probs = probs.masked_fill(drop.scatter(-1, order, drop), 0.0)
+        probs = top_p(probs, sampling.top_p, order)
     if sampling.min_p > 0:
         probs = probs.masked_fill(probs < sampling.min_p * probs.amax(-1, keepdim=True), 0.0)
-    return probs / probs.sum(-1, keepdim=True)
+    return (probs / probs.sum(-1, keepdim=True)).reshape(shape)

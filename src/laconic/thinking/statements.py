@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from laconic.answers import key, number, stated
+from laconic.answers import key, number, stated, undress
 
 _SENTENCE = re.compile(r"(?:[^.!?\n]|[.!?](?!\s))+(?:[.!?]+|\n|$)\s*|\s+|[.!?]+\s*")
 """Up to a full stop, question or exclamation mark before a space, or the end of the line."""
@@ -26,14 +26,6 @@ _CONCLUSION = re.compile(
     re.IGNORECASE,
 )
 """What marks a sentence as one that concludes, not one that merely passes by this value."""
-_DRESS = (
-    (re.compile(r"\\(?:text|mathrm|textbf|mathbf|operatorname)\s*\{([^{}]*)\}"), r"\1"),
-    (re.compile(r"\\(?:left|right|displaystyle|,|!|;|:|quad|\()|\\\)|\\\[|\\\]"), ""),
-    (re.compile(r"\\([$%])"), r"\1"),
-    (re.compile(r"\^\s*\{?\s*\\circ\s*\}?|°"), ""),
-    (re.compile(r"\\[dt]frac"), r"\\frac"),
-    (re.compile(r"(?<=\d)\{,\}(?=\d)"), ","),
-)
 _CONFIRMS = re.compile(
     r"\b(?:same|agrees?|agreed|match(?:es)?|equal|before|again|both|confirms?|consistent)\b", re.IGNORECASE
 )
@@ -65,17 +57,6 @@ class Statement:
     end: int
     sentence: str
     concluding: bool
-
-
-def undress(text: str) -> str:
-    r"""LaTeX without what only sets it: ``\text``, ``\left``, degrees, ``\$``, thin spaces.
-
-    >>> undress(r"90^\circ"), undress(r"\$1{,}200 \text{ dollars}")
-    ('90', '$1,200  dollars')
-    """
-    for pattern, plain in _DRESS:
-        text = pattern.sub(plain, text)
-    return text
 
 
 def leading_number(text: str) -> Fraction | None:

@@ -30,8 +30,8 @@ def test_a_right_cache_passes():
         assert found.target.other_argmax == 0
         assert (found.draft is not None) == (methods["drafter"] == "draft-model")
         assert found.warnings == ()
-        assert not engine.target.pool.slots  # every slot was given back
-        assert not engine.draft_model.pool.slots
+        assert not engine.target.slots  # every slot was given back
+        assert not engine.draft_model.slots
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

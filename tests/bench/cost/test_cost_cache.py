@@ -58,7 +58,7 @@ def test_the_key_tells_models_types_and_threads_apart(monkeypatch: pytest.Monkey
     half = CausalLM(tiny.model(0).to(torch.bfloat16))
     assert one != fingerprint(half)
     plain = CausalLM(tiny.model(0))
-    plain.fast = None
+    plain.host.fast = None
     assert one != fingerprint(plain)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert one != fingerprint(CausalLM(tiny.model(0)))

@@ -69,5 +69,5 @@ def test_a_real_model_is_left_as_it_was() -> None:
     cells = measure(lm, tokens=(1, 4), contexts=(8, 40), requests=(1, 2), rounds=(2, 2))
     assert all(cell.seconds > 0 for cell in cells)
     assert len(cells) == 6
-    assert not lm.pool.slots
+    assert not lm.slots
     assert fit(cells).seconds(4, 20) > 0

@@ -115,7 +115,7 @@ def test_one_pass_over_the_text_tells_what_asking_everywhere_tells(
     slow = asked("draft-model", draft, request, tokens)
     assert outlook_of(matches(draft, request.prompt, tokens, chunk=16)) == slow
     assert 0 < sum(reach > 0 for reach in slow.reach) < len(slow)
-    assert draft.pool.slots == []
+    assert draft.slots == []
 
 
 @pytest.mark.parametrize("length", [1, 3, 6])

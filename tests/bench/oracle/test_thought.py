@@ -67,7 +67,7 @@ def test_a_scan_judges_the_answers_of_the_slow_loop(nodes: int, monkeypatch: pyt
             expected.append(belief.answer)
     assert judged == expected
     assert len(set(expected)) > 1, "the model answers the same everywhere: the test shows nothing"
-    assert lm.pool.slots == []
+    assert lm.slots == []
 
 
 def test_the_first_right_ending_counts_even_where_it_is_lost_again() -> None:

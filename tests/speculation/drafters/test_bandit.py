@@ -222,7 +222,7 @@ def test_probes_and_text_that_is_taken_back_change_nothing():
     found = engine(EVEN + arms, think=think).run(requests(count=6, most=80), batch=3)
     assert [r.tokens for r in found] == [r.tokens for r in plainly]
     assert [r.events for r in found] == [r.events for r in plainly]
-    assert not [slot for slot in DRAFT.pool.slots if slot is not None]
+    assert not [slot for slot in DRAFT.slots if slot is not None]
 
 
 def test_the_better_arm_wins_and_the_engine_reports_it():

@@ -89,6 +89,31 @@ def test_every_arm_has_its_own_confidence_term():
     assert report["best"] == "2"
 
 
+def test_a_round_of_many_requests_is_one_round():
+    policy = build("length", "bandit:arms=4")
+    states = [policy.start(context_of([1]), Pace()) for _ in range(8)]
+    for _ in range(11):  # the first round of an arm is not counted
+        assert policy.budgets(states) == [4] * 8
+        for state in states[:7]:  # the last one had a draft of another source, of which a policy is not told
+            policy.observe(state, Verdict(TokenTree.of_chain(range(4)), range(2), 0), 0.5)
+    report = policy.report()
+    assert (report["rounds"], report["tokens"], report["seconds"]) == (10, 10 * 7 * 3, 5.0)
+
+
+@pytest.mark.parametrize("algorithm", ["ucb", "exp3"])
+def test_a_bandit_finds_the_better_arm_in_a_batch(algorithm):
+    policy = build("length", f"bandit:algorithm={algorithm},arms=1/8")
+    states = [policy.start(context_of([1]), Pace()) for _ in range(8)]
+    pulled = []
+    for _ in range(600):
+        length = policy.budgets(states)[0]
+        pulled.append(length)
+        for state in states:  # eight tokens at once take less than twice the time of one
+            policy.observe(state, Verdict(TokenTree.of_chain(range(length)), range(length), 0), 1.0 + length / 10)
+    assert pulled[300:].count(8) > 0.7 * 300
+    assert policy.report()["arms"][1]["rate"] == pytest.approx(8 * 9 / 1.8)
+
+
 def test_arms_are_written_with_slashes():
     policy = build("length", "bandit:arms=2/8")
     assert policy.arms == (2, 8)

@@ -40,6 +40,7 @@ class Anatomy:
         """
         import torch
         from transformers import AutoModelForCausalLM
+        from transformers.cache_utils import DynamicCache, LinearAttentionCacheLayerMixin
 
         from laconic.models.causal_lm import refuse
 
@@ -47,6 +48,12 @@ class Anatomy:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
         text = config.get_text_config()
+        kept = {type(layer) for layer in DynamicCache(config=config).layers}
+        if any(issubclass(kind, LinearAttentionCacheLayerMixin) for kind in kept):
+            raise UnsupportedModel(
+                f"'{config.model_type}' has recurrent layers, whose costs this roofline does not know.",
+                "Its passes can be measured all the same.",
+            )
         counts = dict.fromkeys(("table", "head", "dense", "experts"), 0)
         outputs, inputs = model.get_output_embeddings().weight, model.get_input_embeddings().weight
         for name, parameter in model.named_parameters():

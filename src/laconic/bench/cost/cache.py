@@ -97,7 +97,7 @@ def fingerprint(model: LanguageModel) -> dict[str, Any]:
         "vocab": model.vocab_size,
         "shape": shape,
         "dtype": "" if weights is None else str(weights.dtype),
-        "fast": getattr(model, "fast", None) is not None,
+        "path": getattr(model, "path", ""),
         "kernels": bf16.loaded(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model(),
         "threads": torch.get_num_threads(),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from laconic.bench.replay.chat import Unusable, flat, given_of, log, written_of
+from laconic.bench import jsonl
+from laconic.bench.replay.chat import Unusable, flat, given_of, is_chunk, joined, log, written_of
+from laconic.bench.replay.fields import Fields, conversation
 from laconic.errors import TaskError
 
 FORMS = (
@@ -56,26 +57,25 @@ class Recordings:
     empty_lines: int
 
 
-def read(path: str | Path, limit: int | None = None) -> Recordings:
+def read(path: str | Path, limit: int | None = None, fields: Fields | None = None) -> Recordings:
     """The first ``limit`` usable records of a file. Lines that cannot be used are named, and the rest goes on.
 
     Raises TaskError for a file that cannot be read or has no usable record at all.
     """
-    try:
-        lines = Path(path).read_bytes().split(b"\n")
-    except OSError as error:
-        raise TaskError(f"cannot read '{path}': {error.strerror}.", FORMS) from error
+    lines = jsonl.lines(path, FORMS)
     records: list[Recording] = []
     problems: list[Problem] = []
     empty = 0
-    for at, raw in enumerate(lines, start=1):
+    for at, entry in _streams(jsonl.objects(lines)):
         if limit is not None and len(records) >= limit:
             break
-        if not raw.strip():
+        if entry is None:
             empty += at < len(lines)  # The text after the last line break is no line.
             continue
         try:
-            records += _recordings(raw, at, Path(path).stem)
+            if isinstance(entry, jsonl.BadLine):
+                raise Unusable(str(entry))
+            records += _recordings(entry, at, Path(path).stem, fields or Fields())
         except Unusable as error:
             problems.append(Problem(at, str(error)))
     if not records:
@@ -84,45 +84,55 @@ def read(path: str | Path, limit: int | None = None) -> Recordings:
     return Recordings(str(path), tuple(records[:limit]), tuple(problems), empty)
 
 
-def _recordings(raw: bytes, at: int, stem: str) -> Iterator[Recording]:
-    """The records of one line: one, or as many as a log has choices."""
-    entry = _parse(raw)
+Found = dict[str, Any] | jsonl.BadLine | None
+
+
+def _streams(found: Iterator[tuple[int, Found]]) -> Iterator[tuple[int, Found]]:
+    """The same, with the chunks of one stream in a row as the one reply that they make up."""
+    chunks: list[dict[str, Any]] = []
+    begun = 0
+    for at, entry in found:
+        chunk = isinstance(entry, dict) and is_chunk(entry)
+        if chunks and not (entry is None or (chunk and entry.get("id") == chunks[0].get("id"))):  # type: ignore[union-attr]
+            yield begun, _whole(chunks)
+            chunks = []
+        if chunk and isinstance(entry, dict):
+            begun = begun if chunks else at
+            chunks.append(entry)
+        elif not (chunks and entry is None):
+            yield at, entry
+    if chunks:
+        yield begun, _whole(chunks)
+
+
+def _whole(chunks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {"id": chunks[0].get("id"), "response": joined(chunks)}
+
+
+def _recordings(entry: dict[str, Any], at: int, stem: str, fields: Fields) -> Iterator[Recording]:
+    """The records of one line: one, or as many as it has replies."""
     named = entry.get("id", entry.get("custom_id"))
     name = str(named) if isinstance(named, (str, int)) and str(named) else f"{stem}/{at}"
-    answer = _answer(entry.get("answer"))
-    if isinstance(entry.get("question"), str) and isinstance(entry.get("response"), str):
-        yield _single(entry["question"], entry["response"], name, at, answer)
-    elif logged := log(entry):
-        messages, replies = logged
-        for number, reply in enumerate(replies):
-            suffix = f"#{number}" if number else ""
-            yield Recording(name + suffix, at, (Turn(given_of(messages), reply),), answer, _question(messages))
-    elif isinstance(entry.get("messages"), list):
-        messages = flat(entry["messages"])
-        yield Recording(name, at, _conversation(messages), answer, _question(messages))
+    answer = fields.right(entry)
+    logged = None if fields.response else log(entry)
+    messages = conversation(entry)
+    single = None if logged or (messages and not fields.response) else fields.single(entry)
+    if logged:
+        for number, (given, reply) in enumerate(logged):
+            yield Recording(_numbered(name, number), at, (Turn(given_of(given), reply),), answer, _question(given))
+    elif single:
+        for number, response in enumerate(single[1]):
+            yield _single(single[0], response, _numbered(name, number), at, answer)
+    elif messages is not None:
+        said = flat(messages)
+        yield Recording(name, at, _conversation(said), answer, _question(said))
     else:
         keys = ", ".join(list(entry)[:6])
         raise Unusable(f"of no known form (keys: {keys})" if keys else "an empty object")
 
 
-def _parse(raw: bytes) -> dict[str, Any]:
-    try:
-        entry = json.loads(raw.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise Unusable("not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise Unusable(f"not JSON ({error.msg})") from None
-    except RecursionError:
-        raise Unusable("not JSON (nested too deeply)") from None
-    if not isinstance(entry, dict):
-        raise Unusable("not an object")
-    return entry
-
-
-def _answer(value: Any) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        return None
-    return str(value).strip() or None
+def _numbered(name: str, number: int) -> str:
+    return f"{name}#{number}" if number else name
 
 
 def _single(question: str, response: str, name: str, at: int, answer: str | None) -> Recording:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.bench.provenance import provenance
 from laconic.bench.replay.decode import QUARTERS, Script, Tally, play
+from laconic.bench.replay.fields import Fields
 from laconic.bench.replay.records import Recording, Recordings, read
 from laconic.bench.replay.thoughts import summary
 from laconic.bench.replay.tokens import Tokenizer, load
@@ -29,6 +30,8 @@ class Setup:
     shapes: tuple[str, ...] = ("chain",)
     tokenizer: str | None = None
     limit: int | None = None
+    fields: Fields | None = None
+    """Where records keep question, response and answer; None for the common names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ def replay(paths: Sequence[str], setup: Setup, after: After = lambda said: None)
         raise RequestError(f"--limit must be > 0, not {setup.limit}.")
     chosen = variants(setup)
     tokenizer = load(setup.tokenizer)
-    loaded = [read(path, setup.limit) for path in paths]
+    loaded = [read(path, setup.limit, setup.fields) for path in paths]
     files = []
     for recordings in loaded:
         files.append(_file(recordings, chosen, tokenizer, after))

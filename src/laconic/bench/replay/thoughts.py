@@ -13,6 +13,7 @@ from laconic.bench.replay.statements import final_answer
 from laconic.bench.replay.tokens import Tokenizer
 from laconic.bench.stats import bootstrap_median, bootstrap_ratio
 from laconic.intervals import wilson
+from laconic.models.formats import Format
 from laconic.models.formats.table import TABLE
 from laconic.thinking.scores.cues import counts
 from laconic.thinking.scores.redundancy import loops, repeated
@@ -45,17 +46,27 @@ class Thought:
     """Tokens at the end of an n-gram of 16 that came before in the same thought."""
     loops: int
     """Steps that occur three times or more."""
+    finished: bool
+    """Whether the thought came to its end; one that was cut off has no answer."""
+
+
+_FORMS = (*TABLE, Format("<thinking>", "</thinking>"))
+"""Those that open models write, and one that is common in recordings of others."""
 
 
 def split(text: str) -> tuple[str, str] | None:
     """A written text as thought and reply, by the first known closing tag; None if it has none.
 
-    The opening tag may be missing, as where a chat template wrote it.
+    The opening tag may be missing, as where a chat template wrote it. A text that opens a thought and never closes it
+    was cut off inside it: it has no reply.
     """
-    for form in TABLE:
+    for form in _FORMS:
         before, tag, reply = text.partition(form.closes)
         if tag:
             return before.partition(form.opens)[2] if form.opens in before else before, reply
+    for form in _FORMS:
+        if text.lstrip().startswith(form.opens):
+            return text.partition(form.opens)[2], ""
     return None
 
 
@@ -86,7 +97,12 @@ def measure(recording: Recording, tokenizer: Tokenizer) -> Thought | None:
         counts(thought),
         repeated(ids, NGRAM),
         loops(steps),
+        _finished(next(turn.written for turn in reversed(recording.turns) if split(turn.written))),
     )
+
+
+def _finished(written: str) -> bool:
+    return any(form.closes in written for form in _FORMS)
 
 
 def summary(recordings: Sequence[Recording], tokenizer: Tokenizer) -> dict[str, Any] | None:
@@ -102,7 +118,8 @@ def summary(recordings: Sequence[Recording], tokenizer: Tokenizer) -> dict[str, 
     return {
         "n": len(thoughts),
         "without_thought": [recording.id for recording, thought in found if thought is None],
-        "without_answer": [t.id for t in thoughts if not t.answer],
+        "unfinished": [t.id for t in thoughts if not t.finished],
+        "without_answer": [t.id for t in thoughts if t.finished and not t.answer],
         "never_stated": [t.id for t in asked if t.stated is None],
         "right": _share([t.right for t in thoughts if t.right is not None]),
         "tokens": _spread([t.tokens for t in thoughts]),

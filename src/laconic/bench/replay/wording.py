@@ -97,6 +97,7 @@ def thoughts(t: Record) -> list[str]:
     )
     missing = (
         ("without_thought", "no thought"),
+        ("unfinished", "thought cut off before its end"),
         ("without_answer", "no final answer that could be looked for"),
         (
             "never_stated",

@@ -11,6 +11,7 @@ from typing import Any
 from laconic.bench.measure import EngineVariant
 from laconic.bench.stats import rotation
 from laconic.bench.tasks import Item
+from laconic.bench.tune import TOLERANCE
 from laconic.bench.tune.halving import Ledger, halve
 from laconic.bench.tune.space import Candidate, speculation, thinking
 from laconic.engine import Engine, Methods
@@ -18,8 +19,6 @@ from laconic.errors import TaskError
 from laconic.intervals import wilson
 from laconic.types import Limits, Request, Sampling
 
-TOLERANCE = 0.01
-"""Accuracy that a shorter thought may cost, as a share of the problems."""
 SURE = 0.02
 """A candidate is dropped once its losses would be this unlikely if it lost no more than it wins."""
 ENOUGH = 20

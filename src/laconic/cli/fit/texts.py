@@ -24,7 +24,7 @@ def asked(engine: Engine, problems: Sequence[Item], temperature: float, seed: in
     """A request for each problem, its draws by ``seed`` and its place."""
     from laconic.types import Limits, Sampling
 
-    limits = Limits(max_tokens)
+    limits = Limits(max_tokens, answer_room=0)
     return [
         engine.request(item.question, sampling=Sampling(temperature, seed=seed + at), limits=limits)
         for at, item in enumerate(problems)

@@ -44,7 +44,9 @@ class Suffix(Drafter):
     Source: SuffixDecoding. The paper's two suffix trees (prompt and output of this request; outputs of all
     requests) are hash tables of contexts of 1, 2, 3, 4, 6, 8, 12, 16 ... tokens, which cost the same per token
     however long the text grows. From the longest known context the child with the highest count is taken, context
-    and child move on together, and the path probability is the product of count(child) / count(context). A match
+    and child move on together, and the path probability is the product of count(child) / count(context). The authors
+    draft from every match length and keep the draft with the best score; here only the longest match is drafted from,
+    which costs one walk a round, and a shorter context with more evidence is not considered. A match
     of n tokens earns a draft of ``factor * n + offset`` tokens; a path below ``min_prob`` is not drafted. When the
     expected number of accepted tokens (the sum of path probabilities) is below ``min_score``, ``fallback`` is
     asked instead: the hybrid of ArcticInference. It grows any tree shape; its drafts are deterministic.

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import Field
 
+from laconic.equality import same
 from laconic.policy import Card, Needs, knobs
 from laconic.thinking.exit.probed import Asked, ProbedExit
 
-_DOUBT = ("wait", "hold", "but", "hmm", "however", "maybe", "alternatively", "not sure")
+_DOUBT = re.compile(r"\b(?:wait|hold|but|hmm+|however|maybe|alternatively|not\s+sure)\b", re.IGNORECASE)
+"""Words of hesitation; inside other words (``threshold``) they are none."""
 
 
 @knobs
 class AnswerAgreement(ProbedExit):
     """At the end of a step, ask what the answer would be now; stop when the last few answers are the same.
 
-    Dynasor's rule for chains of thought: the last answers agree, none is empty, and none voices doubt ("wait", "but",
-    ...). Its effort levels ask for 2 to 8 equal answers and look every 64 tokens (``tokens=64``). It needs no
+    Dynasor's rule for chains of thought: the last answers agree as the grader sees it (``1,200`` and ``1200``), none is
+    empty, and none voices doubt in a word of its own ("wait", "but", ...). Its effort levels ask for 2 to 8 equal
+    answers and look every 64 tokens (``tokens=64``). It needs no
     probabilities, so it serves any model that can be asked.
     """
 
@@ -36,8 +40,8 @@ class AnswerAgreement(ProbedExit):
         """Compare the last answers."""
         last = [look.belief for look in asked.looks[-self.agree :]]
         answer = last[-1].answer
-        if len(last) < self.agree or not answer or not all(b.complete and b.answer == answer for b in last):
+        if len(last) < self.agree or not answer or not all(b.complete and same(answer, b.answer) for b in last):
             return None
-        if any(word in answer.lower() for word in _DOUBT):
+        if any(_DOUBT.search(b.answer) for b in last):
             return None
         return f"{self.agree} probes in a row found {answer!r}"

@@ -122,8 +122,8 @@ class ProbedExit(LookingExit):
 
     _: KW_ONLY
     text: str = "The answer is \\boxed"
-    """What opens the answer, after the closing tag. The brace after ``\\boxed`` is the model's: it may be one token with
-    the answer's beginning, and then a text that ends in it would be one that the model never writes."""
+    """What opens the answer, after the closing tag. The brace after ``\\boxed`` is the model's: it may be one token
+    with the answer's beginning, and then a text that ends in it would be one that the model never writes."""
     stop: str = "}"
     """What ends it. A closing brace ends it when braces are balanced."""
 

@@ -1,4 +1,4 @@
-"""Stop thinking once thoughts, parted by reflection, state the same result, or never will."""
+"""A heuristic after TrimR: stop thinking once thoughts, parted by reflection, state the same result, or never will."""
 
 from __future__ import annotations
 
@@ -42,17 +42,19 @@ class _State:
 
 @knobs
 class TrimR(Controller):
-    """Split the thought where reflection begins; stop when the parts agree, when they never will, or on repetition.
+    """A heuristic after TrimR: stop where the parts between reflections agree, where they never will, or on repetition.
 
     Sentences that begin with a cue ("Wait", "Hmm", "Let me check" ...) begin a new part. **Overthinking**: the last
     ``agree`` parts that state a result state the same. **Underthinking**: there are ``most`` parts, and they did not
     agree. **Repetition**: one step has come ``repeats`` times. Then a guiding sentence is written and the thought
     closed.
 
-    In the paper a small instruct model compares finished thoughts, beside the running request. Here a thought is read
-    by rules instead (``laconic.thinking.statements``): numbers, boxed answers, and what follows "the answer is". That
-    costs nothing and is known at once, so the part under way counts too; prose and proofs it cannot read, and
-    ``agree`` thoughts never come of them. Cues, numbers of parts and the sentence are laconic's own choice.
+    In the paper a small instruct model judges, beside the running request, whether finished thoughts answer the
+    question. Here patterns take its place (``laconic.thinking.statements``): numbers, boxed answers, and what follows
+    "the answer is". That costs nothing and is known at once, so the part under way counts too. But patterns do not know
+    the question: a step's result that is stated again when it is checked counts as agreement and ends the thought,
+    though the question may not be answered yet. Prose and proofs they cannot read, and ``agree`` thoughts never come
+    of them. Cues, numbers of parts and the sentence are laconic's own choice.
     """
 
     card = Card(

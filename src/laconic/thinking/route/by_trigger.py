@@ -22,14 +22,13 @@ class ByTrigger(Router):
     probability is compared with a threshold, so that one trained model gives a whole front of trigger rates, without
     training another. Models that were not trained so open every thought, or none, and are not told apart by this.
 
-    Only the inference side is here: nothing is trained. Where the template itself opens the thought, name a token that
-    tells (``trigger=``), since the opening tag can no longer be written.
+    Only the inference side is here: nothing is trained, so this is none of those papers' methods. Where the template
+    itself opens the thought, name a token that tells (``trigger=``), since the opening tag can no longer be written.
     """
 
     card = Card(
         paper="AdaCoT: Pareto-Optimal Adaptive Chain-of-Thought Triggering via Reinforcement Learning",
         lossless=False,
-        catalogue=(223, 15, 129, 231),
     )
 
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5

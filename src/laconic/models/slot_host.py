@@ -1,0 +1,175 @@
+"""Passes over the slot cache: all sequences and all branches of their trees in one, each node under its own mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from laconic.models import attention, fast, packed
+from laconic.models.base import ScoreTree, Slot, chain
+from laconic.models.carried import Carried, Round
+from laconic.models.host import Made, cache_name, head_input
+from laconic.models.mixers import Mixers, Read, States
+from laconic.models.slots import CacheSlot, SlotPass, SlotPool
+from laconic.models.steering import NOWHERE, Steering, Touches, decoder_layers, hooked, pushes
+
+REFILL_CHUNK = 512
+"""Tokens a pass where recurrent states are made anew."""
+
+
+class SlotHost:
+    """The slot cache under a model that takes an attention function, or under the written-out pass of its family."""
+
+    def __init__(self, model: PreTrainedModel, *, written_out: bool = False, mixers: Mixers | None = None) -> None:
+        attention.install()
+        model.set_attn_implementation(attention.NAME)
+        self.model = model
+        layers = int(model.config.get_text_config().num_hidden_layers)
+        self._decoder_layers = decoder_layers(model, layers)
+        self.pool = SlotPool(layers, model.device)
+        # Transformers builds a mask of its own unless it is given one of four dimensions; ours comes with the pass.
+        self._placeholder = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=model.device)
+        self.fast = fast.FastDecoder(model) if written_out else None
+        """The written-out forward pass, where it is in use."""
+        self._cache_name = cache_name(model) or "past_key_values"
+        self._mixers = mixers
+        if mixers is not None:
+            mixers.cache = self.pool.cache
+
+    @property
+    def drafts(self) -> bool:
+        """Always: one reading of the weights serves all nodes."""
+        return True
+
+    @property
+    def path(self) -> str:
+        """How passes are made."""
+        if self._mixers is not None:
+            return "slots, recurrent"
+        if self.fast is None:
+            return "slots"
+        if not self.fast.packed:
+            return "written-out"
+        return "written-out, own kernels" if self.fast.native is not None else "written-out, packed"
+
+    @property
+    def even(self) -> bool:
+        """With the project's own kernels, in which every sum runs in one order."""
+        return self.fast is not None and self.fast.packed and self.fast.native is not None
+
+    @property
+    def slots(self) -> list[CacheSlot]:
+        """The slots that are open."""
+        return self.pool.slots
+
+    def pack(self) -> None:
+        """Let the written-out pass take over the weights in the layout that this processor reads best, if any."""
+        if self.fast is not None and packed.worthwhile(self.model.get_input_embeddings().weight):
+            self.fast.pack(self.model)
+
+    def open(self) -> CacheSlot:
+        """A new, empty slot."""
+        slot = self.pool.open()
+        if self._mixers is not None:
+            slot.carried = Carried(self._mixers, self._refill)
+        return slot
+
+    def steer(self, slot: Slot, vectors: Mapping[int, Tensor], start: int) -> None:
+        """Push a slot's residual stream; see Host."""
+        cast("CacheSlot", slot).steering = Steering(vectors, start) if vectors else None
+
+    def prefill(self, slot: Slot, tokens: Sequence[int]) -> None:
+        """Commit ``tokens``; see Host."""
+        self._commit(cast("CacheSlot", slot), tokens, NOWHERE)
+
+    def watch(self, slot: Slot, tokens: Sequence[int], see: Mapping[int, Callable[[Tensor], None]]) -> None:
+        """Commit ``tokens`` and show layers' outputs; see Host."""
+        self._commit(cast("CacheSlot", slot), tokens, {layer: _shown(show) for layer, show in see.items()})
+
+    def score(self, trees: Sequence[ScoreTree], slots: Sequence[Slot], *, hidden: bool) -> Made:
+        """One pass over all trees; see Host."""
+        mine = cast("Sequence[CacheSlot]", slots)
+        with self._begun(trees, mine, record=True) as (now, _):
+            after = self._pushes(now, trees, mine)
+            logits, states = self.forward(now, after=after, hidden=hidden)
+        rows = [slot.row - now.lo for slot in mine]
+        starts = [now.starts[row] for row in rows] if self.fast is not None else [row * now.width for row in rows]
+        return Made(logits, states, starts)
+
+    def forward(self, now: SlotPass, *, after: Touches = NOWHERE, hidden: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Logits of a pass that the pool has prepared, and hidden states where asked for."""
+        if self.fast is not None:
+            made = self.fast(self.pool, logits=True, after=after)
+            assert made is not None
+            return made[0], made[1] if hidden else None
+        with hooked(self._decoder_layers, after, (now.rows, now.width)):
+            out, states = head_input(self.model, lambda: self._call(now, self.model), hidden)
+        return out.logits.flatten(0, 1), None if states is None else states.flatten(0, 1)
+
+    def _commit(self, slot: CacheSlot, tokens: Sequence[int], see: Touches) -> None:
+        trees = [chain(tokens)]
+        with self._begun(trees, [slot], record=False) as (now, read):
+            after = see or self._pushes(now, trees, [slot])
+            if self.fast is not None:
+                self.fast(self.pool, logits=False, after=after)
+            else:
+                with hooked(self._decoder_layers, after, (now.rows, now.width)):
+                    self._call(now, self.model.base_model)
+        slot.keep(tokens, None if read is None else read.after)
+
+    @contextmanager
+    def _begun(
+        self, trees: Sequence[ScoreTree], slots: Sequence[CacheSlot], *, record: bool
+    ) -> Iterator[tuple[SlotPass, Read | None]]:
+        """The pass to be made within; mixers read the trees from their slots' states, and ``record`` what they do."""
+        if self._mixers is None:
+            yield self.pool.begin(trees, slots), None
+            return
+        carried = [slot.carried for slot in slots if slot.carried is not None]
+        made = Round(trees, carried)  # first, since states may have to be made anew in passes of their own
+        now = self.pool.begin(trees, slots)
+        layout = made.layout(now, [slot.row - now.lo for slot in slots])
+        with self._mixers.reading(layout, made.stacked(), record=record) as read:
+            yield now, read
+        made.read = read
+        for index, mine in enumerate(carried):
+            mine.scored(made, index)
+
+    def _refill(self, tokens: Sequence[int]) -> States:
+        """The states after a text, from nothing. Its keys and values are made once more, and dropped."""
+        with closing(self.open()) as slot:
+            for start in range(0, len(tokens), REFILL_CHUNK):
+                self.prefill(slot, tokens[start : start + REFILL_CHUNK])
+            assert slot.carried is not None
+            return slot.carried.at(len(tokens))
+
+    def _pushes(self, now: SlotPass, trees: Sequence[ScoreTree], slots: Sequence[CacheSlot]) -> Touches:
+        if all(slot.steering is None for slot in slots):
+            return NOWHERE
+        sizes = [(slot.row - now.lo, len(tree), slot.steering) for tree, slot in zip(trees, slots, strict=True)]
+        return pushes(now, sizes, padded=self.fast is None)
+
+    def _call(self, now: SlotPass, module: Any) -> Any:
+        return module(
+            input_ids=now.tokens.to(self.model.device),
+            position_ids=now.positions,
+            attention_mask=self._placeholder,
+            use_cache=True,
+            slot_pass=now,
+            **{self._cache_name: self.pool.cache},
+        )
+
+
+def _shown(show: Callable[[Tensor], None]) -> Callable[[Tensor], Tensor]:
+    """A touch that changes nothing; a pass may go on in the same memory, so what is shown is a copy."""
+
+    def touch(x: Tensor) -> Tensor:
+        show(x.clone())
+        return x
+
+    return touch

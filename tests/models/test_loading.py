@@ -1,0 +1,113 @@
+"""What a checkpoint's folder or file may be, and how one that cannot be read or is not whole is refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import tiny
+from safetensors.torch import load_file, save_file
+
+from laconic.errors import MissingExtra, ModelError, ModelNotFound, UnsupportedModel
+from laconic.models import loading
+from laconic.models.causal_lm import CausalLM
+from laconic.models.load import load_text
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tiny.model().save_pretrained(tmp_path / "whole")
+    tiny.tokenizer().save_pretrained(tmp_path / "whole")
+    return tmp_path / "whole"
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
+    monkeypatch.setattr(loading, "find_spec", lambda name: None if name in modules else object())
+
+
+def test_missing_weights_are_refused_by_name(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks 1 .*model\.layers\.1\.mlp\.up_proj\.weight"):
+        CausalLM.load(folder)
+
+
+def test_weights_without_use_are_counted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["extra.weight"] = weights["model.norm.weight"].clone()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with caplog.at_level(logging.WARNING, "laconic"):
+        CausalLM.load(folder)
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records if "laconic" in record.name] == [
+        "1 weights that the model has no use for are left out"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "package"),
+    [
+        ("fp8", "accelerate"),
+        ("awq", "gptqmodel"),
+        ("gptq", "optimum"),
+        ("bitsandbytes", "bitsandbytes"),
+        ("compressed-tensors", "compressed-tensors"),
+        ("mxfp4", "accelerate"),
+        ("torchao", "torchao"),
+    ],
+)
+def test_quantised_formats_name_the_package_that_they_need(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, method: str, package: str
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": method}
+    (folder / "config.json").write_text(json.dumps(config))
+    without(monkeypatch, *(module for modules in loading._PACKAGES.values() for module in modules))
+    with pytest.raises(UnsupportedModel, match=f"quantised as {method}.*{package}") as caught:
+        CausalLM.load(folder)
+    assert f"pip install {package}" in caught.value.hint or f" {package}" in caught.value.hint
+
+
+def test_a_gguf_file_names_the_extra_that_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    without(monkeypatch, "accelerate")
+    for load in (CausalLM.load, load_text):
+        with pytest.raises(MissingExtra, match=r"accelerate .*laconic\[gguf\]"):
+            load(file)
+    with pytest.raises(ModelNotFound):
+        CausalLM.load(tmp_path / "other.gguf")
+
+
+def test_an_adapter_names_its_base_and_peft(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / loading.ADAPTER).write_text(json.dumps({"base_model_name_or_path": str(folder)}))
+    assert load_text(adapter).format == load_text(folder).format  # its base's tokenizer
+    without(monkeypatch, "peft")
+    with pytest.raises(UnsupportedModel, match="peft") as caught:
+        CausalLM.load(adapter)
+    assert str(folder) in caught.value.message
+    (adapter / loading.ADAPTER).write_text("{}")
+    with pytest.raises(ModelError, match="does not name"):
+        CausalLM.load(adapter)
+
+
+def test_an_adapter_is_merged_into_its_base(folder: Path, tmp_path: Path) -> None:
+    if find_spec("peft") is None:
+        pytest.skip("peft is not installed; it makes and merges the adapter")
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(tiny.model(), LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
+    adapted.peft_config["default"].base_model_name_or_path = str(folder)
+    adapted.save_pretrained(tmp_path / "adapter")
+    found = loading.read_model(tmp_path / "adapter", dtype=torch.float32)
+    prompt = torch.arange(12)[None]
+    with torch.inference_mode():
+        expected = adapted.eval()(prompt).logits
+        torch.testing.assert_close(found.eval()(prompt).logits, expected)
+        assert not torch.allclose(tiny.model()(prompt).logits, expected)

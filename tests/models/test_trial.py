@@ -1,0 +1,113 @@
+"""The trial that every model takes at load: what it accepts, what it refuses, and what it says of it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
+
+from laconic import Engine, Limits, Methods
+from laconic.errors import UnsupportedModel
+from laconic.models import choice, fast, trial
+from laconic.models.causal_lm import CausalLM, context
+from laconic.models.slot_host import SlotHost
+
+
+def rough(dtype: torch.dtype = torch.bfloat16) -> PreTrainedModel:
+    """A deep Llama with large weights, whose bfloat16 pass is several per cent off its float32 pass."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=97, hidden_size=64, num_hidden_layers=10, intermediate_size=128, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.4, tie_word_embeddings=False,
+    )  # fmt: skip
+    return AutoModelForCausalLM.from_config(config).eval().to(dtype)  # type: ignore[no-any-return]
+
+
+def test_a_16_bit_path_is_held_to_float32_and_may_be_as_far_off_as_transformers_own() -> None:
+    model = rough()
+    truths = trial.truths(model)
+    assert max(truth.error for truth in truths) > 0.03, "the model is rough enough to tell"
+    wide = copy.deepcopy(model).float()
+    for truth in truths:
+        with torch.inference_mode():
+            expected = wide(torch.tensor([truth.tokens])).logits[0]
+        assert trial.error(truth.logits, expected) < 1e-4, "the reference is the float32 pass of the same weights"
+    lm = CausalLM(model)
+    assert lm.path.startswith("written-out"), lm.notes
+
+
+def test_upcasting_leaves_the_weights_as_they_were() -> None:
+    model = rough()
+    before = {name: (parameter.dtype, parameter.data_ptr()) for name, parameter in model.named_parameters()}
+    with pytest.raises(IndexError), trial.in_float32(model):
+        model(torch.tensor([[1, 2, 97]]))  # no such token: a pass that ends in the middle
+    after = {name: (parameter.dtype, parameter.data_ptr()) for name, parameter in model.named_parameters()}
+    assert after == before
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_path_that_is_a_little_wrong_is_left_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong sign in the rotary angles of the written-out pass, say: the next way is taken, and a note says why."""
+    right = fast.FastDecoder._angles
+
+    def wrong(self: Any, positions: torch.Tensor, keys: int) -> tuple[torch.Tensor, torch.Tensor]:
+        cos, sin = right(self, positions, keys)
+        return cos, -sin
+
+    monkeypatch.setattr(fast.FastDecoder, "_angles", wrong)
+    lm = CausalLM(tiny.model(0))
+    assert lm.path == "slots"
+    (note,) = lm.notes
+    assert "written-out" in note
+    assert "off" in note
+    assert lm.describe()["notes"] == [note]
+
+
+def test_a_path_that_forgets_where_a_draft_was_refused_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by a pass over a text, but by the pass behind a draft that was accepted in part."""
+    from laconic.models.slots import SlotPool
+
+    monkeypatch.setattr(SlotPool, "gather", lambda *_: None)
+    model = tiny.model(0)
+    fault = trial.fault(SlotHost(model), trial.truths(tiny.model(0))[0])
+    assert "behind a partly accepted draft" in fault
+
+
+def test_where_no_way_is_right_the_model_is_refused_with_all_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice.trial, "fault", lambda *_, **__: "0.5 off")
+    with pytest.raises(UnsupportedModel, match=r"written-out: 0.5 off; slots: 0.5 off; own cache: 0.5 off"):
+        CausalLM(tiny.model(0))
+
+
+def test_drafting_in_16_bits_promises_nothing_that_rounding_decides() -> None:
+    engine = Engine(CausalLM(tiny.model(0).to(torch.bfloat16)), tiny.text(), Methods(drafter="prompt-lookup"))
+    lm = engine.target
+    assert isinstance(lm, CausalLM)
+    drafted = engine.generate("abcabcabcabc", limits=Limits(20))
+    assert drafted.usage.drafted
+    assert drafted.lossless == lm.exact
+    assert engine.using(drafter="none").generate("abc", limits=Limits(5)).lossless, "nothing is drafted"
+    exact = Engine(CausalLM(tiny.model(0)), tiny.text(), Methods(drafter="prompt-lookup"))
+    assert exact.generate("abcabcabcabc", limits=Limits(20)).lossless
+
+
+def test_fingerprints_see_every_matrix() -> None:
+    """A LoRA that was merged changes projections alone."""
+    model = tiny.model(0)
+    changed = copy.deepcopy(model)
+    with torch.no_grad():
+        changed.model.layers[1].mlp.down_proj.weight.add_(0.01)
+    assert CausalLM(model).fingerprint() != CausalLM(changed).fingerprint()
+
+
+@pytest.mark.parametrize("kind", ["longrope", "dynamic"])
+def test_rotary_embeddings_that_change_with_length_end_the_context_there(kind: str) -> None:
+    rope = {"rope_type": kind, "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
+    if kind == "longrope":
+        rope |= {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+    config = LlamaConfig(hidden_size=32, num_attention_heads=4, max_position_embeddings=256, rope_parameters=rope)
+    assert context(config) == 64
