@@ -169,7 +169,7 @@ def requests(tags: str, temperature: float = 0.0, n: int = 5) -> list[Request]:
         Request(
             tuple(text.encode(f"What is {i}+{i}{'?' * i}" + f"{text.markup.open}\n" * (i % 3 > 0))),
             Sampling(temperature, seed=i),
-            Limits(90, stop=("$%",) if i == 3 else ()),
+            Limits(90, stop=("$%",) if i == 3 else (), answer_room=0 if i % 2 else None),
         )
         for i in range(n)
     ]
@@ -542,11 +542,12 @@ def test_the_results_of_finished_requests_outlive_a_failure() -> None:
     asked = requests("one token", n=3)
     with outside() as (server, engine):
         fine = engine.run(asked[:2])
+        needed = len(server.seen)
         server.seen.clear()
         original = server.complete
 
         def breaks(body: dict[str, Any]) -> dict[str, Any]:
-            return original(body) if len(server.seen) <= 2 else {"text": 7, "finish_reason": "stop"}
+            return original(body) if len(server.seen) <= needed else {"text": 7, "finish_reason": "stop"}
 
         server.complete = breaks  # type: ignore[method-assign]
         with pytest.raises(BadReply, match="no text") as caught:
