@@ -17,8 +17,9 @@ from laconic.loop import Loop, Plan
 from laconic.models.base import LanguageModel, ShowsHidden, Steerable
 from laconic.models.causal_lm import CausalLM
 from laconic.models.chat import plain
+from laconic.models.defaults import Defaults
 from laconic.models.formats import Format
-from laconic.models.load import load_model, load_text
+from laconic.models.load import load_defaults, load_model, load_text
 from laconic.models.text import Message, Text
 from laconic.policy import Policy, registry
 from laconic.reading import Reading
@@ -83,10 +84,13 @@ class Engine:
         text: Text,
         methods: Methods | None = None,
         draft_model: LanguageModel | None = None,
+        defaults: Defaults | None = None,
     ) -> None:
         self.target = target
         self.text = text
         self.draft_model = draft_model
+        self.defaults = defaults or Defaults()
+        """Sampling and limits of requests that name none."""
         self.pace = Pace()
         """What rounds cost with these models, learned by all loops."""
         self.methods = methods or Methods()
@@ -119,11 +123,11 @@ class Engine:
         if draft is not None:
             text.same_vocabulary(load_text(draft, format=format))
             draft_model = load_model(draft, dtype=dtype, device=device)
-        return Engine(target, text, chosen, draft_model)
+        return Engine(target, text, chosen, draft_model, load_defaults(model))
 
     def using(self, **methods: Any) -> Engine:
         """The same models under other methods; fields of :class:`Methods` that are not named stay as they are."""
-        return Engine(self.target, self.text, replace(self.methods, **methods), self.draft_model)
+        return Engine(self.target, self.text, replace(self.methods, **methods), self.draft_model, self.defaults)
 
     @property
     def lossless(self) -> bool:
@@ -145,7 +149,13 @@ class Engine:
                 ("verifier", self.plan.verifier), ("think", self.plan.controllers),
             )
         }  # fmt: skip
-        return {**told, "methods": methods, "thinking": self.text.thinking(), "lossless": self.lossless}
+        return {
+            **told,
+            "methods": methods,
+            "thinking": self.text.thinking(),
+            "sampling": self.defaults.describe(),
+            "lossless": self.lossless,
+        }
 
     def reports(self) -> dict[str, dict[str, Any]]:
         """What methods have learned while they served, by their specs; see Policy.report."""
@@ -168,7 +178,8 @@ class Engine:
     ) -> Request:
         """Turn a question or chat messages into a request. Raises RequestError if it cannot be served.
 
-        ``effort`` is a level of the chat template's own, ``keywords`` are passed to the template as they are.
+        ``sampling`` and ``limits`` that are not given are the checkpoint's own (``defaults``). ``effort`` is a level of
+        the chat template's own, ``keywords`` are passed to the template as they are.
         """
         messages = tuple(plain(prompt))
         if effort and (self.text.format.effort is None or self.text.format.effort.keywords(effort) is None):
@@ -178,10 +189,8 @@ class Engine:
                 f"the chat template knows no effort '{effort}'.",
                 f"Its levels: {names}. The method effort cuts thoughts.",
             )
-        question = Question(
-            messages, thinking, sampling or Sampling(), limits or Limits(), effort=effort, keywords=keywords or {}
-        )
-        return self.made(question)
+        sampling, limits = sampling or self.defaults.sampling, limits or self.defaults.limits
+        return self.made(Question(messages, thinking, sampling, limits, effort=effort, keywords=keywords or {}))
 
     def fitted(self, request: Request) -> Request:
         """The request as the controllers of this engine want it: they may rewrite the question, or name others for it.

@@ -17,7 +17,8 @@ from laconic.landing import Landing, landing, words
 from laconic.models.text import Text
 from laconic.probe import opening, watched
 from laconic.speculation.draws import Draws, warp
-from laconic.thinking.base import Action, Belief, Closing, Conclude, Controller, Inject, Probe, View, chances
+from laconic.speculation.penalty import RepetitionPenalty
+from laconic.thinking.base import Action, Belief, Closing, Conclude, Controller, Inject, LogitRule, Probe, View, chances
 from laconic.thinking.budget.tag import answered
 from laconic.transcript import Mark, Transcript
 from laconic.types import FinishReason, Request
@@ -40,7 +41,9 @@ def decode(
         controllers = request.controllers
     transcript = Transcript(text, request, tokens, keep_steps=bool(controllers))
     states = [(controller, controller.start(request, text)) for controller in controllers]
-    rules = [rule for controller, state in states if (rule := controller.rule(state)) is not None]
+    rules: list[LogitRule] = [rule for controller, state in states if (rule := controller.rule(state)) is not None]
+    if request.sampling.repetition_penalty != 1:
+        rules.insert(0, RepetitionPenalty(request.sampling.repetition_penalty))
     answers = [most for controller, state in states if (most := controller.answer_limit(state)) is not None]
     ask = partial(answer, logits, text, hidden=hidden)
     draws, prompt = Draws(request.sampling.seed), len(tokens)

@@ -18,7 +18,8 @@ from laconic.models.text import Text
 from laconic.probe import Ride
 from laconic.speculation.base import EMPTY, Context, TokenTree, way_down
 from laconic.speculation.draws import Draws
-from laconic.thinking.base import Ban, Belief, Closing, Controller, Place, View, ruled
+from laconic.speculation.penalty import RepetitionPenalty
+from laconic.thinking.base import Ban, Belief, Closing, Controller, LogitRule, Place, View, ruled
 from laconic.thinking.budget.tag import answered
 from laconic.transcript import Mark, Snapshot, Transcript
 from laconic.types import Event, FinishReason, Request, Result, Step, Usage
@@ -90,7 +91,9 @@ class Sequence:
         """Whether a controller may say beforehand what it will ask."""
         self.limit = self._next_limit()
         rules = (controller.rule(state) for controller, state in self.controllers)
-        self.rules = [rule for rule in rules if rule is not None]
+        self.rules: list[LogitRule] = [rule for rule in rules if rule is not None]
+        if request.sampling.repetition_penalty != 1:  # first, as it is the model's own
+            self.rules.insert(0, RepetitionPenalty(request.sampling.repetition_penalty))
         if self.rules:
             self.context.ruled = self.ruled
         answers = (controller.answer_limit(state) for controller, state in self.controllers)

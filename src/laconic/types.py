@@ -19,6 +19,7 @@ class Sampling:
 
     The filters apply in the order top-k, top-p, min-p, as in Transformers. Draws depend on ``seed`` and on
     the position of the token alone, so the same seed gives the same output whatever else is in the batch.
+    ``repetition_penalty`` comes before all of them, and in greedy decoding too; 1 is none.
     """
 
     temperature: float = 0.0
@@ -26,6 +27,7 @@ class Sampling:
     top_p: float = 1.0
     min_p: float = 0.0
     seed: int = 0
+    repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
@@ -36,6 +38,10 @@ class Sampling:
             raise RequestError(f"top_p must be in (0, 1], not {self.top_p}.", "1 keeps every token.")
         if not 0 <= self.min_p < 1:
             raise RequestError(f"min_p must be in [0, 1), not {self.min_p}.", "0 keeps every token.")
+        if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
+            raise RequestError(
+                f"repetition_penalty must be a finite number > 0, not {self.repetition_penalty}.", "1 is none."
+            )
 
     @property
     def greedy(self) -> bool:
@@ -55,7 +61,7 @@ class Limits:
     answer may then be lost; its text is that of other decoders.
     """
 
-    max_new_tokens: int = 2048
+    max_new_tokens: int = 32_768
     stop: tuple[str, ...] = ()
     answer_room: int | None = None
 

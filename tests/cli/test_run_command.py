@@ -54,7 +54,7 @@ def test_streamed_text_is_the_results_text(laconic, model):
     shown = laconic("run", "Hm?", *options).stdout
     text, ran, _ = shown.rstrip("\n").rsplit("\n", 2)
     assert text.rstrip("\n") == record["text"].rstrip("\n")
-    assert ran == "qwen3, float32 on cpu, passes: written-out"
+    assert ran == "qwen3, float32 on cpu, passes: written-out; sampling: temperature 0.7"
 
 
 def test_baseline_is_measured(laconic, model):

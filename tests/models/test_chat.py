@@ -10,6 +10,10 @@ from laconic.models.text import Text
 from tests.models.test_formats import ROWS, tokenizer, turns
 
 
+SAID = ["mistral-small-4", "seed-oss", "granite-3.3", "an answer between tags", "apertus"]
+"""Templates that switch thinking in the system's words alone."""
+
+
 def text(row: str) -> Text:
     return Text(tokenizer(ROWS[row].template))
 
@@ -22,7 +26,7 @@ def test_a_thinking_prompt_ends_as_the_family_has_it(row: str) -> None:
     assert phase == ("thinking" if ROWS[row].prompt_ends else "before")
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row not in ("mistral-small-4", "seed-oss", "granite-3.3")])
+@pytest.mark.parametrize("row", [row for row in ROWS if row not in SAID])
 def test_without_thinking_the_reply_is_an_answer_and_nothing_is_written_twice(row: str) -> None:
     mine = text(row)
     tokens, phase = mine.ask("Why?", thinking=False)
@@ -30,7 +34,7 @@ def test_without_thinking_the_reply_is_an_answer_and_nothing_is_written_twice(ro
     assert mine.decode(tokens).split("assistant")[-1].count(ROWS[row].closes) <= 1
 
 
-@pytest.mark.parametrize("row", ["mistral-small-4", "seed-oss", "granite-3.3"])
+@pytest.mark.parametrize("row", SAID)
 def test_a_switch_in_the_system_text(row: str) -> None:
     mine = text(row)
     assert mine.prompt("Why?") != mine.prompt("Why?", thinking=False)
@@ -74,8 +78,9 @@ def test_a_template_that_refuses_is_quoted() -> None:
 def test_a_turn_that_was_begun_is_written_on() -> None:
     mine = tiny.text()
     messages = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because"}]
-    tokens, _ = mine.ask(messages)
+    tokens, phase = mine.ask(messages)
     assert mine.decode(tokens).endswith("<|im_start|>assistant\nBecause")
+    assert phase == "answer"
     assert mine.ask(tiny.begun("Why?"))[1] == "thinking"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -261,7 +262,7 @@ def test_the_cases_above_are_not_trivial(name: str) -> None:
 
 def test_a_finished_thought_tells_where_they_would_have_ended_it() -> None:
     made = engine("one token", drafter="none")
-    asked = requests("one token", 0.9)
+    asked = [replace(r, limits=replace(r.limits, answer_room=0)) for r in requests("one token", 0.9)]
     thoughts = []
     for request, done in zip(asked, made.run(asked, batch=6), strict=True):
         try:

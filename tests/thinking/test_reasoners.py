@@ -298,7 +298,7 @@ def test_on_a_real_model_bounds_hold_and_runs_repeat(spec: str) -> None:
 def test_a_first_segment_with_room_is_the_plain_run() -> None:
     sampling = Sampling(0.8, seed=2)
     found = reasoner("infty-think:segment=60,rounds=1,answer=12").solve("2+2?", ENGINE, sampling=sampling)
-    plain = ENGINE.generate("2+2?", sampling=sampling, limits=Limits(60))
+    plain = ENGINE.generate("2+2?", sampling=sampling, limits=Limits(60, answer_room=0))
     assert found.rounds[0].results[0].tokens == plain.tokens
 
 
@@ -307,7 +307,7 @@ def test_drafts_of_a_batch_are_those_of_their_seeds_alone() -> None:
         "2+2?", ENGINE, sampling=Sampling(0.8, seed=4)
     )
     for i, result in enumerate(found.rounds[0].results):
-        alone = ENGINE.generate("2+2?", sampling=Sampling(0.8, seed=4 + 7919 * i), limits=Limits(40))
+        alone = ENGINE.generate("2+2?", sampling=Sampling(0.8, seed=4 + 7919 * i), limits=Limits(40, answer_room=0))
         assert result.tokens == alone.tokens
     assert len({result.tokens for result in found.rounds[0].results}) == 3
 

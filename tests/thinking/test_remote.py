@@ -168,7 +168,7 @@ def requests(tags: str, temperature: float = 0.0, n: int = 5) -> list[Request]:
         Request(
             tuple(text.encode(f"What is {i}+{i}{'?' * i}" + f"{text.format.opens}\n" * (i % 3 > 0))),
             Sampling(temperature, seed=i),
-            Limits(90, stop=("$%",) if i == 3 else ()),
+            Limits(90, stop=("$%",) if i == 3 else (), answer_room=0 if i % 2 else None),
         )
         for i in range(n)
     ]
@@ -541,12 +541,12 @@ def test_the_results_of_finished_requests_outlive_a_failure() -> None:
     asked = requests("one token", n=3)
     with outside() as (server, engine):
         fine = engine.run(asked[:2])
-        enough = len(server.seen)
+        needed = len(server.seen)
         server.seen.clear()
         original = server.complete
 
         def breaks(body: dict[str, Any]) -> dict[str, Any]:
-            return original(body) if len(server.seen) <= enough else {"text": 7, "finish_reason": "stop"}
+            return original(body) if len(server.seen) <= needed else {"text": 7, "finish_reason": "stop"}
 
         server.complete = breaks  # type: ignore[method-assign]
         with pytest.raises(BadReply, match="no text") as caught:

@@ -280,7 +280,8 @@ def test_free_thinks_as_without_a_controller() -> None:
 
 @pytest.mark.parametrize("tags", TEXTS)
 def test_thinking_is_off_with_a_switch_and_without_one(tags: str) -> None:
-    assert all(r.usage.thinking for r in engine(tags).generate_many(routes.QUESTIONS, limits=Limits(30)))
+    plain = engine(tags).generate_many(routes.QUESTIONS, limits=Limits(30, answer_room=0))
+    assert all(r.usage.thinking for r in plain)
     results = engine(tags, think=("no-thinking",)).generate_many(routes.QUESTIONS, limits=Limits(30))
     assert [r.usage.thinking for r in results] == [0] * len(routes.QUESTIONS)
     assert all(r.usage.answer for r in results)

@@ -34,13 +34,16 @@ def inspect(
     """
     from laconic.engine import Engine
 
+    from .show import drawing
+
     options.settle(threads, model)
     try:
         engine = Engine.load(model, dtype=options.named_dtype(dtype), drafter="prompt-lookup", length="constant:6")
-        told = inspection(engine, tokens)
+        told, drawn = inspection(engine, tokens), drawing(engine.defaults, engine.defaults.sampling)
     except UnsupportedModel as error:
         told = {"model_type": kind(model), "supported": False, "reason": error.message}
-    typer.echo(jsonlib.dumps(told, indent=1) if json else "\n".join(lines(told, tokens)))
+        drawn = ""
+    typer.echo(jsonlib.dumps(told, indent=1) if json else "\n".join(lines(told, tokens, drawn)))
     if not told["supported"]:
         raise typer.Exit(1)
 
@@ -62,7 +65,7 @@ def inspection(engine: Engine, tokens: int) -> dict[str, Any]:
         "thinking": engine.text.thinking(),
         "thinking_unknown": engine.text.format.reason,
         "end_tokens": {engine.text.piece(token): token for token in sorted(engine.text.eos)},
-        "sampling": sampling(engine),
+        "sampling": engine.defaults.describe(),
         "drafters": _drafters(engine),
     }
 
@@ -77,15 +80,6 @@ def kind(model: str) -> str | None:
         return str(AutoConfig.from_pretrained(resolve(model)).model_type)
     except (OSError, ValueError):
         return None
-
-
-def sampling(engine: Engine) -> dict[str, Any]:
-    """What the checkpoint's own generation config says of sampling, as far as it says anything."""
-    from typing import cast
-
-    config = cast("CausalLM", engine.target).model.generation_config
-    names = ("do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
-    return {name: value for name in names if (value := getattr(config, name, None)) is not None}
 
 
 def _cache(lm: CausalLM) -> tuple[int, int]:
@@ -126,7 +120,7 @@ def _drafters(engine: Engine) -> list[str]:
     return found
 
 
-def lines(told: dict[str, Any], tokens: int) -> list[str]:
+def lines(told: dict[str, Any], tokens: int, drawn: str) -> list[str]:
     """The same for a person."""
     if not told["supported"]:
         return [f"{told['model_type'] or 'model'}: not supported", told["reason"]]
@@ -145,6 +139,6 @@ def lines(told: dict[str, Any], tokens: int) -> list[str]:
         f"{cache['bytes'] / 2**20:,.1f} MiB of cache at {tokens:,} tokens",
         f"thinking  {tags}{opened}",
         f"ends with {', '.join(repr(token) for token in told['end_tokens'])}",
-        f"sampling  {', '.join(f'{k} {v}' for k, v in told['sampling'].items()) or 'the checkpoint says nothing'}",
+        f"sampling  {drawn.removeprefix('sampling: ')}",
         f"drafters  {', '.join(told['drafters'])}",
     ]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from laconic.config import Config
     from laconic.engine import Methods
+    from laconic.types import Sampling
 
 _METHODS = "Methods"
 _SAMPLING = "Sampling"
@@ -86,6 +87,46 @@ Url = Annotated[
 ]
 Tokenizer = Annotated[
     str | None, typer.Option(help="With --url: path or hub name of the model's tokenizer, if not the model's name.")
+]
+OwnTemperature = Annotated[
+    float | None, typer.Option(help="0 is greedy. Default: the checkpoint's own.", rich_help_panel=_SAMPLING)
+]
+OwnTopK = Annotated[
+    int | None,
+    typer.Option(
+        "--top-k",
+        help="Keep the k likeliest tokens; 0 keeps all. Default: the checkpoint's.",
+        rich_help_panel=_SAMPLING,
+    ),
+]
+OwnTopP = Annotated[
+    float | None,
+    typer.Option(
+        "--top-p", help="Keep this much probability; 1 keeps all. Default: the checkpoint's.", rich_help_panel=_SAMPLING
+    ),
+]
+OwnMinP = Annotated[
+    float | None,
+    typer.Option(
+        "--min-p",
+        help="Keep tokens at least this likely, relative to the best. Default: the checkpoint's.",
+        rich_help_panel=_SAMPLING,
+    ),
+]
+RepetitionPenalty = Annotated[
+    float | None,
+    typer.Option(
+        help="Make tokens that stood before less likely by this factor; 1 is none. Default: the checkpoint's.",
+        rich_help_panel=_SAMPLING,
+    ),
+]
+OwnMaxTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--max-tokens",
+        help="Most tokens after the prompt. Default: the checkpoint's own limit, else 32768, within its context.",
+        rich_help_panel=_SAMPLING,
+    ),
 ]
 MaxTokens = Annotated[int, typer.Option(help="Most tokens after the prompt.", rich_help_panel=_SAMPLING)]
 
@@ -174,6 +215,11 @@ def choose(
     draft = draft or (None if other_model else said.draft_model)
     methods = choice.methods(model, draft, thinking=thinking, base=said.methods.said())
     return Chosen(model, draft, named_dtype(dtype or said.dtype), methods)
+
+
+def sampled(default: Sampling, **said: Any) -> Sampling:
+    """The default sampling with what was said in its place; None is "not said"."""
+    return replace(default, **{name: value for name, value in said.items() if value is not None})
 
 
 _DTYPES = ("float32", "bfloat16", "float16")

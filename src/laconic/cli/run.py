@@ -24,12 +24,13 @@ def run(
     budget: options.Budget = None,
     memory: options.Memory = None,
     no_think: Annotated[bool, typer.Option("--no-think", help="Ask the model to answer at once.")] = False,
-    temperature: options.Temperature = 0.0,
-    top_k: options.TopK = 0,
-    top_p: options.TopP = 1.0,
-    min_p: options.MinP = 0.0,
+    temperature: options.OwnTemperature = None,
+    top_k: options.OwnTopK = None,
+    top_p: options.OwnTopP = None,
+    min_p: options.OwnMinP = None,
+    repetition_penalty: options.RepetitionPenalty = None,
     seed: options.Seed = 0,
-    max_tokens: options.MaxTokens = 2048,
+    max_tokens: options.OwnMaxTokens = None,
     threads: options.Threads = None,
     dtype: options.Dtype = None,
     url: options.Url = None,
@@ -52,8 +53,10 @@ def run(
     from .show import Screen, closing_line, how, result_json
 
     reasoner = named(memory, no_think=no_think, baseline=baseline)
-    sampling = Sampling(temperature, top_k, top_p, min_p, seed)
-    limits = Limits(max_tokens)
+    filters = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    said = filters | {"repetition_penalty": repetition_penalty, "seed": seed}
+    options.sampled(Sampling(), **said)  # what cannot be is refused before a model is loaded
+    wanted = None if max_tokens is None else Limits(max_tokens)
     question = sys.stdin.read().strip() if prompt == "-" else prompt
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
     if url is not None:
@@ -65,6 +68,8 @@ def run(
         chosen = options.choose(choice, config, model, draft_model, dtype, thinking=not no_think)
         options.settle(threads, chosen.model)
         engine = Engine.load(chosen.model, draft=chosen.draft, dtype=chosen.dtype, **chosen.methods.fields())
+    sampling = options.sampled(engine.defaults.sampling, **said)
+    limits = wanted or engine.defaults.limits
     if reasoner is not None:
         solve(reasoner, question, engine, sampling, limits, json=json)
         return
@@ -88,7 +93,7 @@ def run(
     if json:
         typer.echo(result_json(stream.result, plain, learned, engine.describe()))
     else:
-        if ran := how(engine):
+        if ran := how(engine, sampling):
             typer.echo(ran)
         typer.echo(closing_line(stream.result, plain))
     for line in () if json else in_words(learned):

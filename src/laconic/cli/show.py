@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,8 +14,9 @@ from rich.live import Live
 from rich.text import Text
 
 from laconic.engine import Engine
+from laconic.models.defaults import Defaults
 from laconic.remote import RemoteEngine
-from laconic.types import Result, Step
+from laconic.types import Result, Sampling, Step
 
 _STYLES = {"thinking": "dim", "answer": "bold", "injected": "dim italic"}
 
@@ -77,16 +78,34 @@ class Screen:
         return Group(self._line, Text(f"{self._tokens} tokens{rate} · {seconds:.1f} s", "cyan"))
 
 
-def how(engine: Engine) -> str:
-    """One line: what ran, and by which path; a slower way than the fastest says why. Nothing for a model elsewhere."""
+def how(engine: Engine, sampling: Sampling) -> str:
+    """One line: what ran, and by which path; a slower way than the fastest says why. Of a model elsewhere, sampling."""
     told = engine.describe().get("model")
+    drawn = drawing(engine.defaults, sampling)
     if told is None:
-        return ""
+        return drawn
     slower = f" (not {'; not '.join(told['notes'])})" if told["notes"] else ""
     even = "" if told["exact"] else "; drafts may decide between equally likely tokens"
     doubt = engine.text.format.reason
     unknown = f"; thinking not controlled: {doubt}" if doubt else ""
-    return f"{told['model_type']}, {told['dtype']} on {told['device']}, passes: {told['path']}{slower}{even}{unknown}"
+    ran = f"{told['model_type']}, {told['dtype']} on {told['device']}, passes: {told['path']}{slower}{even}{unknown}"
+    return f"{ran}; {drawn}"
+
+
+def drawing(defaults: Defaults, sampling: Sampling) -> str:
+    """How tokens were drawn, where that comes from, and what the checkpoint asks for that is not done."""
+    idle = Sampling(seed=sampling.seed)
+    names = ("repetition_penalty",) if sampling.greedy else ("temperature", "top_k", "top_p", "min_p",
+                                                             "repetition_penalty")  # fmt: skip
+    changed = (f"{name} {value:g}" for name in names if (value := getattr(sampling, name)) != getattr(idle, name))
+    said = ", ".join((["greedy"] if sampling.greedy else []) + list(changed))
+    own = (
+        f" ({defaults.source})"
+        if defaults.source and sampling == replace(defaults.sampling, seed=sampling.seed)
+        else ""
+    )
+    unheard = f"; not done: {', '.join(defaults.unheard)} of generation_config.json" if defaults.unheard else ""
+    return f"sampling: {said}{own}{unheard}"
 
 
 def closing_line(result: Result, plain: Result | None = None) -> str:

@@ -142,7 +142,7 @@ class Parts:
         items = draw(load(self.tasks), self.texts, self.seed)
         engine = self.engine()
         say(f"recording {len(items)} texts")
-        requests = [engine.request(item.question, limits=Limits(self.max_tokens)) for item in items]
+        requests = [engine.request(item.question, limits=Limits(self.max_tokens, answer_room=0)) for item in items]
         header = {"model": self.model, "draft_model": self.draft_model, "dtype": self.dtype, "tasks": self.tasks}
         self.recording = record(
             engine, requests, header=header, after=lambda done: say(f"recorded {done} of {len(items)} texts")

@@ -17,10 +17,19 @@ _TAIL = 64
 
 
 class Asked(NamedTuple):
-    """A prompt's text, and the part of it that begins the reply: what the template adds after the last message."""
+    """A prompt's text, and the part of it that begins the reply: what the template adds after the last message.
+
+    ``begun`` says that the last message is a reply already, which is written on.
+    """
 
     text: str
     added: str
+    begun: bool = False
+
+    def phase(self, format: Format) -> str:
+        """The phase in which the reply goes on."""
+        phase = begins(self.added, format)
+        return "answer" if self.begun and phase == "before" else phase
 
 
 def plain(prompt: str | Sequence[Message]) -> list[dict[str, Any]]:
@@ -73,7 +82,7 @@ class Chat:
         chosen = {**(level or {}), **self._switched(messages, form.switch, thinking), **(keywords or {})}
         asked = self._asked(messages, chosen)
         switched = form.switch is not None and (form.switch.said or form.switch.keyword in chosen)
-        if thinking or (switched and begins(asked.added, form) != "thinking"):
+        if thinking or (switched and asked.phase(form) != "thinking"):
             return asked
         return self._without(asked)
 
@@ -98,8 +107,11 @@ class Chat:
         if not thinking:
             return {switch.keyword: switch.off}
         # A level or a budget is left alone where the template thinks without being told to.
-        told = isinstance(switch.on, bool) or self._asked(messages, {}) == self._asked(
-            messages, {switch.keyword: switch.off}
+        plain = self._asked(messages, {})
+        told = (
+            isinstance(switch.on, bool)
+            or plain.phase(self._format) == "answer"
+            or plain == self._asked(messages, {switch.keyword: switch.off})
         )
         return {switch.keyword: switch.on} if told else {}
 
@@ -113,16 +125,16 @@ class Chat:
                     "Say how the model writes with format= (--format), or pass the template's own keyword (-T).",
                 )
             return asked
-        if begins(asked.added, form) == "answer":
+        if asked.phase(form) == "answer":
             return asked
-        empty = form.empty(begins(asked.added, form) == "thinking")
+        empty = form.empty(asked.phase(form) == "thinking")
         return Asked(asked.text + empty, asked.added + empty)
 
     def _asked(self, messages: Sequence[Message], keywords: Mapping[str, Any]) -> Asked:
         last = str(messages[-1].get("content") or "")
         if messages[-1].get("role") == "assistant":  # a turn that was begun is written on
             whole = self._render(messages, keywords, continue_final_message=True)
-            return Asked(whole, last if last.strip() else whole[-_TAIL:])
+            return Asked(whole, last, begun=True) if last.strip() else Asked(whole, whole[-_TAIL:])
         whole = self._render(messages, keywords, add_generation_prompt=True)
         before = self._render(messages, keywords, add_generation_prompt=False)
         if whole.startswith(before) and whole != before:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, GenerationConfig
+from transformers import AutoTokenizer
 
 from laconic.errors import ModelNotFound
 from laconic.models import specimen
 from laconic.models.causal_lm import CausalLM
+from laconic.models.defaults import Defaults, end_tokens, read_defaults
 from laconic.models.formats import Format
 from laconic.models.loading import adapted, source
 from laconic.models.reasoner import draft_path, target_path
@@ -36,17 +37,21 @@ def load_model(name: str | Path, *, dtype: torch.dtype | None = None, device: st
 
 
 def load_text(name: str | Path, *, format: Format | None = None) -> Text:
-    """Load a model's tokenizer, with the end-of-sequence tokens of its generation config."""
-    place = resolve(name)
-    if (base := adapted(place)) is not None and not (Path(place) / "tokenizer_config.json").is_file():
-        place = resolve(base)
+    """Load a model's tokenizer, with the end tokens of its generation config, or else of its config."""
+    place = _base(resolve(name), "tokenizer_config.json")
     try:
         tokenizer = AutoTokenizer.from_pretrained(**source(place))
     except (OSError, ValueError) as error:
         raise ModelNotFound(f"no tokenizer at '{name}': {str(error).splitlines()[0]}") from error
-    try:
-        ends = GenerationConfig.from_pretrained(place).eos_token_id
-    except OSError:
-        ends = None  # a checkpoint without generation_config.json ends where its tokenizer says
-    eos = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
-    return Text(tokenizer, format=format, eos=eos)
+    return Text(tokenizer, format=format, eos=end_tokens(place))
+
+
+def load_defaults(name: str | Path) -> Defaults:
+    """How requests to a model are served where they do not say; see models.defaults."""
+    return read_defaults(_base(resolve(name), "generation_config.json"))
+
+
+def _base(place: str, file: str) -> str:
+    """The folder that a checkpoint's ``file`` is in: an adapter's own, or else that of what it adapts."""
+    base = adapted(place)
+    return place if base is None or (Path(place) / file).is_file() else resolve(base)

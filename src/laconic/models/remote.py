@@ -168,12 +168,15 @@ class RemoteModel:
             body["seed"] = sampling.seed
         if self.extras:
             # Servers take what is not said from the checkpoint's generation_config.json, repetition penalty included.
-            body |= {"top_k": sampling.top_k or -1, "min_p": sampling.min_p, "repetition_penalty": 1.0}
+            body |= {"top_k": sampling.top_k or -1, "min_p": sampling.min_p}
+            body["repetition_penalty"] = sampling.repetition_penalty
             body |= {"return_token_ids": True, "return_tokens_as_token_ids": True, "skip_special_tokens": False}
             if isinstance(prompt, str):
                 body["add_special_tokens"] = False  # they are in the text
-        elif not sampling.greedy and (sampling.top_k or sampling.min_p):
-            raise RequestError("top_k and min_p are not part of the OpenAI API.", "Use top_p, or extras=True.")
+        elif sampling.repetition_penalty != 1 or (not sampling.greedy and (sampling.top_k or sampling.min_p)):
+            raise RequestError(
+                "top_k, min_p and repetition_penalty are not part of the OpenAI API.", "Use top_p, or extras=True."
+            )
         return body
 
     async def _completions(self, body: dict[str, Any]) -> Any:

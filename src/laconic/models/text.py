@@ -9,7 +9,6 @@ from typing import Any
 from laconic.errors import TokenizerMismatch
 from laconic.models.chat import Chat, Message, plain
 from laconic.models.formats import Format, discover
-from laconic.models.formats.phase import begins
 
 __all__ = ["Message", "Text"]
 
@@ -70,7 +69,7 @@ class Text:
         """
         asked = self._chat.ask(plain(prompt), thinking=thinking, effort=effort, keywords=keywords)
         start = self._begin if self.tokenizer.chat_template is None else []
-        return (*start, *self.encode(asked.text)), begins(asked.added, self.format)
+        return (*start, *self.encode(asked.text)), asked.phase(self.format)
 
     @cached_property
     def _begin(self) -> list[int]:

@@ -11,8 +11,9 @@ from typing import Any, Self
 
 from laconic.engine import Engine, Methods, check
 from laconic.errors import MethodError, RemoteError, RequestError, UnmetNeed
+from laconic.models.defaults import Defaults
 from laconic.models.formats import Format
-from laconic.models.load import load_text
+from laconic.models.load import load_defaults, load_text
 from laconic.models.remote import RemoteModel
 from laconic.models.text import Text
 from laconic.policy import Policy
@@ -25,6 +26,8 @@ from laconic.types import Request, Result
 
 UNKNOWN = 1 << 20
 """Context of a server that does not say it: its own refusal of too long a text must do."""
+_CAREFUL = 2048
+"""New tokens at most by default there: many servers refuse a request that could outgrow their context."""
 Think = tuple[str | Policy, ...]
 
 
@@ -48,12 +51,18 @@ class RemoteEngine(Engine):
         think: Think = (),
         *,
         context: int | None = None,
+        defaults: Defaults | None = None,
         **asking: Any,
     ) -> None:
         self.model = model
         self.writer = Writer(model, text, Asking(**asking))
         target = Elsewhere(len(text.tokenizer.get_vocab()), context or UNKNOWN)
-        super().__init__(target, text, Methods(drafter="none", length="constant", think=tuple(think)))
+        defaults = defaults or Defaults()
+        if context is None and defaults.max_new_tokens is None:
+            defaults = replace(defaults, max_new_tokens=_CAREFUL)
+        super().__init__(
+            target, text, Methods(drafter="none", length="constant", think=tuple(think)), defaults=defaults
+        )
         self._check_probabilities(self.plan.controllers)
 
     @staticmethod
@@ -89,7 +98,8 @@ class RemoteEngine(Engine):
             if context is None:
                 context = next((one.context for one in served if one.name == remote.model), None)
             text = load_text(tokenizer or remote.model, format=format)
-            return RemoteEngine(remote, text, think, context=context, **asking)
+            defaults = load_defaults(tokenizer or remote.model)
+            return RemoteEngine(remote, text, think, context=context, defaults=defaults, **asking)
         except BaseException:
             remote.close()
             raise
@@ -100,7 +110,8 @@ class RemoteEngine(Engine):
             if name != "think":
                 raise MethodError(f"'{name}' cannot be chosen for a model behind a server.", "Only think= can.")
         think = methods.get("think", self.methods.think)
-        made = RemoteEngine(self.model, self.text, think, context=self.target.context, **asdict(self.writer.asking))
+        context, asking = self.target.context, asdict(self.writer.asking)
+        made = RemoteEngine(self.model, self.text, think, context=context, defaults=self.defaults, **asking)
         made.writer = self.writer
         return made
 

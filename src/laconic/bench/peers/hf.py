@@ -100,11 +100,9 @@ class TransformersGenerate:
 
 
 def _sampling(sampling: Sampling) -> dict[str, object]:
+    """All of it is said: what is not, Transformers takes from the checkpoint's generation config."""
+    penalty = {"repetition_penalty": sampling.repetition_penalty}
     if sampling.greedy:
-        return {"do_sample": False}
-    filters: dict[str, object] = {"do_sample": True, "temperature": sampling.temperature, "top_k": sampling.top_k}
-    if sampling.top_p < 1:
-        filters["top_p"] = sampling.top_p
-    if sampling.min_p > 0:
-        filters["min_p"] = sampling.min_p
-    return filters
+        return {"do_sample": False, **penalty}
+    filters = {"top_k": sampling.top_k, "top_p": sampling.top_p, "min_p": sampling.min_p}
+    return {"do_sample": True, "temperature": sampling.temperature, **filters, **penalty}

@@ -74,7 +74,7 @@ class Counting:
             top_k=order.get("top_k", 0),
             top_p=order.get("top_p", 1.0),
             min_p=order.get("min_p", 0.0),
-            repeat_penalty=1.0,
+            repeat_penalty=order.get("repetition_penalty", 1.0),
         )
         for token in made:
             written.append(int(token))

@@ -85,6 +85,7 @@ class PipedPeer:
             "ends": sorted(self._text.eos),
             "max_tokens": min(request.limits.max_new_tokens, self._context - len(request.prompt)),
             "temperature": sampling.temperature,
+            "repetition_penalty": sampling.repetition_penalty,
         }
         if not sampling.greedy:
             order |= {

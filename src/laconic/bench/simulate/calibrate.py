@@ -73,7 +73,7 @@ class Calibrator:
                 kinds = [prompts, [(prompt * LONG)[:LONG] for prompt in prompts]]
                 for given in kinds if length in _LONG_LENGTHS else kinds[:1]:
                     after(f"batch {batch}, {length}")
-                    part = [Request(prompt, limits=Limits(tokens)) for prompt in given]
+                    part = [Request(prompt, limits=Limits(tokens, answer_room=0)) for prompt in given]
                     if max(map(len, given)) + tokens < self.engine.target.context:
                         self.seen += _rounds(self, part, length)
 

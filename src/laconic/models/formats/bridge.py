@@ -17,11 +17,13 @@ UNSEEN = "?"
 _PAIR = re.compile(r"(<(\w+)>)(</\2>)")
 
 
-def bridged(form: Format, template: Template, keywords: Sequence[Mapping[str, Any]]) -> Format:
+def bridged(
+    form: Format, template: Template, keywords: Sequence[Mapping[str, Any]], otherwise: str | None = None
+) -> Format:
     """The format with the bridge that the template writes in a turn without a thought, or in a prompt.
 
-    A bridge is white space, and maybe a header of the answer. Where neither shows one, the table's word on the closing
-    tag counts, else a blank line.
+    A bridge is white space, and maybe a header of the answer. Where neither shows one it is ``otherwise``, else the
+    table's word on the closing tag, else a blank line.
     """
     turn = {"role": "assistant", "content": ANSWER}
     for each in ({}, *keywords):
@@ -46,4 +48,5 @@ def bridged(form: Format, template: Template, keywords: Sequence[Mapping[str, An
         pair = next((m for m in _PAIR.finditer(template.prompt(each) or "") if tags.REPLY.search(m[1])), None)
         if pair is not None:  # the system's words ask for an answer between tags
             return replace(form, bridge=pair[1], headers=(pair[1],), answer_end=pair[3])
-    return replace(form, bridge=next((entry.bridge for entry in TABLE if entry.closes == form.closes), "\n\n"))
+    listed = next((entry.bridge for entry in TABLE if entry.closes == form.closes), "\n\n")
+    return replace(form, bridge=listed if otherwise is None else otherwise)

@@ -133,7 +133,7 @@ def from_prompts(template: Template, keywords: Sequence[Mapping[str, Any]]) -> F
                 continue
             found = Format(opens, closes, bridge, lead, trail, source="rendered")
             # A prompt that ends right behind the tag shows no white space, unless the family writes none at all.
-            return found if bridge or not lead + trail else bridged(found, template, keywords)
+            return found if bridge else bridged(found, template, keywords, otherwise=None if lead + trail else "")
     for added in prompts:
         opens, lead = tags.opening(added)
         closes = tags.mirrored(opens)

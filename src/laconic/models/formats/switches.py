@@ -85,7 +85,7 @@ def _means_off(render: Render, keyword: str, answering: str, off: Any) -> bool:
 
 
 def find_word(begins: Callable[[str], str]) -> Switch | None:
-    """The system's word that takes the thought out of the prompt; ``begins`` says where a reply to the system begins."""
+    """The system's word that takes the thought out of the prompt; ``begins`` says where a reply to it begins."""
     neutral = begins("Be brief.")
     word = next((word for word in WORDS if begins(word) == "answer" != neutral), None)
     return None if word is None else Switch(word, "", word, said=True)

@@ -145,7 +145,8 @@ class IterReasoner(Reasoner):
 
     def _think(self, run: Run, round: int) -> tuple[Result, ...]:
         messages, opening = self._with_notes(run, self.go_on)
-        limits = replace(run.limits, max_new_tokens=self.segment)
+        # A segment that is cut off is no lost answer: the next one goes on, or the answer follows.
+        limits = replace(run.limits, max_new_tokens=self.segment, answer_room=0)
         calls = [
             Call(messages, self.sampled(seeded(run.sampling, run.calls + i), round), limits, opening=opening)
             for i in range(self.abreast(round))
