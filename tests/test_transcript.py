@@ -9,6 +9,7 @@ from laconic import Format, Limits, Request
 from laconic.errors import RequestError, TokenizerMismatch
 from laconic.models.text import Text
 from laconic.transcript import Mark, Transcript
+from tests.models.test_formats import tokenizer, turns
 
 TEXT = tiny.text()
 
@@ -188,3 +189,88 @@ def test_headers_of_the_answer_are_not_part_of_it() -> None:
     text = Text(tiny.tokenizer(tags_as_tokens=False), format=form)
     written = "<think>one</think><response>four</response>"
     assert follow(written, text=text)[0].parts().answer == "four"
+
+
+HARMONY = Text(
+    tokenizer(
+        turns("{{ m.content }}"), "<|channel|>", "<|message|>", "<|end|>", "<|start|>", "<|constrain|>", "<|call|>"
+    ),
+    eos=tokenizer(None, "<|channel|>", "<|message|>", "<|end|>", "<|start|>", "<|constrain|>", "<|call|>").encode(
+        "<|call|>"
+    ),
+)
+ANALYSIS = "<|channel|>analysis<|message|>"
+NEXT = "<|end|><|start|>assistant"
+
+
+def channels(written: str) -> tuple[Transcript, list[Mark]]:
+    return follow(written, prompt="Why?<|start|>assistant", text=HARMONY)
+
+
+def test_a_direct_final_is_the_answer() -> None:
+    for header in ("<|channel|>final<|message|>", "<|channel|>final <|constrain|>json<|message|>"):
+        transcript, _ = channels(f"{header}Because.<|im_end|>")
+        assert (transcript.phase, transcript.thinking) == ("answer", 0)
+        assert (transcript.parts().thinking, transcript.parts().answer) == ("", "Because.")
+
+
+def test_a_constrained_final_ends_the_thought() -> None:
+    transcript, marks = channels(
+        ANALYSIS + "one\n\ntwo" + NEXT + "<|channel|>final <|constrain|>json<|message|>{}<|im_end|>"
+    )
+    assert marks.count(Mark.CLOSED) == 1
+    assert transcript.steps == ["one"]
+    assert (transcript.parts().thinking, transcript.parts().answer) == ("one\n\ntwo", "{}")
+    assert transcript.answer == len(HARMONY.encode("{}<|im_end|>"))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{}",
+        " to=functions.f<|channel|>commentary json<|message|>{}",
+    ],
+)
+def test_a_call_in_the_commentary_channel_ends_the_request_and_is_no_thought(call: str) -> None:
+    transcript, marks = channels(ANALYSIS + "I look." + NEXT + call + "<|call|>")
+    assert (transcript.phase, marks[-1], transcript.answer) == ("aside", Mark.FINISHED, 0)
+    assert Mark.CLOSED not in marks
+    assert transcript.thinking < len(HARMONY.encode(ANALYSIS + "I look." + NEXT + call))
+    assert (transcript.parts().thinking, transcript.parts().answer) == ("I look.", call.strip())
+    assert channels(call + "<|call|>")[0].parts().answer == call.strip()
+
+
+def test_a_comment_between_thoughts_is_neither_thought_nor_answer() -> None:
+    transcript, _ = channels(
+        ANALYSIS + "a" + NEXT + "<|channel|>commentary<|message|>Wait for me." + NEXT + ANALYSIS + "b" + NEXT
+        + "<|channel|>final<|message|>c<|im_end|>"
+    )  # fmt: skip
+    assert (transcript.parts().thinking, transcript.parts().answer) == ("a\n\nb", "c")
+    assert not transcript.thinks
+
+
+def test_a_header_that_is_half_written_is_not_cut() -> None:
+    transcript, _ = channels(ANALYSIS + "a" + NEXT + "<|channel|>fi")
+    assert (transcript.phase, transcript.thinks) == ("thinking", False)
+    with transcript.supposing():
+        for token in HARMONY.encode("nal<|message|>x"):
+            transcript.push(token)
+        assert transcript.phase == "answer"
+    assert (transcript.phase, transcript.thinks) == ("thinking", False)
+
+
+CALLS = Text(tiny.tokenizer(), format=Format("<think>", "</think>", asides=("<tool_call>",), aside_end="</tool_call>"))
+
+
+def test_a_call_inside_an_open_thought() -> None:
+    transcript, marks = follow("<think>\nLet me look.\n<tool_call>{}</tool_call><|im_end|>", text=CALLS)
+    assert (transcript.phase, marks[-1], transcript.answer) == ("aside", Mark.FINISHED, 0)
+    assert (transcript.parts().thinking, transcript.parts().answer) == ("Let me look.", "<tool_call>{}</tool_call>")
+    more, _ = follow("<think>\nA tag <tool_call>{}</tool_call> is meant.</think>Yes<|im_end|>", text=CALLS)
+    assert more.parts().thinking == "A tag <tool_call>{}</tool_call> is meant."
+    assert more.parts().answer == "Yes"
+    assert more.answer == len(CALLS.encode("Yes<|im_end|>"))
+    assert (
+        follow("<think>a</think>b <tool_call>{}</tool_call>", text=CALLS)[0].parts().answer
+        == "b <tool_call>{}</tool_call>"
+    )

@@ -293,7 +293,9 @@ class Loop:
             elif s.full(self.target.context):
                 s.finish = "length"
             thinking = transcript.phase == "thinking"
-            hard = thinking and ((s.limit is not None and transcript.thinking >= s.limit) or s.lands(boundary=False))
+            hard = transcript.thinks and (
+                (s.limit is not None and transcript.thinking >= s.limit) or s.lands(boundary=False)
+            )
             if thinking or mark is Mark.CLOSED:
                 self._check_point(s, mark, hard)
             if s.finish is not None or hard:

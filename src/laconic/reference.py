@@ -66,12 +66,12 @@ def decode(
         limits = [limit for controller, state in states if (limit := controller.limit(state)) is not None]
         written = None
         thinking, boundary = transcript.phase == "thinking", mark is Mark.STEP
-        lands = thinking and land is not None and land.due(len(tokens) - prompt, boundary=boundary)
+        lands = transcript.thinks and land is not None and land.due(len(tokens) - prompt, boundary=boundary)
         if mark is Mark.FINISHED and not (thinking and (controllers or request.limits.answers)):
             return tokens[prompt:], "stop"
         if mark is Mark.FINISHED or (controllers and mark is Mark.CLOSED):
             written = _end(ask, text, transcript, states, said, "tag" if mark is Mark.CLOSED else "end")
-        elif thinking and (boundary or lands or (limits and transcript.thinking >= min(limits))):
+        elif transcript.thinks and (boundary or lands or (limits and transcript.thinking >= min(limits))):
             written = _ask(ask, text, transcript, states, said, boundary, land=land if lands else None)
         del said[len(tokens) - prompt :]  # what a controller has taken back
         for token in text.encode(written or ""):

@@ -152,7 +152,7 @@ class Sequence:
             left = min(left, self.limit - self.transcript.thinking - 1)
         if self.landing is not None and self.transcript.phase == "thinking":
             left = min(left, self.landing.at - self.generated - 1)
-        if self.answer_limit is not None and self.transcript.phase != "thinking":
+        if self.answer_limit is not None and self.transcript.phase in ("before", "answer"):
             left = min(left, self.answer_limit - self.transcript.answer - 1)
         return max(left, 0)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
+from laconic.models.formats.messages import messages
 from laconic.models.formats.phase import begins
 from laconic.models.text import Text
 from laconic.thinking.base import Place
@@ -44,6 +45,8 @@ class Snapshot(NamedTuple):
     newline: bool
     answer: int
     closed: int
+    header: int
+    aside: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,8 @@ class Parts:
 class Transcript:
     """Follows the tokens of one request. ``tokens`` is the request's context, prompt first; it is appended here.
 
-    The phase is ``before`` (nothing but what may open a thought), ``thinking``, then ``answer`` for good.
+    The phase is ``before`` (nothing but what may open a thought), ``thinking``, then ``answer`` for good. A call of a
+    tool, or a message in a channel of its own, is an ``aside``: it counts with the answer, and no limit cuts it.
     Thinking tokens include the tags.
     """
 
@@ -79,6 +83,10 @@ class Transcript:
         self._step_start = len(tokens)
         self._closed = len(tokens)
         """Where the answer begins: behind the closing tag."""
+        self._header = 0
+        """Where a message begins whose part is not known yet; 0 where there is none."""
+        self._aside = ""
+        """The phase to which an aside returns; empty outside asides."""
         self.phase = self._begins = self._initial_phase(request.phase)
 
     def _initial_phase(self, known: str | None) -> str:
@@ -93,31 +101,41 @@ class Transcript:
         self.tokens.append(token)
         if self.phase == "before":
             return self._begin(token)
+        if self.phase == "aside" and self._aside and self._returns(token):
+            self.phase, self._aside = self._aside, ""
         if self.phase == "thinking":
             return self._think(token, injected)
         self.kinds.append("injected" if injected else "answer")
-        self.answer += not injected
+        self.answer += not injected and self.phase == "answer"
         if token in self.text.eos:
             return Mark.FINISHED
+        if self.phase == "aside" and not self._aside:
+            self._message(token)
+        elif self.phase == "answer":
+            self._steps_aside(token)
         return Mark.FINISHED if self._stop and self._stops() else Mark.NONE
+
+    @property
+    def thinks(self) -> bool:
+        """Whether a thought is open, and not about to end with a header that is half written."""
+        return self.phase == "thinking" and not self._header
 
     def _begin(self, token: int) -> Mark:
         """A token before any thought: it counts as thought while it may be part of the opening tag."""
         self.kinds.append("thinking")
         self.thinking += 1
-        written = self.text.decode(self.tokens[self.prompt_length :]).lstrip()
-        opens = self.text.format.opens
-        if token not in self.text.eos and opens.startswith((written, written.rstrip("\ufffd"))):
-            if written == opens:
-                self._open()
+        begun = self.text.decode(self.tokens[self.prompt_length :]).lstrip()
+        part = self.text.format.part(begun.rstrip("\ufffd"))
+        ended = token in self.text.eos
+        if part is None and not ended:
             return Mark.NONE
-        if written.startswith(opens):  # the tag's last token holds more than the tag
+        if part == "thinking" and not ended:
             self._open()
             return Mark.NONE
-        self.phase = "answer"
+        self.phase = part if part == "aside" else "answer"
         self.kinds = ["answer"] * len(self.kinds)
-        self.answer, self.thinking = len(self.kinds), 0
-        return Mark.FINISHED if token in self.text.eos or (self._stop and self._stops()) else Mark.NONE
+        self.answer, self.thinking = len(self.kinds) if self.phase == "answer" else 0, 0
+        return Mark.FINISHED if ended or (self._stop and self._stops()) else Mark.NONE
 
     def _open(self) -> None:
         self.phase = "thinking"
@@ -129,10 +147,50 @@ class Transcript:
         self.thinking += not injected
         if token in self.text.eos:
             return Mark.FINISHED
-        if self._completes(self.text.format.closes, self.text.close_token, token):
+        if self.text.format.turn:
+            self._message(token)
+            if self.phase == "answer":
+                return Mark.CLOSED
+            if self.phase == "aside" or self._header:
+                return Mark.NONE
+        elif self._completes(self.text.format.closes, self.text.close_token, token):
             self.phase, self._closed = "answer", len(self.tokens)
             return Mark.CLOSED
+        elif self._steps_aside(token):
+            return Mark.NONE
         return Mark.STEP if self._ends_step(token) else Mark.NONE
+
+    def _message(self, token: int) -> None:
+        """Go over to another message, where thought, answer and asides are messages of their own."""
+        form = self.text.format
+        if not self._header:
+            if self._just_completed(form.message_end + form.turn, token):
+                self._header = len(self.tokens)
+            return
+        part = form.part(self.text.decode(self.tokens[self._header :]).lstrip().rstrip("\ufffd"))
+        if part is None:
+            return
+        self._header = 0
+        if part == "answer":
+            self._closed = len(self.tokens)
+        elif part == "thinking":
+            self._step_start = len(self.tokens)
+        self.phase = part
+
+    def _steps_aside(self, token: int) -> bool:
+        """Whether ``token`` begins a call of a tool between tags; it may do so in an open thought."""
+        form = self.text.format
+        if form.turn or not any(self._just_completed(aside, token) for aside in form.asides):
+            return False
+        self.phase, self._aside = "aside", self.phase
+        return True
+
+    def _returns(self, token: int) -> bool:
+        """Whether ``token`` goes on behind a call of a tool that is over."""
+        if token in self.text.eos or not self.text.piece(token).strip():
+            return False
+        recent = self.tokens[max(self.prompt_length, len(self.tokens) - _WINDOW) : -1]
+        return self.text.decode(recent).rstrip().endswith(self.text.format.aside_end)
 
     def snapshot(self, length: int | None = None) -> Snapshot:
         """The present point; ``length`` while a token is being pushed that does not count yet."""
@@ -146,6 +204,8 @@ class Transcript:
             self._newline,
             self.answer,
             self._closed,
+            self._header,
+            self._aside,
         )
 
     def before_the_end(self) -> tuple[Snapshot, str]:
@@ -153,7 +213,8 @@ class Transcript:
 
         Also what it wrote of the thought in the very tokens of the tag (``."`` where ``.</`` is one token).
         """
-        closes = self.text.format.closes
+        form = self.text.format
+        closes = form.message_end + form.turn if form.turn else form.closes
         if self.phase != "answer":  # the end of the text, without a tag
             return self._trail[-1], ""
         for size in range(1, len(self._trail) + 1):
@@ -180,7 +241,7 @@ class Transcript:
         self._newline, self.answer = point.newline, point.answer
         if point.phase == "before":
             self.kinds = ["thinking"] * len(self.kinds)
-        self._closed = point.closed
+        self._closed, self._header, self._aside = point.closed, point.header, point.aside
         while self._trail and self._trail[-1].length >= point.length:
             self._trail.pop()
 
@@ -215,11 +276,14 @@ class Transcript:
         """Thought and answer of the whole written ``text``, the answer with all that stands behind the closing tag."""
         form = self.text.format
         opened, closed = self._begins == "thinking", self._closed > self.prompt_length
-        if not (opened or closed or self.phase == "thinking"):
+        if form.turn:
+            return messages(form, text, opened=opened) if self._begins != "answer" else ("", text)
+        if not (opened or closed or self.phase == "thinking" or self._aside == "thinking"):
             return "", text
         start = 0 if opened else text.find(form.opens) + len(form.opens)
         if not closed:
-            return text[start:], ""
+            aside = max(text.rfind(aside) for aside in form.asides) if self._aside else len(text)
+            return text[start:aside], text[aside:]
         head = self.text.decode(self.tokens[self.prompt_length : self._closed])
         end = text.rfind(form.closes, start, len(head))
         return text[start:end], text[end + len(form.closes) :]
@@ -230,16 +294,16 @@ class Transcript:
         What a model writes before another closing tag was thought, as long as an answer follows it.
         """
         form = self.text.format
-        if self._closed > self.prompt_length and form.closes in answer:
+        if not form.turn and self._closed > self.prompt_length and form.closes in answer:
             more, _, rest = answer.rpartition(form.closes)
             if rest.strip():
                 thinking, answer = thinking + more.replace(form.closes, ""), rest
             else:
                 answer = answer.replace(form.closes, "")
         answer = answer.strip()
-        for header in form.headers if not form.header_end else ():
+        for header in form.headers if not form.turn else ():
             answer = answer.removeprefix(header)
-        if form.answer_end:
+        if form.answer_end and not form.turn:
             answer = answer.partition(form.answer_end)[0]
         return thinking.strip(), answer.strip()
 

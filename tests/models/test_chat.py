@@ -9,7 +9,6 @@ from laconic.errors import RequestError
 from laconic.models.text import Text
 from tests.models.test_formats import ROWS, tokenizer, turns
 
-
 SAID = ["mistral-small-4", "seed-oss", "granite-3.3", "an answer between tags", "apertus"]
 """Templates that switch thinking in the system's words alone."""
 

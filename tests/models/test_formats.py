@@ -177,7 +177,7 @@ ROWS = {
         turns(
             "{% if m.reasoning_content %}<|think|>{{ m.reasoning_content }}<|im_end|>\n<|im_start|>assistant\n"
             "{% endif %}<|content|>{{ m.content }}",
-            "{% if reasoning_effort|default('high') in ['low'] %}<|think|><|im_end|>\n<|im_start|>assistant\n{% endif %}"
+            "{% if reasoning_effort|default('high') == 'low' %}<|think|><|im_end|>\n<|im_start|>assistant\n{% endif %}"
             "{# 'high' #}",
         ),
         "<|think|>", "<|im_end|>\n<|im_start|>assistant\n<|content|>", "", switch=("reasoning_effort", "high", "low"),
@@ -244,6 +244,31 @@ def test_an_answer_with_a_header_of_its_own() -> None:
     assert (command.headers, command.answer_end) == (("<|START_RESPONSE|>",), "<|END_RESPONSE|>")
     assert (kimi.headers, kimi.answer_end) == (("<|open|>response<|sep|>",), "<|close|>response<|sep|>")
     assert (granite.headers, granite.answer_end) == (("<response>",), "</response>")
+
+
+def test_calls_of_tools_are_asides() -> None:
+    called = (
+        "{{ m.content }}{% for c in m.tool_calls or [] %}\n<tool_call>\n{{ c.function.name }}\n</tool_call>{% endfor %}"
+    )
+    past = "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}" + called
+    found = discover(tokenizer(turns(past)))
+    assert (found.asides, found.aside_end) == (("<tool_call>",), "</tool_call>")
+    assert discover(tokenizer(ROWS["qwen3"].template)).asides == ()
+
+
+def test_messages_of_their_own() -> None:
+    template = turns(
+        "{% if m.reasoning_content %} to=self<|m|>{{ m.reasoning_content }}<|eom|><|im_start|>assistant{% endif %}"
+        " to=user<|m|>{{ m.content }}",
+        roles="<|im_start|>{}|<|im_end|>\n",
+    )
+    found = discover(tokenizer(template))
+    assert (found.opens, found.closes) == ("to=self<|m|>", "<|eom|><|im_start|>assistant to=user<|m|>")
+    assert (found.turn, found.message_end, found.headers) == ("<|im_start|>assistant", "<|eom|>", ("to=user<|m|>",))
+    assert found.part("to=self") is None
+    assert found.part("to=self<|m|>Hm") == "thinking"
+    assert found.part("to=user<|m|>Yes") == "answer"
+    assert found.part("to=tools.look<|m|>") == "aside"
 
 
 def test_channels() -> None:

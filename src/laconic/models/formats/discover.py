@@ -9,6 +9,7 @@ from typing import Any
 
 from laconic.models.formats import tags
 from laconic.models.formats.bridge import bridged
+from laconic.models.formats.calls import with_calls
 from laconic.models.formats.format import Format
 from laconic.models.formats.phase import begins
 from laconic.models.formats.rendered import from_prompts, read_back
@@ -32,6 +33,8 @@ def discover(tokenizer: Any, given: Format | None = None) -> Format:
         found = Format(source="none", reason=_doubt(template, tokenizer, switch))
     if not template.source:
         return found
+    if found.thinks and not found.asides and not found.turn:
+        found = with_calls(found, template)
     switch, effort = _levels(template, found, switch)
     if switch is None and found.thinks:
         switch = find_word(lambda system: begins(template.added({}, system), found))
