@@ -173,7 +173,7 @@ def judge(s: Sequence, budget: Capped) -> list[str]:
         found.append("thinking over budget")
     if budget.answer is not None and answer > budget.answer:
         found.append("answer over budget")
-    opened = s.transcript.phase != "before"
+    opened = any(kind != "answer" for kind in kinds)
     full = len(kinds) >= s.request.limits.max_new_tokens
     if opened and not full:
         last = max((i for i, kind in enumerate(kinds) if kind != "answer"), default=-1)

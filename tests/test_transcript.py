@@ -191,6 +191,15 @@ def test_headers_of_the_answer_are_not_part_of_it() -> None:
     assert follow(written, text=text)[0].parts().answer == "four"
 
 
+def test_what_stands_before_another_closing_tag_counts_as_thought() -> None:
+    transcript, _ = follow("<think>a</think>Hm, no.</think>\n\nYes<|im_end|>")
+    assert (transcript.parts().thinking, transcript.parts().answer) == ("aHm, no.", "Yes")
+    assert transcript.told().count("thinking") == len(TEXT.encode("<think>a</think>Hm, no.</think>"))
+    assert transcript.told().count("answer") == len(TEXT.encode("\n\nYes<|im_end|>"))
+    alone, _ = follow("<think>a</think>Yes</think><|im_end|>")
+    assert (alone.parts().answer, alone.told()) == ("Yes", alone.kinds)
+
+
 HARMONY = Text(
     tokenizer(
         turns("{{ m.content }}"), "<|channel|>", "<|message|>", "<|end|>", "<|start|>", "<|constrain|>", "<|call|>"

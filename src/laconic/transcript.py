@@ -120,6 +120,33 @@ class Transcript:
         """Whether a thought is open, and not about to end with a header that is half written."""
         return self.phase == "thinking" and not self._header
 
+    @property
+    def parted(self) -> bool:
+        """Whether it is known to which part of the reply the last tokens belong."""
+        return self.phase != "before" and not self._header
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """Texts of several tokens that change the meaning of what has been written of them: a tag, stop strings."""
+        form = self.text.format
+        if self.phase != "thinking":
+            return self._stop
+        return (form.message_end or form.closes,) if self.text.close_token is None else ()
+
+    def told(self) -> list[Kind]:
+        """The kinds of all tokens, with those before another closing tag as thought, where an answer follows it."""
+        form, kinds = self.text.format, self.kinds.copy()
+        if form.turn or self.phase != "answer" or self._closed == self.prompt_length:
+            return kinds
+        tokens = [token for token in self.tokens[self._closed :] if token not in self.text.eos]
+        more, tag, rest = self.text.decode(tokens).rpartition(form.closes)
+        if not tag or not rest.strip():
+            return kinds
+        size = next(n for n in range(1, len(tokens) + 1) if len(self.text.decode(tokens[:n])) >= len(more + tag))
+        for at in range(self._closed - self.prompt_length, self._closed - self.prompt_length + size):
+            kinds[at] = "thinking" if kinds[at] == "answer" else kinds[at]
+        return kinds
+
     def _begin(self, token: int) -> Mark:
         """A token before any thought: it counts as thought while it may be part of the opening tag."""
         self.kinds.append("thinking")
@@ -164,10 +191,11 @@ class Transcript:
         """Go over to another message, where thought, answer and asides are messages of their own."""
         form = self.text.format
         if not self._header:
-            if self._just_completed(form.message_end + form.turn, token):
+            if self._just_completed(form.message_end, token):
                 self._header = len(self.tokens)
             return
-        part = form.part(self.text.decode(self.tokens[self._header :]).lstrip().rstrip("\ufffd"))
+        begun = self.text.decode(self.tokens[self._header :]).lstrip().rstrip("\ufffd")
+        part = None if form.turn.startswith(begun) else form.part(begun.removeprefix(form.turn).lstrip())
         if part is None:
             return
         self._header = 0
@@ -214,7 +242,7 @@ class Transcript:
         Also what it wrote of the thought in the very tokens of the tag (``."`` where ``.</`` is one token).
         """
         form = self.text.format
-        closes = form.message_end + form.turn if form.turn else form.closes
+        closes = form.message_end or form.closes
         if self.phase != "answer":  # the end of the text, without a tag
             return self._trail[-1], ""
         for size in range(1, len(self._trail) + 1):
