@@ -106,17 +106,20 @@ class Engine:
         dtype: torch.dtype | None = None,
         device: str = "cpu",
         format: Format | None = None,
+        system: str = "",
+        keywords: Mapping[str, Any] | None = None,
         **methods: Any,
     ) -> Engine:
         """Load ``model`` (a path, a hub name or ``bundled``) and, where a method needs one, the ``draft`` model.
 
-        ``methods`` are the fields of :class:`Methods`. With the bundled model, a draft model that is needed and not
+        ``methods`` are the fields of :class:`Methods`; ``format``, ``system`` and ``keywords`` say how the model is
+        spoken to (:class:`laconic.models.text.Text`). With the bundled model, a draft model that is needed and not
         named is the bundled one. Raises ModelError and MethodError subclasses.
         """
         chosen = Methods(**methods)
         needs_draft = any(policy.needs.draft_model for policy in policies(chosen.plan()))
         target = load_model(model, dtype=dtype, device=device)
-        text = load_text(model, format=format)
+        text = load_text(model, format=format, system=system, keywords=keywords)
         if draft is None and needs_draft and str(model) == "bundled":
             draft = "bundled-draft"
         draft_model = None
@@ -347,7 +350,7 @@ def check(plan: Plan, text: Text, target: LanguageModel, draft_model: LanguageMo
         if needs.thinking and not text.format.thinks:
             raise UnmetNeed(
                 f"'{policy.name}' needs a model with a thinking phase; no thinking tags were found.",
-                "Name the tags with format=Format(opens, closes), or do without thinking methods.",
+                "Name the tags with format=Format(opens, closes) (--format), or do without thinking methods.",
             )
         if needs.draft_hidden and not plan.drafter.knows_hidden:
             raise UnmetNeed(

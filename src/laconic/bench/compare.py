@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -49,6 +49,8 @@ class Setup:
     oracle: bool = True
     dtype: torch.dtype | None = None
     hardware: tuple[Hardware, ...] = ()
+    spoken: Mapping[str, Any] = field(default_factory=dict)
+    """How the model is spoken to: ``format``, ``system``, ``keywords``, as Engine.load takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,7 @@ def prepare(setup: Setup) -> Bench:
     drafts, controls = plan.drafter.name != "none", bool(plan.controllers)
     if not drafts and not controls:
         raise MethodError("this configuration is plain decoding itself.", "Choose a --drafter or an --exit.")
-    engine = Engine.load(setup.model, draft=setup.draft, dtype=setup.dtype, **setup.methods.fields())
+    engine = Engine.load(setup.model, draft=setup.draft, dtype=setup.dtype, **setup.spoken, **setup.methods.fields())
     engines = {"baseline": engine.using(**PLAIN, think=())}
     exact: list[tuple[str, str]] = []
     if drafts and controls:

@@ -26,6 +26,9 @@ def inspect(
     tokens: Annotated[int, typer.Option(min=1, help="Context for which memory is said, in tokens.")] = 8192,
     dtype: options.Dtype = None,
     threads: options.Threads = None,
+    format: options.Format = None,
+    system: options.System = None,
+    template: options.Template = None,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, and nothing else.")] = False,
 ) -> None:
     """Say what a checkpoint is: architecture, how passes are made and why, memory, thinking tags, an exactness check.
@@ -38,7 +41,10 @@ def inspect(
 
     options.settle(threads, model)
     try:
-        engine = Engine.load(model, dtype=options.named_dtype(dtype), drafter="prompt-lookup", length="constant:6")
+        spoken = options.spoken(format, system, template)
+        engine = Engine.load(
+            model, dtype=options.named_dtype(dtype), drafter="prompt-lookup", length="constant:6", **spoken
+        )
         told, drawn = inspection(engine, tokens), drawing(engine.defaults, engine.defaults.sampling)
     except UnsupportedModel as error:
         told = {"model_type": kind(model), "supported": False, "reason": error.message}

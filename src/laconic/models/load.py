@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer
@@ -36,14 +38,20 @@ def load_model(name: str | Path, *, dtype: torch.dtype | None = None, device: st
     return CausalLM.load(resolve(name), dtype=dtype, device=device)
 
 
-def load_text(name: str | Path, *, format: Format | None = None) -> Text:
-    """Load a model's tokenizer, with the end tokens of its generation config, or else of its config."""
+def load_text(
+    name: str | Path,
+    *,
+    format: Format | None = None,
+    system: str = "",
+    keywords: Mapping[str, Any] | None = None,
+) -> Text:
+    """Load a model's tokenizer, with the end tokens of its generation config, or else of its config; see Text."""
     place = _base(resolve(name), "tokenizer_config.json")
     try:
         tokenizer = AutoTokenizer.from_pretrained(**source(place))
     except (OSError, ValueError) as error:
         raise ModelNotFound(f"no tokenizer at '{name}': {str(error).splitlines()[0]}") from error
-    return Text(tokenizer, format=format, eos=end_tokens(place))
+    return Text(tokenizer, format=format, eos=end_tokens(place), system=system, keywords=keywords)
 
 
 def load_defaults(name: str | Path) -> Defaults:

@@ -17,11 +17,21 @@ class Text:
     """A Transformers tokenizer, and what laconic needs to know of it.
 
     ``format`` None looks for the model's own (:func:`laconic.models.formats.discover`); a model that has none simply
-    has no thinking phase, and ``format.reason`` says so where that is in doubt.
+    has no thinking phase, and ``format.reason`` says so where that is in doubt. ``system`` is said before every
+    question that has no system message of its own, and ``keywords`` are given to the chat template with every one.
     """
 
-    def __init__(self, tokenizer: Any, *, format: Format | None = None, eos: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        format: Format | None = None,
+        eos: Sequence[int] = (),
+        system: str = "",
+        keywords: Mapping[str, Any] | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
+        self.system, self.keywords = system, dict(keywords or {})
         self.format = discover(tokenizer, format)
         self.eos = frozenset(eos) | ({tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set())
         self._chat = Chat(tokenizer, self.format)
@@ -67,7 +77,11 @@ class Text:
         ``keywords`` are passed to it as they are. A last message of the assistant is written on. Raises RequestError
         for an empty prompt, parts other than text, what the template refuses, and thinking that cannot be switched off.
         """
-        asked = self._chat.ask(plain(prompt), thinking=thinking, effort=effort, keywords=keywords)
+        messages = plain(prompt)
+        if self.system and messages[0].get("role") != "system":
+            messages.insert(0, {"role": "system", "content": self.system})
+        given = {**self.keywords, **(keywords or {})}
+        asked = self._chat.ask(messages, thinking=thinking, effort=effort, keywords=given)
         start = self._begin if self.tokenizer.chat_template is None else []
         return (*start, *self.encode(asked.text)), asked.phase(self.format)
 

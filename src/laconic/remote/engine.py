@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -73,6 +74,8 @@ class RemoteEngine(Engine):
         tokenizer: str | Path | None = None,
         think: Think = (),
         format: Format | None = None,
+        system: str = "",
+        keywords: Mapping[str, Any] | None = None,
         api_key: str | None = None,
         extras: bool = True,
         timeout: float = 600.0,
@@ -97,7 +100,7 @@ class RemoteEngine(Engine):
                 remote.model = served[0].name
             if context is None:
                 context = next((one.context for one in served if one.name == remote.model), None)
-            text = load_text(tokenizer or remote.model, format=format)
+            text = load_text(tokenizer or remote.model, format=format, system=system, keywords=keywords)
             defaults = load_defaults(tokenizer or remote.model)
             return RemoteEngine(remote, text, think, context=context, defaults=defaults, **asking)
         except BaseException:

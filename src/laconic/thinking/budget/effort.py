@@ -82,9 +82,9 @@ class Effort(Capped):
 
     def prepare(self, question: Question) -> Question:
         """Thinking switched off, for no effort; else the level in the chat template's own words, where it has any."""
-        if self.level not in ("none", "max"):
+        if self.level != "none":
             return replace(question, effort=self.level)
-        if self.level != "none" or not question.thinking:
+        if not question.thinking:
             return question
         return replace(question, thinking=False).noting(self.name, "prepare", "effort none: thinking switched off")
 

@@ -157,7 +157,7 @@ def require_thinking(name: str, engine: Generates) -> None:
     if text is not None and not text.format.thinks:
         raise UnmetNeed(
             f"'{name}' needs a model with a thinking phase; no thinking tags were found.",
-            "Name the tags with format=Format(opens, closes), or do without thinking methods.",
+            "Name the tags with format=Format(opens, closes) (--format), or do without thinking methods.",
         )
 
 
