@@ -133,7 +133,7 @@ class Ride:
         piece, stop = self._text.piece(token), self.probe.stop
         if stop == "}":
             depth += piece.count("{") - piece.count("}")
-            return depth, depth < 0 or token in self._text.eos
+            return depth, (depth < 0 and not piece.isspace()) or token in self._text.eos
         return depth, stop in piece or token in self._text.eos
 
     def belief(self) -> Belief | None:

@@ -155,7 +155,8 @@ def answer(logits: Logits, text: Text, tokens: Seq[int], probe: Probe, *, hidden
         probs.append(float(row.max()))
         entropies.append(float(torch.special.entr(row).sum()))
         so_far = text.decode(written)
-        closed = so_far.count("}") + len(probe.opens) > so_far.count("{") if probe.stop == "}" else probe.stop in so_far
+        deep = so_far.count("{") - so_far.count("}") - len(probe.opens)
+        closed = (deep < 0 and not so_far.isspace()) if probe.stop == "}" else probe.stop in so_far
         complete = closed or written[-1] in text.eos
     answered = probe.bare(text.decode(written), complete)
     return Belief(answered, tuple(probs), tuple(entropies), complete, len(written), seen, state)

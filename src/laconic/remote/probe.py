@@ -101,7 +101,7 @@ class _Reading:
     def _over(self, piece: str) -> bool:
         if self._probe.stop == "}":
             self._depth += piece.count("{") - piece.count("}")
-            return self._depth < 0 or piece in self._ends
+            return (self._depth < 0 and not piece.isspace()) or piece in self._ends
         return self._probe.stop in piece or piece in self._ends
 
 
