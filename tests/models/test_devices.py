@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from transformers import AutoModelForCausalLM
 
-from laconic import Engine, Limits
+from laconic import Engine, Limits, Methods
 from laconic.errors import MissingExtra, ModelError, RequestError
 from laconic.models import devices
 from laconic.models.causal_lm import CausalLM
@@ -88,3 +89,24 @@ def test_a_model_spread_over_devices_writes_the_same(checkpoint: Path, monkeypat
     expected = Engine.load(checkpoint, device="cpu").generate("2+2?", limits=Limits(40))
     assert Engine.load(checkpoint, device="spread").generate("2+2?", limits=Limits(40)).tokens == expected.tokens
     assert "accelerate" in sys.modules
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_model_with_weights_elsewhere_is_run_by_its_own_cache_and_says_so(
+    checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, dtype: torch.dtype
+) -> None:
+    pytest.importorskip("accelerate")
+    places = dict.fromkeys(("model.embed_tokens", "model.layers.0", "model.norm", "model.rotary_emb", "lm_head"), "cpu")
+    model = AutoModelForCausalLM.from_pretrained(
+        checkpoint, dtype=dtype, device_map=places | {"model.layers.1": "disk"},
+        offload_folder=tmp_path_factory.mktemp("elsewhere"),
+    )  # fmt: skip
+    assert devices.offloaded(model)
+    lm, here = CausalLM(model), CausalLM.load(checkpoint, dtype=dtype, device="cpu")
+    assert lm.path == "own cache"
+    assert lm.notes
+    assert lm.fingerprint() == here.fingerprint()
+    if dtype == torch.float32:
+        found = [Engine(m, tiny.text(), Methods(length="constant:4")).generate("2+2?", limits=Limits(40))
+                 for m in (lm, here)]  # fmt: skip
+        assert found[0].tokens == found[1].tokens

@@ -15,7 +15,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from laconic.errors import RequestError, UnsupportedModel
 from laconic.models.base import Scores, ScoreTree, Slot
 from laconic.models.choice import choose
-from laconic.models.devices import AUTO, SPREAD, named_device, placed, preferred
+from laconic.models.devices import AUTO, SPREAD, fetched, named_device, placed, preferred
 from laconic.models.loaded import note
 from laconic.models.loading import read_config, read_model
 
@@ -162,13 +162,16 @@ def digest(model: PreTrainedModel) -> str:
     in bfloat16. Vectors go in whole.
     """
     made = hashlib.sha256(f"{model.config.model_type} {tuple(model.get_input_embeddings().weight.shape)}".encode())
-    for name, parameter in sorted(model.named_parameters()):
-        flat = parameter.detach().reshape(-1)
-        part = flat if parameter.dim() == 1 else flat[:: max(1, -(-flat.numel() // _SAMPLES))]
-        made.update(f"{name} {tuple(parameter.shape)}".encode())
-        if part.dtype.is_floating_point:
-            part = part.to("cpu", torch.bfloat16).view(torch.int16)
-        made.update(part.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    for name, _ in sorted(model.named_parameters()):
+        path, _, own = name.rpartition(".")
+        with fetched(module := model.get_submodule(path)):
+            parameter = getattr(module, own)
+            flat = parameter.detach().reshape(-1)
+            part = flat if parameter.dim() == 1 else flat[:: max(1, -(-flat.numel() // _SAMPLES))]
+            made.update(f"{name} {tuple(parameter.shape)}".encode())
+            if part.dtype.is_floating_point:
+                part = part.to("cpu", torch.bfloat16).view(torch.int16)
+            made.update(part.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return made.hexdigest()[:16]
 
 

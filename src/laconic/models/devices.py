@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -52,6 +54,23 @@ def preferred(device: torch.device, own: torch.dtype) -> torch.dtype:
     if own == torch.bfloat16 and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.float16
     return own
+
+
+def offloaded(model: Any) -> bool:
+    """Whether some weights are elsewhere, and only fetched for a pass."""
+    return any(parameter.is_meta for parameter in model.parameters())
+
+
+@contextmanager
+def fetched(module: Any) -> Iterator[None]:
+    """The weights of one module at hand, whether they were elsewhere or not."""
+    if not any(parameter.is_meta for parameter in module.parameters(recurse=False)):
+        yield
+        return
+    from accelerate.utils import align_module_device
+
+    with align_module_device(module, torch.device("cpu")):
+        yield
 
 
 def placed(model: Any, device: torch.device) -> Any:
