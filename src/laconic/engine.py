@@ -18,6 +18,7 @@ from laconic.models.base import LanguageModel, ShowsHidden, Steerable
 from laconic.models.causal_lm import CausalLM
 from laconic.models.chat import plain
 from laconic.models.defaults import Defaults
+from laconic.models.devices import AUTO
 from laconic.models.formats import Format
 from laconic.models.load import load_defaults, load_model, load_text
 from laconic.models.text import Message, Text
@@ -104,7 +105,7 @@ class Engine:
         *,
         draft: str | Path | None = None,
         dtype: torch.dtype | None = None,
-        device: str = "cpu",
+        device: str = AUTO,
         format: Format | None = None,
         system: str = "",
         keywords: Mapping[str, Any] | None = None,
@@ -112,6 +113,7 @@ class Engine:
     ) -> Engine:
         """Load ``model`` (a path, a hub name or ``bundled``) and, where a method needs one, the ``draft`` model.
 
+        ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ``xpu`` or ``spread`` (see models.devices).
         ``methods`` are the fields of :class:`Methods`; ``format``, ``system`` and ``keywords`` say how the model is
         spoken to (:class:`laconic.models.text.Text`). With the bundled model, a draft model that is needed and not
         named is the bundled one. Raises ModelError and MethodError subclasses.

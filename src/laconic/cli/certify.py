@@ -57,6 +57,7 @@ def certify(
     system: options.System = None,
     template: options.Template = None,
     dtype: options.Dtype = None,
+    device: options.Device = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the certificate to this file.")] = None,
     check: Annotated[
         Path | None, typer.Option("--check", help="Read a certificate instead, and say whether it was edited.")
@@ -92,9 +93,10 @@ def certify(
         think = "none"
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
     spoken = options.spoken(format, system, template)
-    chosen = options.choose(choice, config, model, draft_model, dtype, spoken=spoken)
+    chosen = options.choose(choice, config, model, draft_model, dtype, device, spoken=spoken)
     options.settle(threads, chosen.model)
-    engine = Engine.load(chosen.model, draft=chosen.draft, dtype=chosen.dtype, **spoken, **chosen.methods.fields())
+    given = {"draft": chosen.draft, "dtype": chosen.dtype, "device": chosen.device, **spoken}
+    engine = Engine.load(chosen.model, **given, **chosen.methods.fields())
     draft = chosen.draft or ("bundled-draft" if engine.draft_model is not None else None)
     record = run(
         engine,

@@ -42,6 +42,7 @@ def compare(
     system: options.System = None,
     template: options.Template = None,
     dtype: options.Dtype = None,
+    device: options.Device = None,
     no_hf: Annotated[bool, typer.Option("--no-hf", help="Leave out transformers' own generate.")] = False,
     no_oracle: Annotated[
         bool, typer.Option("--no-oracle", help="Leave out what could have been saved at most.")
@@ -70,7 +71,7 @@ def compare(
     items = draw(load(tasks), n, seed)
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
     spoken = options.spoken(format, system, template)
-    chosen = options.choose(choice, config, model, draft_model, dtype, spoken=spoken)
+    chosen = options.choose(choice, config, model, draft_model, dtype, device, spoken=spoken)
     setup = Setup(
         chosen.methods,
         chosen.model,
@@ -81,6 +82,7 @@ def compare(
         peer=not no_hf,
         oracle=not no_oracle,
         dtype=chosen.dtype,
+        device=chosen.device,
         spoken=spoken,
         hardware=tuple(find(name.strip()) for name in (hardware or "").split(",") if name.strip()),
     )

@@ -25,6 +25,7 @@ def inspect(
     model: Annotated[str, typer.Argument(help="A checkpoint's path or hub name, or 'bundled'.")],
     tokens: Annotated[int, typer.Option(min=1, help="Context for which memory is said, in tokens.")] = 8192,
     dtype: options.Dtype = None,
+    device: options.Device = None,
     threads: options.Threads = None,
     format: options.Format = None,
     system: options.System = None,
@@ -41,10 +42,9 @@ def inspect(
 
     options.settle(threads, model)
     try:
-        spoken = options.spoken(format, system, template)
-        engine = Engine.load(
-            model, dtype=options.named_dtype(dtype), drafter="prompt-lookup", length="constant:6", **spoken
-        )
+        given: dict[str, Any] = {"dtype": options.named_dtype(dtype), "device": device or "auto"}
+        given |= options.spoken(format, system, template)
+        engine = Engine.load(model, **given, drafter="prompt-lookup", length="constant:6")
         told, drawn = inspection(engine, tokens), drawing(engine.defaults, engine.defaults.sampling)
     except UnsupportedModel as error:
         told = {"model_type": kind(model), "supported": False, "reason": error.message}

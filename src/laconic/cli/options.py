@@ -77,7 +77,14 @@ Threads = Annotated[
     int | None, typer.Option(min=1, help="CPU threads; 1 for the bundled pair, which is too small for more.")
 ]
 Dtype = Annotated[
-    str | None, typer.Option(help="Number format of the weights: float32 (the default on a CPU), bfloat16 or float16.")
+    str | None,
+    typer.Option(help="Number format of the weights: float32, bfloat16 or float16; what suits model and device."),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="auto (the default: an accelerator if there is one), cpu, cuda, cuda:1, mps, xpu, or spread: over several."
+    ),
 ]
 _WORDS = "Prompt"
 Format = Annotated[
@@ -223,6 +230,7 @@ class Chosen:
     draft: str | None
     dtype: torch.dtype | None
     methods: Methods
+    device: str = "auto"
 
 
 def choose(
@@ -231,6 +239,7 @@ def choose(
     model: str | None,
     draft: str | None,
     dtype: str | None,
+    device: str | None = None,
     *,
     thinking: bool = True,
     spoken: dict[str, Any] | None = None,
@@ -244,7 +253,7 @@ def choose(
     # A file's draft model belongs to the file's model.
     draft = draft or (None if other_model else said.draft_model)
     methods = choice.methods(model, draft, thinking=thinking, base=said.methods.said(), spoken=spoken)
-    return Chosen(model, draft, named_dtype(dtype or said.dtype), methods)
+    return Chosen(model, draft, named_dtype(dtype or said.dtype), methods, device or said.device or "auto")
 
 
 def spoken(format: str | None, system: str | None, template: list[str] | None) -> dict[str, Any]:

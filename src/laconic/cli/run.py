@@ -36,6 +36,7 @@ def run(
     system: options.System = None,
     template: options.Template = None,
     dtype: options.Dtype = None,
+    device: options.Device = None,
     url: options.Url = None,
     tokenizer: options.Tokenizer = None,
     baseline: Annotated[
@@ -64,14 +65,15 @@ def run(
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
     spoken = options.spoken(format, system, template)
     if url is not None:
-        local = {"draft_model": draft_model, "dtype": dtype, "threads": threads}
+        local = {"draft_model": draft_model, "dtype": dtype, "device": device, "threads": threads}
         engine: Engine = connect(url, model, tokenizer, choice, config, thinking=not no_think, spoken=spoken, **local)
     elif tokenizer is not None:
         raise RequestError("--tokenizer is for a model behind a server.", "Name the server with --url.")
     else:
-        chosen = options.choose(choice, config, model, draft_model, dtype, thinking=not no_think, spoken=spoken)
+        chosen = options.choose(choice, config, model, draft_model, dtype, device, thinking=not no_think, spoken=spoken)
         options.settle(threads, chosen.model)
-        engine = Engine.load(chosen.model, draft=chosen.draft, dtype=chosen.dtype, **spoken, **chosen.methods.fields())
+        given = {"draft": chosen.draft, "dtype": chosen.dtype, "device": chosen.device, **spoken}
+        engine = Engine.load(chosen.model, **given, **chosen.methods.fields())
     sampling = options.sampled(engine.defaults.sampling, **said)
     limits = wanted or engine.defaults.limits
     if reasoner is not None:
