@@ -1,8 +1,8 @@
 """What is written into a text must stand there in the tokens that the model's own tokenizer gives the whole.
 
 Every probe and every injection of every method is held to that at both ends. Real tokenizers are read from the folders
-below ``LACONIC_TOKENIZERS`` (``scripts/tokenizers.py`` fetches some); a small one with the merge that does harm is
-always tried.
+below ``LACONIC_TOKENIZERS`` (``scripts/fetch_tokenizers.py`` fetches some); a small one with the merge that does harm
+is always tried.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def tokenizer(name: str) -> PreTrainedTokenizerFast:
         return merging()
     file = Path(FOLDER) / name / "tokenizer.json"
     if not FOLDER or not file.is_file():
-        pytest.skip(f"no tokenizer of {name}: set LACONIC_TOKENIZERS to the folder that scripts/tokenizers.py writes")
+        pytest.skip(
+            f"no tokenizer of {name}: set LACONIC_TOKENIZERS to the folder that scripts/fetch_tokenizers.py writes"
+        )
     return PreTrainedTokenizerFast(tokenizer_file=str(file), eos_token="x")
 
 

