@@ -9,6 +9,7 @@ from typing import Any
 from laconic.errors import TokenizerMismatch
 from laconic.models.chat import Chat, Message, plain
 from laconic.models.formats import Format, discover
+from laconic.models.mistral import adapted
 
 __all__ = ["Message", "Text"]
 
@@ -30,7 +31,7 @@ class Text:
         system: str = "",
         keywords: Mapping[str, Any] | None = None,
     ) -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer = tokenizer = adapted(tokenizer)
         self.system, self.keywords = system, dict(keywords or {})
         self.format = discover(tokenizer, format)
         self.eos = frozenset(eos) | ({tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set())
