@@ -93,3 +93,58 @@ def test_a_tokenizer_without_a_template_begins_texts_its_own_way() -> None:
         "<|endoftext|> $A", special_tokens=[("<|endoftext|>", made.bos_token_id)]
     )
     assert Text(made).decode(Text(made).prompt("Why?")) == "<|endoftext|>Why?"
+
+
+def test_a_thought_that_was_cut_in_the_history_opens_nothing() -> None:
+    history = [
+        {"role": "user", "content": "Why?"},
+        {"role": "assistant", "content": "<think>\nI was cut"},
+        {"role": "user", "content": "So?"},
+    ]
+    assert tiny.text().ask(history)[1] == "before"
+
+
+def test_thoughts_of_a_history_reach_the_template_in_its_own_field() -> None:
+    made = tokenizer(
+        turns("{% if '<think>' in m.content %}{{ raise_exception('tags in content') }}{% endif %}"
+              "{% if m.thinking %}<think>{{ m.thinking }}</think>{% endif %}{{ m.content }}")
+    )  # fmt: skip
+    mine = Text(made)
+    for thought in ({"reasoning_content": "Hm"}, {"reasoning": "Hm"}, {"thinking": "Hm"}):
+        past = {"role": "assistant", "content": "Yes", **thought}
+        asked = mine.prompt([{"role": "user", "content": "Why?"}, past, {"role": "user", "content": "So?"}])
+        assert "<think>Hm</think>Yes" in mine.decode(asked)
+
+
+def test_a_reply_in_channels_can_be_given_back_as_it_was_written() -> None:
+    names = ("<|channel|>", "<|message|>", "<|end|>", "<|start|>")
+    made = tokenizer(
+        turns("{% if '<|channel|>' in m.content %}{{ raise_exception('channels in content') }}{% endif %}"
+              "{% if m.thinking %}[{{ m.thinking }}]{% endif %}{{ m.content }}"),
+        *names,
+    )  # fmt: skip
+    mine = Text(made)
+    reply = mine.format.opens + "Hm" + mine.format.closes + "Yes"
+    past = {"role": "assistant", "content": reply}
+    asked = mine.decode(mine.prompt([{"role": "user", "content": "Why?"}, past, {"role": "user", "content": "So?"}]))
+    assert "[Hm]Yes" in asked
+
+
+def test_the_systems_words_and_keywords_of_a_model_come_with_every_question() -> None:
+    made = tokenizer(turns("{{ m.content }}", before="{{ mood }}"))
+    mine = Text(made, system="Be brief.", keywords={"mood": "glad"})
+    said = mine.decode(mine.prompt("Why?"))
+    assert said.startswith("glad")
+    assert "Be brief." in said
+    own = [{"role": "system", "content": "Be long."}, {"role": "user", "content": "Why?"}]
+    assert "Be brief." not in mine.decode(mine.prompt(own))
+    assert mine.decode(mine.prompt("Why?", keywords={"mood": "sad"})).startswith("sad")
+
+
+def test_a_word_of_the_system_switches_thinking_off() -> None:
+    mine = text("nemotron-nano-v2")
+    tokens, phase = mine.ask(
+        [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}], thinking=False
+    )
+    assert phase == "answer"
+    assert "Be brief.\n/no_think" in mine.decode(tokens)

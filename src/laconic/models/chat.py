@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from laconic.errors import RequestError
 from laconic.models.formats import Format
 from laconic.models.formats.phase import begins
-from laconic.models.formats.rendered import FIELDS
 from laconic.models.formats.switches import Switch
 
 Message = Mapping[str, Any]
@@ -87,19 +86,17 @@ class Chat:
         return self._without(asked)
 
     def _past(self, message: Message) -> Message:
-        """A past turn of the model with its thought in the field in which the template looks for it.
+        """A past turn of the model, with a thought that stands in its text as the model wrote it in a field of its own.
 
-        Histories hold it in the fields of other servers, or in the text, as the model wrote it.
+        Templates whose thoughts are messages of their own take them no other way.
         """
         form, content = self._format, message.get("content")
-        if message.get("role") != "assistant" or not form.thinks or form.field == "content":
+        if message.get("role") != "assistant" or not form.turn or not isinstance(content, str):
             return message
-        found = next((message[name] for name in FIELDS if message.get(name)), None)
-        if form.turn and isinstance(content, str) and form.opens in content and form.closes in content:
-            before, _, answer = content.rpartition(form.closes)
-            found, message = found or before.partition(form.opens)[2], {**message, "content": answer}
-        others = {name: value for name, value in message.items() if name not in FIELDS}
-        return message if found is None else {**others, form.field: found}
+        if form.opens not in content or form.closes not in content:
+            return message
+        before, _, answer = content.rpartition(form.closes)
+        return {**message, "content": answer, "reasoning_content": before.partition(form.opens)[2]}
 
     def _switched(self, messages: Sequence[Message], switch: Switch | None, thinking: bool) -> dict[str, Any]:
         if switch is None or switch.said:

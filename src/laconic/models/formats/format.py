@@ -43,8 +43,6 @@ class Format:
     """What ends an aside; empty where it is known only by what comes next."""
     turn: str = ""
     """What begins a message of the assistant, where thought and answer are messages of their own."""
-    field: str = "reasoning_content"
-    """The field of a past message in which the chat template looks for its thought."""
     switch: Switch | None = None
     """How the template switches thinking off and on; None where it cannot."""
     effort: Effort | None = None

@@ -12,8 +12,7 @@ from laconic.models.formats.format import Format
 from laconic.models.formats.switches import WORDS
 from laconic.models.formats.template import ANSWER, ASKED, CALL, THOUGHT, Template
 
-FIELDS = ("reasoning_content", "reasoning", "thinking")
-"""Fields of a message that hold its thought."""
+_FIELDS = ("reasoning_content", "reasoning", "thinking")
 _KEYWORDS: tuple[dict[str, Any], ...] = (
     {},
     {"enable_thinking": True},
@@ -43,14 +42,14 @@ def read_back(template: Template, keywords: Sequence[Mapping[str, Any]] = ()) ->
 def _past(template: Template) -> Format | None:
     turn = template.added({}).strip()
     for keywords in _KEYWORDS:
-        for message, field in _turns():
+        for message in _turns():
             for follow_up in ([], [{"role": "user", "content": ASKED}]):
                 text = template.render(
                     [{"role": "user", "content": ASKED}, message, *follow_up], generate=False, **keywords
                 )
                 found = _read(text, turn) if text is not None else None
                 if found is not None:
-                    return replace(found, field=field)
+                    return found
     return None
 
 
@@ -68,17 +67,17 @@ def _empty(template: Template) -> Format | None:
     return Format(opens, closes, bridge, lead, trail, source="rendered") if not bridge.strip() else None
 
 
-def _turns() -> Iterator[tuple[dict[str, Any], str]]:
-    """Past turns with a thought in each way that templates take one, and the field that it stands in."""
-    for field in FIELDS:
-        yield {"role": "assistant", "content": ANSWER, field: THOUGHT}, field
+def _turns() -> Iterator[dict[str, Any]]:
+    """Past turns with a thought in each way that templates take one."""
+    for field in _FIELDS:
+        yield {"role": "assistant", "content": ANSWER, field: THOUGHT}
     parts: list[dict[str, Any]] = [{"type": "thinking", "thinking": THOUGHT}, {"type": "text", "text": ANSWER}]
-    yield {"role": "assistant", "content": parts}, "content"
+    yield {"role": "assistant", "content": parts}
     parts = [{"type": "thinking", "thinking": [{"type": "text", "text": THOUGHT}]}, {"type": "text", "text": ANSWER}]
-    yield {"role": "assistant", "content": parts}, "content"
+    yield {"role": "assistant", "content": parts}
     call = {"id": "call00001", "type": "function", "function": {"name": CALL, "arguments": {"at": "it"}}}
-    for field in FIELDS:
-        yield {"role": "assistant", "content": ANSWER, field: THOUGHT, "tool_calls": [call]}, field
+    for field in _FIELDS:
+        yield {"role": "assistant", "content": ANSWER, field: THOUGHT, "tool_calls": [call]}
 
 
 def _read(text: str, turn: str) -> Format | None:

@@ -14,7 +14,6 @@ HARMONY = Format(
     header_end="<|message|>",
     asides=("<|channel|>commentary",),
     turn="<|start|>assistant",
-    field="thinking",
     source="table",
 )
 """gpt-oss: channels, of which final is the answer and commentary holds calls of tools and words about them."""
