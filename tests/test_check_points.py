@@ -1,4 +1,4 @@
-"""What controllers are told and when, where drafts fail, probes ride ahead of their step, and several controllers ask."""
+"""What controllers are told and when: where drafts fail, probes ride ahead of their step, and several of them ask."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def chances(view: View) -> list[float]:
 def same_as_the_slow_loop(
     model: Told, controllers: Sequence[Controller], drafts: Drafts, seen: list[View]
 ) -> list[View]:
-    """Run both loops; the texts and what ``seen`` was shown must agree. Returns the latter, as the fast loop told it."""
+    """Run both loops, whose texts and what ``seen`` was shown must agree; the latter, as the fast loop told it."""
     running = finished(loop(model, drafts, controllers))
     fast = list(seen)
     seen.clear()

@@ -15,7 +15,7 @@ from laconic.policy import Card, Needs, knobs
 from laconic.sequence import Sequence as Running
 from laconic.speculation.base import Context, Drafter, Judge, TokenTree, Tools
 from laconic.speculation.pace import Pace
-from laconic.thinking.base import Action, Continue, Controller, Probe, View
+from laconic.thinking.base import Action, Continue, Controller, LogitRule, Probe, View
 from tests.fakes import FakeModel
 from tests.speculation.rounds import build
 
@@ -25,7 +25,7 @@ Drafts = Callable[[str], str | TokenTree]
 
 
 class Told(FakeModel):
-    """Writes ``script[words]`` behind the last ``words`` of a text, then the end token; logits differ place by place."""
+    """Writes ``script[words]`` behind the last ``words`` of a text, then the end; logits differ place by place."""
 
     def __init__(self, script: Mapping[str, str], text: Text = TEXT, context: int = 512) -> None:
         super().__init__(torch.randn(97, 264, generator=torch.Generator().manual_seed(0)), context)
@@ -77,6 +77,7 @@ class Acting(Controller):
     name = "acting"
     act: Any = lambda view: Continue()
     limits: Any = lambda views: None
+    rules: Any = None
     seen: Any = None
 
     def start(self, request: Request, text: Text) -> list[View]:
@@ -84,6 +85,9 @@ class Acting(Controller):
 
     def limit(self, state: list[View]) -> int | None:
         return self.limits(state)  # type: ignore[no-any-return]
+
+    def rule(self, state: list[View]) -> LogitRule | None:
+        return self.rules  # type: ignore[no-any-return]
 
     def decide(self, state: list[View], view: View) -> Action:
         state.append(view)

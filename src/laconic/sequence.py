@@ -251,7 +251,6 @@ class Sequence:
         del self.path[max(point.length - self.slot.length, 0) :]
         self.slot.rollback(max(self.slot.length - point.length, 0))
         self.finish = None
-        self.context.expected = ()
 
     def inject(self, text: str, method: str, context: int) -> None:
         """Write ``text`` into the sequence by force, as far as the limits allow; it is scored with the next pass."""
