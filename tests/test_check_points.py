@@ -10,7 +10,7 @@ from laconic import Limits, Request, reference
 from laconic.prober import MAX_OPEN_CHECKS
 from laconic.speculation.base import TokenTree
 from laconic.thinking.base import Action, Conclude, Continue, Controller, Inject, Probe, View
-from tests.told import TEXT, Acting, Drafts, Foretelling, Told, finished, loop
+from tests.told import TEXT, Acting, Drafts, Foretelling, Told, chances, finished, loop, told
 
 FIRST, SECOND = Probe("First {", "}"), Probe("Second {", "}")
 ENDS = "</think>"
@@ -19,20 +19,6 @@ ENDS = "</think>"
 def asking(probe: Probe) -> Callable[[View], Action]:
     """Ask at the end of every step; think on whatever was found."""
     return lambda view: probe if view.boundary and view.belief is None else Continue()
-
-
-def told(view: View) -> tuple[object, ...]:
-    """What a view says in words and whole numbers; not how many passes a probe took."""
-    belief = view.belief
-    found = belief and (belief.answer, belief.complete, belief.watched and belief.watched.rank)
-    return view.thinking, tuple(view.steps), view.boundary, tuple(view.written), view.closing, found
-
-
-def chances(view: View) -> list[float]:
-    """The probabilities that a view holds."""
-    belief = view.belief
-    watched = [] if belief is None or belief.watched is None else [belief.watched.prob]
-    return [*view.chances, *(() if belief is None else belief.probs), *watched]
 
 
 def same_as_the_slow_loop(

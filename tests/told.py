@@ -129,3 +129,17 @@ def finished(made: Loop, prompt: str = "Q<think>\n", limit: int = 400) -> Runnin
     while not running.done:
         made.step()
     return running
+
+
+def told(view: View) -> tuple[object, ...]:
+    """What a view says in words and whole numbers; not how many passes a probe took."""
+    belief = view.belief
+    found = belief and (belief.answer, belief.complete, belief.watched and belief.watched.rank)
+    return view.thinking, tuple(view.steps), view.boundary, tuple(view.written), view.closing, found
+
+
+def chances(view: View) -> list[float]:
+    """The probabilities that a view holds."""
+    belief = view.belief
+    watched = [] if belief is None or belief.watched is None else [belief.watched.prob]
+    return [*view.chances, *(() if belief is None else belief.probs), *watched]
