@@ -56,6 +56,7 @@ class Config(pydantic.BaseModel):
     model: str | None = None
     draft_model: str | None = None
     dtype: DType | None = None
+    device: str | None = None
     methods: MethodsTable = MethodsTable()
 
     def toml(self, comment: str = "") -> str:

@@ -17,6 +17,7 @@ from laconic.loop import Loop, Plan
 from laconic.models.base import LanguageModel, ShowsHidden, Steerable
 from laconic.models.causal_lm import CausalLM
 from laconic.models.defaults import Defaults
+from laconic.models.devices import AUTO
 from laconic.models.load import load_defaults, load_model, load_text
 from laconic.models.text import Markup, Message, Text
 from laconic.policy import Policy, registry
@@ -102,12 +103,13 @@ class Engine:
         *,
         draft: str | Path | None = None,
         dtype: torch.dtype | None = None,
-        device: str = "cpu",
+        device: str = AUTO,
         markup: Markup | None = None,
         **methods: Any,
     ) -> Engine:
         """Load ``model`` (a path, a hub name or ``bundled``) and, where a method needs one, the ``draft`` model.
 
+        ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ``xpu`` or ``spread`` (see models.devices).
         ``methods`` are the fields of :class:`Methods`. With the bundled model, a draft model that is needed and not
         named is the bundled one. Raises ModelError and MethodError subclasses.
         """

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, cast
 
 import torch
 
@@ -17,6 +17,8 @@ from laconic.bench.provenance import provenance
 from laconic.bench.tasks import Item
 from laconic.engine import Engine, Methods
 from laconic.errors import MethodError, RequestError
+from laconic.models.causal_lm import CausalLM
+from laconic.models.devices import AUTO
 from laconic.types import Limits, Request, Sampling
 
 LABELS = {
@@ -35,8 +37,8 @@ class Setup:
     """What is compared, apart from the problems.
 
     ``peer`` adds ``transformers`` generate (batch 1 only); ``oracle`` adds, after the measuring, what a clairvoyant
-    would have saved. ``dtype`` is that of the weights, the peer's too; None is float32 on a CPU. ``hardware``
-    is where the counted passes are predicted to take how long.
+    would have saved. ``dtype`` is that of the weights, the peer's too; None is what suits model and device, which are
+    those of Engine.load. ``hardware`` is where the counted passes are predicted to take how long.
     """
 
     methods: Methods
@@ -48,6 +50,7 @@ class Setup:
     peer: bool = True
     oracle: bool = True
     dtype: torch.dtype | None = None
+    device: str = AUTO
     hardware: tuple[Hardware, ...] = ()
 
 
@@ -147,7 +150,8 @@ class Bench:
             "probes": plan.probes,
             "lossless": self.engine.lossless,
             "sampling": asdict(setup.sampling),
-            "dtype": str(setup.dtype or torch.float32).removeprefix("torch."),
+            "dtype": str(setup.dtype).removeprefix("torch."),
+            "device": setup.device,
             "max_new_tokens": setup.limits.max_new_tokens,
             "batch": setup.batch,
             "variants": {name: LABELS[name] for name in names},
@@ -173,7 +177,10 @@ def prepare(setup: Setup) -> Bench:
     drafts, controls = plan.drafter.name != "none", bool(plan.controllers)
     if not drafts and not controls:
         raise MethodError("this configuration is plain decoding itself.", "Choose a --drafter or an --exit.")
-    engine = Engine.load(setup.model, draft=setup.draft, dtype=setup.dtype, **setup.methods.fields())
+    given: dict[str, Any] = {"draft": setup.draft, "dtype": setup.dtype, "device": setup.device}
+    engine = Engine.load(setup.model, **given, **setup.methods.fields())
+    lm = cast(CausalLM, engine.target)
+    setup = replace(setup, dtype=lm.dtype, device=str(lm.device))  # peers get the same
     engines = {"baseline": engine.using(**PLAIN, think=())}
     exact: list[tuple[str, str]] = []
     if drafts and controls:
@@ -186,7 +193,6 @@ def prepare(setup: Setup) -> Bench:
     engines["laconic"] = engine
     variants: list[Variant] = [EngineVariant(name, made) for name, made in engines.items()]
     if setup.peer and setup.batch == 1:
-        variants.insert(
-            0, TransformersGenerate(Checkpoint(setup.model, setup.dtype), engine.text, engine.target.context)
-        )
+        checkpoint = Checkpoint(setup.model, lm.dtype, lm.device)
+        variants.insert(0, TransformersGenerate(checkpoint, engine.text, lm.context))
     return Bench(setup, engine, variants, exact)

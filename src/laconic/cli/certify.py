@@ -54,6 +54,7 @@ def certify(
     ] = 0.001,
     threads: options.Threads = None,
     dtype: options.Dtype = None,
+    device: options.Device = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the certificate to this file.")] = None,
     check: Annotated[
         Path | None, typer.Option("--check", help="Read a certificate instead, and say whether it was edited.")
@@ -88,9 +89,11 @@ def certify(
     if think is None and exit_spec is None and budget is None:
         think = "none"
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
-    chosen = options.choose(choice, config, model, draft_model, dtype)
+    chosen = options.choose(choice, config, model, draft_model, dtype, device)
     options.settle(threads, chosen.model)
-    engine = Engine.load(chosen.model, draft=chosen.draft, dtype=chosen.dtype, **chosen.methods.fields())
+    engine = Engine.load(
+        chosen.model, draft=chosen.draft, dtype=chosen.dtype, device=chosen.device, **chosen.methods.fields()
+    )
     draft = chosen.draft or ("bundled-draft" if engine.draft_model is not None else None)
     record = run(
         engine,

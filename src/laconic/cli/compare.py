@@ -39,6 +39,7 @@ def compare(
     max_tokens: options.MaxTokens = 2048,
     threads: options.Threads = None,
     dtype: options.Dtype = None,
+    device: options.Device = None,
     no_hf: Annotated[bool, typer.Option("--no-hf", help="Leave out transformers' own generate.")] = False,
     no_oracle: Annotated[
         bool, typer.Option("--no-oracle", help="Leave out what could have been saved at most.")
@@ -66,7 +67,7 @@ def compare(
         plots_available()
     items = draw(load(tasks), n, seed)
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
-    chosen = options.choose(choice, config, model, draft_model, dtype)
+    chosen = options.choose(choice, config, model, draft_model, dtype, device)
     setup = Setup(
         chosen.methods,
         chosen.model,
@@ -77,6 +78,7 @@ def compare(
         peer=not no_hf,
         oracle=not no_oracle,
         dtype=chosen.dtype,
+        device=chosen.device,
         hardware=tuple(find(name.strip()) for name in (hardware or "").split(",") if name.strip()),
     )
     options.settle(threads, chosen.model)

@@ -25,6 +25,7 @@ def inspect(
     model: Annotated[str, typer.Argument(help="A checkpoint's path or hub name, or 'bundled'.")],
     tokens: Annotated[int, typer.Option(min=1, help="Context for which memory is said, in tokens.")] = 8192,
     dtype: options.Dtype = None,
+    device: options.Device = None,
     threads: options.Threads = None,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, and nothing else.")] = False,
 ) -> None:
@@ -38,7 +39,8 @@ def inspect(
 
     options.settle(threads, model)
     try:
-        engine = Engine.load(model, dtype=options.named_dtype(dtype), drafter="prompt-lookup", length="constant:6")
+        given: dict[str, Any] = {"dtype": options.named_dtype(dtype), "device": device or "auto"}
+        engine = Engine.load(model, **given, drafter="prompt-lookup", length="constant:6")
         told, drawn = inspection(engine, tokens), drawing(engine.defaults, engine.defaults.sampling)
     except UnsupportedModel as error:
         told = {"model_type": kind(model), "supported": False, "reason": error.message}

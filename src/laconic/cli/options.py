@@ -76,7 +76,14 @@ Threads = Annotated[
     int | None, typer.Option(min=1, help="CPU threads; 1 for the bundled pair, which is too small for more.")
 ]
 Dtype = Annotated[
-    str | None, typer.Option(help="Number format of the weights: float32 (the default on a CPU), bfloat16 or float16.")
+    str | None,
+    typer.Option(help="Number format of the weights: float32, bfloat16 or float16; what suits model and device."),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="auto (the default: an accelerator if there is one), cpu, cuda, cuda:1, mps, xpu, or spread: over several."
+    ),
 ]
 Url = Annotated[
     str | None,
@@ -194,6 +201,7 @@ class Chosen:
     draft: str | None
     dtype: torch.dtype | None
     methods: Methods
+    device: str = "auto"
 
 
 def choose(
@@ -202,6 +210,7 @@ def choose(
     model: str | None,
     draft: str | None,
     dtype: str | None,
+    device: str | None = None,
     *,
     thinking: bool = True,
 ) -> Chosen:
@@ -214,7 +223,7 @@ def choose(
     # A file's draft model belongs to the file's model.
     draft = draft or (None if other_model else said.draft_model)
     methods = choice.methods(model, draft, thinking=thinking, base=said.methods.said())
-    return Chosen(model, draft, named_dtype(dtype or said.dtype), methods)
+    return Chosen(model, draft, named_dtype(dtype or said.dtype), methods, device or said.device or "auto")
 
 
 def sampled(default: Sampling, **said: Any) -> Sampling:

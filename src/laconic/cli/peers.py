@@ -35,6 +35,7 @@ def peers(
     max_tokens: options.MaxTokens = 1024,
     threads: options.Threads = None,
     dtype: options.Dtype = None,
+    device: options.Device = None,
     vllm: Annotated[
         Path | None, typer.Option(help="Python of vLLM's environment (scripts/install_vllm.py makes one).")
     ] = None,
@@ -61,7 +62,7 @@ def peers(
         page.plots_available()
     items = draw(load(tasks), n, seed)
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
-    chosen = options.choose(choice, config, model, draft_model, dtype)
+    chosen = options.choose(choice, config, model, draft_model, dtype, device)
     setup = Setup(
         chosen.methods,
         chosen.model,
@@ -69,6 +70,7 @@ def peers(
         Sampling(temperature, seed=seed),
         Limits(max_tokens, answer_room=0),
         dtype=chosen.dtype,
+        device=chosen.device,
     )
     options.settle(threads, chosen.model)
     if logs is not None:

@@ -33,6 +33,7 @@ def run(
     max_tokens: options.OwnMaxTokens = None,
     threads: options.Threads = None,
     dtype: options.Dtype = None,
+    device: options.Device = None,
     url: options.Url = None,
     tokenizer: options.Tokenizer = None,
     baseline: Annotated[
@@ -60,14 +61,16 @@ def run(
     question = sys.stdin.read().strip() if prompt == "-" else prompt
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
     if url is not None:
-        local = {"draft_model": draft_model, "dtype": dtype, "threads": threads}
+        local = {"draft_model": draft_model, "dtype": dtype, "device": device, "threads": threads}
         engine: Engine = connect(url, model, tokenizer, choice, config, thinking=not no_think, **local)
     elif tokenizer is not None:
         raise RequestError("--tokenizer is for a model behind a server.", "Name the server with --url.")
     else:
-        chosen = options.choose(choice, config, model, draft_model, dtype, thinking=not no_think)
+        chosen = options.choose(choice, config, model, draft_model, dtype, device, thinking=not no_think)
         options.settle(threads, chosen.model)
-        engine = Engine.load(chosen.model, draft=chosen.draft, dtype=chosen.dtype, **chosen.methods.fields())
+        engine = Engine.load(
+            chosen.model, draft=chosen.draft, dtype=chosen.dtype, device=chosen.device, **chosen.methods.fields()
+        )
     sampling = options.sampled(engine.defaults.sampling, **said)
     limits = wanted or engine.defaults.limits
     if reasoner is not None:

@@ -39,6 +39,7 @@ def tune(
     max_tokens: options.MaxTokens = 2048,
     threads: options.Threads = None,
     dtype: options.Dtype = None,
+    device: options.Device = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the configuration.")] = Path("laconic.toml"),
     json: Annotated[Path | None, typer.Option("--json", help="Write the record to this file.")] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write an HTML report to this file.")] = None,
@@ -60,7 +61,7 @@ def tune(
     number_format = options.named_dtype(dtype)
     options.settle(threads, model)
     draft = draft_model or ("bundled-draft" if model == "bundled" else None)
-    engine = Engine.load(model, draft=draft, dtype=number_format, drafter="none")
+    engine = Engine.load(model, draft=draft, dtype=number_format, device=device or "auto", drafter="none")
     with _progress(len(items)) as told:
         tuner = Tuner(engine, items, limits=Limits(max_tokens, answer_room=0), tolerance=tolerance, told=told)
         record = tuner.run(_names(drafters), _names(lengths))

@@ -15,6 +15,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from laconic.errors import RequestError, UnsupportedModel
 from laconic.models.base import Scores, ScoreTree, Slot
 from laconic.models.choice import choose
+from laconic.models.devices import AUTO, SPREAD, fetched, named_device, placed, preferred
 from laconic.models.loaded import note
 from laconic.models.loading import read_config, read_model
 
@@ -56,15 +57,20 @@ class CausalLM:
 
     @staticmethod
     def load(
-        name: str | Path, *, dtype: torch.dtype | None = None, device: str = "cpu", written_out: bool = True
+        name: str | Path, *, dtype: torch.dtype | None = None, device: str = AUTO, written_out: bool = True
     ) -> CausalLM:
-        """Load a checkpoint by path or hub name. ``dtype`` None keeps float32 on the CPU, the checkpoint's elsewhere.
+        """Load a checkpoint by path or hub name on a device (see devices.named_device).
 
-        Raises ModelNotFound, UnsupportedModel naming what stands in the way, and what ``loading.read_model`` does.
+        ``dtype`` None is what suits the device and the checkpoint (devices.preferred). ``device="spread"`` puts layers
+        on all accelerators, and on the CPU what they cannot hold. Raises ModelNotFound, UnsupportedModel naming what
+        stands in the way, RequestError for a device that is not here, and what ``loading.read_model`` does.
         """
-        refuse(read_config(name))
-        model = read_model(name, dtype=dtype or (torch.float32 if device == "cpu" else "auto"))
-        return CausalLM(model.to(device), written_out=written_out)
+        place, config = named_device(device), read_config(name)
+        refuse(config)
+        chosen = dtype or preferred(place, config.dtype or torch.float32)
+        if device == SPREAD:
+            return CausalLM(read_model(name, dtype=chosen, spread=True), written_out=written_out)
+        return CausalLM(placed(read_model(name, dtype=chosen), place), written_out=written_out)
 
     @property
     def exact(self) -> bool:
@@ -156,13 +162,16 @@ def digest(model: PreTrainedModel) -> str:
     in bfloat16. Vectors go in whole.
     """
     made = hashlib.sha256(f"{model.config.model_type} {tuple(model.get_input_embeddings().weight.shape)}".encode())
-    for name, parameter in sorted(model.named_parameters()):
-        flat = parameter.detach().reshape(-1)
-        part = flat if parameter.dim() == 1 else flat[:: max(1, -(-flat.numel() // _SAMPLES))]
-        made.update(f"{name} {tuple(parameter.shape)}".encode())
-        if part.dtype.is_floating_point:
-            part = part.to("cpu", torch.bfloat16).view(torch.int16)
-        made.update(part.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    for name, _ in sorted(model.named_parameters()):
+        path, _, own = name.rpartition(".")
+        with fetched(module := model.get_submodule(path)):
+            parameter = getattr(module, own)
+            flat = parameter.detach().reshape(-1)
+            part = flat if parameter.dim() == 1 else flat[:: max(1, -(-flat.numel() // _SAMPLES))]
+            made.update(f"{name} {tuple(parameter.shape)}".encode())
+            if part.dtype.is_floating_point:
+                part = part.to("cpu", torch.bfloat16).view(torch.int16)
+            made.update(part.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return made.hexdigest()[:16]
 
 

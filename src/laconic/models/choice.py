@@ -21,6 +21,7 @@ from laconic.errors import BrokenLogits, UnsupportedModel
 from laconic.models import attention, fast, trial
 from laconic.models.cache_host import CacheHost
 from laconic.models.host import Host
+from laconic.models.memory import give_back
 from laconic.models.mixers import Mixers
 from laconic.models.slot_host import SlotHost
 
@@ -56,6 +57,7 @@ def choose(model: PreTrainedModel, *, written_out: bool = True) -> tuple[Host, t
         raise UnsupportedModel(
             f"'{kind}' is not causal: what it says of a token depends on later ones.", "Give a text-generation model."
         )
+    give_back()
     notes: list[str] = []
     for name, make in _ways(model, own, written_out, notes):
         fault = ""
@@ -68,6 +70,7 @@ def choose(model: PreTrainedModel, *, written_out: bool = True) -> tuple[Host, t
         if not fault:
             if isinstance(host, SlotHost):
                 host.pack()
+            give_back()
             return host, tuple(notes)
         notes.append(f"{name}: {fault}")
     raise UnsupportedModel(

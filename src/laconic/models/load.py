@@ -11,6 +11,7 @@ from laconic.errors import ModelNotFound
 from laconic.models import specimen
 from laconic.models.causal_lm import CausalLM
 from laconic.models.defaults import Defaults, end_tokens, read_defaults
+from laconic.models.devices import AUTO
 from laconic.models.loading import adapted, source
 from laconic.models.reasoner import draft_path, target_path
 from laconic.models.text import Markup, Text
@@ -30,7 +31,7 @@ def resolve(name: str | Path) -> str:
     return str(name)
 
 
-def load_model(name: str | Path, *, dtype: torch.dtype | None = None, device: str = "cpu") -> CausalLM:
+def load_model(name: str | Path, *, dtype: torch.dtype | None = None, device: str = AUTO) -> CausalLM:
     """Load a model; see CausalLM.load."""
     return CausalLM.load(resolve(name), dtype=dtype, device=device)
 

@@ -79,18 +79,23 @@ def needed(name: str | Path, config: PreTrainedConfig) -> None:
         )
 
 
-def read_model(name: str | Path, *, dtype: Any) -> PreTrainedModel:
+def read_model(name: str | Path, *, dtype: Any, spread: bool = False) -> PreTrainedModel:
     """The model at a path or hub name, complete. ``dtype`` is one of PyTorch's, or "auto" for the checkpoint's own.
+
+    ``spread`` distributes its layers over all devices, which needs accelerate.
 
     Raises ModelNotFound without weights, ModelError naming weights that are missing, UnsupportedModel for a format that
     needs what is not installed, MissingExtra.
     """
     base = adapted(name)
     if base is not None:
-        return _merged(name, base, dtype)
+        return _merged(name, base, dtype, spread=spread)
+    if spread and find_spec("accelerate") is None:
+        raise MissingExtra("accelerate", "spread")
     config = read_config(name)
+    given = source(name) | ({"device_map": "auto"} if spread else {})
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(**source(name), dtype=dtype, output_loading_info=True)
+        model, info = AutoModelForCausalLM.from_pretrained(**given, dtype=dtype, output_loading_info=True)
     except OSError as error:
         raise ModelNotFound(f"no weights at '{name}': {_first_line(error)}", FIND) from error
     except (ImportError, NotImplementedError) as error:
@@ -106,14 +111,14 @@ def read_model(name: str | Path, *, dtype: Any) -> PreTrainedModel:
     return model
 
 
-def _merged(name: str | Path, base: str, dtype: Any) -> PreTrainedModel:
+def _merged(name: str | Path, base: str, dtype: Any, *, spread: bool) -> PreTrainedModel:
     if find_spec("peft") is None:
         raise UnsupportedModel(
             f"'{name}' is an adapter of '{base}', and peft is not installed.", "Install it with: pip install peft."
         )
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(read_model(base, dtype=dtype), str(name)).merge_and_unload()
+    return PeftModel.from_pretrained(read_model(base, dtype=dtype, spread=spread), str(name)).merge_and_unload()
 
 
 def _complete(name: str | Path, info: dict[str, Any]) -> None:

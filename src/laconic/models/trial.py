@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from laconic.errors import BrokenLogits
 from laconic.models.base import ScoreTree, chain
+from laconic.models.devices import offloaded
 from laconic.models.host import Host
 from laconic.models.steering import decoder_layers
 
@@ -32,6 +33,8 @@ _FLOOR = {torch.float32: 1e-4, torch.float64: 1e-9, torch.float16: 1e-3, torch.b
 """Errors that rounding alone makes, whatever the reference pass happens to have."""
 _SLACK = 1.5
 """How much further from float32 a path may be than Transformers' own pass."""
+_USUAL = 0.02
+"""Error that a 16-bit pass is taken to have where its weights are not at hand to be upcast."""
 _LOOKAHEAD = 1e-3
 """Error from which a pass that sees later tokens is one that sees them."""
 
@@ -59,15 +62,15 @@ def truths(model: Any) -> list[Truth]:
     written = random
     for _ in range(_READINGS):  # each makes one more token what the model writes, and the rest more like it
         written = [random[0], *_forward(model, written)[:, :vocabulary].argmax(-1).tolist()[:-1]]
-    exact = model.dtype in (torch.float32, torch.float64)
+    exact, away = model.dtype in (torch.float32, torch.float64), offloaded(model)
     found = []
     for tokens in (written, random):
         own = _forward(model, tokens).float()
-        with nullcontext() if exact else in_float32(model):
-            logits = own if exact else _forward(model, tokens)
+        with nullcontext() if exact or away else in_float32(model):
+            logits = own if exact or away else _forward(model, tokens)
         if bool((logits.isnan() | (logits == torch.inf)).any()):
             raise BrokenLogits(f"'{model.config.model_type}' gives logits that are not finite.", "Check its weights.")
-        found.append(Truth(tokens, logits, error(own, logits), model.dtype))
+        found.append(Truth(tokens, logits, _USUAL if away and not exact else error(own, logits), model.dtype))
     return found
 
 

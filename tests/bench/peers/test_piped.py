@@ -59,6 +59,7 @@ def test_requests_go_out_and_tokens_come_back(tmp_path: Path) -> None:
         "ends": sorted(TEXT.eos),
         "max_tokens": 40 - len(PROMPT),
         "temperature": 0.0,
+        "repetition_penalty": 1.0,
     }
     assert second["max_tokens"] == 7
     assert {key: second[key] for key in ("temperature", "top_k", "top_p", "min_p", "seed")} == {

@@ -21,13 +21,14 @@ PROMPT_LOOKUP_TOKENS = 10
 class Checkpoint:
     """A Transformers model that nothing of ours has touched, and how often it was called.
 
-    ``dtype`` None is float32, as laconic's own default on a CPU.
+    ``dtype`` None is float32.
     """
 
-    def __init__(self, name: str, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, name: str, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> None:
         self.model: Any = AutoModelForCausalLM.from_pretrained(
             resolve(name), dtype=dtype or torch.float32, attn_implementation="sdpa"
-        ).eval()
+        )
+        self.model.eval().to(device)
         # The checkpoint's own defaults (penalties, sampling) would otherwise fill what a request does not set.
         self.model.generation_config = GenerationConfig()
         self.passes = 0
@@ -68,7 +69,7 @@ class TransformersGenerate:
 
     @torch.inference_mode()
     def _answer(self, request: Request) -> Result:
-        prompt = torch.tensor([request.prompt])
+        prompt = torch.tensor([request.prompt], device=self._model.model.device)
         torch.manual_seed(request.sampling.seed)
         begun, drafted = self._model.passes, self._assistant.passes if self._assistant else 0
         made = self._model.model.generate(

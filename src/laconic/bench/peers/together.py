@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -110,7 +110,7 @@ def meet(setup: Setup, peers: Sequence[str], place: Place) -> Meeting:
 
 def _transformers(name: str, meeting: Meeting, place: Place, shared: dict[str, Checkpoint]) -> Variant:
     setup, engine = meeting.bench.setup, meeting.bench.engine
-    load = partial(_once, shared, dtype=setup.dtype)
+    load = partial(_once, shared, dtype=setup.dtype, device=torch.device(setup.device))
     assistant = None
     if name == "transformers-assisted":
         if engine.draft_model is None:
@@ -126,15 +126,15 @@ def _transformers(name: str, meeting: Meeting, place: Place, shared: dict[str, C
     )
 
 
-def _once(shared: dict[str, Checkpoint], name: str, dtype: torch.dtype | None) -> Checkpoint:
+def _once(shared: dict[str, Checkpoint], name: str, dtype: torch.dtype | None, device: torch.device) -> Checkpoint:
     if name not in shared:
-        shared[name] = Checkpoint(name, dtype)
+        shared[name] = Checkpoint(name, dtype, device)
     return shared[name]
 
 
 def _piped(name: str, meeting: Meeting, place: Place, shared: dict[str, Checkpoint]) -> Variant:
     setup, engine = meeting.bench.setup, meeting.bench.engine
-    dtype = setup.dtype or torch.float32
+    dtype = cast(torch.dtype, setup.dtype)
     engine_name, python = ("vllm", place.vllm) if name in SPECULATION else ("llama", place.llama)
     if python is None:
         raise PeerUnavailable(
