@@ -18,6 +18,7 @@ import importlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -32,7 +33,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 LOOP = ["tests/test_check_points.py", "tests/test_sequence.py", "tests/test_landing.py", "tests/test_both_loops.py"]
-TIES = "tests/test_ties.py"
+TIES, EXACT = "tests/test_ties.py", "tests/speculation/verify/test_exactness.py"
 COUPLINGS = [
     "verify/test_numbers.py",
     "relax/test_relaxations.py",
@@ -46,7 +47,7 @@ CORE = {
     "probe": ("probe.py", [*LOOP, "tests/test_probe.py"]),
     "prober": ("prober.py", [*LOOP, "tests/test_probe.py"]),
     "coupling": ("speculation/verify/coupling.py", [f"tests/speculation/{test}" for test in COUPLINGS]),
-    "importance": ("speculation/verify/importance.py", ["tests/speculation/verify/test_exactness.py", "-k", "importance"]),
+    "importance": ("speculation/verify/importance.py", [EXACT, "-k", "importance"]),
     "remote": ("remote/loop.py", ["tests/thinking/test_remote.py"]),
 }  # fmt: skip
 """What is tried, and tests of it: the quick ones, so what they miss some slower test may still find."""
@@ -128,12 +129,23 @@ def sample(file: str, each: int, seed: int) -> list[Mutant]:
     return sorted(drawn, key=lambda mutant: mutant.line)
 
 
-def tested(copy: Path, tests: list[str], limit: float | None, log: Path) -> str:
-    """How the tests end in a child process, forked since that has torch already: ``passed``, ``failed`` or ``slow``."""
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Seconds, of the processor and in all, after which tests are taken to go on for ever."""
+
+    busy: float
+    whole: float
+
+
+def ending(copy: Path, tests: list[str], log: Path, limit: Limit | None = None) -> tuple[str, Limit]:
+    """How the tests end: ``passed``, ``failed`` or ``slow``, and what they took. A child process, forked, has torch."""
+    begun = time.monotonic()
     child = os.fork()
     if child == 0:
         try:
             os.setpgid(0, 0)
+            if limit is not None:
+                resource.setrlimit(resource.RLIMIT_CPU, (int(limit.busy), int(limit.busy)))
             output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(output, 1)
             os.dup2(output, 2)
@@ -145,15 +157,15 @@ def tested(copy: Path, tests: list[str], limit: float | None, log: Path) -> str:
         finally:
             traceback.print_exc()
             os._exit(1)
-    begun = time.monotonic()
     while True:
-        ended, status = os.waitpid(child, os.WNOHANG)
+        ended, status, used = os.wait4(child, os.WNOHANG)
+        took = Limit(used.ru_utime + used.ru_stime, time.monotonic() - begun)
         if ended:
-            return "failed" if status else "passed"
-        if limit is not None and time.monotonic() - begun > limit:
+            return ("slow" if os.WIFSIGNALED(status) else "failed" if status else "passed"), took
+        if limit is not None and took.whole > limit.whole:
             os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            return "slow"
+            return "slow", took
         time.sleep(0.05)
 
 
@@ -161,14 +173,16 @@ def tried(name: str, each: int, seed: int, copy: Path) -> list[Outcome]:
     """Plant a sample of faults in one file, one after the other. Raises RuntimeError if the tests fail without any."""
     file, tests = CORE[name]
     log, place = copy / "log.txt", copy / "src" / "laconic" / file
-    original, begun = place.read_text(), time.monotonic()
-    if tested(copy, tests, None, log) != "passed":
+    original = place.read_text()
+    ended, took = ending(copy, tests, log)
+    if ended != "passed":
         raise RuntimeError(f"the tests of {file} fail as it is:\n{log.read_text()[-2000:]}")
-    limit = 3 * (time.monotonic() - begun) + 30
+    print(f"{file}: {took.busy:.0f} s of tests", flush=True)
+    limit = Limit(2 * took.busy + 5, 5 * took.whole + 60)
     outcomes = []
     for mutant in sample(file, each, seed):
         place.write_text(mutant.text)
-        ended = tested(copy, tests, limit, log)
+        ended, _ = ending(copy, tests, log, limit)
         place.write_text(original)
         note = EQUIVALENT.get((file, mutant.before, mutant.after), "")
         outcome = {"failed": "caught", "slow": "slow"}.get(ended, "equivalent" if note else "survived")

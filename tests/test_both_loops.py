@@ -76,11 +76,11 @@ THINK: dict[str, tuple[Controller, ...]] = {
 MODELS = {"ends": Wild(4.5), "goes on": Wild(-9.0)}
 
 
-def requests(temperature: float) -> list[Request]:
-    prompts = [TEXT.encode(f"What is {i}+{i}?" + "<think>\n" * (i % 3 > 0)) for i in range(4)]
-    kept = (None, 0, 12, None)
+def requests() -> list[Request]:
+    prompts = [TEXT.encode(f"What is {i}+{i}?" + "<think>\n" * (i % 3 > 0)) for i in range(5)]
+    kept = (None, 0, 12, None, 0)
     return [
-        Request(tuple(prompt), Sampling(temperature, seed=i), Limits(60 + i, ("jk", "a\n\nb")[: i % 3], kept[i]))
+        Request(tuple(prompt), Sampling(0.9 * (i % 2), seed=i), Limits(60 + i, ("jk", "a\n\nb")[: i % 3], kept[i]))
         for i, prompt in enumerate(prompts)
     ]
 
@@ -88,7 +88,9 @@ def requests(temperature: float) -> list[Request]:
 def served(loop: Loop, asked: Sequence[Request], batch: int) -> list[tuple[list[int], str | None]]:
     """Every request's tokens and end. Streams are checked on the way: what was shown is what there is."""
     waiting, running, shown = list(asked), [], {}
-    while waiting or loop.active:
+    for _ in range(500):
+        if not waiting and not loop.active:
+            break
         while waiting and len(loop.active) < batch:
             running.append(loop.add(waiting.pop(0)))
         loop.step()
@@ -103,16 +105,14 @@ def served(loop: Loop, asked: Sequence[Request], batch: int) -> list[tuple[list[
     return [(s.tokens[s.context.prompt_length :], s.finish) for s in running]
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.9])
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("think", THINK)
-def test_both_write_the_same(think: str, name: str, temperature: float) -> None:
-    model, asked = MODELS[name], requests(temperature)
+def test_both_write_the_same(think: str, name: str) -> None:
+    model, asked = MODELS[name], requests()
     expected = [reference.decode(model.after, TEXT, r, THINK[think], model.context) for r in asked]
     for wide, batch, probes, pace in (
         (False, 1, "branch", Unmeasured()),
         (True, 3, "branch", Unmeasured()),
-        (False, 2, "branch", Pace()),
         (False, 3, "separate", Pace()),
     ):
         parts = Guesses(model, wide=wide), build("length", "constant:6"), build("shape", "chain")

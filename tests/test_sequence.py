@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from laconic import Limits, Request
+from laconic.errors import RequestError
 from laconic.policy import knobs
 from laconic.sequence import Sequence
 from tests.fakes import FakeSlot
-from tests.told import TEXT, Acting
+from tests.told import TEXT, Acting, Told, loop
 
 
 @knobs
@@ -41,3 +42,11 @@ def test_a_draft_leaves_room_for_the_token_after_it(
         running.transcript.push(token)
     assert running.room(context) == room
     assert running.full(context) is (written == "abc")
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_prompt_that_fills_the_context_is_refused(over: int) -> None:
+    made = loop(Told({"ab": "c"}, context=12))
+    with pytest.raises(RequestError, match="context is 12"):
+        made.add(Request((5,) * (12 + over)))
+    assert made.add(Request((5,) * 11)).room(12) == 0

@@ -126,9 +126,11 @@ def loop(
 def finished(made: Loop, prompt: str = "Q<think>\n", limit: int = 400) -> Running:
     """A request served to its end."""
     running = made.add(Request(tuple(TEXT.encode(prompt)), limits=Limits(limit)))
-    while not running.done:
+    for _ in range(limit + 20):
+        if running.done:
+            return running
         made.step()
-    return running
+    raise AssertionError("it never ends")
 
 
 def told(view: View) -> tuple[object, ...]:
