@@ -128,11 +128,10 @@ class TestEveryMethodOfARun:
     ) -> None:
         """They time passes, copy prompts and watch slots; what a model can do it can do through them, steering too."""
         asked = [dataclasses.replace(requests(0.0)[1], prompt=tuple(TEXT.encode("Why? " * 15 + "<think>\n")))]
-        engine = Engine(TARGET, TEXT, methods(family, name), DRAFT)
-        seen = Engine(PrefillOnce(TARGET), TEXT, methods(family, name), PrefillOnce(DRAFT))
-        expected = engine.run(asked)[0].tokens
-        assert [r.tokens for r in EngineVariant("timed", engine).run(asked, 1).results] == [expected]
-        assert [r.tokens for r in seen.run(asked * 2)] == [expected] * 2
+        chosen = methods(family, name)
+        expected = Engine(TARGET, TEXT, chosen, DRAFT).run(asked)[0].tokens
+        timed = EngineVariant("timed", Engine(PrefillOnce(TARGET), TEXT, chosen, PrefillOnce(DRAFT)))
+        assert [r.tokens for r in timed.run(asked * 2, 1).results] == [expected] * 2
 
     def test_unmet_needs_are_errors_before_the_run(self, family: str, name: str, cls: type[Policy]) -> None:
         chosen = dataclasses.replace(methods(family, name), drafter=spec(name) if family == "drafter" else "none")
