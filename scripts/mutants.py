@@ -32,8 +32,11 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
-LOOP = ["tests/test_check_points.py", "tests/test_sequence.py", "tests/test_landing.py", "tests/test_both_loops.py"]
-TIES, EXACT = "tests/test_ties.py", "tests/speculation/verify/test_exactness.py"
+LOOP = [f"tests/test_{test}.py" for test in ("check_points", "rounds", "sequence", "landing", "both_loops")]
+TIES, EXACT = (
+    "tests/test_ties.py::test_rules_make_ties_and_bind_the_referee",
+    "tests/speculation/verify/test_exactness.py",
+)
 COUPLINGS = [
     "verify/test_numbers.py",
     "relax/test_relaxations.py",

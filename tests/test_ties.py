@@ -79,6 +79,8 @@ def test_rules_make_ties_and_bind_the_referee(draft: list[int]) -> None:
     target = Twins(torch.zeros(1, 1, 264))
     running = finished(loop(target, lambda text: TokenTree.of_chain(draft), [ruling]), "Why", limit=7)
     assert running.tokens[running.context.prompt_length :] == [5] * 7
+    assert running.usage.target_passes == target.passes > 7
+    assert running.usage.prefill_passes == target.prefills
 
 
 def test_a_draw_needs_no_referee(twins: tuple[CausalLM, CausalLM]) -> None:
