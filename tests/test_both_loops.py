@@ -80,7 +80,11 @@ def requests() -> list[Request]:
     prompts = [TEXT.encode(f"What is {i}+{i}?" + "<think>\n" * (i % 3 > 0)) for i in range(5)]
     kept = (None, 0, 12, None, 0)
     return [
-        Request(tuple(prompt), Sampling(0.9 * (i % 2), seed=i), Limits(60 + i, ("jk", "a\n\nb")[: i % 3], kept[i]))
+        Request(
+            tuple(prompt),
+            Sampling(0.9 * (i % 2), seed=i, repetition_penalty=1.5 if i == 2 else 1.0),
+            Limits(60 + i, ("jk", "a\n\nb")[: i % 3], kept[i]),
+        )
         for i, prompt in enumerate(prompts)
     ]
 

@@ -190,7 +190,7 @@ def test_an_end_that_its_probe_has_seen_costs_no_pass() -> None:
 
 def test_paces_hear_how_probes_end() -> None:
     """The first was asked ahead in vain, the second rightly; the last question is a second one at the same place."""
-    first, second = Probe("So {", "}"), Probe("Sure {", "}", max_tokens=1)
+    first, second = Probe("So {", "}", guess="12"), Probe("Sure {", "}", max_tokens=1)
 
     def act(view: View) -> Action:
         if not view.boundary:
