@@ -106,6 +106,7 @@ def test_right_drafts_save_all_the_passes_they_can(length: int) -> None:
     parts = Drafted(right), build("length", f"constant:{length}"), build("shape", "chain"), build("verifier", "match")
     running = finished(Loop(MODEL, TEXT, Plan(*parts), pace=Unmeasured()), "Q")
     usage = running.result().usage
+    assert running.result().lossless, "where nobody says otherwise"
     assert usage.target_passes == math.ceil((len(WRITTEN) + 1) / (length + 1))
     assert usage.accepted == usage.drafted == usage.answer - usage.target_passes
     assert (usage.probe_passes, usage.prefill_passes, usage.probed) == (0, 0, 0)

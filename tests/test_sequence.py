@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import tiny
+import torch
 
-from laconic import Limits, Request
+from laconic import Limits, Markup, Request
 from laconic.errors import RequestError
+from laconic.models.text import Text
 from laconic.policy import knobs
 from laconic.sequence import Sequence
+from laconic.speculation.base import TokenTree
+from laconic.thinking.base import LogitRule
 from tests.fakes import FakeSlot
 from tests.told import TEXT, Acting, Told, loop
 
@@ -50,3 +55,76 @@ def test_a_prompt_that_fills_the_context_is_refused(over: int) -> None:
     with pytest.raises(RequestError, match="context is 12"):
         made.add(Request((5,) * (12 + over)))
     assert made.add(Request((5,) * 11)).room(12) == 0
+
+
+@pytest.mark.parametrize("rules", [None, lambda logits, place: logits + 1])
+def test_an_answer_that_is_owed_may_not_be_empty_and_then_nothing_is_ruled_out(rules: LogitRule | None) -> None:
+    running = Sequence(Request(tuple(TEXT.encode(PROMPT))), TEXT, FakeSlot(), [Acting(rules=rules)])
+    running.inject("</think>\n\n", "test", 500)
+    running.owe()
+    for word, banned in ((" ", True), ("a", False)):
+        assert running.context.ruled is not None
+        changed = running.context.ruled(torch.zeros(264), TEXT.encode(word))
+        assert bool(changed.min() == -torch.inf) is banned
+    running.transcript.push(TEXT.encode("a")[0])
+    running.commit()
+    assert running.rules == ([] if rules is None else [rules])
+    assert (running.context.ruled is None) is (rules is None)
+
+
+def test_streams_show_whole_characters_and_all_of_them_at_the_end() -> None:
+    made = loop(Told({"Q": "a\u00e4\u20ac\U0001f600b\u00e4"}))
+    running = made.add(Request(tuple(TEXT.encode("Q")), limits=Limits(12, answer_room=0)))
+    steps = []
+    while made.active:
+        made.step()
+        steps += running.drain()
+    assert [step.text for step in steps] == ["a", "\u00e4", "\u20ac", "\U0001f600", "b", "\ufffd"], "cut in a character"
+    assert [len(step.tokens) for step in steps] == [1, 2, 3, 4, 1, 1]
+    assert running.finish == "length"
+    assert running.drain() == []
+
+
+def test_streams_hold_back_what_may_become_a_tag_that_is_taken_back() -> None:
+    """Only where a controller minds the end, and the tag is several tokens."""
+    text = Text(tiny.tokenizer(tags_as_tokens=False), markup=Markup("<think>", "</think>"))
+
+    @knobs
+    class Minds(Acting):
+        """Minds the end of the thought."""
+
+        closing = True
+
+    shown = {}
+    for minds in (Acting(), Minds()):
+        running = Sequence(Request(tuple(text.encode("Q<think>"))), text, FakeSlot(), [minds])
+        pieces = []
+        for token in text.encode("a<b</thi x"):
+            running.transcript.push(token)
+            pieces.append("".join(step.text for step in running.drain()))
+        shown[type(minds)] = pieces
+    assert shown[Acting] == list("a<b</thi x")
+    assert shown[Minds] == ["a", "", "<b", "", "", "", "", "", "</thi ", "x"]
+
+
+def test_steps_say_who_wrote_them() -> None:
+    running = Sequence(Request(tuple(TEXT.encode(PROMPT))), TEXT, FakeSlot(), [Acting()])
+    running.tree = TokenTree.of_chain([5], "suffix")
+    running.transcript.push(TEXT.encode("a")[0])
+    running.inject("bc", "first", 500)
+    running.transcript.push(TEXT.encode("d")[0])
+    running.inject("</think>", "second", 500)
+    running.transcript.push(TEXT.encode("e")[0])
+    running.usage.drafted, running.usage.accepted = 4, 3
+    steps = running.drain()
+    assert [(s.kind, s.text, s.method) for s in steps] == [
+        ("thinking", "a", "suffix"),
+        ("injected", "bc", "first"),
+        ("thinking", "d", "suffix"),
+        ("injected", "</think>", "second"),
+        ("answer", "e", "suffix"),
+    ]
+    assert [(s.drafted, s.accepted) for s in steps] == [(4, 3), *[(0, 0)] * 4], "told once"
+    running.usage.drafted = 9
+    running.transcript.push(TEXT.encode("f")[0])
+    assert [(s.text, s.drafted, s.accepted) for s in running.drain()] == [("f", 5, 0)]
