@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import tiny
+import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, Qwen3Config
 
 from laconic.errors import MissingExtra, ModelError, ModelNotFound, UnsupportedModel
 from laconic.models import loading
+from laconic.models.base import chain
 from laconic.models.causal_lm import CausalLM
+from laconic.models.devices import preferred
 from laconic.models.load import load_text
 
 
@@ -111,3 +116,44 @@ def test_an_adapter_is_merged_into_its_base(folder: Path, tmp_path: Path) -> Non
         expected = adapted.eval()(prompt).logits
         torch.testing.assert_close(found.eval()(prompt).logits, expected)
         assert not torch.allclose(tiny.model()(prompt).logits, expected)
+
+
+def in_fp8(folder: Path) -> torch.nn.Module:
+    """Write a checkpoint as DeepSeek and Qwen publish theirs: layers in FP8 by blocks of 64, the rest in bfloat16."""
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=264, hidden_size=128, num_hidden_layers=2, intermediate_size=256, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=64, max_position_embeddings=256, tie_word_embeddings=False, dtype="bfloat16",
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).to(torch.bfloat16)
+    written = {}
+    for name, weight in model.state_dict().items():
+        written[name] = weight.contiguous()
+        if weight.dim() == 2 and "layers" in name:
+            rows, columns = (size // 64 for size in weight.shape)
+            blocks = weight.float().reshape(rows, 64, columns, 64)
+            scale = blocks.abs().amax((1, 3)) / 448
+            values = (blocks / scale[:, None, :, None]).to(torch.float8_e4m3fn)
+            written |= {name: values.reshape(weight.shape).contiguous(), f"{name}_scale_inv": scale}
+    save_file(written, folder / "model.safetensors", metadata={"format": "pt"})
+    config.quantization_config = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [64, 64],
+                                  "modules_to_not_convert": ["lm_head"]}  # fmt: skip
+    config.save_pretrained(folder)
+    return model
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="a GPU may compute in FP8 itself")
+@pytest.mark.parametrize("asked", [None, torch.bfloat16, torch.float32])
+def test_fp8_blocks_are_unpacked_to_one_number_format_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, asked: torch.dtype | None
+) -> None:
+    pytest.importorskip("accelerate")
+    original = in_fp8(tmp_path)
+    lm = CausalLM.load(tmp_path, dtype=asked)
+    expected = asked or preferred(lm.device, torch.bfloat16)
+    assert {parameter.dtype for parameter in lm.model.parameters()} == {expected} == {lm.dtype}
+    assert f"unpacked to {expected}" in caplog.text
+    with closing(lm.open()) as slot, torch.inference_mode():
+        found = lm.score([chain([1, 2, 3, 4])], [slot]).of(0).float()
+        original_logits = original(torch.tensor([[1, 2, 3, 4]])).logits[0].float()
+    assert float((found - original_logits).norm() / original_logits.norm()) < 0.1

@@ -10,7 +10,7 @@ from laconic.engine import policies as policies_of
 DEFAULT = Methods(
     drafter="draft-model",
     length="marginal",
-    think=("settled",),
+    think=("loop-break:every=128", "settled"),
 )
 """For the bundled pair, and for every model with a thinking phase as far as it needs no draft model."""
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import tiny
 import torch
 
+from laconic import Engine, Limits, Methods
 from laconic.errors import UnmetNeed
 from laconic.models.base import chain
+from laconic.models.causal_lm import CausalLM
 from laconic.speculation.base import Tools
 from laconic.speculation.draws import Draws, warp
 from laconic.types import Sampling
@@ -155,3 +158,21 @@ def test_best_first_saves_passes():
 def test_without_a_draft_model():
     with pytest.raises(UnmetNeed):
         build("drafter", "draft-model").start(context_of([1]), tools_of(None))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+@pytest.mark.parametrize("shape", ["chain", "best-first"])
+def test_a_token_that_the_draft_model_has_no_embedding_for_is_read_over(temperature: float, shape: str) -> None:
+    """Checkpoints of one family are padded differently, and a target may write a padded id (vllm#5203)."""
+    wide, narrow = tiny.model(0, vocab=270), tiny.model(1, vocab=264)
+    wide.lm_head.bias = torch.nn.Parameter(torch.tensor([0.0] * 265 + [4.0] * 5))
+    engine = Engine(CausalLM(wide), tiny.text(), Methods("draft-model", "constant:6", shape), CausalLM(narrow))
+    plain = engine.using(drafter="none", length="constant", shape="chain")
+    for seed in range(4):
+        request = engine.request("2+2?" * 12, sampling=Sampling(temperature, seed=seed), limits=Limits(60))
+        drafted, expected = engine.run([request])[0], plain.run([request])[0]
+        assert drafted.tokens == expected.tokens
+        written = [token >= 264 for token in drafted.tokens]
+        assert any(written)
+        assert not all(written) or temperature == 0
+        assert temperature == 0 or drafted.usage.drafted > 6

@@ -111,6 +111,14 @@ class Writer:
     slot: Slot
     cached: list[int] = field(default_factory=list)
 
+    def known(self, token: int) -> bool:
+        """Whether the draft model has an embedding for it: families pad their checkpoints differently."""
+        return token < self.model.vocab_size
+
+    def readable(self, tokens: Sequence[int]) -> list[int]:
+        """The tokens as the draft model can read them: in place of one that it does not know, its first."""
+        return [token if self.known(token) else 0 for token in tokens]
+
     def keep(self, tokens: Sequence[int]) -> None:
         """Commit the chain that was just scored."""
         self.slot.commit(range(len(tokens)))
@@ -131,7 +139,7 @@ class Growth:
     whole tree is scored in every pass: n nodes grown in r rounds cost about n r / 2 scored nodes, no extra pass.
     """
 
-    __slots__ = ("base", "expand", "nodes", "offset", "query", "rows", "tip", "tree", "wanted", "writer")
+    __slots__ = ("base", "expand", "nodes", "offset", "query", "rows", "tip", "tree", "unread", "wanted", "writer")
 
     def __init__(self, writer: Writer, budget: int, judge: Judge | None) -> None:
         self.writer = writer
@@ -151,16 +159,16 @@ class Growth:
         writer.trim(min(common_prefix(writer.cached, tokens), len(tokens) - 1))
         pending = tokens[len(writer.cached) :]
         if len(pending) > UNREAD_WITH_DRAFT:
-            writer.model.prefill(writer.slot, pending[:-1])
+            writer.model.prefill(writer.slot, writer.readable(pending[:-1]))
             writer.cached += pending[:-1]
             pending = pending[-1:]
-        self.offset = len(pending) - 1
-        return chain(pending)
+        self.offset, self.unread = len(pending) - 1, pending
+        return chain(writer.readable(pending))
 
     def advance(self, scores: Scores, index: int) -> None:
         """Hand the rows that were wanted to the shape and prepare the next query."""
         if self.tip is not None:
-            self.writer.keep(self.query.tokens)
+            self.writer.keep(self.unread)
         logits, best, context = scores.of(index), scores.best(index), self.writer.context
         # Row ids: a committed chain ends at its newest node; a whole tree is scored with its nodes in order.
         ids = [self.offset] if self.tip is not None else self.wanted
@@ -181,7 +189,7 @@ class Growth:
         tokens, parents = self.nodes.tokens, self.nodes.parents
         if self.tip is not None and len(self.wanted) == 1 and parents[self.wanted[0]] == self.tip:
             self.tip = self.wanted[0]
-            self.query, self.offset = chain([tokens[self.tip]]), 0
+            self.query, self.offset, self.unread = chain([tokens[self.tip]]), 0, [tokens[self.tip]]
         else:
             self.tip = None
             self.writer.trim(self.base)
@@ -202,7 +210,8 @@ class DraftModel(Drafter):
     model serves every request that still grows. Each request owns a slot in the draft model's cache; accepted
     tokens stay there, so a round begins by scoring only what the draft model has not seen (the target's own token,
     after full acceptance also the last drafted one). Long gaps, such as the prompt, go through ``prefill``. When
-    drafting would leave the draft model's own context, it stops. Sampled requests are drafted at the request's
+    drafting would leave the draft model's own context, it stops; behind a token that it has no embedding for it begins
+    only after the next. Sampled requests are drafted at the request's
     own temperature and filters.
     """
 
@@ -237,6 +246,7 @@ class DraftModel(Drafter):
         growths: list[Growth | None] = []
         for state, budget, judge in zip(states, budgets, judges, strict=True):
             room = state.model.context - len(state.context.tokens) + 1  # The last drafted token is never scored.
+            room = room if state.known(state.context.tokens[-1]) else 0
             growths.append(Growth(state, min(budget, room), judge) if min(budget, room) > 0 else None)
         live = [g for g in growths if g is not None and g.tree is None]
         while live:
@@ -262,7 +272,7 @@ class DraftModel(Drafter):
             text = [*context[:base], *tokens]
             kept = min(common_prefix(state.cached, text), len(text) - 1)  # a chain just drafted may be part of it
             slot.rollback(len(state.cached) - kept)
-            text = text[kept:]
+            text = state.readable(text[kept:])
             if len(text) > UNREAD_WITH_DRAFT:
                 model.prefill(slot, text[:-1])
                 text = text[-1:]
