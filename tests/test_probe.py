@@ -116,6 +116,16 @@ def test_a_probe_without_hope_ends_there():
     assert (made.passes, len(belief.probs), belief.complete, belief.answer) == (2, 2, False, "{7")
 
 
+@pytest.mark.parametrize(("size", "found"), [(2, ("{7", False)), (5, ("{7}5", True)), (9, ("{7}5", True))])
+def test_hope_may_be_lost_after_the_fact_but_not_over_a_whole_answer(size, found):
+    """A probe asked ahead is told late what is hopeless; with its last token an answer is there, hopeful or not."""
+    made = ride([ANSWER])
+    made.become(Probe("So: ", "}", max_tokens=12, hopeless=lambda probs: len(probs) == size))
+    belief = made.belief()
+    assert (belief.answer, belief.complete) == found
+    assert len(belief.probs) == len(belief.entropies) == min(size, 5)
+
+
 @pytest.mark.parametrize("aggregate", ["mean", "product", "min"])
 def test_where_there_is_no_hope_the_rest_could_not_have_helped(aggregate):
     rng = random.Random(1)

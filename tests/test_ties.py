@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from unittest import mock
 
 import pytest
@@ -10,8 +12,11 @@ import torch
 
 from laconic import Engine, Limits, Methods, Request, Sampling
 from laconic.loop import Loop
-from laconic.models.base import Scores
+from laconic.models.base import Scores, ScoreTree
 from laconic.models.causal_lm import CausalLM
+from laconic.speculation.base import TokenTree
+from tests.fakes import FakeModel, FakeSlot
+from tests.told import Acting, finished, loop
 
 TEXT = tiny.text()
 PROMPTS = [Request(tuple(TEXT.encode(f"Hello there, hello {i}!")), limits=Limits(40)) for i in range(6)]
@@ -54,6 +59,28 @@ def test_without_a_tie_nothing_is_asked_twice() -> None:
     with mock.patch.object(Loop, "_untie", side_effect=AssertionError):
         results = engine.run(PROMPTS)
     assert all(result.usage.target_passes == len(result.tokens) for result in results)
+
+
+class Twins(FakeModel):
+    """Token 9 is ruled out below; 5 and 6 come next, alike but for rounding, which favours 6 in wider passes."""
+
+    def after(self, tokens: Sequence[int]) -> torch.Tensor:
+        return torch.zeros(264).index_put((torch.tensor([9, 5, 6]),), torch.tensor([9.0, 8.0, 8.0]))
+
+    def score(self, trees: Sequence[ScoreTree], slots: Sequence[FakeSlot]) -> Scores:
+        scores = super().score(trees, slots)
+        scores.flat[:, 6] += 2e-6 * (len(scores.flat) > 1)
+        return scores
+
+
+@pytest.mark.parametrize("draft", [[], [5, 6, 5]])
+def test_rules_make_ties_and_bind_the_referee(draft: list[int]) -> None:
+    ruling = Acting(rules=lambda logits, place: logits.index_fill(0, torch.tensor([9]), -math.inf))
+    target = Twins(torch.zeros(1, 1, 264))
+    running = finished(loop(target, lambda text: TokenTree.of_chain(draft), [ruling]), "Why", limit=7)
+    assert running.tokens[running.context.prompt_length :] == [5] * 7
+    assert running.usage.target_passes == target.passes > 7
+    assert running.usage.prefill_passes == target.prefills
 
 
 def test_a_draw_needs_no_referee(twins: tuple[CausalLM, CausalLM]) -> None:

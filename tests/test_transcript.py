@@ -65,6 +65,21 @@ def test_tags_of_several_tokens() -> None:
     assert marks.count(Mark.CLOSED) == 1
 
 
+def test_a_tag_counts_when_it_comes_and_not_while_it_is_there() -> None:
+    """Words before the thought may hold a closing tag; the thought has an end of its own."""
+    plain = Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<think>", "</think>"))
+    transcript, marks = follow("</think><think>a > b</think>done", text=plain)
+    assert marks.count(Mark.CLOSED) == 1
+    assert transcript.thinking == len("a > b</think>") + 1
+
+
+def test_a_thought_of_an_earlier_turn_is_over() -> None:
+    """What follows it in the prompt is the new turn, in which the model may think."""
+    transcript, marks = follow("<think>new</think>5", prompt="Q<think>old</think>4\n\nAnd then? ")
+    assert marks.count(Mark.CLOSED) == 1
+    assert transcript.thinking == len(TEXT.encode("<think>new</think>"))
+
+
 def test_a_model_without_tags_only_answers() -> None:
     plain = Text(tiny.tokenizer(tags_as_tokens=False, template=None))
     assert not plain.format.thinks

@@ -324,15 +324,7 @@ class Loop:
         while s.checks and s.ride is None and s.finish != "cancelled":
             check = s.checks[0]
             if check.turn >= len(s.controllers):
-                if check.closing == "end":
-                    self._act(s, check, Conclude("the text ended inside the thought"), "loop")
-                    continue
-                if check.lands:
-                    assert s.landing is not None
-                    self._act(s, check, Conclude(s.landing.reason, words(s.landing, boundary=check.boundary)), "loop")
-                    continue
-                s.checks.popleft()
-                s.refresh_limit()
+                self._last_word(s, check)
                 continue
             controller, state = s.controllers[check.turn]
             if check.closing and not controller.closing:
@@ -348,6 +340,17 @@ class Loop:
             else:
                 self._act(s, check, action, controller.name)
         self._prober.decided(s)
+
+    def _last_word(self, s: Sequence, check: CheckPoint) -> None:
+        """What the loop itself does at a check point where every controller has let the thought go on."""
+        if check.closing == "end":
+            self._act(s, check, Conclude("the text ended inside the thought"), "loop")
+        elif check.lands:
+            assert s.landing is not None
+            self._act(s, check, Conclude(s.landing.reason, words(s.landing, boundary=check.boundary)), "loop")
+        else:
+            s.checks.popleft()
+            s.refresh_limit()
 
     def _act(self, s: Sequence, check: CheckPoint, action: Conclude | Inject, method: str) -> None:
         """Carry out an action at a check point: what was written after it is taken back."""

@@ -41,7 +41,6 @@ class Ride:
         self._probs: list[float] = []
         self._entropies: list[float] = []
         self._depth = -len(probe.opens)
-        self._unsure = True
         self._done = False
         self._complete = False
         self.passes = 0
@@ -58,8 +57,8 @@ class Ride:
 
     @property
     def room(self) -> int:
-        """Tokens that may follow what is known, where a guess is wanted; 0 where there is one that still holds."""
-        return self.probe.max_tokens - len(self._answer) if self._unsure else 0
+        """Tokens that may follow what is known; 0 where all is known, and a guess would be in vain."""
+        return 0 if self._done else self.probe.max_tokens - len(self._answer)
 
     @property
     def begun(self) -> bool:
@@ -87,13 +86,12 @@ class Ride:
 
     def suppose(self, tokens: Sequence[int]) -> None:
         """Guess that ``tokens`` are the rest of the answer, and maybe what comes after it."""
-        self._unsure = False
         if tokens:
             self._guess = [*self._answer, *tokens]
 
     def forget(self) -> None:
         """Ask without a guess."""
-        self._unsure, self._guess = False, []
+        self._guess = []
 
     def become(self, probe: Probe) -> None:
         """The same question, whose ``hopeless`` may end it earlier than was known when it was asked ahead."""
@@ -102,7 +100,7 @@ class Ride:
         if size is not None:
             for found in (self._answer, self._probs, self._entropies):
                 del found[size:]
-            self._done, self._complete, self._unsure = True, False, False
+            self._done, self._complete = True, False
 
     def read(self, logits: torch.Tensor, hidden: torch.Tensor | None = None) -> None:
         """Take ``logits [len(branch), vocab]`` and hidden states ``[len(branch), width]`` of one pass."""
@@ -125,7 +123,6 @@ class Ride:
             hopeless = self.probe.hopeless is not None and self.probe.hopeless(self._probs)
             self._done = self._complete or hopeless or len(self._answer) >= self.probe.max_tokens
             if self._done or at >= len(self._guess) or self._guess[at] != token:
-                self._unsure = not self._done
                 return
 
     def _after(self, token: int, depth: int) -> tuple[int, bool]:

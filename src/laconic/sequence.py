@@ -75,7 +75,11 @@ class Branch:
 
 
 class Sequence:
-    """State of one request between passes. The loop moves it on; nobody else writes to it."""
+    """State of one request between passes.
+
+    The loop (here or over a server) moves it on, its prober keeps the probes, and the engine writes down whether the
+    result is lossless. Policies never see it.
+    """
 
     def __init__(
         self, request: Request, text: Text, slot: Slot, controllers: Seq[Controller], context: int = 1 << 40
@@ -251,7 +255,6 @@ class Sequence:
         del self.path[max(point.length - self.slot.length, 0) :]
         self.slot.rollback(max(self.slot.length - point.length, 0))
         self.finish = None
-        self.context.expected = ()
 
     def inject(self, text: str, method: str, context: int) -> None:
         """Write ``text`` into the sequence by force, as far as the limits allow; it is scored with the next pass."""

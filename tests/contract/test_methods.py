@@ -16,7 +16,9 @@ import tiny
 
 import laconic
 from laconic import Engine, Limits, Methods, Request, Sampling
+from laconic.bench.certify.proxies import PrefillOnce
 from laconic.bench.fit import METHODS as TRAINED_METHODS
+from laconic.bench.measure import EngineVariant
 from laconic.errors import UnmetNeed
 from laconic.models.causal_lm import CausalLM
 from laconic.policy import Policy, registry
@@ -120,6 +122,16 @@ class TestEveryMethodOfARun:
         same = [r.tokens for r in mine.run(requests(0.0), batch=2)] == [r.tokens for r in plain]
         assert same or not cls.card.lossless
         assert mine.lossless or family == "think" or not cls.card.lossless
+
+    def test_works_over_the_models_that_compare_tune_and_certify_put_in_between(
+        self, family: str, name: str, cls: type[Policy]
+    ) -> None:
+        """They time passes, copy prompts and watch slots; what a model can do it can do through them, steering too."""
+        asked = [dataclasses.replace(requests(0.0)[1], prompt=tuple(TEXT.encode("Why? " * 15 + "<think>\n")))]
+        chosen = methods(family, name)
+        expected = Engine(TARGET, TEXT, chosen, DRAFT).run(asked)[0].tokens
+        timed = EngineVariant("timed", Engine(PrefillOnce(TARGET), TEXT, chosen, PrefillOnce(DRAFT)))
+        assert [r.tokens for r in timed.run(asked * 2, 1).results] == [expected] * 2
 
     def test_unmet_needs_are_errors_before_the_run(self, family: str, name: str, cls: type[Policy]) -> None:
         chosen = dataclasses.replace(methods(family, name), drafter=spec(name) if family == "drafter" else "none")

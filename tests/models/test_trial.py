@@ -95,6 +95,13 @@ def test_drafting_in_16_bits_promises_nothing_that_rounding_decides() -> None:
     assert exact.generate("abcabcabcabc", limits=Limits(20)).lossless
 
 
+def test_what_is_no_number_is_infinitely_wrong() -> None:
+    expected = torch.tensor([[0.0, 1.0, 2.0, -torch.inf]])
+    found = torch.tensor([[0.0, torch.nan, 2.0, 0.0]])
+    assert trial.error(found, expected) == torch.inf
+    assert trial.error(expected, expected) == 0.0
+
+
 def test_fingerprints_see_every_matrix() -> None:
     """A LoRA that was merged changes projections alone."""
     model = tiny.model(0)

@@ -406,6 +406,18 @@ def test_pieces_are_sampled_with_seeds_of_their_own() -> None:
     assert len({mixed(seed, place) for seed in range(50) for place in range(50)}) == 2500
 
 
+def test_a_token_in_place_of_a_banned_one_is_drawn_with_other_numbers() -> None:
+    """The first numbers speak for the token that must not come."""
+    with outside(think=THINK["bans"]) as (server, engine):
+        engine.run(requests("one token", 0.8, 3), batch=1)
+    first = {tuple(body["prompt"]): body["seed"] for body in server.seen if "logit_bias" not in body}
+    again = [body for body in server.seen if "logit_bias" in body]
+    assert again
+    for body in again:
+        assert body["seed"] != mixed(int(body.get("seed", 0)), len(body["prompt"]))
+        assert body["seed"] not in first.values()
+
+
 def test_many_requests_run_together_and_keep_their_order() -> None:
     with outside(think=("answer-agreement:2",), manners=Manners(delay=0.02), ahead=False) as (server, engine):
         prompts = [tiny.begun(f"What is {i}+{i}?") for i in range(7)]

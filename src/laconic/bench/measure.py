@@ -12,6 +12,7 @@ from laconic.bench.tasks import Item
 from laconic.engine import Engine
 from laconic.errors import TaskError
 from laconic.models.base import LanguageModel, Scores, ScoreTree, Slot
+from laconic.models.wrapper import Wrapper
 from laconic.types import Request, Result
 
 _WARM_UP = ("What is 2 + 3?", "What is 7 * 8?")
@@ -38,35 +39,24 @@ class Variant(Protocol):
         ...
 
 
-class Stopwatch:
+class Stopwatch(Wrapper):
     """A language model that knows how long its passes took. Otherwise the model it wraps."""
 
     def __init__(self, model: LanguageModel) -> None:
-        self._model = model
-        self.vocab_size = model.vocab_size
-        self.context = model.context
+        super().__init__(model)
         self.seconds = 0.0
-
-    @property
-    def passes(self) -> int:
-        """Passes of the model it wraps, whoever asked for them."""
-        return self._model.passes
-
-    def open(self) -> Slot:
-        """A new, empty slot."""
-        return self._model.open()
 
     def prefill(self, slot: Slot, tokens: Sequence[int]) -> int:
         """Timed prefill."""
         begun = time.perf_counter()
-        passes = self._model.prefill(slot, tokens)
+        passes = super().prefill(slot, tokens)
         self.seconds += time.perf_counter() - begun
         return passes
 
     def score(self, trees: Sequence[ScoreTree], slots: Sequence[Slot]) -> Scores:
         """Timed pass."""
         begun = time.perf_counter()
-        scores = self._model.score(trees, slots)
+        scores = super().score(trees, slots)
         self.seconds += time.perf_counter() - begun
         return scores
 

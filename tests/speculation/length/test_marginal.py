@@ -82,6 +82,20 @@ def test_requests_share_what_they_learn():
     assert policy.go_on(policy.start(context_of([2]), pace), Node(0, None, 0.9)) is not Go.ON
 
 
+def test_rounds_that_wrote_nothing_say_nothing_of_what_a_token_costs():
+    """A request that waits for a probe takes time and writes nothing."""
+    policy, pace, context = build("length", "marginal"), Pace(), context_of([1])
+    state = policy.start(context, pace)
+    costs = []
+    for written in (0, 1, 2, 0, 0, 0):
+        context.tokens += [0] * written
+        pace.record(nodes=2, tokens=3, draft_passes=1, draft=0.1, score=1.0, rest=0.0)
+        policy.budgets([state])
+        costs.append((state.written, state.seconds))
+    assert costs[2][0] > 0
+    assert costs[3] == costs[4] == costs[5] == costs[2]
+
+
 def test_pace_finds_the_costs_and_believes_no_interruption():
     pace = Pace()
     rng = random.Random(0)

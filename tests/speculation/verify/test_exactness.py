@@ -26,15 +26,22 @@ LOSSLESS = [name for name in registry.names("verifier") if registry.get("verifie
 CHAINS_ONLY = {"block"}
 
 
-def pair(vocab: int, seed: int = 3) -> tuple[FakeModel, FakeModel]:
+def pair(vocab: int, seed: int = 3, noise: float = 1.0) -> tuple[FakeModel, FakeModel]:
     """A target and a draft model that is often wrong."""
     target = FakeModel.random(seed, vocab, sharpness=1.0)
-    return target, target.noisy(seed + 1, 1.0)
+    return target, target.noisy(seed + 1, noise)
 
 
-def error(name: str, template: list[list[int]], vocab: int, sampling: Sampling = SAMPLING, length: int = 3) -> float:
+def error(
+    name: str,
+    template: list[list[int]],
+    vocab: int,
+    sampling: Sampling = SAMPLING,
+    length: int = 3,
+    noise: float = 1.0,
+) -> float:
     """Largest difference between the law of the next tokens under a verifier and under the target."""
-    target, draft = pair(vocab)
+    target, draft = pair(vocab, noise=noise)
     context, verifier = context_of([1, 2], sampling), build("verifier", name)
     trees = sampled_trees(draft, context, template, verifier.drafting)
     return distance(law_of_text(verifier, target, context, trees, length), plain_law(target, context, length))
@@ -65,6 +72,14 @@ def test_deterministic_trees_leave_the_law_unchanged(verifier, sampling):
 def test_filters_that_differ_between_draft_and_target(verifier, filters):
     template = CHAIN if verifier in CHAINS_ONLY else [[0, 1], [2]]
     assert error(verifier, template, 4, Sampling(temperature=0.5, **filters)) < 1e-6
+
+
+@pytest.mark.parametrize("noise", [2.0, 3.0])
+@pytest.mark.parametrize("verifier", LOSSLESS)
+def test_drafts_that_are_far_off_leave_the_law_unchanged(verifier, noise):
+    """Then one number that decides two things shows: where drafts are good, the first sibling is mostly taken."""
+    template = [[0]] if verifier in CHAINS_ONLY else SIBLINGS
+    assert error(verifier, template, 4, length=2, noise=noise) < 1e-6
 
 
 def test_many_tokens_share_keys_and_the_law_stays_exact(monkeypatch):

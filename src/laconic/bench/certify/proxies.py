@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import cast
 
-from laconic.models.base import LanguageModel, Scores, ScoreTree, Slot
+import torch
+
+from laconic.models.base import LanguageModel, Scores, ScoreTree, Slot, Steerable
+from laconic.models.wrapper import Wrapper
 
 
 class ProxySlot:
@@ -15,6 +19,8 @@ class ProxySlot:
         self.inner = inner
         self.tokens = list(tokens)
         self.scored: Sequence[int] = ()
+        self.steered: tuple[Mapping[int, torch.Tensor], int] | None = None
+        """How its residual stream is pushed, and from where."""
         owner.slots.append(self)
 
     @property
@@ -39,7 +45,9 @@ class ProxySlot:
 
     def fork(self) -> ProxySlot:
         """A copy."""
-        return type(self)(self.owner, self.inner.fork(), self.tokens)
+        made = type(self)(self.owner, self.inner.fork(), self.tokens)
+        made.steered = self.steered
+        return made
 
     def close(self) -> None:
         """Give the place back."""
@@ -47,15 +55,19 @@ class ProxySlot:
         self.owner.slots.remove(self)
 
 
-class Proxy:
+class Proxy(Wrapper):
     """Passes everything on, and knows by the contract alone which tokens each of its open slots should hold."""
 
     def __init__(self, model: LanguageModel) -> None:
-        self.model = model
-        self.vocab_size = model.vocab_size
-        self.context = model.context
-        self.passes = model.passes
+        super().__init__(model)
         self.slots: list[ProxySlot] = []
+        if isinstance(model, Steerable):
+            self.steer = self._steer
+
+    def _steer(self, slot: Slot, vectors: Mapping[int, torch.Tensor], start: int) -> None:
+        assert isinstance(slot, ProxySlot)
+        slot.steered = vectors, start
+        cast(Steerable, self.model).steer(slot.inner, vectors, start)
 
     def open(self) -> ProxySlot:
         """A new, empty slot."""
@@ -74,9 +86,7 @@ class Proxy:
             assert isinstance(slot, ProxySlot)
             slot.scored = tree.tokens
             inner.append(slot.inner)
-        scores = self.model.score(trees, inner)
-        self.passes = self.model.passes
-        return scores
+        return self.model.score(trees, inner)
 
 
 class PrefillOnce(Proxy):
@@ -98,6 +108,8 @@ class PrefillOnce(Proxy):
             self.model.prefill(self._template, tokens)
         slot.inner.close()
         slot.inner = self._template.fork()
+        if slot.steered is not None:
+            cast(Steerable, self.model).steer(slot.inner, *slot.steered)
         slot.tokens += tokens
         return 1
 

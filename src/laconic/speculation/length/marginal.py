@@ -79,10 +79,12 @@ class Marginal(LengthPolicy):
     Requests of a batch share the passes of the draft model. They draft alike, at the length with the most tokens a
     second by the same costs and the rate of acceptance of late (SmartSpec's goodput).
 
-    Nothing is set by hand. Chances are the drafter's own confidences, calibrated online for each request over a
-    prior that all requests share. r, s and d are measured at the batch, width and context at hand, so under load drafts
-    shorten by themselves, down to none. A request alone whose drafts have not paid decodes plainly, but for a trial
-    after four rounds, later and later while trials fail.
+    There is no length and no threshold to set. Chances are the drafter's own confidences, calibrated online for each
+    request over a prior that all requests share. r, s and d are measured at the batch, width and context at hand, so
+    under load drafts shorten by themselves, down to none. What is fixed is how it learns: how fast old rounds fade, how
+    much a prior weighs, how often a draft is tried again. These constants, some thirty, stand at the heads of this
+    file, ``calibration``, ``uniform`` and ``pace``. A request alone whose drafts have not paid decodes plainly, but for
+    a trial after four rounds, later and later while trials fail.
     """
 
     card = Card(
