@@ -49,6 +49,14 @@ def test_a_blank_line_may_be_two_tokens_and_blank_steps_do_not_count() -> None:
     assert transcript.steps == ["first"]
 
 
+def test_where_no_steps_are_kept_they_end_all_the_same() -> None:
+    request = Request(tuple(TEXT.encode("Q<think>\n")))
+    transcript = Transcript(TEXT, request, list(request.prompt))
+    marks = [transcript.push(token) for token in TEXT.encode("\na\n\n")]
+    assert marks == [Mark.NONE, Mark.NONE, Mark.STEP]
+    assert (transcript.steps, transcript.step) == ([], 0)
+
+
 def test_a_prompt_may_open_the_thought_or_close_it() -> None:
     assert follow("why\n</think>x", prompt="Q<think>\n")[0].parts().thinking == "why"
     answered, _ = follow("at once", prompt="Q<think>\n\n</think>\n\n")

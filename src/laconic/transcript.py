@@ -74,8 +74,8 @@ class Transcript:
         """The points before each of the last tokens of the thought."""
         self._newline = False
         self._step_start = len(tokens)
-        self._opened_by_prompt = False
         self.phase = self._initial_phase()
+        self._opened_by_prompt = self.phase == "thinking"
 
     def _initial_phase(self) -> str:
         markup = self.text.markup
@@ -83,8 +83,7 @@ class Transcript:
             return "answer"
         prompt = self.text.decode(self.tokens[-256:])
         opened, closed = prompt.rfind(markup.open), prompt.rfind(markup.close)
-        self._opened_by_prompt = opened > closed
-        if self._opened_by_prompt:
+        if opened > closed:
             return "thinking"
         # A template that writes an empty thought itself (thinking switched off) ends with the closing tag.
         return "answer" if closed > opened and not prompt[closed + len(markup.close) :].strip() else "before"
