@@ -179,9 +179,8 @@ class Transcript:
         markup = self.text.markup
         thinking, answer = "", text
         if markup is not None:
-            opened = -1 if self._opened_by_prompt else text.find(markup.open)
-            start = 0 if self._opened_by_prompt else opened + len(markup.open)
-            if self._opened_by_prompt or opened >= 0:
+            start = 0 if self._opened_by_prompt else text.find(markup.open) + len(markup.open)
+            if self._opened_by_prompt or markup.open in text:
                 closed = text.find(markup.close, start)
                 thinking = text[start : closed if closed >= 0 else None]
                 answer = text[closed + len(markup.close) :] if closed >= 0 else ""
