@@ -104,6 +104,15 @@ def test_stop_strings_cut_the_answer_even_inside_a_token(stop: str, answer: str)
     assert transcript.parts().thinking == "STOP n S on STOP now"
 
 
+def test_looking_for_stop_strings_does_not_grow_with_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = tiny.text()
+    decoded: list[int] = []
+    decode = text.decode
+    monkeypatch.setattr(text, "decode", lambda tokens: decoded.append(len(tokens)) or decode(tokens))
+    follow("a b " * 100, text=text, stop=("STOP", "x" * 60))
+    assert max(decoded) == 60
+
+
 def test_restore_takes_everything_back() -> None:
     transcript, _ = follow("<think>\none\n\n")
     point = transcript.snapshot()
