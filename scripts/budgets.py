@@ -26,7 +26,7 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen3Config
 
-from laconic import Engine, Limits, Markup, Methods, Request, Sampling
+from laconic import Engine, Format, Limits, Methods, Request, Sampling
 from laconic.bench.provenance import provenance
 from laconic.errors import RequestError
 from laconic.models.causal_lm import CausalLM
@@ -35,7 +35,7 @@ from laconic.sequence import Sequence
 from laconic.thinking.budget.capped import Capped
 
 CLOSES, ENDS, OPENS = "</think>", "<|im_end|>", "<think>"
-SEVERAL = Markup("<a", "/>")
+SEVERAL = Format("<a", "/>")
 TALKS = {"\n\n": 5.0, "}": 4.0, ENDS: 2.0, CLOSES: 1.5}
 FORMS: dict[str, tuple[dict[str, float], bool, bool]] = {
     "one token": (TALKS | {OPENS: 8.0}, False, False),
@@ -71,7 +71,7 @@ def tokenizer(several: bool) -> Text:
     core.decoder = decoders.ByteLevel()
     special = [ENDS, *(() if several else (OPENS, CLOSES))]
     made = PreTrainedTokenizerFast(tokenizer_object=core, eos_token=ENDS, additional_special_tokens=special)
-    return Text(made, markup=SEVERAL if several else Markup(OPENS, CLOSES))
+    return Text(made, format=SEVERAL if several else Format(OPENS, CLOSES))
 
 
 @cache
@@ -136,10 +136,9 @@ def controllers(rng: random.Random) -> tuple[str, ...]:
 
 def request(rng: random.Random, form: str, budget: Capped) -> Request:
     """A random prompt with room for all, or, one time in ten, with little."""
-    text, markup = models(form)[0], models(form)[0].markup
-    assert markup is not None
+    text = models(form)[0]
     asked = "".join(rng.choice("What is 12+? abc") for _ in range(rng.randint(1, 20)))
-    opened = f"{markup.open}\n" if FORMS[form][1] else ""
+    opened = f"{text.format.opens}\n" if FORMS[form][1] else ""
     tokens: int = budget.tokens  # type: ignore[attr-defined]
     room = tokens + budget.spare(text) + (budget.answer or 0) + rng.randint(0, 30)
     if rng.random() < 0.1:
@@ -174,7 +173,7 @@ def judge(s: Sequence, budget: Capped) -> list[str]:
         found.append("thinking over budget")
     if budget.answer is not None and answer > budget.answer:
         found.append("answer over budget")
-    opened = s.transcript.phase != "before"
+    opened = any(kind != "answer" for kind in kinds)
     full = len(kinds) >= s.request.limits.max_new_tokens
     if opened and not full:
         last = max((i for i, kind in enumerate(kinds) if kind != "answer"), default=-1)

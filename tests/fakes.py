@@ -120,3 +120,17 @@ class FakeModel:
                 base = tree.bases[node]
             node = parent
         return slot.tokens[:base] + path[::-1]
+
+
+class Writes(FakeModel):
+    """Writes a given text below any prompt of ``prompt`` tokens, whatever else stands in the context."""
+
+    def __init__(self, prompt: int, tokens: Sequence[int], vocab: int, context: int = 4096) -> None:
+        super().__init__(torch.zeros(1, 1, vocab), context)
+        self.prompt, self.reply = prompt, list(tokens)
+
+    def after(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Nearly all probability for the reply's next token; its last one again behind its end."""
+        row = torch.zeros(self.vocab_size)
+        row[self.reply[min(max(len(tokens) - self.prompt, 0), len(self.reply) - 1)]] = 20.0
+        return row

@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from laconic import Engine, Limits, Markup, Methods, Request, Result, Sampling, reference
+from laconic import Engine, Format, Limits, Methods, Request, Result, Sampling, reference
 from laconic.loop import Loop
 from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
@@ -130,7 +130,7 @@ def test_budgets_hold_exactly() -> None:
 @pytest.mark.parametrize("drafter", ["none", "suffix"])
 def test_thinking_control_with_tags_of_several_tokens(drafter: str) -> None:
     """Some tokenizers spell their tags; budgets, exits and answers are the reference's all the same."""
-    text = Text(tiny.tokenizer(tags_as_tokens=False), markup=Markup("<think>", "</think>"))
+    text = Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<think>", "</think>"))
     assert text.close_token is None
     think = ("budget:30", "answer-confidence:threshold=0.2")
     controllers: list[Controller] = [registry.build("think", spec) for spec in think]  # type: ignore[misc]

@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from laconic import Engine, Limits, Methods
+from laconic import Engine, Limits, Methods, Request
 from laconic.models.base import chain
 from laconic.models.causal_lm import CausalLM
 from laconic.policy import registry
@@ -98,10 +98,10 @@ def test_probes_find_the_same_with_and_without_a_drafter_that_guesses(monkeypatc
     engine = Engine(
         target, TEXT, Methods(drafter="draft-model", length="constant:4", think=("answer-confidence:0.05",)), draft
     )
-    prompts = [f"What is {i}+{i}?<think>\n" for i in range(6)]
-    guessing = engine.generate_many(prompts, limits=Limits(80), batch=3)
+    asked = [Request(tuple(TEXT.encode(f"What is {i}+{i}?<think>\n")), limits=Limits(80)) for i in range(6)]
+    guessing = engine.run(asked, batch=3)
     monkeypatch.setattr(DraftModel, "complete", Drafter.complete)
-    without = engine.generate_many(prompts, limits=Limits(80), batch=3)
+    without = engine.run(asked, batch=3)
     assert [r.tokens for r in guessing] == [r.tokens for r in without]
     assert [r.events for r in guessing] == [r.events for r in without]
     assert sum(r.usage.probed for r in guessing) > 0
@@ -157,3 +157,20 @@ def test_ending_probes_early_changes_no_decision(monkeypatch):
     probes = {id(made): made.belief() is not None for made in reads}
     assert sum(probes[id(made)] for made in {*reads[:count]}) > 4, "there are probes"
     assert count < len(reads) - count, "on fewer passes"
+
+
+@pytest.mark.parametrize("guess", ["", "4", "{1}+x"])
+def test_a_text_that_ends_at_boxed_leaves_the_brace_to_the_model(guess: str) -> None:
+    """The brace counts in the belief and not in the answer, whatever was guessed."""
+    probe, written = Probe("So \\boxed", "}", guess=guess, max_tokens=16), TEXT.encode("{{1}+x}.")
+    ride = Ride(probe, TEXT, 0)
+    while ride.belief() is None:
+        known = len(ride.branch) - 1
+        rows = torch.full((known + 1, 264), -9.0)
+        start = len(TEXT.phrase(f"{TEXT.format.ending}So \\boxed")) - 1
+        for at in range(start, known + 1):
+            rows[at, written[at - start]] = 9.0
+        ride.read(rows)
+    belief = ride.belief()
+    assert belief is not None
+    assert (belief.answer, belief.complete, len(belief.probs)) == ("{1}+x", True, len(TEXT.encode("{{1}+x}")))

@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 
-from laconic import Limits, Markup, Request
+from laconic import Format, Limits, Request
 from laconic.errors import RequestError
 from laconic.models.text import Text
 from laconic.policy import knobs
@@ -87,7 +87,7 @@ def test_streams_show_whole_characters_and_all_of_them_at_the_end() -> None:
 
 def test_streams_hold_back_what_may_become_a_tag_that_is_taken_back() -> None:
     """Only where a controller minds the end, and the tag is several tokens."""
-    text = Text(tiny.tokenizer(tags_as_tokens=False), markup=Markup("<think>", "</think>"))
+    text = Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<think>", "</think>"))
 
     @knobs
     class Minds(Acting):

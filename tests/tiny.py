@@ -80,3 +80,8 @@ def noisy(original: PreTrainedModel, scale: float = 0.2) -> PreTrainedModel:
             if parameter.std() > 0:
                 parameter.add_(torch.randn_like(parameter) * parameter.std() * scale)
     return made
+
+
+def begun(question: str) -> list[dict[str, str]]:
+    """A question whose reply has been begun with an opening tag."""
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": "<think>\n"}]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from laconic.engine import Engine, Methods, Stream
     from laconic.errors import LaconicError
-    from laconic.models.text import Markup
+    from laconic.models.formats import Format
     from laconic.policy import Card, Needs, Policy, knobs, registry
     from laconic.remote import RemoteEngine
     from laconic.types import Event, Limits, Request, Result, Sampling, Step, Usage
@@ -17,9 +17,9 @@ __all__ = [
     "Card",
     "Engine",
     "Event",
+    "Format",
     "LaconicError",
     "Limits",
-    "Markup",
     "Methods",
     "Needs",
     "Policy",
@@ -37,7 +37,7 @@ __all__ = [
 _HOMES = {
     "engine": ("Engine", "Methods", "Stream"),
     "errors": ("LaconicError",),
-    "models.text": ("Markup",),
+    "models.text": ("Format",),
     "remote": ("RemoteEngine",),
     "policy": ("Card", "Needs", "Policy", "knobs", "registry"),
     "types": ("Event", "Limits", "Request", "Result", "Sampling", "Step", "Usage"),

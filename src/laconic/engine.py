@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +16,12 @@ from laconic.errors import RequestError, UnmetNeed
 from laconic.loop import Loop, Plan
 from laconic.models.base import LanguageModel, ShowsHidden, Steerable
 from laconic.models.causal_lm import CausalLM
+from laconic.models.chat import plain
 from laconic.models.defaults import Defaults
 from laconic.models.devices import AUTO
+from laconic.models.formats import Format
 from laconic.models.load import load_defaults, load_model, load_text
-from laconic.models.text import Markup, Message, Text
+from laconic.models.text import Message, Text
 from laconic.policy import Policy, registry
 from laconic.reading import Reading
 from laconic.sequence import Sequence
@@ -104,24 +106,27 @@ class Engine:
         draft: str | Path | None = None,
         dtype: torch.dtype | None = None,
         device: str = AUTO,
-        markup: Markup | None = None,
+        format: Format | None = None,
+        system: str = "",
+        keywords: Mapping[str, Any] | None = None,
         **methods: Any,
     ) -> Engine:
         """Load ``model`` (a path, a hub name or ``bundled``) and, where a method needs one, the ``draft`` model.
 
         ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ``xpu`` or ``spread`` (see models.devices).
-        ``methods`` are the fields of :class:`Methods`. With the bundled model, a draft model that is needed and not
+        ``methods`` are the fields of :class:`Methods`; ``format``, ``system`` and ``keywords`` say how the model is
+        spoken to (:class:`laconic.models.text.Text`). With the bundled model, a draft model that is needed and not
         named is the bundled one. Raises ModelError and MethodError subclasses.
         """
         chosen = Methods(**methods)
         needs_draft = any(policy.needs.draft_model for policy in policies(chosen.plan()))
         target = load_model(model, dtype=dtype, device=device)
-        text = load_text(model, markup=markup)
+        text = load_text(model, format=format, system=system, keywords=keywords)
         if draft is None and needs_draft and str(model) == "bundled":
             draft = "bundled-draft"
         draft_model = None
         if draft is not None:
-            text.same_vocabulary(load_text(draft, markup=markup))
+            text.same_vocabulary(load_text(draft, format=format))
             draft_model = load_model(draft, dtype=dtype, device=device)
         return Engine(target, text, chosen, draft_model, load_defaults(model))
 
@@ -173,15 +178,24 @@ class Engine:
         sampling: Sampling | None = None,
         limits: Limits | None = None,
         thinking: bool = True,
+        effort: str = "",
+        keywords: Mapping[str, Any] | None = None,
     ) -> Request:
         """Turn a question or chat messages into a request. Raises RequestError if it cannot be served.
 
-        ``sampling`` and ``limits`` that are not given are the checkpoint's own (``defaults``).
+        ``sampling`` and ``limits`` that are not given are the checkpoint's own (``defaults``). ``effort`` is a level of
+        the chat template's own, ``keywords`` are passed to the template as they are.
         """
-        messages = ({"role": "user", "content": prompt},) if isinstance(prompt, str) else tuple(prompt)
-        return self.made(
-            Question(messages, thinking, sampling or self.defaults.sampling, limits or self.defaults.limits)
-        )
+        messages = tuple(plain(prompt))
+        if effort and (self.text.format.effort is None or self.text.format.effort.keywords(effort) is None):
+            known = () if self.text.format.effort is None else self.text.format.effort.levels
+            names = ", ".join(level for level, _, _ in known) or "none"
+            raise RequestError(
+                f"the chat template knows no effort '{effort}'.",
+                f"Its levels: {names}. The method effort cuts thoughts.",
+            )
+        sampling, limits = sampling or self.defaults.sampling, limits or self.defaults.limits
+        return self.made(Question(messages, thinking, sampling, limits, effort=effort, keywords=keywords or {}))
 
     def fitted(self, request: Request) -> Request:
         """The request as the controllers of this engine want it: they may rewrite the question, or name others for it.
@@ -205,17 +219,23 @@ class Engine:
 
     def made(self, question: Question) -> Request:
         """The request that asks ``question``. Raises RequestError if its prompt does not fit."""
-        return Request(self.prompt(question), question.sampling, question.limits, question)
+        tokens, phase = self._asked(question)
+        return Request(tokens, question.sampling, question.limits, question, phase=phase)
 
     def prompt(self, question: Question) -> tuple[int, ...]:
         """The prompt's tokens. Raises RequestError if they do not fit."""
-        tokens = self.text.prompt(question.messages, thinking=question.thinking)
+        return self._asked(question)[0]
+
+    def _asked(self, question: Question) -> tuple[tuple[int, ...], str]:
+        tokens, phase = self.text.ask(
+            question.messages, thinking=question.thinking, effort=question.effort, keywords=question.keywords
+        )
         if len(tokens) >= self.target.context:
             raise RequestError(
                 f"the prompt has {len(tokens)} tokens, the model's context is {self.target.context}.",
                 "Shorten the prompt.",
             )
-        return tokens
+        return tokens, phase
 
     def generate(self, prompt: Prompt, **options: Any) -> Result:
         """Answer one prompt. ``options`` are those of :meth:`request`."""
@@ -329,10 +349,10 @@ def check(plan: Plan, text: Text, target: LanguageModel, draft_model: LanguageMo
                 f"'{policy.name}' grows trees, which '{plan.drafter.name}' cannot.",
                 "Use the chain shape, or a drafter that expands (draft-model, suffix).",
             )
-        if needs.thinking and text.markup is None:
+        if needs.thinking and not text.format.thinks:
             raise UnmetNeed(
                 f"'{policy.name}' needs a model with a thinking phase; no thinking tags were found.",
-                "Name the tags with markup=Markup(open, close), or do without thinking methods.",
+                "Name the tags with format=Format(opens, closes) (--format), or do without thinking methods.",
             )
         if needs.draft_hidden and not plan.drafter.knows_hidden:
             raise UnmetNeed(

@@ -46,7 +46,7 @@ def landing(request: Request, text: Text, context: int, answer_limit: int | None
     """
     most = min(request.limits.max_new_tokens, context - len(request.prompt))
     room = request.limits.room(most)
-    if text.markup is None or room == 0:
+    if not text.format.thinks or room == 0:
         return None
     room = room if answer_limit is None else min(room, answer_limit)
     said, cost = TEXT, _cost(TEXT, text)

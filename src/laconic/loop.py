@@ -293,7 +293,9 @@ class Loop:
             elif s.full(self.target.context):
                 s.finish = "length"
             thinking = transcript.phase == "thinking"
-            hard = thinking and ((s.limit is not None and transcript.thinking >= s.limit) or s.lands(boundary=False))
+            hard = transcript.thinks and (
+                (s.limit is not None and transcript.thinking >= s.limit) or s.lands(boundary=False)
+            )
             if thinking or mark is Mark.CLOSED:
                 self._check_point(s, mark, hard)
             if s.finish is not None or hard:
@@ -358,7 +360,6 @@ class Loop:
         s.checks.clear()
         s.events.append(Event(method, type(action).__name__.lower(), s.generated, action.reason))
         if isinstance(action, Conclude):
-            assert self.text.markup is not None
             s.inject(f"{check.left}{action.text}{self.text.format.ending}", method, self.target.context)
             if s.request.limits.answers:
                 s.owe()

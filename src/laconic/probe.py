@@ -36,11 +36,11 @@ class Ride:
         self._watch = text.phrase(probe.watch)[0] if probe.watch else None
         self._watched: Watched | None = None
         self._hidden: torch.Tensor | None = None
-        self._guess = text.encode(probe.guess + probe.stop)[: probe.max_tokens] if probe.guess else []
+        self._guess = text.encode(probe.opens + probe.guess + probe.stop)[: probe.max_tokens] if probe.guess else []
         self._answer: list[int] = []
         self._probs: list[float] = []
         self._entropies: list[float] = []
-        self._depth = 0
+        self._depth = -len(probe.opens)
         self._done = False
         self._complete = False
         self.passes = 0
@@ -130,17 +130,15 @@ class Ride:
         piece, stop = self._text.piece(token), self.probe.stop
         if stop == "}":
             depth += piece.count("{") - piece.count("}")
-            return depth, depth < 0 or token in self._text.eos
+            return depth, (depth < 0 and not piece.isspace()) or token in self._text.eos
         return depth, stop in piece or token in self._text.eos
 
     def belief(self) -> Belief | None:
         """The answer and its probabilities, once they are all known."""
         if not self._done:
             return None
-        written, stop = self._text.decode(self._answer), self.probe.stop
-        answer = written[: written.rfind(stop)] if self._complete and stop in written else written
         return Belief(
-            answer.strip(),
+            self.probe.bare(self._text.decode(self._answer), self._complete),
             tuple(self._probs),
             tuple(self._entropies),
             self._complete,
@@ -154,7 +152,6 @@ def opening(probe: Probe, text: Text) -> list[int]:
     """What a probe writes after the check point."""
     if not probe.close:
         return text.phrase(probe.text)
-    assert text.markup is not None, "thinking controllers need a thinking phase"
     return text.phrase(f"{text.format.ending}{probe.text}")
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 _ONE_PASS = 64
 """Longest prompt that is read in one pass, logits of every token included; longer ones are prefilled first."""
-_TAIL = 64
-"""Tokens of a prompt among which the tag that its template opens a thought with is looked for."""
 
 
 class Reading:
@@ -57,14 +55,14 @@ class Reading:
 
     def thought(self, question: Question) -> float:
         """Read off the logits after the prompt."""
-        markup, prompt = self._engine.text.markup, self._engine.text.decode(self._engine.prompt(question)[-_TAIL:])
-        if markup is None or prompt.rstrip().endswith(markup.open):
+        form, begins = self._engine.text.format, self._engine.made(question).phase
+        if not form.thinks or begins != "before":
             raise UnmetNeed(
                 "whether the model wants to think cannot be read off its first token: "
-                + ("it has no thinking phase." if markup is None else "the template opens the thought."),
+                + ("it has no thinking phase." if not form.thinks else "the template opens the thought."),
                 "Name a token that tells (trigger=...), or use another router.",
             )
-        return self.chances(question, [markup.open])[0]
+        return self.chances(question, [form.opens])[0]
 
     def answer(self, question: Question, probe: Probe) -> Belief:
         """Follow the greedy answer, one pass a token; a right ``probe.guess`` saves passes."""

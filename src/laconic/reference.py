@@ -66,12 +66,12 @@ def decode(
         limits = [limit for controller, state in states if (limit := controller.limit(state)) is not None]
         written = None
         thinking, boundary = transcript.phase == "thinking", mark is Mark.STEP
-        lands = thinking and land is not None and land.due(len(tokens) - prompt, boundary=boundary)
+        lands = transcript.thinks and land is not None and land.due(len(tokens) - prompt, boundary=boundary)
         if mark is Mark.FINISHED and not (thinking and (controllers or request.limits.answers)):
             return tokens[prompt:], "stop"
         if mark is Mark.FINISHED or (controllers and mark is Mark.CLOSED):
             written = _end(ask, text, transcript, states, said, "tag" if mark is Mark.CLOSED else "end")
-        elif thinking and (boundary or lands or (limits and transcript.thinking >= min(limits))):
+        elif transcript.thinks and (boundary or lands or (limits and transcript.thinking >= min(limits))):
             written = _ask(ask, text, transcript, states, said, boundary, land=land if lands else None)
         del said[len(tokens) - prompt :]  # what a controller has taken back
         for token in text.encode(written or ""):
@@ -101,7 +101,6 @@ def _end(
     if written is not None:
         return left + written
     if closing == "end":
-        assert text.markup is not None
         return f"{left}{text.format.ending}"
     for token in ended:
         transcript.push(token)
@@ -132,12 +131,10 @@ def _ask(
             belief = ask(transcript.tokens, action).until(action.hopeless)
             action = controller.decide(state, replace(view, belief=belief))
         if isinstance(action, Conclude):
-            assert text.markup is not None
             return f"{action.text}{text.format.ending}"
         if isinstance(action, Inject) and land is None:
             return action.text
     if land is not None:
-        assert text.markup is not None
         return f"{words(land, boundary=boundary)}{text.format.ending}"
     return None
 
@@ -158,9 +155,8 @@ def answer(logits: Logits, text: Text, tokens: Seq[int], probe: Probe, *, hidden
         probs.append(float(row.max()))
         entropies.append(float(torch.special.entr(row).sum()))
         so_far = text.decode(written)
-        closed = so_far.count("}") > so_far.count("{") if probe.stop == "}" else probe.stop in so_far
+        deep = so_far.count("{") - so_far.count("}") - len(probe.opens)
+        closed = (deep < 0 and not so_far.isspace()) if probe.stop == "}" else probe.stop in so_far
         complete = closed or written[-1] in text.eos
-    answered = text.decode(written)
-    if complete and probe.stop in answered:
-        answered = answered[: answered.rfind(probe.stop)]
-    return Belief(answered.strip(), tuple(probs), tuple(entropies), complete, len(written), seen, state)
+    answered = probe.bare(text.decode(written), complete)
+    return Belief(answered, tuple(probs), tuple(entropies), complete, len(written), seen, state)

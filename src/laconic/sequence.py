@@ -124,7 +124,7 @@ class Sequence:
         self.length_state: Any = None
         self.tree: TokenTree = EMPTY
         """The draft of the pass under way."""
-        self._sent = len(tokens)
+        self._sent, self._shown = len(tokens), 0
         self._sent_usage = (0, 0)
         self._sent_at = time.perf_counter()
         self._writers: list[tuple[int, str]] = []
@@ -156,7 +156,7 @@ class Sequence:
             left = min(left, self.limit - self.transcript.thinking - 1)
         if self.landing is not None and self.transcript.phase == "thinking":
             left = min(left, self.landing.at - self.generated - 1)
-        if self.answer_limit is not None and self.transcript.phase != "thinking":
+        if self.answer_limit is not None and self.transcript.phase in ("before", "answer"):
             left = min(left, self.answer_limit - self.transcript.answer - 1)
         return max(left, 0)
 
@@ -290,13 +290,18 @@ class Sequence:
         return min((limit for limit in limits if limit is not None), default=None)
 
     def drain(self) -> list[Step]:
-        """Steps written since the last call, up to the first undecided check point."""
+        """Steps written since the last call, up to the first undecided check point.
+
+        Their texts join to the text of the result: what may turn out to be a stop string, or part of a tag, is kept
+        back until that is known, and end tokens have no text.
+        """
         upto = self.checks[0].point.length if self.checks else len(self.tokens)
         if not self.done:
             upto = self._whole_characters(self._before_a_tag(upto))
         if upto <= self._sent:
             return []
         start, prompt = self._sent, self.context.prompt_length
+        left = len(self.transcript.parts().text) - self._shown if self.done else None
         kinds = self.transcript.kinds[start - prompt : upto - prompt]
         now, steps = time.perf_counter(), []
         drafted, accepted = self.usage.drafted - self._sent_usage[0], self.usage.accepted - self._sent_usage[1]
@@ -304,17 +309,20 @@ class Sequence:
             end = start + len(list(group))
             tokens = tuple(self.tokens[start:end])
             method = self._writer(start) if kind == "injected" else self.tree.source
-            steps.append(
-                Step(kind, self._text_between(start, end), tokens, drafted, accepted, method, now - self._sent_at)
-            )
+            text = self._text_between(start, end)
+            if left is not None:
+                text = text[:left]
+                left -= len(text)
+            self._shown += len(text)
+            steps.append(Step(kind, text, tokens, drafted, accepted, method, now - self._sent_at))
             start, drafted, accepted, self._sent_at = end, 0, 0, now
         self._sent, self._sent_usage = upto, (self.usage.drafted, self.usage.accepted)
         return steps
 
     def result(self) -> Result:
         """The finished (or cancelled) request."""
-        transcript, usage, parts = self.transcript, self.usage, self.transcript.parts()
-        usage.thinking, usage.answer, usage.injected = (transcript.count(k) for k in ("thinking", "answer", "injected"))
+        usage, parts, kinds = self.usage, self.transcript.parts(), self.transcript.told()
+        usage.thinking, usage.answer, usage.injected = (kinds.count(k) for k in ("thinking", "answer", "injected"))
         return Result(
             text=parts.text,
             thinking=parts.thinking,
@@ -330,17 +338,20 @@ class Sequence:
         return next((method for start, method in reversed(self._writers) if start <= index), "")
 
     def _before_a_tag(self, upto: int) -> int:
-        """The last index up to which nothing is the beginning of a closing tag that a controller may take back."""
-        markup = self.text.markup
-        if markup is None or self.text.close_token is not None or self.transcript.phase != "thinking":
-            return upto
-        if not any(controller.closing for controller, _ in self.controllers):
-            return upto
-        tag, after = markup.close, ""
-        found = upto
-        for start in range(upto - 1, max(self._sent, upto - len(tag)) - 1, -1):
+        """The last index up to which nothing is the beginning of a tag or of a stop string."""
+        if not self.transcript.parted:
+            return self._sent
+        words = self.transcript.awaited
+        longest, found, after = max(map(len, words), default=0), upto, ""
+        for start in range(upto - 1, self._sent - 1, -1):
+            if len(after) >= longest - 1:
+                break
             written = self.text.decode(self.tokens[start:upto])
-            if any(written.endswith(tag[:size]) for size in range(len(after) + 1, min(len(written), len(tag) - 1) + 1)):
+            if any(
+                written.endswith(word[:size])
+                for word in words
+                for size in range(len(after) + 1, min(len(written), len(word) - 1) + 1)
+            ):
                 found = start
             after = written
         return found

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
+from laconic.models.formats.messages import messages
+from laconic.models.formats.phase import begins
 from laconic.models.text import Text
 from laconic.thinking.base import Place
 from laconic.types import Kind, Request
@@ -42,6 +44,9 @@ class Snapshot(NamedTuple):
     step_start: int
     newline: bool
     answer: int
+    closed: int
+    header: int
+    aside: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,9 @@ class Parts:
 class Transcript:
     """Follows the tokens of one request. ``tokens`` is the request's context, prompt first; it is appended here.
 
-    The phase is ``before`` (no thought yet), ``thinking``, then ``answer`` for good. Thinking tokens include the tags.
+    The phase is ``before`` (nothing but what may open a thought), ``thinking``, then ``answer`` for good. A call of a
+    tool, or a message in a channel of its own, is an ``aside``: it counts with the answer, and no limit cuts it.
+    Thinking tokens include the tags.
     """
 
     def __init__(self, text: Text, request: Request, tokens: list[int], *, keep_steps: bool = False) -> None:
@@ -74,53 +81,159 @@ class Transcript:
         """The points before each of the last tokens of the thought."""
         self._newline = False
         self._step_start = len(tokens)
-        self.phase = self._initial_phase()
-        self._opened_by_prompt = self.phase == "thinking"
+        self._closed = len(tokens)
+        """Where the answer begins: behind the closing tag."""
+        self._header = 0
+        """Where a message begins whose part is not known yet; 0 where there is none."""
+        self._aside = ""
+        """The phase to which an aside returns; empty outside asides."""
+        self.phase = self._begins = self._initial_phase(request.phase)
 
-    def _initial_phase(self) -> str:
-        markup = self.text.markup
-        if markup is None:
+    def _initial_phase(self, known: str | None) -> str:
+        """The phase that the request says, or what the tags at the end of its prompt say."""
+        form = self.text.format
+        if not form.thinks:
             return "answer"
-        prompt = self.text.decode(self.tokens[-256:])
-        opened, closed = prompt.rfind(markup.open), prompt.rfind(markup.close)
-        if opened > closed:
-            return "thinking"
-        # A template that writes an empty thought itself (thinking switched off) ends with the closing tag.
-        return "answer" if closed > opened and not prompt[closed + len(markup.close) :].strip() else "before"
+        return known or begins(self.text.decode(self.tokens[-256:]), form)
 
     def push(self, token: int, *, injected: bool = False) -> Mark:
         """Append a token and say what it brought about."""
         self.tokens.append(token)
-        markup = self.text.markup
+        if self.phase == "before":
+            return self._begin(token)
+        if self.phase == "aside" and self._aside and self._returns(token):
+            self.phase, self._aside = self._aside, ""
         if self.phase == "thinking":
-            self._trail.append(self.snapshot(len(self.tokens) - 1))
-            self.kinds.append("injected" if injected else "thinking")
-            self.thinking += not injected
-            if token in self.text.eos:
-                return Mark.FINISHED
-            if markup is not None and self._completes(markup.close, self.text.close_token, token):
-                self.phase = "answer"
-                return Mark.CLOSED
-            return Mark.STEP if self._ends_step(token) else Mark.NONE
-        opens = (
-            self.phase == "before" and markup is not None and self._completes(markup.open, self.text.open_token, token)
-        )
-        self.kinds.append("injected" if injected else "thinking" if opens else "answer")
-        if opens:
-            self.phase = "thinking"
-            self.thinking += not injected
-            self._step_start = len(self.tokens)
-            return Mark.NONE
-        self.answer += not injected
-        if token in self.text.eos or (self._stop and self._stops()):
+            return self._think(token, injected)
+        self.kinds.append("injected" if injected else "answer")
+        self.answer += not injected and self.phase == "answer"
+        if token in self.text.eos:
             return Mark.FINISHED
-        return Mark.NONE
+        if self.phase == "aside" and not self._aside:
+            self._message(token)
+        elif self.phase == "answer":
+            self._steps_aside(token)
+        return Mark.FINISHED if self._stop and self._stops() else Mark.NONE
+
+    @property
+    def thinks(self) -> bool:
+        """Whether a thought is open, and not about to end with a header that is half written."""
+        return self.phase == "thinking" and not self._header
+
+    @property
+    def parted(self) -> bool:
+        """Whether it is known to which part of the reply the last tokens belong."""
+        return self.phase != "before" and not self._header
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """Texts of several tokens that change the meaning of what has been written of them: a tag, stop strings."""
+        form = self.text.format
+        if self.phase != "thinking":
+            return self._stop
+        return (form.message_end or form.closes,) if self.text.close_token is None else ()
+
+    def told(self) -> list[Kind]:
+        """The kinds of all tokens, with those before another closing tag as thought, where an answer follows it."""
+        form, kinds = self.text.format, self.kinds.copy()
+        if form.turn or self.phase != "answer" or self._closed == self.prompt_length:
+            return kinds
+        tokens = [token for token in self.tokens[self._closed :] if token not in self.text.eos]
+        more, tag, rest = self.text.decode(tokens).rpartition(form.closes)
+        if not tag or not rest.strip():
+            return kinds
+        size = next(n for n in range(1, len(tokens) + 1) if len(self.text.decode(tokens[:n])) >= len(more + tag))
+        for at in range(self._closed - self.prompt_length, self._closed - self.prompt_length + size):
+            kinds[at] = "thinking" if kinds[at] == "answer" else kinds[at]
+        return kinds
+
+    def _begin(self, token: int) -> Mark:
+        """A token before any thought: it counts as thought while it may be part of the opening tag."""
+        self.kinds.append("thinking")
+        self.thinking += 1
+        begun = self.text.decode(self.tokens[self.prompt_length :]).lstrip()
+        part = self.text.format.part(begun.rstrip("\ufffd"))
+        ended = token in self.text.eos
+        if part is None and not ended:
+            return Mark.NONE
+        if part == "thinking" and not ended:
+            self._open()
+            return Mark.NONE
+        self.phase = part if part == "aside" else "answer"
+        self.kinds = ["answer"] * len(self.kinds)
+        self.answer, self.thinking = len(self.kinds) if self.phase == "answer" else 0, 0
+        return Mark.FINISHED if ended or (self._stop and self._stops()) else Mark.NONE
+
+    def _open(self) -> None:
+        self.phase = "thinking"
+        self._step_start = len(self.tokens)
+
+    def _think(self, token: int, injected: bool) -> Mark:
+        self._trail.append(self.snapshot(len(self.tokens) - 1))
+        self.kinds.append("injected" if injected else "thinking")
+        self.thinking += not injected
+        if token in self.text.eos:
+            return Mark.FINISHED
+        if self.text.format.turn:
+            self._message(token)
+            if self.phase == "answer":
+                return Mark.CLOSED
+            if self.phase == "aside" or self._header:
+                return Mark.NONE
+        elif self._completes(self.text.format.closes, self.text.close_token, token):
+            self.phase, self._closed = "answer", len(self.tokens)
+            return Mark.CLOSED
+        elif self._steps_aside(token):
+            return Mark.NONE
+        return Mark.STEP if self._ends_step(token) else Mark.NONE
+
+    def _message(self, token: int) -> None:
+        """Go over to another message, where thought, answer and asides are messages of their own."""
+        form = self.text.format
+        if not self._header:
+            if self._just_completed(form.message_end, token):
+                self._header = len(self.tokens)
+            return
+        begun = self.text.decode(self.tokens[self._header :]).lstrip().rstrip("\ufffd")
+        part = None if form.turn.startswith(begun) else form.part(begun.removeprefix(form.turn).lstrip())
+        if part is None:
+            return
+        self._header = 0
+        if part == "answer":
+            self._closed = len(self.tokens)
+        elif part == "thinking":
+            self._step_start = len(self.tokens)
+        self.phase = part
+
+    def _steps_aside(self, token: int) -> bool:
+        """Whether ``token`` begins a call of a tool between tags; it may do so in an open thought."""
+        form = self.text.format
+        if form.turn or not any(self._just_completed(aside, token) for aside in form.asides):
+            return False
+        self.phase, self._aside = "aside", self.phase
+        return True
+
+    def _returns(self, token: int) -> bool:
+        """Whether ``token`` goes on behind a call of a tool that is over."""
+        if token in self.text.eos or not self.text.piece(token).strip():
+            return False
+        recent = self.tokens[max(self.prompt_length, len(self.tokens) - _WINDOW) : -1]
+        return self.text.decode(recent).rstrip().endswith(self.text.format.aside_end)
 
     def snapshot(self, length: int | None = None) -> Snapshot:
         """The present point; ``length`` while a token is being pushed that does not count yet."""
         length = len(self.tokens) if length is None else length
         return Snapshot(
-            length, self.phase, self.thinking, len(self.steps), self._step_start, self._newline, self.answer
+            length,
+            self.phase,
+            self.thinking,
+            len(self.steps),
+            self._step_start,
+            self._newline,
+            self.answer,
+            self._closed,
+            self._header,
+            self._aside,
         )
 
     def before_the_end(self) -> tuple[Snapshot, str]:
@@ -128,13 +241,14 @@ class Transcript:
 
         Also what it wrote of the thought in the very tokens of the tag (``."`` where ``.</`` is one token).
         """
-        markup = self.text.markup
-        if self.phase != "answer" or markup is None:  # the end of the text, without a tag
+        form = self.text.format
+        closes = form.message_end or form.closes
+        if self.phase != "answer":  # the end of the text, without a tag
             return self._trail[-1], ""
         for size in range(1, len(self._trail) + 1):
             written = self.text.decode(self.tokens[-size:])
-            if markup.close in written:
-                return self._trail[-size], written[: written.rfind(markup.close)]
+            if closes in written:
+                return self._trail[-size], written[: written.rfind(closes)]
         raise AssertionError("a tag longer than the window")
 
     @property
@@ -153,6 +267,9 @@ class Transcript:
         del self.steps[point.steps :]
         self.phase, self.thinking, self._step_start = point.phase, point.thinking, point.step_start
         self._newline, self.answer = point.newline, point.answer
+        if point.phase == "before":
+            self.kinds = ["thinking"] * len(self.kinds)
+        self._closed, self._header, self._aside = point.closed, point.header, point.aside
         while self._trail and self._trail[-1].length >= point.length:
             self._trail.pop()
 
@@ -176,19 +293,47 @@ class Transcript:
         if tokens and tokens[-1] in self.text.eos:
             tokens = tokens[:-1]
         text = self.text.decode(tokens)
-        markup = self.text.markup
-        thinking, answer = "", text
-        if markup is not None:
-            start = 0 if self._opened_by_prompt else text.find(markup.open) + len(markup.open)
-            if self._opened_by_prompt or markup.open in text:
-                closed = text.find(markup.close, start)
-                thinking = text[start : closed if closed >= 0 else None]
-                answer = text[closed + len(markup.close) :] if closed >= 0 else ""
+        thinking, answer = self._apart(text)
         cut = min((at for at in (answer.find(stop) for stop in self._stop) if at >= 0), default=None)
         if cut is not None:
             text = text[: len(text) - (len(answer) - cut)]
             answer = answer[:cut]
-        return Parts(text, thinking.strip(), answer.strip())
+        return Parts(text, *self._bare(thinking, answer))
+
+    def _apart(self, text: str) -> tuple[str, str]:
+        """Thought and answer of the whole written ``text``, the answer with all that stands behind the closing tag."""
+        form = self.text.format
+        opened, closed = self._begins == "thinking", self._closed > self.prompt_length
+        if form.turn:
+            return messages(form, text, opened=opened) if self._begins != "answer" else ("", text)
+        if not (opened or closed or self.phase == "thinking" or self._aside == "thinking"):
+            return "", text
+        start = 0 if opened else text.find(form.opens) + len(form.opens)
+        if not closed:
+            aside = max(text.rfind(aside) for aside in form.asides) if self._aside else len(text)
+            return text[start:aside], text[aside:]
+        head = self.text.decode(self.tokens[self.prompt_length : self._closed])
+        end = text.rfind(form.closes, start, len(head))
+        return text[start:end], text[end + len(form.closes) :]
+
+    def _bare(self, thinking: str, answer: str) -> tuple[str, str]:
+        """Thought and answer without the answer's header and end, and without closing tags written once more.
+
+        What a model writes before another closing tag was thought, as long as an answer follows it.
+        """
+        form = self.text.format
+        if not form.turn and self._closed > self.prompt_length and form.closes in answer:
+            more, _, rest = answer.rpartition(form.closes)
+            if rest.strip():
+                thinking, answer = thinking + more.replace(form.closes, ""), rest
+            else:
+                answer = answer.replace(form.closes, "")
+        answer = answer.strip()
+        for header in form.headers if not form.turn else ():
+            answer = answer.removeprefix(header)
+        if form.answer_end and not form.turn:
+            answer = answer.partition(form.answer_end)[0]
+        return thinking.strip(), answer.strip()
 
     def _completes(self, tag: str, single: int | None, token: int) -> bool:
         """Whether ``token`` completes ``tag``; ``single`` is the tag's id where it is one token."""
@@ -202,10 +347,13 @@ class Transcript:
         return self.text.decode(recent).count(tag) > self.text.decode(recent[:-1]).count(tag)
 
     def _ends_step(self, token: int) -> bool:
-        """Whether a blank line ended with this token; blank lines may be one token, two, or part of one."""
-        piece = self.text.piece(token)
-        ends = STEP in piece or (self._newline and piece.startswith("\n"))
-        self._newline = piece.endswith("\n")
+        """Whether a blank line ended with this token; blank lines may be one token, several, or part of one, and hold
+        white space."""
+        ends = False
+        for character in self.text.piece(token):
+            ends |= character == "\n" and self._newline
+            if character not in " \t\r":
+                self._newline = character == "\n"
         if not ends or len(self.tokens) == self._step_start:
             return False
         if self._keep_steps:

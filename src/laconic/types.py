@@ -100,19 +100,23 @@ class Event:
 class Question:
     """A request before it has become tokens. ``events`` are what controllers have done to it."""
 
-    messages: tuple[Mapping[str, str], ...]
+    messages: tuple[Mapping[str, Any], ...]
     thinking: bool = True
     sampling: Sampling = field(default_factory=Sampling)
     limits: Limits = field(default_factory=Limits)
     events: tuple[Event, ...] = ()
+    effort: str = ""
+    """A level of effort, said in the chat template's own words where it has such a level."""
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    """Keywords for the chat template."""
 
     def asked(self) -> str:
         """The last message of the user."""
-        return next((m["content"] for m in reversed(self.messages) if m.get("role") == "user"), "")
+        return next((str(m["content"]) for m in reversed(self.messages) if m.get("role") == "user"), "")
 
     def saying(self, text: str, method: str, reason: str, *, role: Literal["user", "system"] = "user") -> Question:
         """The same question with ``text`` below the user's last message, or below the system's (which is made)."""
-        messages: list[Mapping[str, str]] = list(self.messages)
+        messages: list[Mapping[str, Any]] = list(self.messages)
         at = next((i for i in reversed(range(len(messages))) if messages[i].get("role") == role), None)
         if at is None:
             messages.insert(0, {"role": role, "content": text})
@@ -131,7 +135,8 @@ class Request:
 
     ``question`` is what the prompt was made of, where it was made by an engine: thinking controllers may ask it in
     other words. ``controllers`` are those of this request alone, in place of the run's; they have had their say, and
-    ``events`` are what they did.
+    ``events`` are what they did. ``phase`` is that in which the reply begins (``before``, ``thinking``, ``answer``);
+    None looks for tags at the end of the prompt.
     """
 
     prompt: tuple[int, ...]
@@ -140,6 +145,7 @@ class Request:
     question: Question | None = None
     controllers: tuple[Any, ...] | None = None
     events: tuple[Event, ...] = ()
+    phase: str | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt:

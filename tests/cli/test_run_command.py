@@ -34,6 +34,27 @@ def test_json_is_a_result_and_nothing_else(laconic, model):
     assert json.loads(plain.stdout)["tokens"] == record["baseline"]["tokens"]
 
 
+def test_how_the_model_is_spoken_to(laconic, model):
+    def asked(*options, code=0):
+        done = laconic("run", "Why?", "-m", model, "--max-tokens", 20, "--json", *options)
+        assert done.exit_code == code, done.output
+        return json.loads(done.stdout) if code == 0 else done.output
+
+    plain = asked()
+    assert plain["engine"]["thinking"]["open"] == "<think>"
+    assert asked("--system", "Be brief.")["usage"]["prompt"] > plain["usage"]["prompt"]
+    switched = asked("--no-think")["usage"]["prompt"]
+    assert switched > plain["usage"]["prompt"]
+    assert asked("-T", "enable_thinking=false")["usage"]["prompt"] == switched
+    given = asked("--format", "[a],[/a]")["engine"]["thinking"]
+    assert (given["open"], given["close"], given["source"]) == ("[a]", "[/a]", "given")
+    assert asked("--format", "none")["engine"]["thinking"] is None
+    assert asked("--format", "gpt-oss")["engine"]["thinking"]["open"] == "<|channel|>analysis<|message|>"
+    assert "gemma-4" in asked("--format", "gema-4", code=2)
+    assert "KEY=VALUE" in asked("-T", "enable_thinking", code=2)
+    assert "thinking phase" in asked("--exit", "settled", "--format", "none", code=2)
+
+
 def test_a_bandit_says_what_it_learned_and_what_that_cost(laconic, model):
     options = ("-m", model, "--max-tokens", 60, "--think", "none", "--drafter", "bandit:arms=suffix@constant:4|none")
     done = laconic("run", "What is 2 + 3?", *options)

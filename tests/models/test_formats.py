@@ -129,12 +129,73 @@ ROWS = {
         ),
         "<think>", "</think>", "\n", switch=ENABLE, effort=("low",), prompt_ends="<think>\n",
     ),
-    "granite-3.3": Row(
+    "an answer between tags": Row(
         turns(
             kept("<think>", "</think><response>").replace("{{ m.content }}", "{{ m.content }}</response>"),
-            before="{% if thinking|default(false) %}Think in <think> tags, answer in <response> tags.{% endif %}",
+            before="{% if thinking|default(false) %}Think first.{% endif %}",
         ),
         "<think>", "</think>", "<response>", switch=("thinking", True, False),
+    ),
+    "granite-3.3": Row(
+        turns(
+            "{{ m.content }}",
+            before="{% if thinking %}Think in <think></think>, answer in <response></response>.{% endif %}",
+        ),
+        "<think>", "</think>", "<response>", "table", switch=("thinking", True, False),
+    ),
+    "qwq": Row(
+        turns(DROPPED, "<think>\n" + OFF.format("enable_thinking", "</think>")),
+        "<think>", "</think>", "\n\n", switch=ENABLE, prompt_ends="<think>\n",
+    ),
+    "nemotron-nano-v2": Row(
+        turns(
+            DROPPED,
+            "{% if messages[0].role == 'system' and '/no_think' in messages[0].content %}<think></think>"
+            "{% else %}<think>\n{% endif %}",
+        ),
+        "<think>", "</think>", "", switch=("/no_think", "", "/no_think"), prompt_ends="<think>\n",
+    ),
+    "hy3": Row(
+        turns(
+            kept("<think:x>", "</think:x>"),
+            "<think:x>{% if reasoning_effort|default('no_think') == 'no_think' %}</think:x>{% endif %}",
+            before="{% if reasoning_effort is defined and reasoning_effort not in ['no_think', 'low', 'high'] %}"
+            "{{ raise_exception('no such effort') }}{% endif %}effort {{ reasoning_effort }}",
+        ),
+        "<think:x>", "</think:x>", "", switch=("reasoning_effort", "high", "no_think"), effort=("low", "high"),
+        prompt_ends="<think:x>",
+    ),
+    "deepseek-v4": Row(
+        turns(
+            kept("<think>", "</think>"),
+            "{% if thinking|default(false) %}<think>{% else %}</think>{% endif %}",
+            before="{% if thinking|default(false) and reasoning_effort|default('') == 'max' %}Think hard.{% endif %}",
+        ),
+        "<think>", "</think>", "", switch=("thinking", True, False), effort=("max",), prompt_ends="<think>",
+    ),
+    "solar": Row(
+        turns(
+            "{% if m.reasoning_content %}<|think|>{{ m.reasoning_content }}<|im_end|>\n<|im_start|>assistant\n"
+            "{% endif %}<|content|>{{ m.content }}",
+            "{% if reasoning_effort|default('high') == 'low' %}<|think|><|im_end|>\n<|im_start|>assistant\n{% endif %}"
+            "{# 'high' #}",
+        ),
+        "<|think|>", "<|im_end|>\n<|im_start|>assistant\n<|content|>", "", switch=("reasoning_effort", "high", "low"),
+    ),
+    "command-r7b": Row(
+        turns(
+            "{% if m.tool_calls %}<|START_THINKING|>{{ m.reasoning_content }}<|END_THINKING|>{{ m.tool_calls }}"
+            "{% else %}<|START_RESPONSE|>{{ m.content }}<|END_RESPONSE|>{% endif %}",
+            OFF.format("enable_thinking", "<|START_THINKING|><|END_THINKING|>"),
+        ),
+        "<|START_THINKING|>", "<|END_THINKING|>", "<|START_RESPONSE|>", switch=ENABLE,
+    ),
+    "apertus": Row(
+        turns(
+            "{{ m.content }}{# <|inner_prefix|> <|inner_suffix|> #}",
+            before="{{ 'on' if enable_thinking|default(false) else 'off' }}",
+        ),
+        "<|inner_prefix|>", "<|inner_suffix|>", "", "table", switch=ENABLE,
     ),
     "smollm3": Row(
         turns("{{ m.content }}", OFF.format("enable_thinking", "<think>\n\n</think>\n")),
@@ -174,13 +235,40 @@ def test_a_format_is_read_off_the_template(row: Row) -> None:
     assert (found.source, found.reason) == (row.source, "")
     switch = found.switch
     assert (None if switch is None else (switch.keyword, switch.on, switch.off)) == row.switch
-    assert tuple(level for level, _, _ in found.effort.levels) if found.effort else row.effort == ()
+    assert (() if found.effort is None else tuple(level for level, _, _ in found.effort.levels)) == row.effort
 
 
 def test_an_answer_with_a_header_of_its_own() -> None:
-    kimi, granite = (discover(tokenizer(ROWS[name].template)) for name in ("kimi-k3", "granite-3.3"))
+    named = ("kimi-k3", "granite-3.3", "command-r7b")
+    kimi, granite, command = (discover(tokenizer(ROWS[name].template)) for name in named)
+    assert (command.headers, command.answer_end) == (("<|START_RESPONSE|>",), "<|END_RESPONSE|>")
     assert (kimi.headers, kimi.answer_end) == (("<|open|>response<|sep|>",), "<|close|>response<|sep|>")
     assert (granite.headers, granite.answer_end) == (("<response>",), "</response>")
+
+
+def test_calls_of_tools_are_asides() -> None:
+    called = (
+        "{{ m.content }}{% for c in m.tool_calls or [] %}\n<tool_call>\n{{ c.function.name }}\n</tool_call>{% endfor %}"
+    )
+    past = "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}" + called
+    found = discover(tokenizer(turns(past)))
+    assert (found.asides, found.aside_end) == (("<tool_call>",), "</tool_call>")
+    assert discover(tokenizer(ROWS["qwen3"].template)).asides == ()
+
+
+def test_messages_of_their_own() -> None:
+    template = turns(
+        "{% if m.reasoning_content %} to=self<|m|>{{ m.reasoning_content }}<|eom|><|im_start|>assistant{% endif %}"
+        " to=user<|m|>{{ m.content }}",
+        roles="<|im_start|>{}|<|im_end|>\n",
+    )
+    found = discover(tokenizer(template))
+    assert (found.opens, found.closes) == ("to=self<|m|>", "<|eom|><|im_start|>assistant to=user<|m|>")
+    assert (found.turn, found.message_end, found.headers) == ("<|im_start|>assistant", "<|eom|>", ("to=user<|m|>",))
+    assert found.part("to=self") is None
+    assert found.part("to=self<|m|>Hm") == "thinking"
+    assert found.part("to=user<|m|>Yes") == "answer"
+    assert found.part("to=tools.look<|m|>") == "aside"
 
 
 def test_channels() -> None:

@@ -91,7 +91,7 @@ def test_an_adapter_names_its_base_and_peft(folder: Path, tmp_path: Path, monkey
     adapter = tmp_path / "adapter"
     adapter.mkdir()
     (adapter / loading.ADAPTER).write_text(json.dumps({"base_model_name_or_path": str(folder)}))
-    assert load_text(adapter).markup == load_text(folder).markup  # its base's tokenizer
+    assert load_text(adapter).format == load_text(folder).format  # its base's tokenizer
     without(monkeypatch, "peft")
     with pytest.raises(UnsupportedModel, match="peft") as caught:
         CausalLM.load(adapter)

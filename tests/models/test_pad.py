@@ -173,7 +173,7 @@ def test_the_bundled_target(tmp_path: Path) -> None:
     old = Shape.of(config)
     wanted = replace(old, width=4 * old.width, heads=4 * old.heads, kv_heads=old.kv_heads * 2, layers=old.layers + 1)
     pad_to("bundled", tmp_path / "out", wanted)
-    assert load_text(tmp_path / "out").markup == load_text("bundled").markup
+    assert load_text(tmp_path / "out").format == load_text("bundled").format
     names = {file.name for file in target_path().iterdir()} | {"padding.json"}
     assert {file.name for file in (tmp_path / "out").iterdir()} == names
     question = "What is 37 * 48 + 15?"

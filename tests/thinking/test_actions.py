@@ -11,7 +11,7 @@ import pytest
 import tiny
 import torch
 
-from laconic import Engine, Limits, Markup, Methods, Request, Sampling, reference
+from laconic import Engine, Format, Limits, Methods, Request, Sampling, reference
 from laconic.errors import RequestError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
@@ -20,7 +20,7 @@ from laconic.sequence import Sequence
 from laconic.thinking.base import Action, Conclude, Continue, Controller, Inject, LogitRule, Place, Probe, View
 from laconic.types import Question
 
-TEXTS = {"one token": tiny.text(), "several": Text(tiny.tokenizer(tags_as_tokens=False), markup=Markup("<a", "/>"))}
+TEXTS = {"one token": tiny.text(), "several": Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<a", "/>"))}
 MODELS = {
     "one token": tiny.model(0, bias={**tiny.REASONER, "<|im_end|>": 4.0, "</think>": 3.0}),
     "several": tiny.model(0, bias={**tiny.REASONER, "<": 3.0, "/": 5.0, "a": 3.0, ">": 5.0}),
@@ -132,10 +132,9 @@ METHODS: dict[str, dict[str, Any]] = {
 
 def requests(tags: str, temperature: float) -> list[Request]:
     text = TEXTS[tags]
-    assert text.markup is not None
     return [
         Request(
-            tuple(text.encode(f"What is {i}+{i}?" + f"{text.markup.open}\n" * (i % 3 > 0))),
+            tuple(text.encode(f"What is {i}+{i}?" + f"{text.format.opens}\n" * (i % 3 > 0))),
             Sampling(temperature, seed=i),
             Limits(70, answer_room=0),
         )
@@ -255,7 +254,7 @@ def test_what_stood_in_the_tokens_of_a_tag_stays_when_the_tag_is_taken_back() ->
 
     from laconic.transcript import Mark, Transcript
 
-    text = Text(Words(), markup=Markup("<a>", "</a>"))
+    text = Text(Words(), format=Format("<a>", "</a>"))
     transcript = Transcript(text, Request(tuple(text.encode("<a>"))), list(text.encode("<a>")), keep_steps=True)
     marks = [transcript.push(token) for token in (0, 0, 1, 2)]
     assert marks[-1] is Mark.CLOSED

@@ -15,7 +15,7 @@ import pytest
 import tiny
 import torch
 
-from laconic import Engine, Limits, Markup, Methods, Request, Sampling, reference
+from laconic import Engine, Format, Limits, Methods, Request, Sampling, reference
 from laconic.bench.fit.effort import free_lengths, quantile
 from laconic.errors import InvalidKnob, RequestError, TaskError, UnmetNeed
 from laconic.models.causal_lm import CausalLM
@@ -26,7 +26,7 @@ from laconic.thinking.budget import tag
 from laconic.thinking.budget.effort import PERCENT, TOKENS
 from laconic.thinking.budget.lengths import load
 
-TEXTS = {"one token": tiny.text(), "several": Text(tiny.tokenizer(tags_as_tokens=False), markup=Markup("<a", "/>"))}
+TEXTS = {"one token": tiny.text(), "several": Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<a", "/>"))}
 MODELS = {
     "one token": tiny.model(0, bias={**tiny.REASONER, "<|im_end|>": 4.0, "</think>": 2.0}),
     "several": tiny.model(0, bias={**tiny.REASONER, "<|im_end|>": 3.0, "<": 3.0, "/": 3.0, "a": 3.0, ">": 3.0}),
@@ -211,7 +211,6 @@ class TestRules:
 @pytest.mark.parametrize("think", THINK)
 def test_equals_the_reference_loop(think: str, temperature: float, tags: str) -> None:
     model, text = MODELS[tags], TEXTS[tags]
-    assert text.markup is not None
 
     def logits(tokens: Sequence[int]) -> torch.Tensor:
         with torch.inference_mode():
@@ -219,7 +218,7 @@ def test_equals_the_reference_loop(think: str, temperature: float, tags: str) ->
 
     asked = [
         Request(
-            tuple(text.encode(f"What is {i}+{i}?" + f"{text.markup.open}\n" * (i % 3 > 0))),
+            tuple(text.encode(f"What is {i}+{i}?" + f"{text.format.opens}\n" * (i % 3 > 0))),
             Sampling(temperature, seed=i),
             Limits(45),
         )
@@ -238,16 +237,16 @@ def test_equals_the_reference_loop(think: str, temperature: float, tags: str) ->
         assert [(list(r.tokens), r.finish_reason) for r in found] == expected, (methods, batch)
 
 
-def test_a_second_tag_of_several_tokens_is_seen_as_well() -> None:
-    """One in the words before the thought must not hide the one that ends it."""
+@pytest.mark.parametrize(("written", "thinking"), [("<aso/>", 6), ("/><aso/>", 0)])
+def test_a_tag_of_several_tokens_opens_a_thought_where_the_reply_begins_with_it(written: str, thinking: int) -> None:
     from laconic.transcript import Transcript
 
     text = TEXTS["several"]
     prompt = text.encode("Hm")
     transcript = Transcript(text, Request(tuple(prompt)), list(prompt))
-    for token in text.encode("/><aso/>"):
+    for token in text.encode(written):
         transcript.push(token)
-    assert (transcript.phase, transcript.thinking) == ("answer", 5)
+    assert (transcript.phase, transcript.thinking) == ("answer", thinking)
 
 
 class TestEffort:

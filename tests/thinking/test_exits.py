@@ -145,7 +145,7 @@ def test_probes_after_so_many_tokens_do_not_wait_for_the_end_of_a_step() -> None
 def test_looks_by_tokens_end_the_same_thought_alone_and_in_a_batch_whatever_drafts(spec: str) -> None:
     # This one writes something into its answers.
     target = CausalLM(tiny.model(1, bias=tiny.REASONER | {"}": 2.0}))
-    prompts = [f"What is {i}+{i}?<think>\n" for i in range(5)]
+    prompts = [tiny.begun(f"What is {i}+{i}?") for i in range(5)]
     found = []
     for drafter, batch in (("none", 1), ("suffix", 3)):
         engine = Engine(target, tiny.text(), Methods(drafter=drafter, length="constant:4", think=(spec,)))

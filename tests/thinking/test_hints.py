@@ -13,7 +13,7 @@ import pytest
 import tiny
 import torch
 
-from laconic import Engine, Limits, Markup, Methods, Request, Sampling, reference
+from laconic import Engine, Format, Limits, Methods, Request, Sampling, reference
 from laconic.errors import InvalidKnob, RequestError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
@@ -55,7 +55,7 @@ ENGLISH = (
 
 
 def text_of(*pieces: str, **options: Any) -> Text:
-    return Text(Pieces(*pieces, **options), markup=Markup("<think>", "</think>"))
+    return Text(Pieces(*pieces, **options), format=Format("<think>", "</think>"))
 
 
 def completed(text: Text, words: Sequence[str], before: str) -> set[str]:
@@ -278,7 +278,7 @@ def test_words_are_added_to_the_question(spec: str, said: str) -> None:
 
 def test_words_need_no_thinking_phase() -> None:
     plain = Engine(CausalLM(tiny.model(0)), tiny.text(tags_as_tokens=False, template=None), Methods(drafter="none"))
-    assert plain.text.markup is None
+    assert not plain.text.format.thinks
     told = plain.using(think=("be-concise:Hush.",))
     result = told.generate("Why?", limits=Limits(5))
     assert [e.method for e in result.events] == ["be-concise"]
@@ -315,7 +315,7 @@ def test_specs_survive_a_round_trip() -> None:
         assert registry.build("think", spec).spec() == spec
 
 
-TEXTS = {"one token": tiny.text(), "several": Text(tiny.tokenizer(tags_as_tokens=False), markup=Markup("<a", "/>"))}
+TEXTS = {"one token": tiny.text(), "several": Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<a", "/>"))}
 LETTERS = "bcdefghijklmnopqrstuvwxyz"
 BIAS = {LETTERS: 3.0, "\n\n": 5.0, "}": 4.0}
 MODELS = {
@@ -344,9 +344,8 @@ METHODS: dict[str, tuple[int, dict[str, Any]]] = {
 
 def requests(tags: str, temperature: float) -> list[Request]:
     text = TEXTS[tags]
-    assert text.markup is not None
     return [
-        Request(tuple(text.encode(f"What is {i}+{i}?{text.markup.open}\n")), Sampling(temperature, seed=i), Limits(44))
+        Request(tuple(text.encode(f"What is {i}+{i}?{text.format.opens}\n")), Sampling(temperature, seed=i), Limits(44))
         for i in range(4)
     ]
 
@@ -387,4 +386,5 @@ def test_the_cases_above_are_not_trivial(tags: str) -> None:
     assert any(banned.search(r.thinking) for r in made["free"])
     for result in made["no-wait"]:
         # A letter that begins a longer word cannot be told from a word of one letter, so none begins with one.
-        assert not re.search(r"(?<![^\W_])[b-zB-Z]", result.thinking.replace("<think>", "").replace("<|im_start|>", ""))
+        thought = result.text.partition(TEXTS[tags].format.closes)[0]
+        assert not re.search(r"(?<![^\W_])[b-zB-Z]", thought.replace("<think>", "").replace("<|im_start|>", ""))

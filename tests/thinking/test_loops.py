@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from laconic import Engine, Limits, Markup, Methods, Request, Sampling, reference
+from laconic import Engine, Format, Limits, Methods, Request, Sampling, reference
 from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
 from laconic.policy import registry
@@ -18,7 +18,7 @@ from laconic.thinking.base import Conclude, Continue, Controller, View
 from laconic.thinking.exit.repeats import Tally, circle
 
 TEXT = tiny.text()
-SEVERAL = Text(tiny.tokenizer(tags_as_tokens=False), markup=Markup("<a", "/>"))
+SEVERAL = Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<a", "/>"))
 
 
 def built(spec: str) -> Controller:
@@ -135,9 +135,10 @@ SPEC = "loop-break:copies=3,period=6,tokens=9,every=7"
 
 
 def requests(text: Text, temperature: float) -> list[Request]:
-    assert text.markup is not None
     return [
-        Request(tuple(text.encode(f"What is {i}+{i}?{text.markup.open}\n")), Sampling(temperature, seed=i), Limits(120))
+        Request(
+            tuple(text.encode(f"What is {i}+{i}?{text.format.opens}\n")), Sampling(temperature, seed=i), Limits(120)
+        )
         for i in range(4)
     ]
 
@@ -164,12 +165,11 @@ def test_a_model_that_loops_is_stopped_and_answers(text: Text, temperature: floa
         )
         results = made.run(asked, batch=batch)
         assert [(list(r.tokens), r.finish_reason) for r in results] == expected, drafter
-    assert text.markup is not None
     broken = [r for r in results if any(e.method == "loop-break" for e in r.events)]
     assert broken
     for result in broken:
         assert "I am repeating myself" in result.thinking
-        assert text.markup.close in result.text
+        assert text.format.closes in result.text
         assert result.usage.answer
     if len(think) > 1:
         assert all(r.usage.thinking <= 16 for r in results)

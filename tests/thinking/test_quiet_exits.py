@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from laconic import Engine, Limits, Markup, Methods, Request, Sampling, reference
+from laconic import Engine, Format, Limits, Methods, Request, Sampling, reference
 from laconic.bench.oracle.exits import Thought, ended
 from laconic.errors import InvalidKnob
 from laconic.models.causal_lm import CausalLM
@@ -20,7 +20,7 @@ from laconic.thinking.base import Belief, Conclude, Continue, Controller, Probe,
 from laconic.thinking.exit.entropy_slope import steepness
 from laconic.thinking.statements import result
 
-TEXTS = {"one token": tiny.text(), "several": Text(tiny.tokenizer(tags_as_tokens=False), markup=Markup("<a", "/>"))}
+TEXTS = {"one token": tiny.text(), "several": Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<a", "/>"))}
 MODELS = {
     "one token": tiny.model(0, bias={**tiny.REASONER, "</think>": 2.0}),
     "several": tiny.model(0, bias={**tiny.REASONER, "<": 3.0, "/": 5.0, "a": 3.0, ">": 5.0}),
@@ -204,15 +204,14 @@ SPECS = {
     "closing-rank": ("closing-rank:1,2,0.13,tokens=4",),
     "after a line": (r"closing-rank:6,2,text=\n",),
     "confidence-probe": ("confidence-probe:0.0014,tokens=4",),
-    "entropy-slope": ("entropy-slope:4,0.1,2,give_up=3,tokens=6",),
+    "entropy-slope": ("entropy-slope:4,0.1,2,give_up=3,tokens=5",),
     "trimr": ("trimr:most=3,cues=\\w", "budget:40"),
 }
 
 
 def requests(tags: str, temperature: float) -> list[Request]:
     text = TEXTS[tags]
-    assert text.markup is not None
-    opened = f"{text.markup.open}\n"
+    opened = f"{text.format.opens}\n"
     return [
         Request(tuple(text.encode(f"What is {i}+{i}?{opened}")), Sampling(temperature, seed=i), Limits(44))
         for i in range(4)

@@ -17,7 +17,7 @@ import torch
 from fakes import FakeModel
 from server import Manners, Server, following
 
-from laconic import Engine, Limits, Markup, Methods, Request, Result, Sampling
+from laconic import Engine, Format, Limits, Methods, Request, Result, Sampling
 from laconic.errors import BadReply, BadStatus, MethodError, NoLogprobs, RequestError, UnmetNeed, Unreachable
 from laconic.models.remote import RemoteModel
 from laconic.models.replies import Completion
@@ -30,7 +30,7 @@ from laconic.thinking.base import Action, Ban, Belief, Conclude, Continue, Contr
 
 ASCII = {chr(code): 9.0 for code in range(32, 127)}
 """Bytes that are characters: what is written survives being sent as text."""
-TEXTS = {"one token": tiny.text(), "several": Text(tiny.tokenizer(tags_as_tokens=False), markup=Markup("<a", "/>"))}
+TEXTS = {"one token": tiny.text(), "several": Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<a", "/>"))}
 BIASES = {
     "one token": {**ASCII, "\n\n": 12.5, "}": 13.0, "<|im_end|>": 8.0, "</think>": 9.5},
     "several": {**ASCII, "\n\n": 12.5, "}": 13.0, "<|im_end|>": 8.0, "/": 11.0},
@@ -164,10 +164,9 @@ THINK: dict[str, tuple[str | Controller, ...]] = {
 
 def requests(tags: str, temperature: float = 0.0, n: int = 5) -> list[Request]:
     text = TEXTS[tags]
-    assert text.markup is not None
     return [
         Request(
-            tuple(text.encode(f"What is {i}+{i}{'?' * i}" + f"{text.markup.open}\n" * (i % 3 > 0))),
+            tuple(text.encode(f"What is {i}+{i}{'?' * i}" + f"{text.format.opens}\n" * (i % 3 > 0))),
             Sampling(temperature, seed=i),
             Limits(90, stop=("$%",) if i == 3 else (), answer_room=0 if i % 2 else None),
         )
@@ -421,7 +420,7 @@ def test_a_token_in_place_of_a_banned_one_is_drawn_with_other_numbers() -> None:
 
 def test_many_requests_run_together_and_keep_their_order() -> None:
     with outside(think=("answer-agreement:2",), manners=Manners(delay=0.02), ahead=False) as (server, engine):
-        prompts = [f"What is {i}+{i}?<think>\n" for i in range(7)]
+        prompts = [tiny.begun(f"What is {i}+{i}?") for i in range(7)]
         together = engine.generate_many(prompts, limits=Limits(25), batch=4)
         assert 2 <= server.most_busy <= 4
         assert 2 <= server.opened <= 4, "connections are kept"
@@ -432,14 +431,14 @@ def test_many_requests_run_together_and_keep_their_order() -> None:
 
 def test_the_thought_goes_on_while_a_probe_is_out() -> None:
     with outside(think=("answer-agreement:9",), manners=Manners(delay=0.05)) as (server, engine):
-        engine.generate("What is 1+1??<think>\n", limits=Limits(40))
+        engine.generate(tiny.begun("What is 1+1??"), limits=Limits(40))
         assert server.most_busy == 2
 
 
 def test_streams_give_the_whole_text_step_by_step() -> None:
     with outside(think=("budget:20",)) as (server, engine):
-        expected = engine.generate("What is 1+1??<think>\n", limits=Limits(90))
-        stream = engine.stream("What is 1+1??<think>\n", limits=Limits(90))
+        expected = engine.generate(tiny.begun("What is 1+1??"), limits=Limits(90))
+        stream = engine.stream(tiny.begun("What is 1+1??"), limits=Limits(90))
         steps = list(stream)
         assert told(stream.result) == told(expected)
         assert sum((step.tokens for step in steps), ()) == expected.tokens
@@ -457,7 +456,7 @@ def settle(server: Server) -> int:
 
 def test_streams_that_are_left_and_runs_that_fail_leave_nothing_open() -> None:
     with outside(think=("answer-agreement:9",)) as (server, engine):
-        stream = engine.stream("Hm?<think>\n", limits=Limits(60))
+        stream = engine.stream(tiny.begun("Hm?"), limits=Limits(60))
         next(iter(stream))
         stream.close()
         assert stream.result.finish_reason == "cancelled"
@@ -516,7 +515,7 @@ def test_what_goes_wrong_at_the_server_is_said(manners: Manners, error: type[Exc
 def test_a_server_whose_model_can_go_no_further_ends_the_text() -> None:
     with outside(context=None) as (server, engine):
         server.context = 40
-        result = engine.generate("Hm?<think>\n", limits=Limits(300))
+        result = engine.generate(tiny.begun("Hm?"), limits=Limits(300))
         assert result.finish_reason == "length"
         assert len(result.tokens) + result.usage.prompt == 40
 

@@ -13,7 +13,7 @@ import routes
 import tiny
 import torch
 
-from laconic import Engine, Limits, Markup, Methods, Request, Sampling, reference
+from laconic import Engine, Format, Limits, Methods, Request, Sampling, reference
 from laconic.engine import policies
 from laconic.errors import HeadError, InvalidKnob, LaconicError, RequestError, UnknownMethod, UnmetNeed
 from laconic.models.causal_lm import CausalLM
@@ -32,7 +32,7 @@ NO_SWITCH = tiny.TEMPLATE.split("{% if enable_thinking")[0] + "<a\n{% endif %}"
 """Opens the thought in the prompt, with no switch."""
 TEXTS = {
     "one token": tiny.text(template=OPENS),
-    "several": Text(tiny.tokenizer(tags_as_tokens=False, template=NO_SWITCH), markup=Markup("<a", "/>")),
+    "several": Text(tiny.tokenizer(tags_as_tokens=False, template=NO_SWITCH), format=Format("<a", "/>")),
 }
 MODELS = {
     "one token": tiny.model(0, bias={**tiny.REASONER, "<|im_end|>": 4.0, "</think>": 3.0}),
@@ -300,8 +300,7 @@ def test_a_thought_that_is_opened_all_the_same_is_closed_at_once(tags: str) -> N
     """Prompts of bare tokens cannot be rewritten."""
     text, controller = TEXTS[tags], registry.build("think", "no-thinking")
     assert isinstance(controller, Controller)
-    assert text.markup is not None
-    asked = [Request(tuple(text.encode(f"{q}{text.markup.open}\n")), limits=Limits(40)) for q in routes.QUESTIONS]
+    asked = [Request(tuple(text.encode(f"{q}{text.format.opens}\n")), limits=Limits(40)) for q in routes.QUESTIONS]
     expected = [reference.decode(logits(tags), text, r, (controller,), 512) for r in asked]
     for methods in METHODS.values():
         found = engine(tags, think=(controller,), **methods).run(asked, batch=3)

@@ -221,14 +221,14 @@ def test_training_finds_what_is_there(width: int) -> None:
 
 
 def items(n: int) -> list[Item]:
-    return [Item(f"x/{i}", "x", f"What is {i}+{i}?<think>\n", "7", lambda given: "7" in given) for i in range(n)]
+    return [Item(f"x/{i}", "x", f"What is {i}+{i}?", "7", lambda given: "7" in given) for i in range(n)]
 
 
 def test_heads_are_trained_on_what_the_model_thinks() -> None:
     made = Engine(target(), TEXT, Methods(drafter="none"))
     problems = items(24)
     asked = [
-        made.request(item.question, limits=Limits(60), sampling=Sampling(1.0, seed=i))
+        made.request(tiny.begun(item.question), limits=Limits(60), sampling=Sampling(1.0, seed=i))
         for i, item in enumerate(problems)
     ]
     said: list[str] = []

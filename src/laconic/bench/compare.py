@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
@@ -52,6 +52,8 @@ class Setup:
     dtype: torch.dtype | None = None
     device: str = AUTO
     hardware: tuple[Hardware, ...] = ()
+    spoken: Mapping[str, Any] = field(default_factory=dict)
+    """How the model is spoken to: ``format``, ``system``, ``keywords``, as Engine.load takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,7 @@ def prepare(setup: Setup) -> Bench:
     drafts, controls = plan.drafter.name != "none", bool(plan.controllers)
     if not drafts and not controls:
         raise MethodError("this configuration is plain decoding itself.", "Choose a --drafter or an --exit.")
-    given: dict[str, Any] = {"draft": setup.draft, "dtype": setup.dtype, "device": setup.device}
+    given: dict[str, Any] = {"draft": setup.draft, "dtype": setup.dtype, "device": setup.device, **setup.spoken}
     engine = Engine.load(setup.model, **given, **setup.methods.fields())
     lm = cast(CausalLM, engine.target)
     setup = replace(setup, dtype=lm.dtype, device=str(lm.device))  # peers get the same

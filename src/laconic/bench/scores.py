@@ -45,9 +45,9 @@ def trace(model: LanguageModel, text: Text, prompt: Sequence[int], tokens: Seque
 
 def without_tags(thought: str, text: Text) -> str:
     """The text between a thought's tags, either of which may be missing."""
-    if text.markup is None:
+    if not text.format.thinks:
         return thought
-    return thought.partition(text.markup.close)[0].rpartition(text.markup.open)[2]
+    return thought.partition(text.format.closes)[0].rpartition(text.format.opens)[2]
 
 
 def _is_tag(text: Text, token: int) -> bool:

@@ -53,6 +53,9 @@ def certify(
         float, typer.Option(help="Chance of calling an exact configuration not exact, over all tests.")
     ] = 0.001,
     threads: options.Threads = None,
+    format: options.Format = None,
+    system: options.System = None,
+    template: options.Template = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the certificate to this file.")] = None,
@@ -89,11 +92,11 @@ def certify(
     if think is None and exit_spec is None and budget is None:
         think = "none"
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
-    chosen = options.choose(choice, config, model, draft_model, dtype, device)
+    spoken = options.spoken(format, system, template)
+    chosen = options.choose(choice, config, model, draft_model, dtype, device, spoken=spoken)
     options.settle(threads, chosen.model)
-    engine = Engine.load(
-        chosen.model, draft=chosen.draft, dtype=chosen.dtype, device=chosen.device, **chosen.methods.fields()
-    )
+    given = {"draft": chosen.draft, "dtype": chosen.dtype, "device": chosen.device, **spoken}
+    engine = Engine.load(chosen.model, **given, **chosen.methods.fields())
     draft = chosen.draft or ("bundled-draft" if engine.draft_model is not None else None)
     record = run(
         engine,

@@ -38,6 +38,9 @@ def compare(
     seed: options.Seed = 0,
     max_tokens: options.MaxTokens = 2048,
     threads: options.Threads = None,
+    format: options.Format = None,
+    system: options.System = None,
+    template: options.Template = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
     no_hf: Annotated[bool, typer.Option("--no-hf", help="Leave out transformers' own generate.")] = False,
@@ -67,7 +70,8 @@ def compare(
         plots_available()
     items = draw(load(tasks), n, seed)
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
-    chosen = options.choose(choice, config, model, draft_model, dtype, device)
+    spoken = options.spoken(format, system, template)
+    chosen = options.choose(choice, config, model, draft_model, dtype, device, spoken=spoken)
     setup = Setup(
         chosen.methods,
         chosen.model,
@@ -79,6 +83,7 @@ def compare(
         oracle=not no_oracle,
         dtype=chosen.dtype,
         device=chosen.device,
+        spoken=spoken,
         hardware=tuple(find(name.strip()) for name in (hardware or "").split(",") if name.strip()),
     )
     options.settle(threads, chosen.model)

@@ -27,6 +27,9 @@ def inspect(
     dtype: options.Dtype = None,
     device: options.Device = None,
     threads: options.Threads = None,
+    format: options.Format = None,
+    system: options.System = None,
+    template: options.Template = None,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, and nothing else.")] = False,
 ) -> None:
     """Say what a checkpoint is: architecture, how passes are made and why, memory, thinking tags, an exactness check.
@@ -40,6 +43,7 @@ def inspect(
     options.settle(threads, model)
     try:
         given: dict[str, Any] = {"dtype": options.named_dtype(dtype), "device": device or "auto"}
+        given |= options.spoken(format, system, template)
         engine = Engine.load(model, **given, drafter="prompt-lookup", length="constant:6")
         told, drawn = inspection(engine, tokens), drawing(engine.defaults, engine.defaults.sampling)
     except UnsupportedModel as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -85,6 +86,28 @@ Device = Annotated[
         help="auto (the default: an accelerator if there is one), cpu, cuda, cuda:1, mps, xpu, or spread: over several."
     ),
 ]
+_WORDS = "Prompt"
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="How the model writes its thought, where its chat template does not say: a family (think, gpt-oss, "
+        "gemma-4, magistral ...), its tags as OPEN,CLOSE, or none.",
+        rich_help_panel=_WORDS,
+    ),
+]
+System = Annotated[
+    str | None, typer.Option("--system", help="What the system says before the question.", rich_help_panel=_WORDS)
+]
+Template = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--template",
+        "-T",
+        help="KEY=VALUE, a keyword for the chat template (reasoning_effort=high); may be said several times.",
+        rich_help_panel=_WORDS,
+    ),
+]
 Url = Annotated[
     str | None,
     typer.Option(
@@ -151,18 +174,24 @@ class Choice:
     budget: int | None = None
 
     def methods(
-        self, model: str, draft: str | None, *, thinking: bool = True, base: dict[str, Any] | None = None
+        self,
+        model: str,
+        draft: str | None,
+        *,
+        thinking: bool = True,
+        base: dict[str, Any] | None = None,
+        spoken: dict[str, Any] | None = None,
     ) -> Methods:
         """The default for this model, with what a file (``base``) and the command line said in its place.
 
-        ``thinking`` False leaves out every controller. Raises MethodError subclasses; reads the model's tokenizer
-        alone, to know whether it thinks.
+        ``thinking`` False leaves out every controller; ``spoken`` is what :func:`spoken` gives. Raises MethodError
+        subclasses; reads the model's tokenizer alone, to know whether it thinks.
         """
         from laconic.models.load import load_text
 
         from .defaults import default
 
-        thinks = thinking and load_text(model).markup is not None
+        thinks = thinking and load_text(model, **(spoken or {})).format.thinks
         chosen = default(draft_model=draft is not None or model == "bundled", thinking=thinks)
         if base:
             chosen = replace(chosen, **base)
@@ -213,6 +242,7 @@ def choose(
     device: str | None = None,
     *,
     thinking: bool = True,
+    spoken: dict[str, Any] | None = None,
 ) -> Chosen:
     """Put together what was said. Raises ConfigError, MethodError subclasses and RequestError."""
     from laconic.config import Config, load
@@ -222,8 +252,31 @@ def choose(
     model = model or said.model or "bundled"
     # A file's draft model belongs to the file's model.
     draft = draft or (None if other_model else said.draft_model)
-    methods = choice.methods(model, draft, thinking=thinking, base=said.methods.said())
+    methods = choice.methods(model, draft, thinking=thinking, base=said.methods.said(), spoken=spoken)
     return Chosen(model, draft, named_dtype(dtype or said.dtype), methods, device or said.device or "auto")
+
+
+def spoken(format: str | None, system: str | None, template: list[str] | None) -> dict[str, Any]:
+    """How the model is spoken to, as ``Engine.load`` takes it; what was not said is left out. Raises RequestError."""
+    from laconic.models.formats.named import named
+
+    said: dict[str, Any] = {} if format is None else {"format": named(format)}
+    if system is not None:
+        said["system"] = system
+    for pair in template or ():
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise RequestError(f"'{pair}' is no keyword of a chat template.", "Say -T KEY=VALUE.")
+        said.setdefault("keywords", {})[key] = _value(value)
+    return said
+
+
+def _value(text: str) -> Any:
+    """A number, a truth value or whatever else JSON writes; other text as it is."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {"True": True, "False": False}.get(text, text)
 
 
 def sampled(default: Sampling, **said: Any) -> Sampling:

@@ -23,6 +23,7 @@ def connect(
     config: Path | None,
     *,
     thinking: bool,
+    spoken: dict[str, Any] | None = None,
     **local: Any,
 ) -> RemoteEngine:
     """An engine over the server at ``url``, with the controllers that were said, a file's, or the default ones.
@@ -44,9 +45,9 @@ def connect(
                 "The server runs the model, and drafts as it was told when it was started.",
             )
     file = load(config) if config is not None else Config()
-    engine = RemoteEngine.load(url, model, tokenizer=tokenizer)
+    engine = RemoteEngine.load(url, model, tokenizer=tokenizer, **(spoken or {}))
     try:
-        default = file.methods.said().get("think", DEFAULT.think if engine.text.markup is not None else ())
+        default = file.methods.said().get("think", DEFAULT.think if engine.text.format.thinks else ())
         return engine.using(think=choice.controllers(default) if thinking else ())
     except BaseException:
         engine.close()

@@ -32,6 +32,9 @@ def run(
     seed: options.Seed = 0,
     max_tokens: options.OwnMaxTokens = None,
     threads: options.Threads = None,
+    format: options.Format = None,
+    system: options.System = None,
+    template: options.Template = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
     url: options.Url = None,
@@ -60,17 +63,17 @@ def run(
     wanted = None if max_tokens is None else Limits(max_tokens)
     question = sys.stdin.read().strip() if prompt == "-" else prompt
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
+    spoken = options.spoken(format, system, template)
     if url is not None:
         local = {"draft_model": draft_model, "dtype": dtype, "device": device, "threads": threads}
-        engine: Engine = connect(url, model, tokenizer, choice, config, thinking=not no_think, **local)
+        engine: Engine = connect(url, model, tokenizer, choice, config, thinking=not no_think, spoken=spoken, **local)
     elif tokenizer is not None:
         raise RequestError("--tokenizer is for a model behind a server.", "Name the server with --url.")
     else:
-        chosen = options.choose(choice, config, model, draft_model, dtype, device, thinking=not no_think)
+        chosen = options.choose(choice, config, model, draft_model, dtype, device, thinking=not no_think, spoken=spoken)
         options.settle(threads, chosen.model)
-        engine = Engine.load(
-            chosen.model, draft=chosen.draft, dtype=chosen.dtype, device=chosen.device, **chosen.methods.fields()
-        )
+        given = {"draft": chosen.draft, "dtype": chosen.dtype, "device": chosen.device, **spoken}
+        engine = Engine.load(chosen.model, **given, **chosen.methods.fields())
     sampling = options.sampled(engine.defaults.sampling, **said)
     limits = wanted or engine.defaults.limits
     if reasoner is not None:

@@ -80,6 +80,9 @@ def simulate(
     ] = None,
     memory: Annotated[float | None, typer.Option(help="Memory of the server in GB: weights, caches, drafts.")] = None,
     threads: options.Threads = None,
+    format: options.Format = None,
+    system: options.System = None,
+    template: options.Template = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the record to this file.")] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write an HTML report to this file.")] = None,
 ) -> None:  # fmt: skip
@@ -116,6 +119,7 @@ def simulate(
         host,
         fresh,
         threads,
+        options.spoken(format, system, template),
     )
     with Console(stderr=True).status("starting") as status:
         parts.prepare(chosen, status.update)

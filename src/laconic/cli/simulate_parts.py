@@ -71,6 +71,7 @@ class Parts:
     own: str | None
     fresh: bool
     threads: int | None
+    spoken: dict[str, Any]
     recording: Recording = field(init=False)
     target: costs.PassCost = field(init=False)
     draft: costs.PassCost | None = field(init=False, default=None)
@@ -131,7 +132,9 @@ class Parts:
             if draft is None:
                 raise RequestError("drafts need a draft model.", "Name one with --draft-model.")
             options.settle(self.threads, model)
-            self._engine = Engine.load(model, draft=draft, dtype=options.named_dtype(self.dtype), drafter="none")
+            self._engine = Engine.load(
+                model, draft=draft, dtype=options.named_dtype(self.dtype), drafter="none", **self.spoken
+            )
             self.model, self.draft_model = model, draft
         return self._engine
 

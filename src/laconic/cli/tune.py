@@ -38,6 +38,9 @@ def tune(
     seed: options.Seed = 0,
     max_tokens: options.MaxTokens = 2048,
     threads: options.Threads = None,
+    format: options.Format = None,
+    system: options.System = None,
+    template: options.Template = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the configuration.")] = Path("laconic.toml"),
@@ -58,10 +61,10 @@ def tune(
     if report is not None:
         page.plots_available()
     items = draw(load(tasks), n, seed)
-    number_format = options.named_dtype(dtype)
+    number_format, spoken = options.named_dtype(dtype), options.spoken(format, system, template)
     options.settle(threads, model)
     draft = draft_model or ("bundled-draft" if model == "bundled" else None)
-    engine = Engine.load(model, draft=draft, dtype=number_format, device=device or "auto", drafter="none")
+    engine = Engine.load(model, draft=draft, dtype=number_format, device=device or "auto", drafter="none", **spoken)
     with _progress(len(items)) as told:
         tuner = Tuner(engine, items, limits=Limits(max_tokens, answer_room=0), tolerance=tolerance, told=told)
         record = tuner.run(_names(drafters), _names(lengths))

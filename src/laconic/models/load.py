@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer
@@ -12,9 +14,10 @@ from laconic.models import specimen
 from laconic.models.causal_lm import CausalLM
 from laconic.models.defaults import Defaults, end_tokens, read_defaults
 from laconic.models.devices import AUTO
+from laconic.models.formats import Format
 from laconic.models.loading import adapted, source
 from laconic.models.reasoner import draft_path, target_path
-from laconic.models.text import Markup, Text
+from laconic.models.text import Text
 
 
 def resolve(name: str | Path) -> str:
@@ -36,14 +39,20 @@ def load_model(name: str | Path, *, dtype: torch.dtype | None = None, device: st
     return CausalLM.load(resolve(name), dtype=dtype, device=device)
 
 
-def load_text(name: str | Path, *, markup: Markup | None = None) -> Text:
-    """Load a model's tokenizer, with the end tokens of its generation config, or else of its config."""
+def load_text(
+    name: str | Path,
+    *,
+    format: Format | None = None,
+    system: str = "",
+    keywords: Mapping[str, Any] | None = None,
+) -> Text:
+    """Load a model's tokenizer, with the end tokens of its generation config, or else of its config; see Text."""
     place = _base(resolve(name), "tokenizer_config.json")
     try:
         tokenizer = AutoTokenizer.from_pretrained(**source(place))
     except (OSError, ValueError) as error:
         raise ModelNotFound(f"no tokenizer at '{name}': {str(error).splitlines()[0]}") from error
-    return Text(tokenizer, markup=markup, eos=end_tokens(place))
+    return Text(tokenizer, format=format, eos=end_tokens(place), system=system, keywords=keywords)
 
 
 def load_defaults(name: str | Path) -> Defaults:

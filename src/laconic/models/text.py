@@ -1,39 +1,41 @@
-"""Text in, token ids out and back; chat prompts; and how a model marks where its thought begins and ends."""
+"""Text in, token ids out and back; and a model's format and chat template joined to its tokenizer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from laconic.errors import RequestError, TokenizerMismatch
+from laconic.errors import TokenizerMismatch
+from laconic.models.chat import Chat, Message, plain
 from laconic.models.formats import Format, discover
+from laconic.models.mistral import adapted
 
-Message = Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Markup:
-    """The tags around a thought. Either may be one token or several."""
-
-    open: str
-    close: str
+__all__ = ["Message", "Text"]
 
 
 class Text:
     """A Transformers tokenizer, and what laconic needs to know of it.
 
-    ``markup`` None reads the tags off the chat template (``models.formats``); a model that has none simply has no
-    thinking phase, and ``format.reason`` says what speaks for one all the same.
+    ``format`` None looks for the model's own (:func:`laconic.models.formats.discover`); a model that has none simply
+    has no thinking phase, and ``format.reason`` says so where that is in doubt. ``system`` is said before every
+    question that has no system message of its own, and ``keywords`` are given to the chat template with every one.
     """
 
-    def __init__(self, tokenizer: Any, *, markup: Markup | None = None, eos: Sequence[int] = ()) -> None:
-        self.tokenizer = tokenizer
-        self.format = discover(tokenizer, None if markup is None else Format(markup.open, markup.close))
-        """How the model writes its thought, and how that is switched off."""
-        self.markup = Markup(self.format.opens, self.format.closes) if self.format.thinks else None
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        format: Format | None = None,
+        eos: Sequence[int] = (),
+        system: str = "",
+        keywords: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer = adapted(tokenizer)
+        self.system, self.keywords = system, dict(keywords or {})
+        self.format = discover(tokenizer, format)
         self.eos = frozenset(eos) | ({tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set())
+        self._chat = Chat(tokenizer, self.format)
         self._pieces: dict[int, str] = {}
         self._phrases: dict[str, list[int]] = {}
 
@@ -57,63 +59,69 @@ class Text:
             self._pieces[token] = self.decode([token])
         return self._pieces[token]
 
-    def prompt(self, prompt: str | Sequence[Message], *, thinking: bool = True) -> tuple[int, ...]:
-        """Token ids that ask ``prompt``, a question or chat messages, ready for the model's turn.
+    def prompt(self, prompt: str | Sequence[Message], *, thinking: bool = True, **options: Any) -> tuple[int, ...]:
+        """Token ids that ask ``prompt``, ready for the model's turn; see :meth:`ask`."""
+        return self.ask(prompt, thinking=thinking, **options)[0]
 
-        A tokenizer without a chat template gets the text as it is. ``thinking`` is passed to the template by the
-        keyword that it knows; where ``thinking=False`` changes nothing, an empty thought is written below the prompt.
-        Raises RequestError for an empty prompt.
+    def ask(
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        thinking: bool = True,
+        effort: str = "",
+        keywords: Mapping[str, Any] | None = None,
+    ) -> tuple[tuple[int, ...], str]:
+        """Token ids that ask ``prompt``, a question or chat messages, and the phase in which the reply begins.
+
+        A tokenizer without a chat template gets the text as it is, after its own token for the beginning of a text; a
+        template writes that itself. ``thinking`` and ``effort`` are said in the template's own words where it has any,
+        ``keywords`` are passed to it as they are. A last message of the assistant is written on. Raises RequestError
+        for an empty prompt, parts other than text, what the template refuses, and thinking that cannot be switched off.
         """
-        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
-        if not messages or not any(str(m.get("content", "")).strip() for m in messages):
-            raise RequestError("the prompt is empty.", "Ask something.")
-        text = self._written(messages, thinking)
-        if not thinking and self.markup is not None and text == self._written(messages, True):
-            text += self.format.empty(text.rstrip().endswith(self.markup.open))  # as the templates of DeepSeek-R1 open
-        return tuple(self.encode(text))
+        messages = plain(prompt)
+        if self.system and messages[0].get("role") != "system":
+            messages.insert(0, {"role": "system", "content": self.system})
+        given = {**self.keywords, **(keywords or {})}
+        asked = self._chat.ask(messages, thinking=thinking, effort=effort, keywords=given)
+        start = self._begin if self.tokenizer.chat_template is None else []
+        return (*start, *self.encode(asked.text)), asked.phase(self.format)
+
+    @cached_property
+    def _begin(self) -> list[int]:
+        """The token that the tokenizer itself puts before a text, if it puts any."""
+        begin = self.tokenizer.bos_token_id
+        return [begin] if begin is not None and self.tokenizer.encode("x")[:1] == [begin] else []
 
     def thinking(self) -> dict[str, Any] | None:
         """How the model marks its thought and how that is switched off, ready for JSON; None where it has no tags.
 
-        ``opened_by`` says who writes the opening tag. ``off`` is what ``thinking=False`` does: the template's own
-        switch, or an empty thought that is written below the prompt.
+        ``opened_by`` says who writes the opening tag: the prompt or the model; None where the template lets the model
+        think only when asked to. ``off`` is what ``thinking=False`` does: the template's own switch, or an empty
+        thought that is written below the prompt.
         """
-        known = self.format
-        effort = None if known.effort is None else [level for level, _, _ in known.effort.levels]
-        if self.markup is None:
+        form = self.format
+        if not form.thinks:
             return None
-        asked = [{"role": "user", "content": "x"}]
-        on, off = self._written(asked, True), self._written(asked, False)
-        opened = on.rfind(self.markup.open) > on.rfind(self.markup.close)
-        switched = known.switch.keyword if known.switch is not None and on != off else "an empty thought"
+        opened_by = {"thinking": "prompt", "before": "model"}.get(self.ask("x")[1])
         return {
-            "open": known.opens,
-            "close": known.closes,
-            "bridge": known.bridge,
-            "opened_by": "prompt" if opened else "model",
-            "off": switched,
-            "effort": effort,
-            "source": known.source,
+            "open": form.opens,
+            "close": form.closes,
+            "bridge": form.bridge,
+            "opened_by": opened_by,
+            "off": form.switch.keyword if form.switch is not None else "an empty thought",
+            "effort": None if form.effort is None else [level for level, _, _ in form.effort.levels],
+            "source": form.source,
         }
-
-    def _written(self, messages: Sequence[Message], thinking: bool) -> str:
-        if self.tokenizer.chat_template is None:
-            return "\n".join(str(m["content"]) for m in messages)
-        return str(
-            self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, **self._switch(thinking)
-            )
-        )
 
     @cached_property
     def close_token(self) -> int | None:
         """The closing tag's id, if it is a single token."""
-        return self._single(self.markup.close) if self.markup else None
+        return self._single(self.format.closes) if self.format.thinks else None
 
     @cached_property
     def open_token(self) -> int | None:
         """The opening tag's id, if it is a single token."""
-        return self._single(self.markup.open) if self.markup else None
+        return self._single(self.format.opens) if self.format.thinks else None
 
     def same_vocabulary(self, other: Text) -> None:
         """Raise TokenizerMismatch unless both tokenizers map the same text to the same ids."""
@@ -128,10 +136,3 @@ class Text:
     def _single(self, tag: str) -> int | None:
         ids = self.encode(tag)
         return ids[0] if len(ids) == 1 else None
-
-    def _switch(self, thinking: bool) -> dict[str, Any]:
-        """What tells the chat template whether to let the model think."""
-        switch = self.format.switch
-        if switch is None:
-            return {"enable_thinking": thinking}
-        return {switch.keyword: switch.on if thinking else switch.off}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any, Self
 from laconic.engine import Engine, Methods, check
 from laconic.errors import MethodError, RemoteError, RequestError, UnmetNeed
 from laconic.models.defaults import Defaults
+from laconic.models.formats import Format
 from laconic.models.load import load_defaults, load_text
 from laconic.models.remote import RemoteModel
-from laconic.models.text import Markup, Text
+from laconic.models.text import Text
 from laconic.policy import Policy
 from laconic.remote.elsewhere import Elsewhere
 from laconic.remote.loop import RemoteLoop, all_or_none
@@ -71,7 +73,9 @@ class RemoteEngine(Engine):
         *,
         tokenizer: str | Path | None = None,
         think: Think = (),
-        markup: Markup | None = None,
+        format: Format | None = None,
+        system: str = "",
+        keywords: Mapping[str, Any] | None = None,
         api_key: str | None = None,
         extras: bool = True,
         timeout: float = 600.0,
@@ -96,7 +100,7 @@ class RemoteEngine(Engine):
                 remote.model = served[0].name
             if context is None:
                 context = next((one.context for one in served if one.name == remote.model), None)
-            text = load_text(tokenizer or remote.model, markup=markup)
+            text = load_text(tokenizer or remote.model, format=format, system=system, keywords=keywords)
             defaults = load_defaults(tokenizer or remote.model)
             return RemoteEngine(remote, text, think, context=context, defaults=defaults, **asking)
         except BaseException:

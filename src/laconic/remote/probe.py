@@ -57,7 +57,7 @@ class _Reading:
     def __init__(self, probe: Probe, text: Text) -> None:
         self._probe = probe
         self._text = text
-        self._depth = 0
+        self._depth = -len(probe.opens)
         self._complete = False
         self._watched: Watched | None = None
         self._ends = set(map(text.piece, text.eos))
@@ -94,14 +94,14 @@ class _Reading:
 
     def belief(self, passes: int) -> Belief:
         """What was found."""
-        written, stop = self._text.decode(self.tokens) if self._ours else "".join(self.pieces), self._probe.stop
-        answer = written[: written.rfind(stop)] if self._complete and stop in written else written
-        return Belief(answer.strip(), tuple(self._probs), tuple(self._entropies), self._complete, passes, self._watched)
+        written = self._text.decode(self.tokens) if self._ours else "".join(self.pieces)
+        answer = self._probe.bare(written, self._complete)
+        return Belief(answer, tuple(self._probs), tuple(self._entropies), self._complete, passes, self._watched)
 
     def _over(self, piece: str) -> bool:
         if self._probe.stop == "}":
             self._depth += piece.count("{") - piece.count("}")
-            return self._depth < 0 or piece in self._ends
+            return (self._depth < 0 and not piece.isspace()) or piece in self._ends
         return self._probe.stop in piece or piece in self._ends
 
 

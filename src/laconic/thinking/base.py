@@ -74,6 +74,16 @@ class Probe:
     close: bool = True
     watch: str = ""
 
+    @property
+    def opens(self) -> str:
+        """The brace that begins the answer where ``text`` ends at a command: it may be one token with what follows."""
+        return "{" if self.stop == "}" and self.text.endswith("\\boxed") else ""
+
+    def bare(self, written: str, complete: bool) -> str:
+        """The answer in what was written, without its brace and the stop string."""
+        answer = written[: written.rfind(self.stop)] if complete and self.stop in written else written
+        return answer.strip().removeprefix(self.opens).strip()
+
 
 Action = Continue | Conclude | Inject | Probe
 

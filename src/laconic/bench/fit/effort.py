@@ -27,8 +27,8 @@ def free_lengths(
     ``model`` is its name and ``run`` what a reader should know of the requests; ``after`` is told what has been done.
     Raises UnmetNeed for a model without a thinking phase, TaskError where it thought about none of the problems.
     """
-    markup = engine.text.markup
-    if markup is None:
+    form = engine.text.format
+    if not form.thinks:
         raise UnmetNeed("this model has no thinking phase; no thinking tags were found.", "Name a model that thinks.")
     free = engine.using(think=())
     thoughts: list[int] = []
@@ -36,7 +36,7 @@ def free_lengths(
     for start in range(0, len(requests), batch):
         for result in free.run(requests[start : start + batch], batch=batch):
             thoughts.append(result.usage.thinking)
-            unfinished += result.finish_reason == "length" and markup.close not in result.text
+            unfinished += result.finish_reason == "length" and form.closes not in result.text
         after(f"{len(thoughts)} of {len(requests)} thoughts")
     if not any(thoughts):
         raise TaskError(f"the model thought about none of {len(requests)} problems.", "Ask others, or another model.")

@@ -60,7 +60,7 @@ def fit(
     target = engine.target
     if not isinstance(target, ShowsHidden):
         raise UnmetNeed("the model shows no hidden states.", "Use a model that laconic runs itself (CausalLM).")
-    if engine.text.markup is None:
+    if not engine.text.format.thinks:
         raise UnmetNeed("the model has no thinking phase; no thinking tags were found.", "Use one that thinks.")
     begun = time.perf_counter()
     found = examples(engine, items, requests, recipe.label, batch=batch, after=after)

@@ -39,7 +39,7 @@ class Thought:
         if found is None:
             raise ValueError("the thought was never closed")
         self._lengths = found.lengths
-        tag = text.markup.close if text.markup is not None else ""
+        tag = text.format.closes
         self.closing = found.own.thinking - len(text.encode(tag))
         """Thinking tokens before the closing tag."""
         self.ends = [*found.ends, found.own]

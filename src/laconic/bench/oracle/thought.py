@@ -16,7 +16,7 @@ from laconic.thinking.base import Belief, Probe
 from laconic.transcript import Mark, Transcript
 from laconic.types import Request
 
-ASK = Probe("The answer is \\boxed{", "}", max_tokens=32)
+ASK = Probe("The answer is \\boxed", "}", max_tokens=32)
 """How an ending asks for the answer."""
 NODES = 512
 """Most nodes in one pass of a scan."""
@@ -96,7 +96,7 @@ def outline(text: Text, request: Request, tokens: Sequence[int], *, keep_steps: 
         if mark is Mark.STEP:
             ends.append(Ending(len(transcript.tokens), transcript.thinking))
         elif mark is Mark.CLOSED:
-            closing = len(text.encode(text.markup.close)) if text.markup else 0
+            closing = len(text.encode(text.format.closes)) if text.format.thinks else 0
             own = Ending(len(transcript.tokens) - closing, transcript.thinking)
             ends = [end for end in ends if end.length <= own.length]
             return Outline(ends, own, transcript.steps[: len(ends)], lengths)

@@ -125,7 +125,7 @@ class Tuner:
 
     def _why_not(self, free: Sequence[Score]) -> str:
         """Why thinking cannot be tuned on these problems; empty if it can."""
-        if self.engine.text.markup is None:
+        if not self.engine.text.format.thinks:
             return "the model has no thinking phase"
         if all(score.right is None for score in free):
             return "no problem has an answer to judge by"

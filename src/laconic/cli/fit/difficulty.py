@@ -35,6 +35,9 @@ def difficulty(
     batch: Annotated[int, typer.Option(min=1, help="Answers written at once.")] = 16,
     seed: Annotated[int, typer.Option(help="Seed of problems, draws and training.")] = 10_000,
     threads: options.Threads = None,
+    format: options.Format = None,
+    system: options.System = None,
+    template: options.Template = None,
 ) -> None:
     """Train the probe that route-by-probe goes by, on how well the model answers with a thought and without."""
     from rich.console import Console
@@ -46,12 +49,13 @@ def difficulty(
 
     folder(out)
     registry.build("think", quick)
+    spoken = options.spoken(format, system, template)
     methods = options.Choice().methods(model, draft_model, thinking=False)
     options.settle(threads, model)
     items = draw(load(tasks), n, seed)
     recipe = Recipe(samples, temperature, quick, right, units=units, seed=seed)
     with Console(stderr=True).status("loading") as status:
-        engine = Engine.load(model, draft=draft_model, dtype=options.named_dtype(dtype), **methods.fields())
+        engine = Engine.load(model, draft=draft_model, dtype=options.named_dtype(dtype), **spoken, **methods.fields())
         about = {"model": model, "tasks": tasks}
         made = fit(engine, items, recipe, max_tokens=max_tokens, batch=batch, after=status.update, about=about)
     made.save(out)

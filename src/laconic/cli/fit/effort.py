@@ -31,6 +31,9 @@ def effort(
     batch: Batch = 8,
     seed: Seed = 10_000,
     threads: options.Threads = None,
+    format: options.Format = None,
+    system: options.System = None,
+    template: options.Template = None,
 ) -> None:
     """Measure how long the model thinks about these problems when left alone, for the controller effort."""
     from rich.console import Console
@@ -50,6 +53,7 @@ def effort(
             model,
             draft=draft_model,
             dtype=options.named_dtype(dtype),
+            **options.spoken(format, system, template),
             drafter="draft-model" if drafted else "suffix",
         )
         requests = asked(engine, problems, temperature, seed, max_tokens)

@@ -41,6 +41,7 @@ class Source:
     batch: int
     seed: int
     threads: int | None
+    spoken: dict[str, Any]
 
 
 def specdec_pp(
@@ -64,11 +65,15 @@ def specdec_pp(
     ] = "at",
     seed: Seed = 10_000,
     threads: options.Threads = None,
+    format: options.Format = None,
+    system: options.System = None,
+    template: options.Template = None,
 ) -> None:
     """Train the acceptance head that the length specdec++ goes by, on texts that the target writes here."""
     from laconic.bench.fit import Recipe
 
-    source = Source(model, draft_model, tasks, n, dtype, max_tokens, temperature, batch, seed, threads)
+    spoken = options.spoken(format, system, template)
+    source = Source(model, draft_model, tasks, n, dtype, max_tokens, temperature, batch, seed, threads, spoken)
     _train("specdec++", out, source, Recipe(epochs, layers, weight, mixing, state, seed=seed))
 
 
@@ -87,11 +92,15 @@ def ada_eagle(
     most: Annotated[int, typer.Option(min=1, help="Longest draft to predict, in tokens.")] = 20,
     seed: Seed = 10_000,
     threads: options.Threads = None,
+    format: options.Format = None,
+    system: options.System = None,
+    template: options.Template = None,
 ) -> None:
     """Train the head by which the length ada-eagle predicts a draft's length, on texts that the target writes here."""
     from laconic.bench.fit import Recipe
 
-    source = Source(model, draft_model, tasks, n, dtype, max_tokens, temperature, batch, seed, threads)
+    spoken = options.spoken(format, system, template)
+    source = Source(model, draft_model, tasks, n, dtype, max_tokens, temperature, batch, seed, threads, spoken)
     _train("ada-eagle", out, source, Recipe(epochs, layers, most=most, seed=seed))
 
 
@@ -107,7 +116,9 @@ def _train(method: str, out: Path, source: Source, recipe: Recipe) -> None:
     problems = draw(load(source.tasks), source.n, source.seed)
     with Console(stderr=True).status("loading") as status:
         dtype = options.named_dtype(source.dtype)
-        engine = Engine.load(source.model, draft=source.draft_model, dtype=dtype, drafter="draft-model")
+        engine = Engine.load(
+            source.model, draft=source.draft_model, dtype=dtype, drafter="draft-model", **source.spoken
+        )
         requests = asked(engine, problems, source.temperature, source.seed, source.max_tokens)
         about = {
             "model": source.model,

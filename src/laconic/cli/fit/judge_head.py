@@ -29,6 +29,9 @@ def judge_head(
     weight: Annotated[float, typer.Option(min=1e-3, help="How much more a mistake counts.")] = 1.0,
     seed: Seed = 10_000,
     threads: options.Threads = None,
+    format: options.Format = None,
+    system: options.System = None,
+    template: options.Template = None,
 ) -> None:
     """Train the head that the relaxation judge-head goes by: tokens that are not the target's and do no harm."""
     from rich.console import Console
@@ -41,7 +44,10 @@ def judge_head(
     options.settle(threads, model)
     problems = draw(load(tasks), n, seed)
     with Console(stderr=True).status("loading") as status:
-        engine = Engine.load(model, draft=draft_model, dtype=options.named_dtype(dtype), drafter="draft-model")
+        spoken = options.spoken(format, system, template)
+        engine = Engine.load(
+            model, draft=draft_model, dtype=options.named_dtype(dtype), drafter="draft-model", **spoken
+        )
         requests = asked(engine, problems, temperature, seed, max_tokens)
         about = {
             "model": model,

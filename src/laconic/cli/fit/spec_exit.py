@@ -31,6 +31,9 @@ def spec_exit(
     ] = "right",
     seed: Seed = 10_000,
     threads: options.Threads = None,
+    format: options.Format = None,
+    system: options.System = None,
+    template: options.Template = None,
 ) -> None:
     """Train the heads that the thinking control spec-exit goes by, on free thoughts of this model."""
     from rich.console import Console
@@ -43,7 +46,7 @@ def spec_exit(
     options.settle(threads, model)
     problems = draw(load(tasks), n, seed)
     with Console(stderr=True).status("loading") as status:
-        engine = Engine.load(model, dtype=options.named_dtype(dtype))
+        engine = Engine.load(model, dtype=options.named_dtype(dtype), **options.spoken(format, system, template))
         requests = asked(engine, problems, temperature, seed, max_tokens)
         about = {"model": model, "tasks": tasks, "temperature": temperature}
         recipe = Recipe(epochs, width, label, seed=seed)

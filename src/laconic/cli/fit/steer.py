@@ -44,6 +44,9 @@ def steer(
     batch: Batch = 16,
     seed: Seed = 10_000,
     threads: options.Threads = None,
+    format: options.Format = None,
+    system: options.System = None,
+    template: options.Template = None,
 ) -> None:
     """Find the direction for the controller steer, from this model's own short and long answers or from given pairs."""
     from rich.console import Console
@@ -58,11 +61,12 @@ def steer(
     folder(out)
     recipe = Recipe(how, at, _numbers(layers), kl)
     options.settle(threads, model)
+    spoken = options.spoken(format, system, template)
     problems = draw(load(tasks), n + held_out, seed)
     limits = Limits(max_tokens)
     with Console(stderr=True).status("loading") as status:
         drafter = "draft-model" if draft_model is not None or model == "bundled" else "suffix"
-        engine = Engine.load(model, draft=draft_model, dtype=options.named_dtype(dtype), drafter=drafter)
+        engine = Engine.load(model, draft=draft_model, dtype=options.named_dtype(dtype), drafter=drafter, **spoken)
         if pairs is not None:
             made = given(pairs, engine.text)
         else:
@@ -95,6 +99,9 @@ def edit(
     batch: Batch = 16,
     seed: Seed = 20_000,
     threads: options.Threads = None,
+    format: options.Format = None,
+    system: options.System = None,
+    template: options.Template = None,
 ) -> None:
     """Write a checkpoint with a way of thinking edited out of its attention heads (ThinkEdit), and measure it."""
     from rich.console import Console
@@ -109,9 +116,10 @@ def edit(
 
     found = load_direction(direction)
     options.settle(threads, model)
+    spoken = options.spoken(format, system, template)
     problems = draw(load(tasks), held_out, seed)
     with Console(stderr=True).status("loading"):
-        engine = Engine.load(model, drafter="suffix")
+        engine = Engine.load(model, drafter="suffix", **spoken)
         found.suits(engine.target)
         vectors = {layer: -vector for layer, vector in found.vectors.items()} if site == "residual" else None
         pairs = given(direction / PAIRS, engine.text)

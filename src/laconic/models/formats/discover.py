@@ -8,10 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from laconic.models.formats import tags
+from laconic.models.formats.bridge import bridged
+from laconic.models.formats.calls import with_calls
 from laconic.models.formats.format import Format
-from laconic.models.formats.rendered import Template, bridge_after, from_prompts, read_back
-from laconic.models.formats.switches import Switch, find_effort, find_switch
+from laconic.models.formats.phase import begins
+from laconic.models.formats.rendered import from_prompts, read_back
+from laconic.models.formats.switches import Effort, Switch, find_effort, find_switch, find_word
 from laconic.models.formats.table import HARMONY, TABLE
+from laconic.models.formats.template import Template
 
 _HINT = re.compile(r"enable_thinking|reasoning_content|thinking_mode|thinking_budget|reasoning_effort|thinking_effort")
 
@@ -24,11 +28,31 @@ def discover(tokenizer: Any, given: Format | None = None) -> Format:
     """
     template = Template(tokenizer)
     switch = find_switch(template.prompt, template.source) if template.source else None
-    effort = find_effort(template.prompt) if template.source else None
     found = given or _declared(tokenizer) or _read(template, switch) or _listed(template, tokenizer, switch)
     if found is None:
         found = Format(source="none", reason=_doubt(template, tokenizer, switch))
+    if not template.source:
+        return found
+    if found.thinks and not found.asides and not found.turn:
+        found = with_calls(found, template)
+    switch, effort = _levels(template, found, switch)
+    if switch is None and found.thinks:
+        switch = find_word(lambda system: begins(template.added({}, system), found))
     return replace(found, switch=found.switch or switch, effort=found.effort or effort)
+
+
+def _levels(template: Template, form: Format, switch: Switch | None) -> tuple[Switch | None, Effort | None]:
+    """Levels of effort while thinking is on; one under which the prompt holds an empty thought switches it off."""
+    on = {switch.keyword: switch.on} if switch is not None and isinstance(switch.on, bool) else {}
+    effort = find_effort(lambda keywords: template.prompt({**on, **keywords}), template.source)
+    if effort is None or not form.thinks:
+        return switch, effort
+    phases = [begins(template.added({**on, keyword: value}), form) for _, keyword, value in effort.levels]
+    thinking = tuple(level for level, phase in zip(effort.levels, phases, strict=True) if phase != "answer")
+    if not thinking or len(thinking) == len(phases):
+        return switch, effort
+    _, keyword, off = effort.levels[phases.index("answer")]
+    return switch or Switch(keyword, thinking[-1][2], off), Effort(thinking) if len(thinking) > 1 else None
 
 
 def _declared(tokenizer: Any) -> Format | None:
@@ -48,8 +72,7 @@ def _declared(tokenizer: Any) -> Format | None:
     if rendered is not None and rendered.opens == opens.strip() and rendered.closes == closes.strip():
         return replace(rendered, source="response_template")
     lead = opens[len(opens.rstrip()) :]
-    bridge = bridge_after(source, closes.strip(), [])
-    return Format(opens.strip(), closes.strip(), bridge, lead, lead, source="response_template")
+    return bridged(Format(opens.strip(), closes.strip(), "", lead, lead, source="response_template"), source, [])
 
 
 def _first(value: Any) -> str:
@@ -76,15 +99,15 @@ def _listed(template: Template, tokenizer: Any, switch: Switch | None) -> Format
         if not template.source:
             if entry.closes in vocabulary:
                 return entry
-        elif entry.closes in template.source:
-            if entry.bridge == "\n\n":
-                return replace(entry, bridge=bridge_after(template, entry.closes, _values(switch)))
-            return entry
+        elif entry.closes in template.source and (entry.closes[:2] != "<|" or entry.opens in template.source):
+            return bridged(entry, template, _values(switch)) if entry.bridge == "\n\n" else entry
     return None
 
 
 def _doubt(template: Template, tokenizer: Any, switch: Switch | None) -> str:
     """What speaks for a thinking phase that was not found."""
+    if tags.header(template.added({})):  # a prompt that opens the answer itself
+        return ""
     named = [tag for tag in dict.fromkeys(tags.all_tags(template.source)) if tags.is_thought(tag)]
     if named:
         return f"the chat template mentions {named[0]}, but not how a thought is written."

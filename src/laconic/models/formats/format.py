@@ -7,6 +7,7 @@ from typing import Literal
 
 from laconic.models.formats.switches import Effort, Switch
 
+Part = Literal["thinking", "answer", "aside"]
 Source = Literal["given", "response_template", "rendered", "table", "none"]
 
 
@@ -38,6 +39,12 @@ class Format:
     """What closes an answer, where a model says so; no part of it."""
     asides: tuple[str, ...] = ()
     """What begins neither thought nor answer: calls of tools, comments in a channel of their own."""
+    aside_end: str = ""
+    """What ends an aside; empty where it is known only by what comes next."""
+    turn: str = ""
+    """What begins a message of the assistant, where thought and answer are messages of their own."""
+    field: str = "reasoning_content"
+    """The field of a past message in which the chat template looks for its thought."""
     switch: Switch | None = None
     """How the template switches thinking off and on; None where it cannot."""
     effort: Effort | None = None
@@ -57,6 +64,25 @@ class Format:
     def ending(self) -> str:
         """What closes a thought and hands over to the answer."""
         return self.closes + self.bridge
+
+    @property
+    def message_end(self) -> str:
+        """What ends a thought that is a message of its own; empty elsewhere."""
+        return self.closes.partition(self.turn)[0] if self.turn else ""
+
+    def part(self, begun: str) -> Part | None:
+        """Which part of a reply it is that has ``begun`` so; None as long as that cannot be told.
+
+        What is neither thought nor answer is an aside where messages have headers, and elsewhere an answer without one.
+        """
+        if begun.startswith(self.opens):
+            return "thinking"
+        header = next((header for header in self.headers if begun.startswith(header)), None)
+        if header is not None:
+            return "answer" if self.header_end in begun[len(header) :] else None
+        if any(known.startswith(begun) for known in (self.opens, *self.headers)):
+            return None
+        return "aside" if self.turn else "answer"
 
     def empty(self, opened: bool) -> str:
         """An empty thought, whose tag the prompt has ``opened`` already or not, and the bridge to the answer."""

@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from laconic.models.formats import tags
+from laconic.models.formats.bridge import UNSEEN, bridged
 from laconic.models.formats.format import Format
-from laconic.models.formats.table import TABLE
+from laconic.models.formats.switches import WORDS
+from laconic.models.formats.template import ANSWER, ASKED, CALL, THOUGHT, Template
 
-ASKED, THOUGHT, ANSWER = "Qzjaskedjq", "Qzjthoughtjq", "Qzjanswerjq"
-"""Words that no template holds."""
-_CALL = "qzjlook"
-_UNSEEN = "?"
-_FIELDS = ("reasoning_content", "reasoning", "thinking")
+FIELDS = ("reasoning_content", "reasoning", "thinking")
+"""Fields of a message that hold its thought."""
 _KEYWORDS: tuple[dict[str, Any], ...] = (
     {},
     {"enable_thinking": True},
@@ -30,141 +29,114 @@ _KEYWORDS: tuple[dict[str, Any], ...] = (
 """Keywords under which templates render past thoughts that they leave out otherwise."""
 
 
-class Template:
-    """A tokenizer's chat template, asked for text. What it refuses is None."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self.source = _source(tokenizer)
-
-    def render(self, messages: Sequence[Mapping[str, Any]], *, generate: bool, **keywords: Any) -> str | None:
-        """The text of ``messages``. Templates refuse in many ways, by their own errors and by Python's."""
-        if not self.source:
-            return None
-        try:
-            return str(
-                self._tokenizer.apply_chat_template(
-                    list(messages), tokenize=False, add_generation_prompt=generate, **keywords
-                )
-            )
-        except Exception:
-            return None
-
-    def prompt(self, keywords: Mapping[str, Any]) -> str | None:
-        """The prompt of a question."""
-        return self.render([{"role": "user", "content": ASKED}], generate=True, **keywords)
-
-    def added(self, keywords: Mapping[str, Any]) -> str:
-        """What asking for a reply adds to a question; what follows the question where that cannot be told apart."""
-        whole = self.prompt(keywords)
-        plain = self.render([{"role": "user", "content": ASKED}], generate=False, **keywords)
-        if whole is None:
-            return ""
-        if plain is not None and whole.startswith(plain) and whole != plain:
-            return whole[len(plain) :]
-        return whole[whole.rfind(ASKED) + len(ASKED) :]
-
-
-def _source(tokenizer: Any) -> str:
-    template = tokenizer.chat_template
-    if isinstance(template, Mapping):
-        template = template.get("default") or next(iter(template.values()), "")
-    return str(template or "")
-
-
 def read_back(template: Template, keywords: Sequence[Mapping[str, Any]] = ()) -> Format | None:
-    """The format of a past turn with a thought; None where the template renders none.
+    """The format of a past turn with a thought, be it an empty one; None where the template renders none.
 
     ``keywords`` are those that switch thinking: where the bridge is not seen in a past turn, a prompt may show it.
     """
-    found = _past(template)
-    if found is not None and found.bridge == _UNSEEN:
-        return replace(found, bridge=bridge_after(template, found.closes, keywords))
+    found = _past(template) or _empty(template)
+    if found is not None and found.bridge == UNSEEN:
+        return bridged(replace(found, bridge=""), template, keywords)
     return found
 
 
 def _past(template: Template) -> Format | None:
+    turn = template.added({}).strip()
     for keywords in _KEYWORDS:
-        for turn in _turns():
+        for message, field in _turns():
             for follow_up in ([], [{"role": "user", "content": ASKED}]):
                 text = template.render(
-                    [{"role": "user", "content": ASKED}, turn, *follow_up], generate=False, **keywords
+                    [{"role": "user", "content": ASKED}, message, *follow_up], generate=False, **keywords
                 )
-                found = _read(text) if text is not None else None
+                found = _read(text, turn) if text is not None else None
                 if found is not None:
-                    return found
+                    return replace(found, field=field)
     return None
 
 
-def _turns() -> Iterator[dict[str, Any]]:
-    for field in _FIELDS:
-        yield {"role": "assistant", "content": ANSWER, field: THOUGHT}
+def _empty(template: Template) -> Format | None:
+    """The format of the empty thought that some templates put before each past answer."""
+    text = template.render(
+        [{"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWER}], generate=False
+    )
+    if text is None or ANSWER not in text:
+        return None
+    empty = tags.empty_thought(text[text.rfind(ASKED) + len(ASKED) : text.find(ANSWER)])
+    if empty is None:
+        return None
+    opens, lead, trail, closes, bridge = empty
+    return Format(opens, closes, bridge, lead, trail, source="rendered") if not bridge.strip() else None
+
+
+def _turns() -> Iterator[tuple[dict[str, Any], str]]:
+    """Past turns with a thought in each way that templates take one, and the field that it stands in."""
+    for field in FIELDS:
+        yield {"role": "assistant", "content": ANSWER, field: THOUGHT}, field
     parts: list[dict[str, Any]] = [{"type": "thinking", "thinking": THOUGHT}, {"type": "text", "text": ANSWER}]
-    yield {"role": "assistant", "content": parts}
+    yield {"role": "assistant", "content": parts}, "content"
     parts = [{"type": "thinking", "thinking": [{"type": "text", "text": THOUGHT}]}, {"type": "text", "text": ANSWER}]
-    yield {"role": "assistant", "content": parts}
-    call = {"id": "call00001", "type": "function", "function": {"name": _CALL, "arguments": {"at": "it"}}}
-    for field in _FIELDS:
-        yield {"role": "assistant", "content": ANSWER, field: THOUGHT, "tool_calls": [call]}
+    yield {"role": "assistant", "content": parts}, "content"
+    call = {"id": "call00001", "type": "function", "function": {"name": CALL, "arguments": {"at": "it"}}}
+    for field in FIELDS:
+        yield {"role": "assistant", "content": ANSWER, field: THOUGHT, "tool_calls": [call]}, field
 
 
-def _read(text: str) -> Format | None:
+def _read(text: str, turn: str) -> Format | None:
     start = text.find(THOUGHT)
     end = text.find(ANSWER, start)
     if start < 0 or end < 0 or text.count(THOUGHT) > 1 or text[start - 1 : start] in ('"', "'"):
         return None  # not rendered, or dumped as JSON
-    opens, lead = tags.opening(text[:start][text.rfind(ASKED, 0, start) + len(ASKED) :])
-    trail, closes, bridge = tags.closing(text[start + len(THOUGHT) : end])
+    before = text[:start][text.rfind(ASKED, 0, start) + len(ASKED) :]
+    between = text[start + len(THOUGHT) : end]
+    if turn and turn in between and turn in before:
+        return _messages(before, between, text[end + len(ANSWER) :], turn)
+    opens, lead = tags.opening(before)
+    trail, closes, bridge = tags.closing(between)
     if not opens or not closes:
         return None
-    if _CALL in bridge:  # the answer stands behind the call, so what follows the tag is not seen here
-        return Format(opens, closes, _UNSEEN, lead, trail, source="rendered")
+    if CALL in bridge:  # the answer stands behind the call, so what follows the tag is not seen here
+        return Format(opens, closes, UNSEEN, lead, trail, source="rendered")
     header = bridge.strip()
-    answer_end = ""
-    if header:
-        _, answer_end, _ = tags.closing(text[end + len(ANSWER) :], tags.REPLY)
+    _, answer_end, _ = tags.closing(text[end + len(ANSWER) :], tags.REPLY) if header else ("", "", "")
+    headers = (header,) if header else ()
+    return Format(opens, closes, bridge, lead, trail, headers=headers, answer_end=answer_end, source="rendered")
+
+
+def _messages(before: str, between: str, after: str, turn: str) -> Format | None:
+    """The format where thought and answer are messages of their own, each begun with what a prompt ends with."""
+    opens = before[before.rfind(turn) + len(turn) :]
+    closes = between.strip()
+    _, answer_end, _ = tags.closing(after)
+    if not opens.strip() or closes.startswith(turn):
+        return None
     return Format(
-        opens,
+        opens.strip(),
         closes,
-        bridge,
-        lead,
-        trail,
-        headers=(header,) if header else (),
+        bridge="",
+        lead=opens[len(opens.rstrip()) :],
+        trail=between[: len(between) - len(between.lstrip())],
+        headers=(closes.rpartition(turn)[2].strip(),),
         answer_end=answer_end,
+        turn=turn,
         source="rendered",
     )
 
 
 def from_prompts(template: Template, keywords: Sequence[Mapping[str, Any]]) -> Format | None:
     """The format of an empty thought, or of an opening tag, that the template writes into the prompt of a reply."""
-    prompts = [template.added(each) for each in ({}, *keywords)]
+    prompts = [template.added(each) for each in ({}, *keywords)] + [template.added({}, word) for word in WORDS]
     for added in prompts:
         empty = tags.empty_thought(added)
         if empty is not None:
             opens, lead, trail, closes, bridge = empty
-            if not bridge.strip():
-                return Format(opens, closes, bridge, lead, trail, source="rendered")
+            if bridge.strip():
+                continue
+            found = Format(opens, closes, bridge, lead, trail, source="rendered")
+            # A prompt that ends right behind the tag shows no white space, unless the family writes none at all.
+            return found if bridge else bridged(found, template, keywords, otherwise=None if lead + trail else "")
     for added in prompts:
         opens, lead = tags.opening(added)
         closes = tags.mirrored(opens)
         if closes:
-            return Format(opens, closes, bridge_after(template, closes, keywords), lead, source="rendered")
+            return bridged(Format(opens, closes, lead=lead, source="rendered"), template, keywords)
     return None
-
-
-def bridge_after(template: Template, closes: str, keywords: Sequence[Mapping[str, Any]]) -> str:
-    """White space that the template writes after ``closes``, in a turn without a thought or in a prompt.
-
-    Where it shows neither, what the table says of the tag, else a blank line.
-    """
-    turn = {"role": "assistant", "content": ANSWER}
-    for each in ({}, *keywords):
-        text = template.render([{"role": "user", "content": ASKED}, turn], generate=False, **each) or ""
-        head = text[: max(text.find(ANSWER), 0)]
-        if head.rstrip().endswith(closes):
-            return head[len(head.rstrip()) :]
-    for each in ({}, *keywords):
-        added = template.added(each)
-        if added.rstrip().endswith(closes):
-            return added[len(added.rstrip()) :]
-    return next((entry.bridge for entry in TABLE if entry.closes == closes), "\n\n")

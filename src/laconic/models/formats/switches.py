@@ -21,6 +21,7 @@ _ON_OFF: tuple[tuple[str, Any, Any], ...] = (
     ("thinking", "on", "off"),
     ("thinking_budget", -1, 0),
     ("reasoning_effort", "high", "none"),
+    ("reasoning_effort", "high", "no_think"),
     ("thinking_effort", "high", "none"),
 )
 """Keywords of templates with a value for thinking and one against it."""
@@ -31,13 +32,21 @@ _COMMON = ("low", "medium", "high")
 _FLAGS = (("low", "low_effort"), ("medium", "medium_effort"))
 
 
+WORDS = ("/no_think", "/nothink")
+"""What some templates look for in the system's words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A keyword of the chat template, and its values for thinking and for none."""
+    """A keyword of the chat template, and its values for thinking and for none.
+
+    With ``said`` it is no keyword but the system's words: ``off`` is what is said there.
+    """
 
     keyword: str
     on: Any
     off: Any
+    said: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +84,15 @@ def _means_off(render: Render, keyword: str, answering: str, off: Any) -> bool:
     return prompt is None or str(other) not in prompt or prompt.replace(str(other), str(off)) != answering
 
 
-def find_effort(render: Render) -> Effort | None:
-    """The levels that change the prompt, each under its keyword."""
+def find_word(begins: Callable[[str], str]) -> Switch | None:
+    """The system's word that takes the thought out of the prompt; ``begins`` says where a reply to it begins."""
+    neutral = begins("Be brief.")
+    word = next((word for word in WORDS if begins(word) == "answer" != neutral), None)
+    return None if word is None else Switch(word, "", word, said=True)
+
+
+def find_effort(render: Render, source: str) -> Effort | None:
+    """The levels that change the prompt, each under its keyword; ``source`` is the template."""
     plain = render({})
     for keyword in _EFFORTS:
         found = {level: render({keyword: level}) for level in LEVELS}
@@ -85,7 +101,8 @@ def find_effort(render: Render) -> Effort | None:
         if nonsense is not None and "zzz" in nonsense:  # anything is written into the prompt, so nothing is proved
             known = {level: prompt for level, prompt in known.items() if level in _COMMON}
         elif nonsense is not None:  # what the template does not know is passed over
-            known = {level: prompt for level, prompt in known.items() if prompt != nonsense}
+            named = {level for level in LEVELS if re.search(f"['\"]{level}['\"]", source)}
+            known = {level: prompt for level, prompt in known.items() if prompt != nonsense or level in named}
         if len(set(known.values())) > 1 or (known and set(known.values()) != {plain}):
             return Effort(tuple((level, keyword, level) for level in LEVELS if level in known))
     flags = [(level, flag, True) for level, flag in _FLAGS if render({flag: True}) not in (None, plain)]

@@ -13,6 +13,8 @@ HARMONY = Format(
     headers=("<|channel|>final",),
     header_end="<|message|>",
     asides=("<|channel|>commentary",),
+    turn="<|start|>assistant",
+    field="thinking",
     source="table",
 )
 """gpt-oss: channels, of which final is the answer and commentary holds calls of tools and words about them."""
@@ -27,4 +29,7 @@ TABLE: tuple[Format, ...] = (
     Format("<seed:think>", "</seed:think>", bridge="\n", lead="", trail="", source="table"),
     Format("<reasoning>", "</reasoning>", source="table"),
     Format("<longcat_think>", "</longcat_think>", source="table"),
+    Format("<ifm|think>", "</ifm|think>", source="table"),  # K2-Horizon
+    Format("<|content_thinking|>", "<|end_message|>", bridge="", lead="", trail="", source="table"),  # Inkling
+    Format("<|inner_prefix|>", "<|inner_suffix|>", bridge="", lead="", trail="", source="table"),  # Apertus
 )

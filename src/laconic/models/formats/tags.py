@@ -43,6 +43,14 @@ def closing(between: str, word: re.Pattern[str] = _WORD) -> tuple[str, str, str]
     return trail, text[:end], text[end:]
 
 
+def header(before: str) -> str:
+    """The tag at the end of ``before`` that opens an answer by its name; empty where there is none."""
+    last = next(reversed(list(_TAG.finditer(before))), None)
+    if last is None or last.end() != len(before.rstrip()) or not REPLY.search(last.group()) or is_closing(last.group()):
+        return ""
+    return last.group()
+
+
 def mirrored(tag: str) -> str:
     """The closing tag that belongs to an opening one of the usual forms, ``<x>`` or ``[X]``; else empty."""
     if re.fullmatch(r"<[A-Za-z][\w:.-]*>|\[[A-Z_]+\]", tag):

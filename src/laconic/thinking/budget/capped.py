@@ -54,7 +54,6 @@ class Capped(Controller):
 
     def spare(self, text: Text) -> int:
         """Tokens at most that closing the thought, and keeping it open, write without counting them."""
-        assert text.markup is not None
         ending = len(text.encode(f"\n\n{self.text}{text.format.ending}"))
         return ending + (self.waits * len(text.encode(f"\n\n{self.wait}")) if self.minimum else 0)
 

@@ -81,8 +81,10 @@ class Effort(Capped):
             )
 
     def prepare(self, question: Question) -> Question:
-        """Thinking switched off, for no effort."""
-        if self.level != "none" or not question.thinking:
+        """Thinking switched off, for no effort; else the level in the chat template's own words, where it has any."""
+        if self.level != "none":
+            return replace(question, effort=self.level)
+        if not question.thinking:
             return question
         return replace(question, thinking=False).noting(self.name, "prepare", "effort none: thinking switched off")
 

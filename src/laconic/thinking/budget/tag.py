@@ -21,8 +21,7 @@ class Tag:
     """
 
     def __init__(self, text: Text) -> None:
-        assert text.markup is not None
-        self.tokens = tuple(text.encode(text.markup.close))
+        self.tokens = tuple(text.encode(text.format.closes))
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -65,13 +64,12 @@ def answered(text: Text) -> Ban:
 
 def _unanswered(text: Text, tokens: Sequence[int]) -> bool:
     """Whether the closing tag is the last of ``tokens`` that is not white space."""
-    assert text.markup is not None
     last = len(tokens) - 1
     while last >= 0 and not text.piece(tokens[last]).strip():
         last -= 1
     if last < 0 or text.close_token is not None:
         return last >= 0 and tokens[last] == text.close_token
-    close = text.markup.close.rstrip()
+    close = text.format.closes.rstrip()
     if text.piece(tokens[last]).rstrip()[-1] != close[-1]:  # as good as always: most places need no decoding
         return False
     return text.decode(tokens[max(last + 1 - _WINDOW, 0) : last + 1]).rstrip().endswith(close)

@@ -44,8 +44,7 @@ class ClosingRank(QuietExit):
 
     def start(self, request: Request, text: Text) -> Asked:
         """Look out for the model's own closing tag."""
-        assert text.markup is not None, "the engine has checked that the model thinks"
-        return Asked(next=self.tokens or None, watch=text.markup.close)
+        return Asked(next=self.tokens or None, watch=text.format.closes)
 
     def settled(self, asked: Asked) -> str | None:
         """Compare the last looks with rank and probability."""

@@ -121,8 +121,9 @@ class ProbedExit(LookingExit):
     """Tokens of an answer that a probe follows."""
 
     _: KW_ONLY
-    text: str = "The answer is \\boxed{"
-    """What opens the answer, after the closing tag."""
+    text: str = "The answer is \\boxed"
+    """What opens the answer, after the closing tag. The brace after ``\\boxed`` is the model's: it may be one token
+    with the answer's beginning, and then a text that ends in it would be one that the model never writes."""
     stop: str = "}"
     """What ends it. A closing brace ends it when braces are balanced."""
 
@@ -141,7 +142,8 @@ class ProbedExit(LookingExit):
 
     def expected(self, belief: Belief) -> str:
         """The answer that was found."""
-        return self.text + (f"{belief.answer}{self.stop}" if belief.complete else "")
+        opens = Probe(self.text, self.stop).opens
+        return f"{self.text}{opens}{belief.answer}{self.stop}" if belief.complete else self.text
 
 
 @knobs

@@ -154,10 +154,10 @@ def context_of(engine: Generates) -> int | None:
 def require_thinking(name: str, engine: Generates) -> None:
     """Raise UnmetNeed if the engine's model is known to have no thinking phase."""
     text = getattr(engine, "text", None)
-    if text is not None and text.markup is None:
+    if text is not None and not text.format.thinks:
         raise UnmetNeed(
             f"'{name}' needs a model with a thinking phase; no thinking tags were found.",
-            "Name the tags with markup=Markup(open, close), or do without thinking methods.",
+            "Name the tags with format=Format(opens, closes) (--format), or do without thinking methods.",
         )
 
 
@@ -185,6 +185,7 @@ def _request(engine: Any, call: Call) -> Any:
     if not call.opening:
         return made
     text = engine.text
-    opened = text.decode(made.prompt[-32:]).rstrip().endswith(text.markup.open)
-    tokens = text.encode(("" if opened else text.markup.open + "\n") + call.opening)
-    return replace(made, prompt=(*made.prompt, *tokens))
+    form = text.format
+    tokens = text.encode(("" if made.phase == "thinking" else form.opens + form.lead) + call.opening)
+    phase = "answer" if call.opening.endswith(form.ending) else "thinking"
+    return replace(made, prompt=(*made.prompt, *tokens), phase=phase)

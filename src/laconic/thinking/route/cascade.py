@@ -42,7 +42,7 @@ class Cascade(Router):
     """Controllers of the mode where it is not."""
     aggregate: Literal["mean", "product", "min"] = "mean"
     """Confidence of an answer from its tokens': geometric mean, product, or the least of them."""
-    text: str = "The answer is \\boxed{"
+    text: str = "The answer is \\boxed"
     """What opens the answer."""
     stop: str = "}"
     """What ends it. A closing brace ends it when braces are balanced."""

@@ -1,0 +1,56 @@
+"""A chat template that is asked for text, with words by which parts of it are found again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+ASKED, THOUGHT, ANSWER, CALL = "Qzjaskedjq", "Qzjthoughtjq", "Qzjanswerjq", "qzjlook"
+"""Words that no template holds."""
+
+
+class Template:
+    """A tokenizer's chat template, asked for text. What it refuses is None."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self.source = _source(tokenizer)
+
+    def render(self, messages: Sequence[Mapping[str, Any]], *, generate: bool, **keywords: Any) -> str | None:
+        """The text of ``messages``. Templates refuse in many ways, by their own errors and by Python's."""
+        if not self.source:
+            return None
+        try:
+            return str(
+                self._tokenizer.apply_chat_template(
+                    list(messages), tokenize=False, add_generation_prompt=generate, **keywords
+                )
+            )
+        except Exception:
+            return None
+
+    def prompt(self, keywords: Mapping[str, Any]) -> str | None:
+        """The prompt of a question."""
+        return self.render([{"role": "user", "content": ASKED}], generate=True, **keywords)
+
+    def added(self, keywords: Mapping[str, Any], system: str = "") -> str:
+        """What asking for a reply adds to a question; what follows the question where that cannot be told apart.
+
+        ``system`` is what the system says before the question.
+        """
+        asked = [{"role": "user", "content": ASKED}]
+        messages = [{"role": "system", "content": system}, *asked] if system else asked
+        whole = self.render(messages, generate=True, **keywords)
+        plain = self.render(messages, generate=False, **keywords)
+        if whole is None:
+            return ""
+        if plain is not None and whole.startswith(plain) and whole != plain:
+            return whole[len(plain) :]
+        return whole[whole.rfind(ASKED) + len(ASKED) :]
+
+
+def _source(tokenizer: Any) -> str:
+    template = tokenizer.chat_template
+    if isinstance(template, Mapping):
+        template = template.get("default") or next(iter(template.values()), "")
+    return str(template or "")
