@@ -1,8 +1,9 @@
 """Plant faults in the core and see whether the tests notice: docs/results/mutants.md and mutants.json.
 
     pip install -e '.[dev,mutants]'
-    python scripts/mutants.py --each 12                # a sample of every core file, about an hour on two cores
-    python scripts/mutants.py --each 40 loop sequence  # these files alone, printed and not recorded
+    python scripts/mutants.py --each 40 loop sequence  # a sample of these files' faults, printed
+    python scripts/mutants.py --record                 # a sample of every core file, ten minutes on an idle core
+    python scripts/mutants.py --again                  # once more what nothing has noticed in that record
 
 The faults are those of Cosmic Ray: an operator, a comparison or a number replaced, a condition turned round, a loop
 that does not run, ``break`` for ``continue``. From every file lines are drawn with a fixed seed, and one fault for each
@@ -32,11 +33,12 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
-LOOP = [f"tests/test_{test}.py" for test in ("check_points", "rounds", "sequence", "landing", "both_loops")]
+LOOP = [f"tests/test_{test}.py" for test in ("check_points", "rounds", "prober", "sequence", "landing", "both_loops")]
 TIES, EXACT = (
     "tests/test_ties.py::test_rules_make_ties_and_bind_the_referee",
     "tests/speculation/verify/test_exactness.py",
 )
+BUNDLED = "tests/test_probe.py::test_ending_probes_early_changes_no_decision"
 COUPLINGS = [
     "verify/test_numbers.py",
     "relax/test_relaxations.py",
@@ -47,14 +49,15 @@ CORE = {
     "loop": ("loop.py", [*LOOP, TIES]),
     "sequence": ("sequence.py", [*LOOP, TIES]),
     "transcript": ("transcript.py", ["tests/test_transcript.py", *LOOP]),
-    "probe": ("probe.py", [*LOOP, "tests/test_probe.py"]),
-    "prober": ("prober.py", [*LOOP, "tests/test_probe.py"]),
+    "probe": ("probe.py", ["tests/test_probe.py", f"--deselect={BUNDLED}", *LOOP]),
+    "prober": ("prober.py", ["tests/test_prober.py", *LOOP]),
     "coupling": ("speculation/verify/coupling.py", [f"tests/speculation/{test}" for test in COUPLINGS]),
     "importance": ("speculation/verify/importance.py", [EXACT, "-k", "importance"]),
     "remote": ("remote/loop.py", ["tests/thinking/test_remote.py"]),
 }  # fmt: skip
 """What is tried, and tests of it: the quick ones, so what they miss some slower test may still find."""
-EQUIVALENT: dict[tuple[str, str, str], str] = {}
+FROZEN = "@dataclass(frozen=True, slots=True)", "@dataclass(frozen=False, slots=True)"
+EQUIVALENT: dict[tuple[str, str, str], str] = {("transcript.py", *FROZEN): "nobody writes to it"}
 """Faults that change nothing that anyone could see, as (file, line before, line after), and why."""
 
 
@@ -172,18 +175,18 @@ def ending(copy: Path, tests: list[str], log: Path, limit: Limit | None = None) 
         time.sleep(0.05)
 
 
-def tried(name: str, each: int, seed: int, copy: Path) -> list[Outcome]:
-    """Plant a sample of faults in one file, one after the other. Raises RuntimeError if the tests fail without any."""
+def tried(name: str, mutants: list[Mutant], copy: Path) -> list[Outcome]:
+    """Plant faults in one file, one after the other. Raises RuntimeError if the tests fail without any."""
     file, tests = CORE[name]
     log, place = copy / "log.txt", copy / "src" / "laconic" / file
     original = place.read_text()
-    ended, took = ending(copy, tests, log)
+    ended, took = ending(copy, tests, log, None)
     if ended != "passed":
         raise RuntimeError(f"the tests of {file} fail as it is:\n{log.read_text()[-2000:]}")
     print(f"{file}: {took.busy:.0f} s of tests", flush=True)
     limit = Limit(2 * took.busy + 5, 5 * took.whole + 60)
     outcomes = []
-    for mutant in sample(file, each, seed):
+    for mutant in mutants:
         place.write_text(mutant.text)
         ended, _ = ending(copy, tests, log, limit)
         place.write_text(original)
@@ -194,7 +197,32 @@ def tried(name: str, each: int, seed: int, copy: Path) -> list[Outcome]:
     return outcomes
 
 
-def page(outcomes: list[Outcome], seed: int) -> str:
+def again(old: list[Outcome], copy: Path) -> list[Outcome]:
+    """The same faults, those that no test noticed tried once more; what the code has no place for any more is gone."""
+    new = []
+    for name, (file, _) in CORE.items():
+        left = [outcome for outcome in old if outcome.file == file and outcome.outcome == "survived"]
+        found = [mutant for outcome in left if (mutant := replanted(outcome)) is not None]
+        new += [outcome for outcome in old if outcome.file == file and outcome not in left]
+        new += tried(name, found, copy) if found else []
+    return new
+
+
+def replanted(outcome: Outcome) -> Mutant | None:
+    """The fault of an outcome, wherever its line stands by now."""
+    from cosmic_ray.mutating import mutate_code
+
+    source = (ROOT / "src" / "laconic" / outcome.file).read_text()
+    lines, by_line = source.splitlines(), places(source)
+    for line in (i for i, text in enumerate(lines, start=1) if text.strip() == outcome.before):
+        for operator, at in by_line.get(line, ()):
+            text = mutate_code(source, operator(), at)
+            if text.splitlines()[line - 1].strip() == outcome.after:
+                return Mutant(outcome.file, line, outcome.before, outcome.after, text)
+    return None
+
+
+def page(outcomes: list[Outcome]) -> str:
     """The table, and every fault that no test noticed."""
     rows = ["| file | faults | caught | equivalent | survived | share caught |", "|---|--:|--:|--:|--:|--:|"]
     for file in [*dict.fromkeys(o.file for o in outcomes), "all"]:
@@ -211,7 +239,7 @@ def page(outcomes: list[Outcome], seed: int) -> str:
         [
             "# Planted faults in the core",
             "",
-            f"`python scripts/mutants.py`, seed {seed}: faults of Cosmic Ray, one a line, lines drawn at random. "
+            "`python scripts/mutants.py --record`: faults of Cosmic Ray, one a line, lines drawn at random. "
             "Caught means that a test of the file failed, or that the tests took far too long. Equivalent ones change "
             "nothing that anyone could see, and do not count in the share.",
             "",
@@ -227,34 +255,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", help="files to try; all of them by default")
     parser.add_argument("--each", type=int, default=12, help="faults in each file")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="another seed draws other faults")
+    parser.add_argument("--record", action="store_true", help="keep the results in docs/results")
+    parser.add_argument("--again", action="store_true", help="try again what the record says was not noticed")
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(CORE):
         parser.error(f"no core file is called {unknown.pop()!r}; there are {', '.join(CORE)}")
     for heavy in ("pytest", "transformers.models.qwen3.modeling_qwen3"):  # once, before the forks; laconic in each
         importlib.import_module(heavy)
     sys.dont_write_bytecode = True  # a file changed within a second would be taken for the one compiled before
-    outcomes = []
+    record, outcomes = RESULTS / "mutants.json", list[Outcome]()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for part in ("src", "tests", "scripts"):
             shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
-        for name in asked.names or CORE:
-            outcomes += tried(name, asked.each, asked.seed, copy)
-    text = page(outcomes, asked.seed)
+        if asked.again:
+            outcomes = again([Outcome(**old) for old in json.loads(record.read_text())["mutants"]], copy)
+        else:
+            for name in asked.names or CORE:
+                outcomes += tried(name, sample(CORE[name][0], asked.each, asked.seed), copy)
+    text = page(outcomes)
     print(text)
-    if not asked.names:
+    if asked.record or asked.again:
         from laconic.bench.provenance import provenance
 
-        record = {
-            "provenance": provenance(),
-            "each": asked.each,
-            "seed": asked.seed,
-            "mutants": list(map(asdict, outcomes)),
-        }
-        (RESULTS / "mutants.json").write_text(json.dumps(record, indent=1) + "\n")
-        (RESULTS / "mutants.md").write_text(text)
+        record.write_text(
+            json.dumps({"provenance": provenance(), "mutants": list(map(asdict, outcomes))}, indent=1) + "\n"
+        )
+        record.with_suffix(".md").write_text(text)
 
 
 if __name__ == "__main__":

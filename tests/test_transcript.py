@@ -50,6 +50,14 @@ def test_a_blank_line_may_be_two_tokens_and_blank_steps_do_not_count() -> None:
     assert transcript.steps == ["first"]
 
 
+def test_where_no_steps_are_kept_they_end_all_the_same() -> None:
+    request = Request(tuple(TEXT.encode("Q<think>\n")))
+    transcript = Transcript(TEXT, request, list(request.prompt))
+    marks = [transcript.push(token) for token in TEXT.encode("\na\n\n")]
+    assert marks == [Mark.NONE, Mark.NONE, Mark.STEP]
+    assert (transcript.steps, transcript.step) == ([], 0)
+
+
 def test_a_prompt_may_open_the_thought_or_close_it() -> None:
     assert follow("why\n</think>x", prompt="Q<think>\n")[0].parts().thinking == "why"
     answered, _ = follow("at once", prompt="Q<think>\n\n</think>\n\n")
@@ -95,6 +103,15 @@ def test_stop_strings_cut_the_answer_even_inside_a_token(stop: str, answer: str)
     assert transcript.parts().answer == answer.strip()
     assert stop not in transcript.parts().answer
     assert transcript.parts().thinking == "STOP n S on STOP now"
+
+
+def test_looking_for_stop_strings_does_not_grow_with_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = tiny.text()
+    decoded: list[int] = []
+    decode = text.decode
+    monkeypatch.setattr(text, "decode", lambda tokens: decoded.append(len(tokens)) or decode(tokens))
+    follow("a b " * 100, text=text, stop=("STOP", "x" * 60))
+    assert max(decoded) == 60
 
 
 def test_restore_takes_everything_back() -> None:

@@ -48,6 +48,10 @@ def test_the_closing_line_says_nothing_of_passes(laconic, model, server):
         (("--draft-model", "x"), "--draft-model cannot be chosen", "The server"),
         (("--dtype", "float32"), "--dtype cannot be chosen", "The server"),
         (("--think", "setled"), "no think is called", "settled"),
+        (("--server", "send=words"), "send must be", "--help"),
+        (("--server", "logprob=5"), "no such setting", "logprobs"),
+        (("--server", "extras=perhaps"), "cannot be 'perhaps'", "--help"),
+        (("--server", "extras"), "no value", "send=text"),
         (("-m", "other"), "404", "/models"),
     ],
 )
@@ -66,4 +70,17 @@ def test_a_server_that_is_not_there_and_a_tokenizer_without_one(laconic, model):
     assert done.exit_code == 2
     assert "no connection to http://127.0.0.1:9/v1" in done.stderr
     done = laconic("run", "Hm?", "-m", model, "--tokenizer", model)
+    assert "--url" in done.stderr
+
+
+def test_how_a_server_is_asked_can_be_said(laconic, model, server):
+    server.seen.clear()
+    said = ("--server", "send=text", "--server", "logprobs=5", "--server", "extras=no")
+    done = laconic("run", "Hm?", "--url", server.url, "-m", "tiny", "--tokenizer", model, *said,
+                   "--think", "answer-agreement:1", "--max-tokens", 60)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert server.seen
+    assert all(isinstance(body["prompt"], str) and "top_k" not in body for body in server.seen)
+    assert {body["logprobs"] for body in server.seen if "logprobs" in body} <= {1, 5}
+    done = laconic("run", "Hm?", "-m", model, "--server", "send=text")
     assert "--url" in done.stderr

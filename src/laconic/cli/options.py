@@ -115,6 +115,14 @@ Url = Annotated[
         "its key.",
     ),
 ]
+Server = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="With --url, how the server is asked: send=text (where it takes no token ids), logprobs=5, piece=64, "
+        "ahead=no, extras=no, timeout=60, retries=0. May be given several times.",
+    ),
+]
 Tokenizer = Annotated[
     str | None, typer.Option(help="With --url: path or hub name of the model's tokenizer, if not the model's name.")
 ]

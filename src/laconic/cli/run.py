@@ -39,6 +39,7 @@ def run(
     device: options.Device = None,
     url: options.Url = None,
     tokenizer: options.Tokenizer = None,
+    server: options.Server = None,
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Decode plainly too, and say what was saved by measurement.")
     ] = False,
@@ -66,9 +67,12 @@ def run(
     spoken = options.spoken(format, system, template)
     if url is not None:
         local = {"draft_model": draft_model, "dtype": dtype, "device": device, "threads": threads}
-        engine: Engine = connect(url, model, tokenizer, choice, config, thinking=not no_think, spoken=spoken, **local)
-    elif tokenizer is not None:
-        raise RequestError("--tokenizer is for a model behind a server.", "Name the server with --url.")
+        engine: Engine = connect(
+            url, model, tokenizer, choice, config, server=server or (), thinking=not no_think, spoken=spoken, **local
+        )
+    elif tokenizer is not None or server:
+        option = "--server" if server else "--tokenizer"
+        raise RequestError(f"{option} is for a model behind a server.", "Name the server with --url.")
     else:
         chosen = options.choose(choice, config, model, draft_model, dtype, device, thinking=not no_think, spoken=spoken)
         options.settle(threads, chosen.model)

@@ -35,7 +35,7 @@ class Asking:
 
     def __post_init__(self) -> None:
         if self.send not in ("tokens", "text"):
-            raise RequestError(f"send must be 'tokens' or 'text', not {self.send!r}.")
+            raise RequestError(f"send must be 'tokens' or 'text', not {self.send!r}.", "See laconic run --help.")
         if self.piece < 0 or self.logprobs < 0:
             raise RequestError("piece and logprobs must be >= 0.")
 
