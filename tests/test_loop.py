@@ -123,11 +123,8 @@ def test_budgets_hold_exactly() -> None:
             TARGET, TEXT, Methods(drafter="draft-model", verifier="match", think=(f"budget:{tokens}",)), DRAFT
         )
         request = [Request(p, Sampling(0.8, seed=5), Limits(100)) for p in PROMPTS]
-        results = engine.run(request, batch=4)
-        closed_once = [result for result in results if result.text.count("</think>") == 1]
-        assert closed_once
-        # What a model writes before another closing tag counts as thought too, and is beyond any budget.
-        assert all(result.usage.thinking <= tokens for result in closed_once)
+        for result in engine.run(request, batch=4):
+            assert result.usage.thinking <= tokens
 
 
 @pytest.mark.parametrize("drafter", ["none", "suffix"])

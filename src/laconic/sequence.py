@@ -321,7 +321,9 @@ class Sequence:
 
     def result(self) -> Result:
         """The finished (or cancelled) request."""
-        usage, parts, kinds = self.usage, self.transcript.parts(), self.transcript.told()
+        usage, parts = self.usage, self.transcript.parts()
+        # Where a thought is controlled, its count is what the controllers have seen of it.
+        kinds = self.transcript.kinds if self.controllers else self.transcript.told()
         usage.thinking, usage.answer, usage.injected = (kinds.count(k) for k in ("thinking", "answer", "injected"))
         return Result(
             text=parts.text,

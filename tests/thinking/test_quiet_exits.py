@@ -204,7 +204,7 @@ SPECS = {
     "closing-rank": ("closing-rank:1,2,0.13,tokens=4",),
     "after a line": (r"closing-rank:6,2,text=\n",),
     "confidence-probe": ("confidence-probe:0.0014,tokens=4",),
-    "entropy-slope": ("entropy-slope:4,0.1,2,give_up=3,tokens=5",),
+    "entropy-slope": ("entropy-slope:3.5,0.1,2,give_up=2,tokens=4",),
     "trimr": ("trimr:most=3,cues=\\w", "budget:40"),
 }
 

@@ -313,7 +313,7 @@ def test_a_thought_that_is_opened_all_the_same_is_closed_at_once(tags: str) -> N
 ROUTES = {
     "length": "route-by-length:15,hard=[sampling:0.9+budget:12],easy=[no-thinking+max-tokens:20]",
     "chance": "route-by-chance:0.5,easy=[answer-confidence:0.02+say:Be quick.]",
-    "cascade": "cascade:0.3,hard=[budget:9]",
+    "cascade": "cascade:0.2,hard=[budget:9]",
     "word": "route-by-word:words=a/b/c,normal=[budget:5],hard=[free]",
     "nested": "route-by-length:9,hard=[route-by-chance:0.5,easy=[budget:7]+max-tokens:33]",
 }
