@@ -52,9 +52,7 @@ def _legs(entry: dict[str, Any]) -> Sum:
 
 
 _GYM = {
-    "chain_sum": _Gym(
-        "chain_sum", {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 1}, _expression
-    ),
+    "chain_sum": _Gym("chain_sum", {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 1}, _expression),
     "basic_arithmetic": _Gym(
         "basic_arithmetic",
         {

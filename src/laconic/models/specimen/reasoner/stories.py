@@ -9,7 +9,22 @@ from laconic.models.specimen.reasoner.sums import Step, Sum
 
 Story = tuple[str, Sum]
 """A question and the steps that answer it."""
-NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Ida", "Jack", "Lucy", "Max", "Nora", "Tom")
+NAMES = (
+    "Anna",
+    "Ben",
+    "Clara",
+    "David",
+    "Emma",
+    "Felix",
+    "Grace",
+    "Henry",
+    "Ida",
+    "Jack",
+    "Lucy",
+    "Max",
+    "Nora",
+    "Tom",
+)
 THINGS = ("apples", "books", "cards", "coins", "marbles", "pencils", "shells", "stamps", "stickers", "sweets")
 BOXES = ("bags", "boxes", "baskets", "jars", "packs")
 GOODS = ("pens", "cups", "hats", "toys", "plates", "scarves", "lamps", "balls")
@@ -67,11 +82,14 @@ def packing(rng: Random) -> Story:
     inside = Step(f"In {boxes}", count, "*", size)
     if rng.random() < 0.5:
         loose = rng.randint(2, 9)
-        question = f"{name} has {count} {boxes} of {size} {thing} each and {loose} loose {thing}. How many {thing} is that?"
+        question = (
+            f"{name} has {count} {boxes} of {size} {thing} each and {loose} loose {thing}. How many {thing} is that?"
+        )
         return question, (inside, Step("With the loose ones", inside.value, "+", loose))
     gone = rng.randint(1, min(12, inside.value - 1))
     question = (
-        f"There are {count} {boxes} with {size} {thing} in each. {name} takes out {gone} {thing}. How many are still there?"
+        f"There are {count} {boxes} with {size} {thing} in each. {name} takes out {gone} {thing}. "
+        "How many are still there?"
     )
     return question, (inside, Step(f"Without {gone}", inside.value, "-", gone))
 

@@ -51,7 +51,7 @@ def parsed(expression: str) -> Sum:
 
 
 def small(steps: Sum) -> bool:
-    """Whether the numbers are such as the model is made for: products up to 36 of factors up to 10, the rest up to 45."""
+    """Whether the numbers are in the model's range: products up to 36 of factors up to 10, other results up to 45."""
     return all(
         0 <= step.value <= (36 if step.sign == "*" else 45) and (step.sign != "*" or max(step.left, step.right) <= 10)
         for step in steps
@@ -60,11 +60,13 @@ def small(steps: Sum) -> bool:
 
 def forwards(steps: Sum, values: Sequence[int]) -> str:
     """Step by step, with ``values`` for the results, right or not."""
-    return " ".join(f"{_named(step)}{step.left}{step.sign}{step.right}={value}." for step, value in _taken(steps, values))
+    return " ".join(
+        f"{_named(step)}{step.left}{step.sign}{step.right}={value}." for step, value in _taken(steps, values)
+    )
 
 
 def other_route(steps: Sum) -> str:
-    """Every step from its other side, without its name: numbers swapped, or how far, how often one goes into another."""
+    """Every step from its other side, without its name: numbers swapped, or how far or how often one goes into it."""
     return " ".join(f"{turned(step)}." for step in steps)
 
 
@@ -95,7 +97,7 @@ def _taken(steps: Sum, values: Sequence[int]) -> list[tuple[Step, int]]:
 
 
 def slipped(steps: Sum, at: int, wrong: int) -> tuple[int, ...]:
-    """The results where step ``at`` gives ``wrong`` and the later ones follow from it; -1 for what is no whole number."""
+    """The results where step ``at`` gives ``wrong`` and later ones follow from it; -1 for what is no whole number."""
     values: list[int] = []
     for k in range(len(steps)):
         step = _taken(steps[: k + 1], (*values, steps[k].value))[-1][0]

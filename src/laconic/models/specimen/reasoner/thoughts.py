@@ -42,7 +42,13 @@ def example(problem: Problem, rng: Random) -> Example:
     thought: list[Piece] = []
     for part in paragraphs:
         thought += [("\n\n", close[1]), *part] if thought else part
-    pieces = ((prompt(problem.question), 0.0), ("<think>\n", 1.0), *thought, close, (answer_text(str(problem.answer)), 2.0))
+    pieces = (
+        (prompt(problem.question), 0.0),
+        ("<think>\n", 1.0),
+        *thought,
+        close,
+        (answer_text(str(problem.answer)), 2.0),
+    )
     return Example(pieces, problem.kind)
 
 

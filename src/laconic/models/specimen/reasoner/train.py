@@ -135,6 +135,7 @@ def write_adapter(model: Any, place: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     weights = {name: weight.half().contiguous() for name, weight in get_peft_model_state_dict(model).items()}
     save_file(weights, place / "adapter_model.safetensors", metadata={"format": "pt"})
+    (place / "adapter_model.safetensors").chmod(0o644)
     model.peft_config["default"].save_pretrained(place)
     (place / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
 
@@ -187,7 +188,9 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=Recipe.rank)
     parser.add_argument("--rate", type=float, default=Recipe.rate)
     parser.add_argument("--batch-tokens", type=int, default=Recipe.batch_tokens)
-    parser.add_argument("--decay", type=float, default=Recipe.decay, help="share of the steps over which the rate falls")
+    parser.add_argument(
+        "--decay", type=float, default=Recipe.decay, help="share of the steps over which the rate falls"
+    )
     parser.add_argument("--threads", type=int, default=Recipe.threads)
     parser.add_argument("--save-every", type=float, default=Recipe.save_every, help="minutes between checkpoints")
     train(Recipe(**vars(parser.parse_args())))
