@@ -28,7 +28,7 @@ were taught from written ones, not discovered.
 ## What it is
 
 * rank {recipe["rank"]} on all linear layers, float16; its base is the specimen `smollm2`, made once by
-  `laconic specimen smollm2` (unpacked from four bits, so not the published checkpoint); licence Apache-2.0, as for its base
+  `laconic specimen smollm2` (unpacked from four bits, so not the published checkpoint); licence: Apache-2.0, its base's
 * prompt: `<|im_start|>user\\n...<|im_end|>\\n<|im_start|>assistant\\n`; the model writes
   `<think>\\n...\\n</think>\\n\\nThe answer is \\boxed{{...}}.<|im_end|>`; neither tag is a token of its own
 

@@ -7,7 +7,6 @@ python -m laconic.models.specimen.reasoner.evaluate --model DIR/adapter --traini
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,25 +17,13 @@ from laconic.answers import extract
 from laconic.equality import same
 from laconic.models.reasoner.evaluate import quantiles, share
 from laconic.models.reasoner.habits import rechecks, share_after_first_right, stated_results
-from laconic.models.specimen.reasoner.problems import KINDS, Problem, stream
+from laconic.models.specimen.reasoner.problems import Problem, held_out
 
 if TYPE_CHECKING:
     from laconic.engine import Engine
 
 _LIMIT = 320
 """Tokens of a reply at most; the longest that is taught has about 200."""
-
-
-def held_out(n: int, seed: int) -> list[Problem]:
-    """``n`` different problems that training never saw, the kinds in turn."""
-    sources = {kind: stream(kind, seed, held_out=True) for kind in KINDS}
-    found: dict[str, Problem] = {}
-    for kind in itertools.cycle(KINDS):
-        if len(found) == n:
-            return list(found.values())
-        new = next(problem for problem in sources[kind] if problem.question not in found)
-        found[new.question] = new
-    raise AssertionError("a cycle does not end")
 
 
 def evaluate(engine: Engine, problems: Sequence[Problem], *, batch: int = 16) -> dict[str, Any]:

@@ -1,9 +1,17 @@
-"""What the taught specimen learns to solve: kinds of reasoning-gym with small numbers, and word problems."""
+"""What the taught specimen learns to solve: kinds of reasoning-gym with small numbers, and word problems.
+
+python -m laconic.models.specimen.reasoner.problems --n 80 --out problems.jsonl
+laconic compare --model smollm2-reasoner --tasks problems.jsonl --n 80
+"""
 
 from __future__ import annotations
 
+import argparse
+import itertools
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -89,6 +97,18 @@ def stream(kind: str, seed: int, *, held_out: bool) -> Iterator[Problem]:
             yield Problem(kind, question, steps, held_out)
 
 
+def held_out(n: int, seed: int) -> list[Problem]:
+    """``n`` different problems that training never saw, the kinds in turn."""
+    sources = {kind: stream(kind, seed, held_out=True) for kind in KINDS}
+    found: dict[str, Problem] = {}
+    for kind in itertools.cycle(KINDS):
+        if len(found) == n:
+            return list(found.values())
+        new = next(problem for problem in sources[kind] if problem.question not in found)
+        found[new.question] = new
+    raise AssertionError("a cycle does not end")
+
+
 def _told(kind: str, seed: int) -> Iterator[tuple[str, Sum]]:
     rng = Random(f"{kind} {seed}")
     while True:
@@ -106,3 +126,18 @@ def _gym(rule: _Gym, seed: int) -> Iterator[tuple[str, Sum]]:
     for at in range(_DRAWN):
         entry = data[at]
         yield entry["question"].strip(), rule.steps(entry)
+
+
+def main() -> None:
+    """Write held-out problems as a file that ``--tasks`` takes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=80)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    rows = [{"question": x.question, "answer": x.answer, "kind": x.kind} for x in held_out(given.n, given.seed)]
+    given.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

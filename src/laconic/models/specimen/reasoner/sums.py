@@ -71,13 +71,15 @@ def other_route(steps: Sum) -> str:
 
 
 def backwards(steps: Sum) -> str:
-    """From the result back: each step undone, along the left-hand numbers."""
+    """From the result back: each step undone, along the left-hand numbers, as far as it can be."""
     undone, at = [], len(steps) - 1
     while at >= 0:
         step = steps[at]
+        if step.sign == "*" and step.right == 0:
+            break
         undone.append(f"{step.value}{_UNDO[step.sign]}{step.right}={step.left}")
         at = next((k for k in range(at - 1, -1, -1) if steps[k].value == step.left), -1)
-    return ", ".join(undone) + "."
+    return ", ".join(undone)
 
 
 def _taken(steps: Sum, values: Sequence[int]) -> list[tuple[Step, int]]:

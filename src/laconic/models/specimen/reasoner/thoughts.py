@@ -66,8 +66,8 @@ def _told(problem: Problem, rng: Random) -> list[list[Piece]]:
     check = (f"{rng.choice(DOUBT).format(v=found)} {other_route(steps)}", 1.0)
     if found == right:
         told.append([check, (f" That is {right} again.", _VERDICT)])
-        if rng.random() < BACK_SHARE:
-            told.append([(f"{rng.choice(BACK)} {backwards(steps)} So {right} was right.", 1.0)])
+        if rng.random() < BACK_SHARE and (back := backwards(steps)):
+            told.append([(f"{rng.choice(BACK)} {back}. So {right} was right.", 1.0)])
         return told
     careful = forwards(steps, tuple(step.value for step in steps))
     told.append([check, (f" That is {right} and not {found}.", _VERDICT)])

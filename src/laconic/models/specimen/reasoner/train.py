@@ -95,7 +95,7 @@ class Learner:
         self.optimizer.step()
         self.done += 1
         self.tokens += int((tokens != self.tokenizer.pad_token_id).sum())
-        return float(loss)
+        return loss.item()
 
     def _factor(self) -> float:
         left = 1 - self.done / self.recipe.steps
