@@ -14,10 +14,11 @@ import torch
 
 from laconic import Engine, Limits
 from laconic.bench.tasks import JsonlTask
-from laconic.errors import RequestError
-from laconic.models import loading
-from laconic.models.load import load_text
+from laconic.errors import ModelNotFound, RequestError
+from laconic.models import loading, specimen
+from laconic.models.load import load_text, resolve
 from laconic.models.reasoner.habits import share_after_first_right
+from laconic.models.specimen.reasoner import adapter_path
 from laconic.models.specimen.reasoner.card import card
 from laconic.models.specimen.reasoner.evaluate import summary
 from laconic.models.specimen.reasoner.stories import STORIES
@@ -206,7 +207,35 @@ def test_the_card_says_what_was_measured() -> None:
     assert report["share_after_first_right"] == pytest.approx(0.4)
     recipe = {"rank": 16, "seed": 0, "rate": 1e-3, "batch_tokens": 640, "threads": 1}
     log = [{"step": at + 1, "tokens": 100 * (at + 1), "loss": 1.0} for at in range(30)]
-    text = card({"recipe": recipe, "log": log, "tokens": 3000, "minutes": 4.0}, report)
+    text = card({"recipe": recipe, "log": log, "tokens": 3000, "minutes": 4.0}, report, "In two sittings.")
     assert "50.0 % (9.5 % to 90.5 %, n = 2)" in text
     assert "after the first right result: 40.0 %" in text
     assert "--steps 30 " in text
+    assert "threads: 1. In two sittings." in text
+
+
+def test_the_adapter_asks_for_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    place = resolve("smollm2-reasoner")
+    assert place == str(adapter_path())
+    for load in (Engine.load, load_text):
+        with pytest.raises(ModelNotFound, match="'smollm2' was not made yet") as caught:
+            load("smollm2-reasoner")
+        assert "laconic specimen smollm2" in caught.value.hint
+
+
+def test_the_adapter_is_small() -> None:
+    assert sum(file.stat().st_size for file in adapter_path().iterdir()) <= 12_000_000
+
+
+def test_the_taught_specimen_thinks_and_answers() -> None:
+    if specimen.made("smollm2") is None:
+        pytest.skip("SmolLM2 is not here; make it with: laconic specimen smollm2")
+    pytest.importorskip("peft", reason="peft merges the adapter; it is not installed")
+    result = Engine.load("smollm2-reasoner", think=()).generate(
+        "Anna has 5 red and 7 blue coins and shares them equally among 4 friends. How many coins does each friend get?",
+        limits=Limits(160),
+    )
+    assert "answer" in result.thinking
+    assert "\\boxed{3}" in result.answer
+    assert share_after_first_right(result.thinking, 3, len) > 0.4

@@ -14,8 +14,9 @@ _WINDOW = 20
 """Steps whose losses are averaged for a row of the table."""
 
 
-def card(training: dict[str, Any], report: dict[str, Any]) -> str:
-    """The whole card, Markdown. ``training`` is what ``training.json`` holds, ``report`` what ``evaluate`` gives."""
+def card(training: dict[str, Any], report: dict[str, Any], notes: str = "") -> str:
+    """The whole card, Markdown. ``training`` is what ``training.json`` holds, ``report`` what ``evaluate`` gives,
+    ``notes`` what else there is to say of how it was made."""
     recipe, log, thought = training["recipe"], training["log"], report["thinking_tokens"]
     kinds = [(f"`{kind}`", with_interval(found)) for kind, found in report["by_kind"].items()]
     return f"""\
@@ -37,7 +38,7 @@ were taught from written ones, not discovered.
     {command(recipe, len(log))}
 
 {len(log)} steps, {training["tokens"] / 1e3:.0f} thousand tokens, {training["minutes"]:.0f} minutes on a processor that
-other work shared; threads: {recipe["threads"]}.
+other work shared; threads: {recipe["threads"]}. {notes}
 
 {losses(log)}
 
@@ -45,7 +46,7 @@ The text is written on the fly: problems, each with a thought that works out a r
 from the other side, and in {BACK_SHARE:.0%} of the thoughts back from the result as well. In {SLIP_SHARE:.0%} the first
 result is wrong and the check mends it; what is wrong is not learnt. {CUT_SHARE:.0%} of the thoughts are cut short and
 closed by force before the answer. For each conversation there are {PRACTICE_SHARE:g} pages of bare facts. One problem
-in {HELD_OUT_SHARE}, chosen by a hash of its numbers and signs, is never trained on.
+in {HELD_OUT_SHARE}, chosen by a hash of its numbers and signs, is never trained on; its single steps may occur in others.
 
 ## Measured on {report["n"]} held-out problems, greedy, float32
 

@@ -88,6 +88,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where the record goes, every reply in it")
     parser.add_argument("--training", type=Path, help="the folder that `train` left, for the card")
     parser.add_argument("--card", type=Path, help="where the card goes")
+    parser.add_argument("--notes", default="", help="what else the card says of how it was made")
     given = parser.parse_args()
     if given.card and not given.training:
         parser.error("--card needs --training")
@@ -97,7 +98,7 @@ def main() -> None:
         given.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if given.card:
         training = json.loads((given.training / "training.json").read_text(encoding="utf-8"))
-        given.card.write_text(card(training, report), encoding="utf-8")
+        given.card.write_text(card(training, report, given.notes), encoding="utf-8")
     print(json.dumps({key: value for key, value in report.items() if key != "rows"}, indent=1))  # noqa: T201
 
 
