@@ -79,3 +79,11 @@ def test_a_call_is_written_to_its_end_under_every_limit_of_thought_and_answer() 
     _, result = streamed(HARMONY, reply, think=("budget:20,answer=3", "settled"))
     assert (result.thinking, result.answer) == ("I look.", call.removesuffix("<|call|>"))
     assert (result.finish_reason, result.events) == ("stop", ())
+
+
+def test_no_answer_of_nothing_but_a_header() -> None:
+    form = Format("<think>", "</think>", bridge="<response>", headers=("<response>",), answer_end="</response>")
+    text = Text(tiny.tokenizer(), format=form)
+    _, result = streamed(text, "<think>ab" + "<|im_end|>" * 90, think=("budget:3",), most=140)
+    assert "</think><response>" in result.text
+    assert result.answer

@@ -74,11 +74,11 @@ def test_tags_of_several_tokens() -> None:
 
 
 def test_a_tag_counts_when_it_comes_and_not_while_it_is_there() -> None:
-    """Words before the thought may hold a closing tag; the thought has an end of its own."""
+    """Not at every token that may end a tag, before it or behind it."""
     plain = Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<think>", "</think>"))
-    transcript, marks = follow("</think><think>a > b</think>done", text=plain)
+    transcript, marks = follow("<think>a > b</think>c > d", text=plain)
     assert marks.count(Mark.CLOSED) == 1
-    assert transcript.thinking == len("a > b</think>") + 1
+    assert transcript.thinking == len("<think>a > b</think>")
 
 
 def test_a_thought_of_an_earlier_turn_is_over() -> None:

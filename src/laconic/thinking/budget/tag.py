@@ -48,7 +48,7 @@ def tempered(logits: torch.Tensor, token: int, temperature: float) -> torch.Tens
 
 
 def answered(text: Text) -> Ban:
-    """A rule without which an answer may be empty: while nothing but white space follows the closing tag, no end token.
+    """A rule without which an answer may be empty: no end token before the answer's first word.
 
     A model whose thought was closed for it, or early, likes to end its text right there. Who closed the thought cannot
     be seen from a place, so the rule holds after every thought, one that the prompt leaves empty included. Where the
@@ -63,13 +63,17 @@ def answered(text: Text) -> Ban:
 
 
 def _unanswered(text: Text, tokens: Sequence[int]) -> bool:
-    """Whether the closing tag is the last of ``tokens`` that is not white space."""
+    """Whether nothing but white space, or the header of the answer, follows the closing tag."""
     last = len(tokens) - 1
     while last >= 0 and not text.piece(tokens[last]).strip():
         last -= 1
-    if last < 0 or text.close_token is not None:
-        return last >= 0 and tokens[last] == text.close_token
-    close = text.format.closes.rstrip()
-    if text.piece(tokens[last]).rstrip()[-1] != close[-1]:  # as good as always: most places need no decoding
-        return False
-    return text.decode(tokens[max(last + 1 - _WINDOW, 0) : last + 1]).rstrip().endswith(close)
+    if last < 0 or tokens[last] == text.close_token:
+        return last >= 0
+    form = text.format
+    heads = [form.ending.rstrip()] if form.bridge.strip() else []
+    if text.close_token is None:
+        heads.append(form.closes)
+    final = text.piece(tokens[last]).rstrip()[-1]
+    heads = [head for head in heads if head[-1] == final]  # mostly none, and then nothing is decoded
+    written = text.decode(tokens[max(last + 1 - _WINDOW, 0) : last + 1]).rstrip() if heads else ""
+    return any(written.endswith(head) for head in heads)
