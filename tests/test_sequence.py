@@ -85,26 +85,14 @@ def test_streams_show_whole_characters_and_all_of_them_at_the_end() -> None:
     assert running.drain() == []
 
 
-def test_streams_hold_back_what_may_become_a_tag_that_is_taken_back() -> None:
-    """Only where a controller minds the end, and the tag is several tokens."""
+def test_streams_hold_back_what_may_become_a_tag() -> None:
     text = Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<think>", "</think>"))
-
-    @knobs
-    class Minds(Acting):
-        """Minds the end of the thought."""
-
-        closing = True
-
-    shown = {}
-    for minds in (Acting(), Minds()):
-        running = Sequence(Request(tuple(text.encode("Q<think>"))), text, FakeSlot(), [minds])
-        pieces = []
-        for token in text.encode("a<b</thi x"):
-            running.transcript.push(token)
-            pieces.append("".join(step.text for step in running.drain()))
-        shown[type(minds)] = pieces
-    assert shown[Acting] == list("a<b</thi x")
-    assert shown[Minds] == ["a", "", "<b", "", "", "", "", "", "</thi ", "x"]
+    running = Sequence(Request(tuple(text.encode("Q<think>"))), text, FakeSlot(), [])
+    shown = []
+    for token in text.encode("a<b</thi x"):
+        running.transcript.push(token)
+        shown.append("".join(step.text for step in running.drain()))
+    assert shown == ["a", "", "<b", "", "", "", "", "", "</thi ", "x"]
 
 
 def test_steps_say_who_wrote_them() -> None:

@@ -74,11 +74,12 @@ def test_tags_of_several_tokens() -> None:
 
 
 def test_a_tag_counts_when_it_comes_and_not_while_it_is_there() -> None:
-    """Words before the thought may hold a closing tag; the thought has an end of its own."""
-    plain = Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<think>", "</think>"))
-    transcript, marks = follow("</think><think>a > b</think>done", text=plain)
+    """A call in the thought is over; what has the last character of its tag begins no other."""
+    calls = Format("<think>", "</think>", asides=("<call>",), aside_end="</call>")
+    plain = Text(tiny.tokenizer(tags_as_tokens=False), format=calls)
+    transcript, marks = follow("<think>a<call>b</call>c > d</think>done", text=plain)
     assert marks.count(Mark.CLOSED) == 1
-    assert transcript.thinking == len("a > b</think>") + 1
+    assert transcript.parts().answer == "done"
 
 
 def test_a_thought_of_an_earlier_turn_is_over() -> None:
