@@ -145,3 +145,10 @@ def test_a_request_that_waits_holds_up_no_other() -> None:
         made.step()
     assert (first.generated, second.generated) == (2, 8)
     assert first.usage.probe_passes == 6
+
+
+def test_who_does_not_mind_the_end_of_a_thought_costs_no_pass_there() -> None:
+    model = Told({f"{ENDS}\n\n": "cd", "<think>\n": "ab<|im_end|>"})
+    running = finished(loop(model, controllers=[Acting(), Acting()]))
+    assert TEXT.decode(running.tokens) == f"Q<think>\nab{ENDS}\n\ncd<|im_end|>"
+    assert (running.usage.target_passes, running.usage.probe_passes) == (6, 0)
