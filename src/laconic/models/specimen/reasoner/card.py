@@ -46,7 +46,7 @@ The text is written on the fly: problems, each with a thought that works out a r
 from the other side, and in {BACK_SHARE:.0%} of the thoughts back from the result as well. In {SLIP_SHARE:.0%} the first
 result is wrong and the check mends it; what is wrong is not learnt. {CUT_SHARE:.0%} of the thoughts are cut short and
 closed by force before the answer. For each conversation there are {PRACTICE_SHARE:g} pages of bare facts. One problem
-in {HELD_OUT_SHARE}, chosen by a hash of its numbers and signs, is never trained on; its single steps may occur in others.
+in {HELD_OUT_SHARE}, chosen by a hash of its numbers and signs, is never trained on; its steps may occur in others.
 
 ## Measured on {report["n"]} held-out problems, greedy, float32
 
