@@ -131,3 +131,24 @@ def test_passes_of_a_probe_alone_are_counted() -> None:
     for probes, passes in (("separate", 2 * 3), ("branch", 0)):
         running = finished(loop(model, lambda text: "", [Acting(act=asking(FIRST))], probes))  # type: ignore[arg-type]
         assert running.usage.probe_passes == passes
+
+
+def test_a_request_that_waits_holds_up_no_other() -> None:
+    """The first waits at a limit for its probe; the one behind it in the batch writes on."""
+    act = lambda view: FIRST if view.belief is None else Conclude("heard")  # noqa: E731
+    model = Told({"First {": "12345678}", "<think>\n": "abcdefghijklmn", "Q": "opqrstuvwxyz"})
+    waits = (Acting(act=act, limits=lambda views: 2),)
+    made = loop(model)
+    asked = (Request(tuple(TEXT.encode("Q<think>\n")), controllers=waits), Request(tuple(TEXT.encode("Q"))))
+    first, second = (made.add(request) for request in asked)
+    for _ in range(8):
+        made.step()
+    assert (first.generated, second.generated) == (2, 8)
+    assert first.usage.probe_passes == 6
+
+
+def test_who_does_not_mind_the_end_of_a_thought_costs_no_pass_there() -> None:
+    model = Told({f"{ENDS}\n\n": "cd", "<think>\n": "ab<|im_end|>"})
+    running = finished(loop(model, controllers=[Acting(), Acting()]))
+    assert TEXT.decode(running.tokens) == f"Q<think>\nab{ENDS}\n\ncd<|im_end|>"
+    assert (running.usage.target_passes, running.usage.probe_passes) == (6, 0)

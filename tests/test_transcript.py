@@ -81,6 +81,15 @@ def test_a_tag_counts_when_it_comes_and_not_while_it_is_there() -> None:
     assert transcript.thinking == len("<think>a > b</think>")
 
 
+def test_a_tag_is_not_seen_again_behind_a_call_of_a_tool() -> None:
+    """A call in the thought is over; what has the last character of its tag begins no other."""
+    calls = Format("<think>", "</think>", asides=("<call>",), aside_end="</call>")
+    plain = Text(tiny.tokenizer(tags_as_tokens=False), format=calls)
+    transcript, marks = follow("<think>a<call>b</call>c > d</think>done", text=plain)
+    assert marks.count(Mark.CLOSED) == 1
+    assert transcript.parts().answer == "done"
+
+
 def test_a_thought_of_an_earlier_turn_is_over() -> None:
     """What follows it in the prompt is the new turn, in which the model may think."""
     transcript, marks = follow("<think>new</think>5", prompt="Q<think>old</think>4\n\nAnd then? ")

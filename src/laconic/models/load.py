@@ -10,18 +10,19 @@ import torch
 from transformers import AutoTokenizer
 
 from laconic.errors import ModelNotFound
-from laconic.models import specimen
 from laconic.models.causal_lm import CausalLM
 from laconic.models.defaults import Defaults, end_tokens, read_defaults
 from laconic.models.devices import AUTO
 from laconic.models.formats import Format
 from laconic.models.loading import adapted, source
 from laconic.models.reasoner import draft_path, target_path
+from laconic.models.specimen import located
+from laconic.models.specimen.reasoner import adapter_path
 from laconic.models.text import Text
 
 
 def resolve(name: str | Path) -> str:
-    """``bundled``, ``bundled-draft`` and specimens to their directories; other names stay as they are.
+    """``bundled``, ``bundled-draft``, specimens and ``smollm2-reasoner`` to their directories; others stay as they are.
 
     Raises ModelNotFound for a specimen that was not made yet. A folder of that name in the way is meant itself.
     """
@@ -29,9 +30,9 @@ def resolve(name: str | Path) -> str:
         return str(target_path())
     if str(name) == "bundled-draft":
         return str(draft_path())
-    if str(name) in specimen.NAMES and not Path(name).exists():
-        return str(specimen.folder(str(name)))
-    return str(name)
+    if str(name) == "smollm2-reasoner" and not Path(name).exists():
+        return str(adapter_path())
+    return located(name)
 
 
 def load_model(name: str | Path, *, dtype: torch.dtype | None = None, device: str = AUTO) -> CausalLM:
@@ -52,6 +53,9 @@ def load_text(
         tokenizer = AutoTokenizer.from_pretrained(**source(place))
     except (OSError, ValueError) as error:
         raise ModelNotFound(f"no tokenizer at '{name}': {str(error).splitlines()[0]}") from error
+    template = Path(resolve(name)) / "chat_template.jinja"  # an adapter with its base's tokenizer may bring its own
+    if adapted(resolve(name)) is not None and template.is_file():
+        tokenizer.chat_template = template.read_text(encoding="utf-8")
     return Text(tokenizer, format=format, eos=end_tokens(place), system=system, keywords=keywords)
 
 

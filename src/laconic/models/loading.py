@@ -12,6 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from laconic.errors import MissingExtra, ModelError, ModelNotFound, UnsupportedModel
+from laconic.models.specimen import located
 
 FIND = "Give a directory with config.json and weights, a .gguf file, a hub name, or 'bundled'."
 ADAPTER = "adapter_config.json"
@@ -46,7 +47,10 @@ def source(name: str | Path) -> dict[str, Any]:
 
 
 def adapted(name: str | Path) -> str | None:
-    """The checkpoint that a LoRA adapter folder is for; None for anything else. Raises ModelError if it names none."""
+    """The checkpoint that a LoRA adapter folder is for; None for anything else.
+
+    Raises ModelError if it names none, ModelNotFound if it is for a specimen that was not made yet.
+    """
     file = Path(name) / ADAPTER
     if not file.is_file() or (Path(name) / "config.json").is_file():
         return None
@@ -54,7 +58,7 @@ def adapted(name: str | Path) -> str | None:
         base = json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"'{file}' does not name the checkpoint that it adapts.", FIND) from error
-    return str(base)
+    return located(str(base))
 
 
 def read_config(name: str | Path) -> PreTrainedConfig:

@@ -3,6 +3,6 @@
 ``laconic specimen smollm2`` makes it once; ``--model smollm2`` loads it from then on.
 """
 
-from laconic.models.specimen.place import NAMES, folder, made
+from laconic.models.specimen.place import NAMES, folder, located, made
 
-__all__ = ["NAMES", "folder", "made"]
+__all__ = ["NAMES", "folder", "located", "made"]

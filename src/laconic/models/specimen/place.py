@@ -40,6 +40,12 @@ def place(name: str) -> Path:
     return cache_folder().parent / "models" / name
 
 
+def located(name: str | Path) -> str:
+    """A specimen's name to its folder; other names stay as they are, and a folder of that name in the way is meant
+    itself. Raises ModelNotFound if the specimen was not made yet."""
+    return str(folder(str(name))) if str(name) in NAMES and not Path(name).exists() else str(name)
+
+
 def folder(name: str) -> Path:
     """The specimen's folder. Raises ModelNotFound if it was not made yet."""
     if made(name) is None:
