@@ -20,7 +20,9 @@ def written() -> tuple[Engine, list[Request], list[Thought]]:
     engine = Engine(target, tiny.text(), Methods(drafter="none"))
     requests, thoughts = [], []
     for i in range(40):
-        request = engine.request(tiny.begun(f"What is {i}+{i}?"), limits=Limits(120, answer_room=0), sampling=Sampling(1.0, seed=i))
+        request = engine.request(
+            tiny.begun(f"What is {i}+{i}?"), limits=Limits(120, answer_room=0), sampling=Sampling(1.0, seed=i)
+        )
         (result,) = engine.run([request])
         try:
             thought = Thought(target, engine.text, request, result.tokens)
