@@ -31,7 +31,7 @@ def engine() -> Engine:
 
 def requests(n: int, temperature: float = 0.0) -> list[Request]:
     prompts = [tuple(TEXT.encode(f"What is {i}+{i}?<think>\n")) for i in range(n)]
-    return [Request(p, Sampling(temperature, seed=i), Limits(40)) for i, p in enumerate(prompts)]
+    return [Request(p, Sampling(temperature, seed=i), Limits(40, answer_room=0)) for i, p in enumerate(prompts)]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])

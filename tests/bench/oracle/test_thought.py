@@ -13,7 +13,7 @@ from laconic import Request, reference
 from laconic.bench.oracle.thought import ASK, Scan, bisect, endings, scan
 from laconic.models.causal_lm import CausalLM
 
-MODEL = tiny.model(5, bias={"}": 3.0}, sharpness=4.0)
+MODEL = tiny.model(1, bias={"}": 3.0}, sharpness=4.0)
 TEXT = tiny.text()
 THOUGHT = "<think>\nOne and one.\n\nThat makes two.\n\nWait, three?\n\nNo: two.\n</think>\n\nTwo.<|im_end|>"
 REQUEST = Request(tuple(TEXT.encode("What is 1+1?")))
