@@ -46,6 +46,7 @@ def own(
     """
     if any(item.grade is None for item in items):
         raise TaskError("the shortest right answer is looked for, and nobody can judge these.", "Give their answers.")
+    limits = replace(limits, answer_room=0)  # the model's own texts, with nothing of the loop's
     pairs: list[Pair] = []
     for start in range(0, len(items), batch):
         part = items[start : start + batch]
@@ -110,5 +111,5 @@ def thought(text: Text, prompt: Sequence[int], tokens: Sequence[int]) -> list[in
     transcript = Transcript(text, Request(tuple(prompt)), list(prompt))
     for token in tokens:
         transcript.push(token)
-    found = [len(prompt) + i for i, kind in enumerate(transcript.kinds) if kind == "thinking"]
+    found = [len(prompt) + i for i, kind in enumerate(transcript.told()) if kind == "thinking"]
     return found or list(range(len(prompt), len(prompt) + len(tokens)))
