@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
 from laconic import Engine, Limits, Methods
+from laconic.bench.zoo.models import build
 from laconic.errors import UnsupportedModel
 from laconic.models import choice, fast, trial
 from laconic.models.causal_lm import CausalLM, context
@@ -118,3 +119,13 @@ def test_rotary_embeddings_that_change_with_length_end_the_context_there(kind: s
         rope |= {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
     config = LlamaConfig(hidden_size=32, num_attention_heads=4, max_position_embeddings=256, rope_parameters=rope)
     assert context(config) == 64
+
+
+def test_a_model_that_hashes_long_texts_into_chunks_is_refused() -> None:
+    """Its short texts are causal, which is all that the first texts of a trial show."""
+    model = build("reformer")
+    assert not any(trial.looks_ahead(model, truth) for truth in trial.truths(model))
+    assert trial.forgets(model)
+    with pytest.raises(UnsupportedModel, match="depends on what follows"):
+        CausalLM(model)
+    assert not trial.forgets(build("openai-gpt"))

@@ -25,6 +25,8 @@ from laconic.models.steering import decoder_layers
 
 _LENGTH = 24
 """Tokens of each text."""
+_LONG = 192
+"""Tokens of the text that :func:`forgets` reads."""
 _DRAFT = 5
 """Tokens of the chain that is scored below a text's beginning, and accepted in part."""
 _READINGS = 4
@@ -81,6 +83,23 @@ def looks_ahead(model: Any, truth: Truth) -> bool:
     first = _forward(model, truth.tokens[:half]).float()
     own = _forward(model, truth.tokens).float()[:half]
     return error(first, own) > max(_LOOKAHEAD, 2 * truth.error)
+
+
+@torch.inference_mode()
+def forgets(model: Any) -> bool:
+    """Whether what a model says of a long text's middle changes with what follows, though a short text's did not.
+
+    So it is where attention sorts or hashes the whole text into chunks: what came before a token is then no longer all
+    that counts.
+    """
+    most = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 0
+    size = min(_LONG, most) if most > 0 else _LONG
+    # From the middle of the vocabulary: what is special stands at its ends, and some models mask padding by its id.
+    middle = len(model.get_input_embeddings().weight) // 2
+    tokens = torch.randint(middle, middle + 16, (size,), generator=torch.Generator().manual_seed(1)).tolist()
+    half = size // 2
+    first, whole = _forward(model, tokens[:half]).float(), _forward(model, tokens).float()[:half]
+    return error(first, whole) > max(_LOOKAHEAD, 2 * _FLOOR.get(model.dtype, 8e-3))
 
 
 def error(found: Tensor, expected: Tensor) -> float:
