@@ -83,10 +83,11 @@ def choose(model: PreTrainedModel, *, written_out: bool = True) -> tuple[Host, t
 
 def _ways(model: Any, own: str, written_out: bool, notes: list[str]) -> Iterator[tuple[str, Callable[[], Host]]]:
     """The ways to try, fastest first. ``own`` is the model's own attention."""
-    reason = _no_slots(model)
+    kinds = _layers(model)
+    reason = _no_slots(model, kinds)
     if reason:
         notes.append(f"slots: {reason}")
-    elif _recurrent(model):
+    elif _recurrent(kinds):
         mixers: list[Mixers] = []
         for chunked in (True, False) if model.device.type == "cpu" else (False,):
             how = "slots, recurrent, short chunks" if chunked else "slots, recurrent"
@@ -105,9 +106,8 @@ def _ways(model: Any, own: str, written_out: bool, notes: list[str]) -> Iterator
     yield "own cache, stepwise", lambda: CacheHost(model, stepwise=True)
 
 
-def _no_slots(model: Any) -> str:
+def _no_slots(model: Any, kinds: set[type] | None) -> str:
     """Why slots cannot hold what a model keeps of a sequence; nothing where they may."""
-    kinds = _layers(model)
     types = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
     if kinds is None or not kinds <= _HELD or "chunked_attention" in types:
         return f"layers of type {', '.join(sorted(types)) or 'unknown to Transformers caches'}"
@@ -119,9 +119,9 @@ def _recurrent_host(model: Any, found: list[Mixers], *, chunked: bool) -> SlotHo
     return SlotHost(model, mixers=found[0])
 
 
-def _recurrent(model: Any) -> bool:
+def _recurrent(kinds: set[type] | None) -> bool:
     """Whether some layer keeps a recurrent state."""
-    return any(issubclass(kind, LinearAttentionCacheLayerMixin) for kind in _layers(model) or ())
+    return any(issubclass(kind, LinearAttentionCacheLayerMixin) for kind in kinds or ())
 
 
 def _layers(model: Any) -> set[type] | None:

@@ -79,10 +79,7 @@ def truths(model: Any) -> list[Truth]:
 @torch.inference_mode()
 def looks_ahead(model: Any, truth: Truth) -> bool:
     """Whether what a model says of a token depends on later ones, as in models that are not causal."""
-    half = len(truth.tokens) // 2
-    first = _forward(model, truth.tokens[:half]).float()
-    own = _forward(model, truth.tokens).float()[:half]
-    return error(first, own) > max(_LOOKAHEAD, 2 * truth.error)
+    return _changed(model, truth.tokens) > max(_LOOKAHEAD, 2 * truth.error)
 
 
 @torch.inference_mode()
@@ -97,9 +94,13 @@ def forgets(model: Any) -> bool:
     # From the middle of the vocabulary: what is special stands at its ends, and some models mask padding by its id.
     middle = len(model.get_input_embeddings().weight) // 2
     tokens = torch.randint(middle, middle + 16, (size,), generator=torch.Generator().manual_seed(1)).tolist()
-    half = size // 2
-    first, whole = _forward(model, tokens[:half]).float(), _forward(model, tokens).float()[:half]
-    return error(first, whole) > max(_LOOKAHEAD, 2 * _FLOOR.get(model.dtype, 8e-3))
+    return _changed(model, tokens) > max(_LOOKAHEAD, 2 * _FLOOR.get(model.dtype, 8e-3))
+
+
+def _changed(model: Any, tokens: Sequence[int]) -> float:
+    """How much what a model says of a text's first half changes with the second."""
+    half = len(tokens) // 2
+    return error(_forward(model, tokens[:half]).float(), _forward(model, tokens).float()[:half])
 
 
 def error(found: Tensor, expected: Tensor) -> float:
