@@ -2,7 +2,7 @@
 
     laconic specimen smollm2
     python scripts/real.py --n 40 --data DIR --json docs/results/real.json
-    python scripts/real.py --n 40 --data DIR --json docs/results/real.json --dtype bfloat16 --temperature 0.8
+    python scripts/real.py --n 40 --data DIR --json docs/results/real.json --dtype bfloat16 --temperature 0.8 --batch 8
 
 DIR holds ``spec_bench.jsonl`` (of each question its first turn) and ``gsm8k_test.jsonl``, drawn from in turn. Each
 answer is kept as it comes, so a run that was stopped goes on where it was, and a larger --n adds to a smaller one; one
@@ -45,11 +45,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-tokens", type=int, default=128)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=1, help="prompts answered at once, by both sides alike")
     parser.add_argument("--json", type=Path, required=True)
     given = parser.parse_args()
     settle(given.threads, given.model)
     record = json.loads(given.json.read_text()) if given.json.exists() else {"runs": {}}
     settings = {key: getattr(given, key) for key in ("model", "dtype", "temperature", "seed", "max_tokens", "threads")}
+    if given.batch > 1:
+        settings["batch"] = given.batch
     run = record["runs"].setdefault(
         ", ".join(f"{key} {value}" for key, value in settings.items()), {"settings": settings, "answers": []}
     )
@@ -80,7 +83,10 @@ def rows(file: Path) -> list[Any]:
 
 
 def answers(given: argparse.Namespace, chosen: list[tuple[str, str]], at: int) -> Iterator[dict[str, Any]]:
-    """What both sides make of each prompt, one straight after the other, in an order that rotates."""
+    """What both sides make of each prompt, one straight after the other, in an order that rotates.
+
+    With a batch, of each block of prompts; a prompt's seconds are its share of the block's.
+    """
     if not chosen:
         return
     base = Engine.load(given.model, dtype=named_dtype(given.dtype), **PLAIN)
@@ -88,17 +94,23 @@ def answers(given: argparse.Namespace, chosen: list[tuple[str, str]], at: int) -
     limits = Limits(given.max_tokens)
     for _, engine in engines:
         engine.generate(_WARM_UP, limits=Limits(16))
-    for turn, (name, prompt) in enumerate(chosen, at):
-        found: dict[str, Any] = {"id": name}
-        texts: dict[str, tuple[int, ...]] = {}
-        for side, engine in rotation(engines, turn):
+    for start in range(0, len(chosen), given.batch):
+        block = chosen[start : start + given.batch]
+        found: list[dict[str, Any]] = [{"id": name} for name, _ in block]
+        texts: dict[str, list[tuple[int, ...]]] = {}
+        for side, engine in rotation(engines, (at + start) // given.batch):
+            requests = [
+                engine.request(prompt, limits=limits, sampling=Sampling(given.temperature, seed=given.seed + turn))
+                for turn, (_, prompt) in enumerate(block, at + start)
+            ]
             begun = time.perf_counter()
-            result = engine.generate(
-                prompt, limits=limits, sampling=Sampling(given.temperature, seed=given.seed + turn)
-            )
-            found[side], texts[side] = counted(result, time.perf_counter() - begun), tuple(result.tokens)
-        found["same"] = texts["suffix"] == texts["plain"]
-        yield found
+            results = engine.run(requests, batch=given.batch)
+            seconds = (time.perf_counter() - begun) / len(block)
+            texts[side] = [tuple(result.tokens) for result in results]
+            for answer, result in zip(found, results, strict=True):
+                answer[side] = counted(result, seconds)
+        for answer, ours, plain in zip(found, texts["suffix"], texts["plain"], strict=True):
+            yield answer | {"same": ours == plain}
 
 
 def counted(result: Result, seconds: float) -> dict[str, Any]:

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from laconic.speculation.draws import Draws, _mix, _mixed, foresee, warp
+from laconic.speculation.draws import Draws, _mixed, foresee, warp
+from laconic.splitmix import mix
 from laconic.types import Sampling
 from tests.speculation.exact import g_excess
 
 
 def test_the_mixer_of_arrays_is_the_mixer_of_integers():
-    words = [_mix(i) for i in range(200)]
-    assert _mixed(np.array(words, dtype=np.uint64)).tolist() == [_mix(word) for word in words]
+    words = [mix(i) for i in range(200)]
+    assert _mixed(np.array(words, dtype=np.uint64)).tolist() == [mix(word) for word in words]
 
 
 def test_arrivals_are_draws_without_replacement():

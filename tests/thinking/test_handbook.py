@@ -1,24 +1,21 @@
-"""The handbook: its file, its retrieval, its place in the prompt, and reflection on traces."""
+"""The handbook: its file, its retrieval, and its place in the prompt."""
 
 from __future__ import annotations
 
 import math
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tiny
 
-from laconic import Engine, Limits, Methods, Result
+from laconic import Engine, Limits, Methods
 from laconic.errors import HandbookError, InvalidKnob
 from laconic.models.causal_lm import CausalLM
 from laconic.policy import registry
 from laconic.thinking.memory.behaviors import INTRO
 from laconic.thinking.memory.handbook import Behavior, Handbook, parse
 from laconic.thinking.memory.ranking import Ranking
-from laconic.thinking.memory.reflect import reflect
-from laconic.types import Usage
 
 SHELF = Handbook(
     [
@@ -176,43 +173,6 @@ def test_a_handbook_that_cannot_be_read_is_an_error_before_the_run(tmp_path: Pat
     for spec in ("handbook", "handbook:", "handbook:a.md,k=0"):
         with pytest.raises(InvalidKnob):
             registry.build("think", spec)
-
-
-class Replying:
-    """An engine that says one thing."""
-
-    def __init__(self, answer: str, reason: Any = "stop") -> None:
-        self.answer, self.reason, self.prompt = answer, reason, ""
-
-    def generate(self, prompt: Any, **options: Any) -> Result:
-        self.prompt = prompt[0]["content"]
-        return Result(self.answer, "", self.answer, (1,), self.reason, Usage())
-
-
-def test_reflection_gives_behaviours_that_a_handbook_takes() -> None:
-    engine = Replying("\n## halve-both\nHalve both numbers\nwhile they are even.\n\n## stop-at-one\nA 1 ends it.\n")
-    found = reflect("gcd of 4 and 6?", "Both are even ...", engine)
-    assert [behavior.name for behavior in found] == ["halve-both", "stop-at-one"]
-    assert "gcd of 4 and 6?" in engine.prompt
-    assert "Both are even ..." in engine.prompt
-    assert len(SHELF.add(*found).behaviors) == 5
-
-
-@pytest.mark.parametrize(
-    ("answer", "reason", "message"),
-    [
-        ("Sure! Here they are:\n## a\nDo.", "stop", "the model's reflection', line 1: text before"),
-        ("", "stop", "holds no behaviour"),
-        ("## a\nDo.\n## a\nDo.", "stop", "line 3: 'a' is already"),
-        ("## a\nDo.\n## b\nDo.\n## c\nDo.", "stop", "names 3 behaviours"),
-        ("## a\nDo", "length", "cut off"),
-    ],
-)
-def test_a_reflection_in_any_other_form_is_refused(answer: str, reason: str, message: str) -> None:
-    with pytest.raises(HandbookError, match=message):
-        reflect("q", "trace", Replying(answer, reason), most=2)
-    with pytest.raises(HandbookError, match="no trace"):
-        reflect("q", "  ", Replying(answer))
 
 
 def test_every_text_is_either_refused_or_read_back() -> None:

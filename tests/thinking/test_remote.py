@@ -566,3 +566,56 @@ def test_the_results_of_finished_requests_outlive_a_failure() -> None:
         assert {at: told(result) for at, result in caught.value.results.items()} == {
             at: told(result) for at, result in enumerate(fine)
         }
+
+
+def stripping(*replies: dict[str, Any], tags: str = "one token") -> Writer:
+    """A writer whose server says these in turn, as text alone."""
+    said = iter(replies)
+
+    class Remote:
+        url = "http://127.0.0.1/v1"
+
+        async def complete(self, *args: Any, **options: Any) -> Completion:
+            return Completion(**next(said))
+
+    return Writer(Remote(), TEXTS[tags], Asking())  # type: ignore[arg-type]
+
+
+def written(writer: Writer) -> str:
+    result = asyncio.run(writer.write([65], most=64, sampling=Sampling()))
+    return writer.text.decode(result.tokens)
+
+
+def test_a_server_that_may_leave_out_the_tags_is_said_once() -> None:
+    ended = {"text": "So 4.\n\nThe answer is 4.", "finish_reason": "stop"}
+    writer = stripping(ended, ended)
+    with pytest.warns(UserWarning, match=r"may leave out special tokens such as </think>.*format none"):
+        assert written(writer) == "So 4.\n\nThe answer is 4.<|im_end|>"
+    written(writer)  # warnings are errors here: it is not said again
+
+
+def test_a_server_that_shows_the_tags_is_not_doubted() -> None:
+    ended = {"text": "4.", "finish_reason": "stop"}
+    shown = stripping({"text": "So 4.</think>\n\n4", "finish_reason": "length"}, ended)
+    assert written(shown) == "So 4.</think>\n\n4"
+    written(shown)
+    written(stripping(ended, tags="several"))  # tags of plain characters cannot be left out
+    written(stripping({"text": "So 4.", "finish_reason": "length"}))  # it may yet come
+
+
+def test_words_of_a_tag_without_its_special_tokens_are_an_error() -> None:
+    class Remote:
+        url = "http://127.0.0.1/v1"
+
+        async def complete(self, *args: Any, **options: Any) -> Completion:
+            return Completion("We add.assistantfinal4", "stop")
+
+    names = ("<|channel|>", "<|message|>", "<|end|>", "<|start|>")
+    tokenizer = tiny.tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": list(names)})
+    format = Format(
+        "<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>", bridge=""
+    )
+    writer = Writer(Remote(), Text(tokenizer, format=format), Asking())  # type: ignore[arg-type]
+    with pytest.raises(BadReply, match=r"leaves out special tokens such as <\|"):
+        written(writer)

@@ -11,9 +11,8 @@ import torch
 
 from laconic import Engine, Limits, Methods, Sampling
 from laconic.bench import scores as reading
-from laconic.errors import RequestError, UnmetNeed
+from laconic.errors import RequestError
 from laconic.models.causal_lm import CausalLM
-from laconic.thinking.scores.attention import attentions, constraint_attention
 from laconic.thinking.scores.cues import counts, first_sentence, reflections
 from laconic.thinking.scores.graph import failed_step_fraction, graph
 from laconic.thinking.scores.redundancy import loops, near_duplicates, repeated, repeated_share
@@ -176,54 +175,6 @@ class TestTrace:
         found = score(given)
         assert (found.length, found.surprisal, found.entropy, found.first_token) == (3, 2.0, 1.0, 3.0)
         assert found.high_entropy == 1.0
-
-
-class TestAttention:
-    def test_the_share_is_that_of_the_instruction(self) -> None:
-        weights = torch.zeros(2, 1, 4, 4)
-        weights[0, 0] = torch.tensor([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.2, 0.3, 0.5, 0], [0.1, 0.1, 0.4, 0.4]])
-        weights[1, 0, :, 0] = 1.0
-        found = constraint_attention(weights, queries=(2, 4), keys=(0, 2))
-        assert found.tolist() == pytest.approx([0.35, 1.0])
-
-    def test_spans_and_weights_that_are_none_are_refused(self) -> None:
-        even = torch.full((1, 1, 3, 3), 1 / 3)
-        for queries, keys in (((1, 1), (0, 1)), ((0, 4), (0, 1)), ((0, 1), (-1, 1)), ((0, 1), (2, 4))):
-            with pytest.raises(RequestError, match="span"):
-                constraint_attention(even, queries, keys)
-        with pytest.raises(RequestError, match="sum to 1"):
-            constraint_attention(2 * even, (0, 1), (0, 1))
-        with pytest.raises(RequestError, match="layers, heads"):
-            constraint_attention(even[0], (0, 1), (0, 1))
-
-    def test_weights_of_a_real_model_are_causal_and_sum_to_one(self) -> None:
-        model = tiny.model(1)
-        before = model.config._attn_implementation
-        weights = attentions(model, [5, 6, 7, 8, 9])
-        assert weights.shape == (2, 4, 5, 5)
-        assert model.config._attn_implementation == before
-        assert torch.allclose(weights.sum(-1), torch.ones(()), atol=1e-5)
-        assert (weights.triu(1) == 0).all()
-        share = constraint_attention(weights, (3, 5), (0, 3))
-        assert torch.allclose(share, weights[:, :, 3:5, :3].sum(-1).mean((1, 2)))
-        with pytest.raises(RequestError, match="no tokens"):
-            attentions(model, [])
-
-    def test_a_model_without_attention_weights_is_refused(self) -> None:
-        class Blind:
-            class config:
-                _attn_implementation = "eager"
-
-            device = "cpu"
-
-            def set_attn_implementation(self, name: str) -> None:
-                pass
-
-            def __call__(self, **given: object) -> object:
-                return type("Output", (), {"attentions": (None,)})()
-
-        with pytest.raises(UnmetNeed, match="Blind shows no attention"):
-            attentions(Blind(), [1])
 
 
 MODEL = tiny.model(0, bias=tiny.REASONER)

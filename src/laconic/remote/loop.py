@@ -20,11 +20,15 @@ from laconic.remote.elsewhere import Elsewhere
 from laconic.remote.probe import believe, no_logprobs
 from laconic.remote.writer import Writer, Written
 from laconic.sequence import CheckPoint, Sequence
+from laconic.splitmix import GOLDEN, MASK, mix
 from laconic.thinking.base import Ban, Probe
 from laconic.transcript import STEP
 from laconic.types import Request, Sampling
 
 T = TypeVar("T")
+
+_POSITION, _OFFSET = 0xD1B54A32D192ED03, 0x2545F4914F6CDD1D
+"""Odd numbers of no meaning that keep seeds and positions apart."""
 
 
 class RemoteLoop(Loop):
@@ -203,10 +207,7 @@ def _here(s: Sequence) -> Sampling:
 
 def mixed(seed: int, position: int) -> int:
     """A seed for what is drawn from ``position`` on, below 2**31: not all servers take more."""
-    value = (seed * 0x9E3779B97F4A7C15 + position * 0xD1B54A32D192ED03 + 0x2545F4914F6CDD1D) & (2**64 - 1)
-    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
-    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
-    return (value ^ (value >> 31)) & (2**31 - 1)
+    return mix((seed * GOLDEN + position * _POSITION + _OFFSET) & MASK) & (2**31 - 1)
 
 
 async def all_or_none(coroutines: Seq[Coroutine[Any, Any, T]]) -> list[T]:

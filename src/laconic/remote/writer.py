@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from laconic.errors import RequestError
+from laconic.errors import BadReply, RequestError
 from laconic.models.remote import RemoteModel
 from laconic.models.replies import Completion, Said
 from laconic.models.text import Text
@@ -15,6 +16,14 @@ from laconic.types import Sampling
 
 _TAIL = 16
 """Tokens of what came before with which a server's text is turned into ids: some tokenizers mind what stands there."""
+
+_TELLING = 8
+"""Characters of a tag without its special tokens that prose will hardly hold by chance, such as ``assistantfinal``."""
+_WITHOUT = "special tokens such as {}: where the thought ends cannot be seen in its text."
+_SHOW = (
+    "Have it send them or the ids of tokens (vLLM, SGLang: extras; llama.cpp: --special), or take all for the answer "
+    "(format none)."
+)
 
 _PIECE = 64
 """Tokens at most that are asked for at once where stop strings are of no use."""
@@ -94,6 +103,8 @@ class Writer:
         self.stops = True
         """Whether stop strings are sent."""
         self._end = min(text.eos, default=None)
+        self._hidden, self._left = hidden(text)
+        self._doubted = False
 
     async def write(
         self,
@@ -135,10 +146,26 @@ class Writer:
             if not ended and not self._shows(reply, stop):
                 return None
         if tokens is None:
+            self._look(reply, ended)
             tokens = self._continued(before, reply.text + (reply.matched or ""))
         if ended and self._end is not None and not (tokens and tokens[-1] in self.text.eos):
             tokens.append(self._end)
         return tokens
+
+    def _look(self, reply: Completion, ended: bool) -> None:
+        """Whether text that came without ids shows the tags; servers leave special tokens out unless told otherwise.
+
+        Raises BadReply where the words of a tag are there and its special tokens are not. A text that ends without a
+        tag may be one whose tag was left out: that is said once, until one has been seen.
+        """
+        if not self._hidden or any(tag in reply.text for tag in self._hidden):
+            self._doubted |= bool(self._hidden)
+            return
+        if self._left and self._left in reply.text:
+            raise BadReply(f"{self.model.url} leaves out {_WITHOUT.format(self._hidden[0])}", _SHOW)
+        if ended and not self._doubted:
+            self._doubted = True
+            warnings.warn(f"{self.model.url} may leave out {_WITHOUT.format(self._hidden[0])} {_SHOW}", stacklevel=2)
 
     def _paid(self, before: Sequence[int], reply: Completion) -> int:
         """Tokens that a reply cost: the server's own count, else those that it lists, else those of its text."""
@@ -162,6 +189,21 @@ class Writer:
         tail = self.text.decode(before[-_TAIL:])
         alone, whole = self.text.encode(tail), self.text.encode(tail + text)
         return whole[len(alone) :] if whole[: len(alone)] == alone else self.text.encode(text)
+
+
+def hidden(text: Text) -> tuple[tuple[str, ...], str]:
+    """Special tokens that end a thought, and what is left of the end without them, where that can be told from prose.
+
+    Only what a tokenizer marks as special is left out: ``<think>`` mostly is a token and not marked.
+    """
+    tokenizer = text.tokenizer
+    special = sorted(set(getattr(tokenizer, "all_special_tokens", ())), key=len, reverse=True)
+    whole = text.format.ending + next(iter(text.format.headers), "") * (not text.format.bridge.strip())
+    found = tuple(token for token in special if token in text.format.closes)
+    for token in special:
+        whole = whole.replace(token, "")
+    left = whole.strip()
+    return found, left if found and len(left) >= _TELLING else ""
 
 
 def _pieces(reply: Completion) -> tuple[str, ...]:

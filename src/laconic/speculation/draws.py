@@ -7,27 +7,19 @@ import torch
 from numpy.typing import NDArray
 
 from laconic.speculation.filters import top_k, top_p
+from laconic.splitmix import FIRST, GOLDEN, MASK, SECOND, mix
 from laconic.types import Sampling
 
-_MASK = (1 << 64) - 1
-_GOLDEN = 0x9E3779B97F4A7C15
 _11, _27, _30, _31 = (np.uint64(shift) for shift in (11, 27, 30, 31))
-_FIRST, _SECOND, _STEP = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB), np.uint64(_GOLDEN)
+_FIRST, _SECOND, _STEP = np.uint64(FIRST), np.uint64(SECOND), np.uint64(GOLDEN)
 
 Words = NDArray[np.uint64]
 Tokens = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-def _mix(z: int) -> int:
-    """Finaliser of SplitMix64 (Steele, Lea and Flood 2014), a bijection of 64-bit integers."""
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
-    return z ^ (z >> 31)
-
-
 def _mixed(z: Words) -> Words:
-    """:func:`_mix` of every element; arithmetic of 64-bit words wraps around."""
+    """:func:`mix` of every element; arithmetic of 64-bit words wraps around."""
     z = (z ^ (z >> _30)) * _FIRST
     z = (z ^ (z >> _27)) * _SECOND
     mixed: Words = z ^ (z >> _31)
@@ -55,12 +47,12 @@ class Draws:
     sub-streams: siblings in the last two, or nodes."""
 
     def __init__(self, seed: int) -> None:
-        self._key = _mix((seed * _GOLDEN + 1) & _MASK)
+        self._key = mix((seed * GOLDEN + 1) & MASK)
 
     def uniform(self, position: int, stream: int = TOKEN, sub: int = 0) -> float:
         """A number in [0, 1), uniform over seeds, for one ``position`` and ``stream``."""
-        counter = ((position << 16) | (stream << 12) | sub) & _MASK
-        return (_mix((self._key + counter * _GOLDEN) & _MASK) >> 11) * 2.0**-53
+        counter = ((position << 16) | (stream << 12) | sub) & MASK
+        return (mix((self._key + counter * GOLDEN) & MASK) >> 11) * 2.0**-53
 
     def pick(self, probs: torch.Tensor, position: int, stream: int = TOKEN, sub: int = 0) -> int:
         """A token drawn from ``probs [vocab]``, which need not sum to 1.
@@ -94,8 +86,8 @@ class Draws:
         tokens = rates.nonzero()[0]
         if len(tokens) == 1:
             return tokens, np.zeros(1)
-        counter = ((position << 16) | (stream << 12) | sub) & _MASK
-        key = _mix((self._key + counter * _GOLDEN) & _MASK)
+        counter = ((position << 16) | (stream << 12) | sub) & MASK
+        key = mix((self._key + counter * GOLDEN) & MASK)
         bits = _mixed((tokens + 1).astype(np.uint64) * _STEP + np.uint64(key)) >> _11
         return tokens, -np.log((bits + 0.5) * 2.0**-53) / rates[tokens].astype(np.float64)
 

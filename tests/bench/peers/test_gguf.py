@@ -46,10 +46,33 @@ def test_weights_are_the_same(tmp_path: Path, dtype: torch.dtype) -> None:
     assert len(fields["tokenizer.ggml.tokens"]) == model.config.vocab_size
 
 
+def test_a_llama_is_read_back_as_the_same_model(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=264,
+        hidden_size=32,
+        num_hidden_layers=2,
+        intermediate_size=48,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        tie_word_embeddings=True,
+    )
+    model = AutoModelForCausalLM.from_config(config).eval()
+    model.save_pretrained(tmp_path / "model")
+    write(str(tmp_path / "model"), TEXT, tmp_path / "model.gguf", torch.float32)
+    back = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="model.gguf", dtype=torch.float32).eval()
+    ids = torch.tensor([[5, 6, 7, 8, 9, 10, 11, 12]])
+    with torch.no_grad():
+        assert torch.allclose(back(ids).logits, model(ids).logits, atol=1e-5)
+
+
 def test_other_families_are_named(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, GPT2Config
 
     model = AutoModelForCausalLM.from_config(GPT2Config(vocab_size=264, n_embd=16, n_layer=1, n_head=2))
     model.save_pretrained(tmp_path)
-    with pytest.raises(PeerUnavailable, match="only qwen2 and qwen3"):
+    with pytest.raises(PeerUnavailable, match="only qwen2, qwen3 and llama"):
         write(str(tmp_path), TEXT, tmp_path / "model.gguf", torch.float32)

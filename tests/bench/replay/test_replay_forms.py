@@ -126,6 +126,7 @@ def test_lines_of_a_stream_are_one_reply(tmp_path: Path) -> None:
         {"custom_id": "q", "response": {"status_code": 400, "body": {"error": {"message": "too long"}}}, "error": None},
         {"custom_id": "q", "response": None, "error": {"code": "expired", "message": "too long"}},
         {"custom_id": "q", "error": "too long"},
+        {"object": "error", "message": "too long", "type": "BadRequestError"},
     ],
 )
 def test_failed_lines_of_a_batch_are_named_as_that(tmp_path: Path, line: dict[str, Any]) -> None:

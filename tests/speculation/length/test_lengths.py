@@ -104,7 +104,7 @@ def test_svip_stops_where_the_entropy_bound_passes_the_threshold(entropy):
     share = bisect(entropy)
     probs = torch.tensor([1 - share, share, 0.0])
     policy = build("length", "svip")
-    assert policy.go_on(None, Node(0, probs, 1 - share)) is (Go.ON if entropy < 0.6 else Go.STOP)
+    assert policy.go_on(None, Node(0, probs, 1 - share)) is (Go.ON if entropy < 0.6 else Go.LAST)
     assert policy.budget(None) == 16
 
 

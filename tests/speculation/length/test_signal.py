@@ -44,7 +44,7 @@ def test_adaedl_bounds_acceptance_by_entropy_and_moves_its_threshold():
     even = torch.full((2,), 0.5)
     assert 1 - math.sqrt(0.25 * math.log(2)) == pytest.approx(0.5837, abs=1e-3)
     assert policy.go_on(state, Node(0, even, 0.5)) is Go.ON
-    assert policy.go_on(state, Node(0, torch.full((4,), 0.25), 0.25)) is Go.STOP
+    assert policy.go_on(state, Node(0, torch.full((4,), 0.25), 0.25)) is Go.LAST
     before = state.threshold
     for _ in range(30):
         policy.observe(state, Verdict(TokenTree.of_chain([1, 2]), (), 0), 0.0)
@@ -54,6 +54,17 @@ def test_adaedl_bounds_acceptance_by_entropy_and_moves_its_threshold():
     for _ in range(30):
         policy.observe(state, Verdict(TokenTree.of_chain([1, 2]), (0, 1), 0), 0.0)
     assert state.threshold < high
+
+
+@pytest.mark.parametrize("spec", ["svip", "adaedl", "confidence"])
+def test_a_token_whose_draft_pass_was_paid_for_is_kept_and_nothing_below_it(spec):
+    policy = build("length", spec)
+    state = policy.start(context_of([1]), Pace())
+    doubtful = torch.full((64,), 1 / 64)
+    assert policy.go_on(state, Node(0, doubtful, 1 / 64)) is Go.LAST
+    assert policy.go_on(state, Node(0, doubtful, 1 / 64, path=1.0)) is Go.STOP, "in a tree each branch would end in one"
+    unpaid = policy.go_on(state, Node(0, None, 1 / 64))
+    assert unpaid is (Go.STOP if spec == "confidence" else Go.ON), "without a pass there is nothing to make use of"
 
 
 EASY = World(0.97, 0.9, 0.9, 0.02, 0.02)

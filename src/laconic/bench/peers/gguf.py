@@ -12,8 +12,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from laconic.bench.peers.base import PeerUnavailable
 from laconic.models.text import Text
 
-FAMILIES = ("qwen2", "qwen3")
-"""Model types that GGUF stores under the same name, with heads laid out as Transformers has them."""
+FAMILIES = ("qwen2", "qwen3", "llama")
+"""Model types that GGUF stores under the same name. Heads are laid out as Transformers has them, but for INTERLEAVED."""
+INTERLEAVED = ("llama",)
+"""Model types whose rotary pairs GGUF wants side by side, where Transformers has them half a head apart."""
 
 
 def write(model: str, text: Text, path: Path, dtype: torch.dtype) -> None:
@@ -28,7 +30,7 @@ def write(model: str, text: Text, path: Path, dtype: torch.dtype) -> None:
         raise PeerUnavailable("llama.cpp needs its format written: pip install 'laconic[peers]'.") from error
     config = AutoConfig.from_pretrained(model)
     if config.model_type not in FAMILIES:
-        raise PeerUnavailable(f"llama.cpp: only {' and '.join(FAMILIES)} can be written as GGUF here.")
+        raise PeerUnavailable(f"llama.cpp: only {', '.join(FAMILIES[:-1])} and {FAMILIES[-1]} can be written as GGUF here.")
     rope = config.rope_parameters or {}
     if rope.get("rope_type", "default") != "default":
         raise PeerUnavailable(f"llama.cpp: rotary embeddings of type {rope['rope_type']} are not written as GGUF here.")
@@ -44,6 +46,8 @@ def write(model: str, text: Text, path: Path, dtype: torch.dtype) -> None:
         theirs = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if theirs is None:
             raise PeerUnavailable(f"llama.cpp: GGUF has no name for the weight '{name}'.")
+        if config.model_type in INTERLEAVED:
+            tensor = _side_by_side(name, tensor, config)
         if tensor.dim() == 1 or dtype == torch.float32:
             writer.add_tensor(theirs, tensor.float().contiguous().numpy())
         else:
@@ -55,6 +59,15 @@ def write(model: str, text: Text, path: Path, dtype: torch.dtype) -> None:
     writer.close()
 
 
+def _side_by_side(name: str, tensor: torch.Tensor, config: Any) -> torch.Tensor:
+    """Rows of a query or key projection in the order of GGUF's Llama; any other weight as it is."""
+    layer = name.rsplit(".", 2)[-2]
+    if layer not in ("q_proj", "k_proj"):
+        return tensor
+    heads = config.num_attention_heads if layer == "q_proj" else config.num_key_value_heads
+    return tensor.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)
+
+
 def _describe(writer: Any, config: Any, rope_theta: float) -> None:
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -63,6 +76,7 @@ def _describe(writer: Any, config: Any, rope_theta: float) -> None:
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    writer.add_rope_dimension_count(head_dim)
     writer.add_key_length(head_dim)
     writer.add_value_length(head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)

@@ -102,7 +102,9 @@ def log(entry: dict[str, Any]) -> list[tuple[list[dict[str, Any]], str]] | None:
     reply = _object(response.get("body")) or response or entry
     choices = _choices(reply)
     if choices is None:
-        failed = next((e for e in (reply.get("error"), response.get("error"), entry.get("error")) if e), None)
+        failures = [each.get("error") for each in (reply, response, entry)]
+        failures += [each.get("message", "error") for each in (reply, entry) if each.get("object") == "error"]
+        failed = next((e for e in failures if e), None)
         if failed:
             said = failed.get("message", failed) if isinstance(failed, dict) else failed
             raise Unusable(f"a failed request ({str(said)[:120]})")

@@ -33,7 +33,8 @@ class Confidence(SignalStop):
     """Draft on while the probability of the likeliest token is at least ``threshold``.
 
     Source: the early stop of Kangaroo and SWIFT, and the confidence threshold of assisted generation in Transformers
-    (0.4 there, 0.6 in Kangaroo). With ``aggregate=product`` it judges the whole draft, the rule that SpecDec++ proves
+    (0.4 there, 0.6 in Kangaroo). A chain of a model's keeps the token that fell below, as assisted generation does:
+    its draft pass has been paid for. With ``aggregate=product`` it judges the whole draft, the rule that SpecDec++ proves
     optimal for a known chance of acceptance. Drafters without distributions give an estimate of their own.
 
     ``dynamic`` moves the threshold after each round to where, over the request's own tokens so far, the share of

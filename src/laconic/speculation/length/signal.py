@@ -24,10 +24,13 @@ class Watch:
 
 @knobs
 class SignalStop(LengthPolicy):
-    """Draft on while the estimated chance of acceptance is at least a threshold. Subclasses give the estimate."""
+    """Draft on while the estimated chance of acceptance is at least a threshold. Subclasses give the estimate.
+
+    The first token below it is still drafted in a model's chain (see ``ending``).
+    """
 
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Least estimate that is drafted."""
+    """Least estimate that is drafted on."""
     aggregate: Literal["last", "product"] = "last"
     """Whether a token is judged by its own estimate, or by the product of all down to it."""
     maximum: Annotated[int, Field(ge=1)] = 16
@@ -54,7 +57,16 @@ class SignalStop(LengthPolicy):
                 estimate *= node.path
             else:
                 state.product = estimate = estimate * (1.0 if node.depth == 0 else state.product)
-        return Go.ON if estimate >= state.threshold else Go.STOP
+        return Go.ON if estimate >= state.threshold else ending(node)
+
+
+def ending(node: Node) -> Go:
+    """What becomes of the first token that is too doubtful, below which nothing is drafted.
+
+    In a chain of a model's the token is kept, as in the authors' code: its draft pass has been paid for. Left out are
+    tokens that no pass was paid for, and those of a tree, where one at the end of each branch would fill the draft.
+    """
+    return Go.LAST if node.probs is not None and node.path is None else Go.STOP
 
 
 def entropy(probs: torch.Tensor) -> float:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from laconic.policy import Card, Needs, knobs
 from laconic.speculation.base import Context, Go, LengthPolicy, Node
-from laconic.speculation.length.signal import pinsker
+from laconic.speculation.length.signal import ending, pinsker
 from laconic.speculation.pace import Pace
 
 
@@ -18,9 +18,10 @@ class SVIP(LengthPolicy):
 
     Source: "Draft Model Knows When to Stop" (SVIP). By Pinsker's inequality the acceptance of a token drawn from q
     is bounded below by ``1 - sqrt(KL / 2)``; the divergence from the target is taken as proportional to the
-    entropy H(q), so drafting stops when ``sqrt(scale * H(q)) > threshold``, H in nats. The authors' code tests a
-    token's entropy after appending it; here the token is left out, because the row that shows the entropy has been
-    paid for and only the token's own fate is in doubt. The test never sees the value drawn from q.
+    entropy H(q), so drafting stops when ``sqrt(scale * H(q)) > threshold``, H in nats. As in the authors' code a chain
+    keeps the token whose entropy ended it: the pass that showed the entropy has been paid for. In a tree it is left
+    out, where one such token at the end of each branch would fill the draft. The test never sees the value drawn
+    from q.
     """
 
     card = Card(paper="Draft Model Knows When to Stop (SVIP)", lossless=True, catalogue=(54,))
@@ -44,4 +45,4 @@ class SVIP(LengthPolicy):
         """Whether the estimated refusal at ``node`` stays within the threshold."""
         if node.probs is None:
             return Go.ON
-        return Go.ON if 1 - pinsker(node.probs, self.scale) <= self.threshold else Go.STOP
+        return Go.ON if 1 - pinsker(node.probs, self.scale) <= self.threshold else ending(node)
