@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import deque
 from collections.abc import Iterator
 from collections.abc import Sequence as Seq
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -220,6 +222,28 @@ class Sequence:
         if self._owed is not None and not self._owed.banned(self.transcript.place()):
             self.rules.remove(self._owed)
             self._owed, self.context.ruled = None, self.ruled if self.rules else None
+
+    @contextmanager
+    def supposing(self) -> Iterator[None]:
+        """What is written and decided within is undone at the end, method states included.
+
+        Nothing may be taken back from before it. Whoever decides within first asks for :meth:`own_states`.
+        """
+        kept = self.controllers, self.limit, list(self.rules), self._owed, self.finish
+        context = self.context.ruled, self.context.expected
+        events, writers = len(self.events), len(self._writers)
+        try:
+            with self.transcript.supposing():
+                yield
+        finally:
+            self.controllers, self.limit, self.rules, self._owed, self.finish = kept
+            self.context.ruled, self.context.expected = context
+            del self.events[events:], self._writers[writers:]
+            self.checks.clear()
+
+    def own_states(self) -> None:
+        """Go on with copies of the methods' states."""
+        self.controllers = [(controller, copy.deepcopy(state)) for controller, state in self.controllers]
 
     def next_probe(self) -> Ahead | None:
         """The probe that a controller will ask for at the first end of a step along the draft, if one says so now."""

@@ -39,6 +39,9 @@ class Text:
         self._pieces: dict[int, str] = {}
         self._phrases: dict[str, list[int]] = {}
 
+    def __deepcopy__(self, memo: Any) -> Text:
+        return self  # it never changes, and states of methods that are copied hold on to it
+
     def encode(self, text: str) -> list[int]:
         """Token ids of ``text``, nothing added."""
         return list(self.tokenizer.encode(text, add_special_tokens=False))

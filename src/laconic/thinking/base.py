@@ -246,8 +246,13 @@ def chances(logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:
 class Controller(Policy):
     """Decides, at check points of the thought, whether and how it goes on."""
 
-    closing: ClassVar[bool] = False
-    """Whether ``decide`` is to be asked when the model ends its thought."""
+    asks: ClassVar[bool] = False
+    """Whether ``decide`` may answer with a Probe."""
+
+    @property
+    def closing(self) -> bool:
+        """Whether ``decide`` is to be asked when the model ends its thought."""
+        return False
 
     def resolve(self, question: Question, reader: Reader) -> Sequence[Controller]:
         """Who acts on this question: this controller, or those that it chooses for it.

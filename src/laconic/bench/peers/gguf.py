@@ -65,7 +65,7 @@ def _side_by_side(name: str, tensor: torch.Tensor, config: Any) -> torch.Tensor:
     if layer not in ("q_proj", "k_proj"):
         return tensor
     heads = config.num_attention_heads if layer == "q_proj" else config.num_key_value_heads
-    return tensor.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)
+    return tensor.reshape(heads, 2, -1, tensor.shape[1]).transpose(1, 2).reshape(tensor.shape)
 
 
 def _describe(writer: Any, config: Any, rope_theta: float) -> None:

@@ -38,7 +38,6 @@ class Capped(Controller):
     """
 
     needs = Needs(thinking=True)
-    closing: ClassVar[bool] = True
 
     _: KW_ONLY
     text: str = "Time is up, so I will answer with what I have.\n"
@@ -51,6 +50,11 @@ class Capped(Controller):
     """What makes the model think on, on a line of its own."""
     waits: Annotated[int, Field(ge=0)] = 4
     """Times that it is told so at most; a model that insists is let go."""
+
+    @property
+    def closing(self) -> bool:
+        """Where there is a ``minimum`` to mind."""
+        return self.minimum > 0
 
     def spare(self, text: Text) -> int:
         """Tokens at most that closing the thought, and keeping it open, write without counting them."""

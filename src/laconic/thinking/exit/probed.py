@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -52,6 +52,7 @@ class LookingExit(Controller):
     """Probe, then stop where :meth:`settled` gives a reason. As a branch of a scoring pass a probe costs no pass."""
 
     needs = Needs(thinking=True, probabilities=True)
+    asks: ClassVar[bool] = True
 
     _: KW_ONLY
     every: Annotated[int, Field(ge=1)] = 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
 
@@ -56,6 +56,7 @@ class ConfidenceInjection(Controller):
         lossless=False,
     )
     needs = Needs(thinking=True)
+    asks: ClassVar[bool] = True
 
     phrases: Phrases = _CONFIDENCE
     """What is written, in turn; written one/another."""

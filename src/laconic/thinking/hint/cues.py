@@ -42,6 +42,9 @@ class Cues:
     and ``button`` is not, it counts as a cue there too.
     """
 
+    def __deepcopy__(self, memo: object) -> Cues:
+        return self  # it never changes
+
     def __init__(self, text: Text, words: Sequence[str]) -> None:
         self._spelled = spelled(text)
         self._endings: dict[str, set[int]] = {}
