@@ -58,6 +58,16 @@ def landing(request: Request, text: Text, context: int, answer_limit: int | None
     return Landing(at, at - at // _EARLY, min(room, most - at - cost), said)
 
 
+def fitting(said: str, left: str, text: Text, room: int, wanted: int) -> str:
+    """``said``, which a controller writes before the closing tag, or nothing where it would cost the answer.
+
+    ``left`` is written before it. ``room`` tokens may still be written, and ``wanted`` of them are the answer's.
+    """
+    if said and len(text.encode(f"{left}{said}{text.format.ending}")) + wanted > room:
+        return ""
+    return said
+
+
 def _cost(said: str, text: Text) -> int:
     return len(text.encode(_before(said) + said + text.format.ending))
 

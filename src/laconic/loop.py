@@ -14,9 +14,10 @@ from typing import Literal, cast
 import torch
 
 from laconic.errors import RequestError
-from laconic.landing import words
+from laconic.landing import fitting, words
 from laconic.models.base import LanguageModel, Scores, ShowsHidden, Slot, Steerable, chain, tied
 from laconic.models.text import Text
+from laconic.probe import bounded
 from laconic.prober import Prober
 from laconic.sequence import CheckPoint, Sequence
 from laconic.speculation.base import (
@@ -235,11 +236,11 @@ class Loop:
         rows = TargetRows(logits, best, s.request.sampling, len(s.tokens), states)
         verdict = self.plan.verifier.verify(rows, s.tree, s.context.draws)
         kept = self._write(s, verdict.tokens)
-        if s.chances is not None:
-            down = torch.tensor([0, *(node + 1 for node in verdict.path[: kept - 1])], device=logits.device)
+        if s.chances is not None and kept:
+            down = torch.tensor([0, *(node + 1 for node in verdict.path)][:kept], device=logits.device)
             s.chances += chances(logits[down], verdict.tokens[:kept])
         s.path += [first + 1 + node for node in verdict.path]
-        if s.context.latest is not None:
+        if s.context.latest is not None and kept:
             self._show(scores, i, s.path[len(s.tokens) - 2 - s.slot.length], s.context)
         s.usage.drafted += len(s.tree)
         s.usage.accepted += min(verdict.accepted, kept)
@@ -284,9 +285,15 @@ class Loop:
         return int(s.ruled(scores.of(0)[0], s.path_to(node)).argmax()) if s.rules else scores.best(0)[0]
 
     def _write(self, s: Sequence, tokens: Seq[int]) -> int:
-        """Append verified tokens up to the request's end, a controller's limit or the landing; returns how many."""
+        """Append verified tokens up to the request's end, a controller's limit or the landing; returns how many.
+
+        An end token that would leave the thought unanswered is not written: the next pass draws another.
+        """
         transcript = s.transcript
         for count, token in enumerate(tokens, start=1):
+            if s.ends_unanswered(token):
+                s.owe()
+                return count - 1
             mark = transcript.push(token)
             if mark is Mark.FINISHED:
                 s.finish = "stop"
@@ -336,7 +343,11 @@ class Loop:
             if isinstance(action, Continue) or (check.lands and isinstance(action, Inject)):
                 check.turn, check.belief = check.turn + 1, None
             elif isinstance(action, Probe):
-                self._prober.ask(s, check, action)
+                probe = bounded(action, self.text, check.point.length, self.target.context)
+                if probe is None:  # the landing is near
+                    check.turn += 1
+                else:
+                    self._prober.ask(s, check, probe)
             else:
                 self._act(s, check, action, controller.name)
         self._prober.decided(s)
@@ -358,9 +369,14 @@ class Loop:
         if s.context.latest is not None:
             s.context.latest.forget()
         s.checks.clear()
-        s.events.append(Event(method, type(action).__name__.lower(), s.generated, action.reason))
+        reason = action.reason
         if isinstance(action, Conclude):
-            s.inject(f"{check.left}{action.text}{self.text.format.ending}", method, self.target.context)
+            room = s.left(self.target.context)
+            said = fitting(action.text, check.left, self.text, room, s.landing.room if s.landing else 1)
+            reason += "" if said == action.text else "; there is no room for its words"
+        s.events.append(Event(method, type(action).__name__.lower(), s.generated, reason))
+        if isinstance(action, Conclude):
+            s.inject(f"{check.left}{said}{self.text.format.ending}", method, self.target.context)
             if s.request.limits.answers:
                 s.owe()
             s.context.expected = self.text.encode(action.expected) if action.expected else ()

@@ -13,6 +13,7 @@ is decided, the loop takes it over as a draft that has been scored already.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -153,6 +154,14 @@ def opening(probe: Probe, text: Text) -> list[int]:
     if not probe.close:
         return text.phrase(probe.text)
     return text.phrase(f"{text.format.ending}{probe.text}")
+
+
+def bounded(probe: Probe, text: Text, point: int, context: int) -> Probe | None:
+    """The probe asked behind ``point`` tokens, its answer as long as the model's context lets it; None for no room."""
+    room = context - point - len(opening(probe, text))
+    if room < 1:
+        return None
+    return probe if probe.max_tokens <= room else replace(probe, max_tokens=room)
 
 
 def watched(logits: torch.Tensor, token: int | None) -> Watched | None:

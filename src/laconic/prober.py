@@ -70,7 +70,7 @@ class Prober:
         """Let the probe of the first step that ends in a request's draft ride on the pass that verifies the draft."""
         if not s.foretells or not len(s.tree) or s.checks or not self._riding:
             return
-        found = s.next_probe()
+        found = s.next_probe(self._context)
         if found is None or found.point + len(found.ride.branch) > self._context:
             return
         if not self._pace.asks_ahead(len(self._active) - 1, len(found.ride.branch)):

@@ -10,16 +10,17 @@ from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
 
-from laconic.landing import Landing, landing, words
+from laconic.landing import Landing, fitting, landing, words
 from laconic.models.text import Text
-from laconic.probe import opening, watched
+from laconic.probe import bounded, opening, watched
 from laconic.speculation.draws import Draws, warp
 from laconic.speculation.penalty import RepetitionPenalty
 from laconic.thinking.base import Action, Belief, Closing, Conclude, Controller, Inject, LogitRule, Probe, View, chances
-from laconic.thinking.budget.tag import answered
+from laconic.thinking.budget.tag import owed
 from laconic.transcript import Mark, Transcript
 from laconic.types import FinishReason, Request
 
@@ -48,8 +49,10 @@ def decode(
     ask = partial(answer, logits, text, hidden=hidden)
     draws, prompt = Draws(request.sampling.seed), len(tokens)
     said: list[float] = []
+    owing = False
     most = min(prompt + request.limits.max_new_tokens, context)
     land = landing(request, text, context, min(answers, default=None))
+    bounds = Bounds(most, context, land.room if land else 1)
 
     def full() -> bool:
         return len(tokens) >= most or (bool(answers) and transcript.answer >= min(answers))
@@ -61,6 +64,12 @@ def decode(
             changed = rule(row, place)
             row = row if changed is None else changed
         token = draws.pick(warp(row, request.sampling), len(tokens))
+        if token in text.eos and request.limits.answers and transcript.unanswered and not owing:
+            owing = True  # as it ends the text right behind its thought, another one is drawn
+            rules.append(owed(text, len(tokens)))
+            changed = rules[-1](row, place)
+            row = row if changed is None else changed
+            token = draws.pick(warp(row, request.sampling), len(tokens))
         mark = transcript.push(token)
         said += chances(row[None], [token])
         limits = [limit for controller, state in states if (limit := controller.limit(state)) is not None]
@@ -70,18 +79,27 @@ def decode(
         if mark is Mark.FINISHED and not (thinking and (controllers or request.limits.answers)):
             return tokens[prompt:], "stop"
         if mark is Mark.FINISHED or (controllers and mark is Mark.CLOSED):
-            written = _end(ask, text, transcript, states, said, "tag" if mark is Mark.CLOSED else "end")
+            written = _end(ask, text, transcript, states, said, bounds, "tag" if mark is Mark.CLOSED else "end")
         elif transcript.thinks and (boundary or lands or (limits and transcript.thinking >= min(limits))):
-            written = _ask(ask, text, transcript, states, said, boundary, land=land if lands else None)
+            written = _ask(ask, text, transcript, states, said, bounds, boundary, land=land if lands else None)
         del said[len(tokens) - prompt :]  # what a controller has taken back
         for token in text.encode(written or ""):
             if not full():
                 transcript.push(token, injected=True)
                 said.append(1.0)
-        if written is not None and transcript.phase == "answer" and request.limits.answers:
-            rules.append(answered(text))
+        if written is not None and transcript.phase == "answer" and request.limits.answers and not owing:
+            owing = True
+            rules.append(owed(text, len(tokens)))
         if full():
             return tokens[prompt:], "length"
+
+
+class Bounds(NamedTuple):
+    """Tokens of the whole text at most, those of the model's context, and those that the answer shall have."""
+
+    most: int
+    context: int
+    answer: int
 
 
 def _end(
@@ -90,6 +108,7 @@ def _end(
     transcript: Transcript,
     states: Seq[tuple[Controller, object]],
     said: Seq[float],
+    bounds: Bounds,
     closing: Closing,
 ) -> str | None:
     """Ask those who mind the end of the thought; text in its place, which is then taken back, or None to leave it."""
@@ -97,7 +116,7 @@ def _end(
     ended = transcript.tokens[point.length :]
     transcript.restore(point)
     minding = [(controller, state) for controller, state in states if controller.closing]
-    written = _ask(ask, text, transcript, minding, said, False, closing)
+    written = _ask(ask, text, transcript, minding, said, bounds, False, closing, left=left)
     if written is not None:
         return left + written
     if closing == "end":
@@ -113,9 +132,11 @@ def _ask(
     transcript: Transcript,
     states: Seq[tuple[Controller, object]],
     said: Seq[float],
+    bounds: Bounds,
     boundary: bool,
     closing: Closing = "",
     land: Landing | None = None,
+    left: str = "",
 ) -> str | None:
     """Let the controllers act, in order; the text that the first one to act writes, or None.
 
@@ -128,10 +149,14 @@ def _ask(
         )
         action: Action = controller.decide(state, view)
         while isinstance(action, Probe):
-            belief = ask(transcript.tokens, action).until(action.hopeless)
+            probe = bounded(action, text, len(transcript.tokens), bounds.context)
+            if probe is None:
+                break
+            belief = ask(transcript.tokens, probe).until(probe.hopeless)
             action = controller.decide(state, replace(view, belief=belief))
         if isinstance(action, Conclude):
-            return f"{action.text}{text.format.ending}"
+            room = bounds.most - len(transcript.tokens)
+            return fitting(action.text, left, text, room, bounds.answer) + text.format.ending
         if isinstance(action, Inject) and land is None:
             return action.text
     if land is not None:

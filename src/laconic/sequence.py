@@ -17,12 +17,12 @@ import torch
 from laconic.landing import landing
 from laconic.models.base import Scores, ScoreTree, Slot
 from laconic.models.text import Text
-from laconic.probe import Ride
+from laconic.probe import Ride, bounded
 from laconic.speculation.base import EMPTY, Context, TokenTree, way_down
 from laconic.speculation.draws import Draws
 from laconic.speculation.penalty import RepetitionPenalty
 from laconic.thinking.base import Ban, Belief, Closing, Controller, LogitRule, Place, View, ruled
-from laconic.thinking.budget.tag import answered
+from laconic.thinking.budget.tag import owed
 from laconic.transcript import Mark, Snapshot, Transcript
 from laconic.types import Event, FinishReason, Request, Result, Step, Usage
 
@@ -153,7 +153,7 @@ class Sequence:
 
     def room(self, context: int) -> int:
         """Draft tokens that could still be kept, if every one were accepted."""
-        left = min(self.request.limits.max_new_tokens - self.generated, context - len(self.tokens)) - 1
+        left = self.left(context) - 1
         if self.limit is not None and self.transcript.phase == "thinking":
             left = min(left, self.limit - self.transcript.thinking - 1)
         if self.landing is not None and self.transcript.phase == "thinking":
@@ -245,7 +245,7 @@ class Sequence:
         """Go on with copies of the methods' states."""
         self.controllers = [(controller, copy.deepcopy(state)) for controller, state in self.controllers]
 
-    def next_probe(self) -> Ahead | None:
+    def next_probe(self, context: int) -> Ahead | None:
         """The probe that a controller will ask for at the first end of a step along the draft, if one says so now."""
         transcript, tip, mark = self.transcript, -1, Mark.NONE
         with transcript.supposing():
@@ -260,6 +260,7 @@ class Sequence:
             view = self.view(CheckPoint(point, True, False))
             asked = ((turn, c.will_ask(state, view)) for turn, (c, state) in enumerate(self.controllers))
             turn, probe = next(((turn, probe) for turn, probe in asked if probe is not None), (0, None))
+            probe = None if probe is None else bounded(probe, self.text, point.length, context)
             if probe is None:
                 return None
             return Ahead(Ride(probe, self.text, self.tokens[-1]), tip, point.length, turn)
@@ -295,15 +296,26 @@ class Sequence:
         answered = self.answer_limit is not None and self.transcript.answer >= self.answer_limit
         return answered or self.generated >= self.request.limits.max_new_tokens or len(self.tokens) >= context
 
+    def left(self, context: int) -> int:
+        """Tokens that the request's limit and the model's context leave."""
+        return min(self.request.limits.max_new_tokens - self.generated, context - len(self.tokens))
+
     def lands(self, *, boundary: bool) -> bool:
         """Whether the open thought must end here; ``boundary`` where a step of it has just ended."""
         return self.landing is not None and self.landing.due(self.generated, boundary=boundary)
 
     def owe(self) -> None:
-        """Rule out end tokens until something of the answer is written: the thought has been closed by force."""
-        self._owed = answered(self.text)
-        self.rules.append(self._owed)
-        self.context.ruled = self.ruled
+        """Rule out end tokens until something of the answer is written: the thought was closed for the model."""
+        if self._owed is None:
+            self._owed = owed(self.text, len(self.tokens))
+            self.rules.append(self._owed)
+            self.context.ruled = self.ruled
+
+    def ends_unanswered(self, token: int) -> bool:
+        """Whether ``token`` would end the text right behind a thought, so that another must be drawn in its place."""
+        if token not in self.text.eos or not self.request.limits.answers:
+            return False
+        return self._owed is None and self.transcript.unanswered
 
     def refresh_limit(self) -> None:
         """Ask the controllers again after how many thinking tokens they must be asked."""

@@ -13,6 +13,7 @@ from laconic.models.formats.messages import messages
 from laconic.models.formats.phase import begins
 from laconic.models.text import Text
 from laconic.thinking.base import Place
+from laconic.thinking.budget.tag import blank
 from laconic.types import Kind, Request
 
 STEP = "\n\n"
@@ -236,6 +237,15 @@ class Transcript:
             self._aside,
         )
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether the thought has been closed and nothing but white space or a header stands behind it."""
+        return (
+            self.phase == "answer"
+            and self._closed > self.prompt_length
+            and blank(self.text, self.tokens[self._closed :])
+        )
+
     def before_the_end(self) -> tuple[Snapshot, str]:
         """The point at which the model began to end the thought that it has just ended, by its tag or without.
 
@@ -294,7 +304,7 @@ class Transcript:
             tokens = tokens[:-1]
         text = self.text.decode(tokens)
         thinking, answer = self._apart(text)
-        cut = min((at for at in (answer.find(stop) for stop in self._stop) if at >= 0), default=None)
+        cut = self._stop_in(answer, 0)
         if cut is not None:
             text = text[: len(text) - (len(answer) - cut)]
             answer = answer[:cut]
@@ -365,10 +375,24 @@ class Transcript:
         return True
 
     def _stops(self) -> bool:
+        """Whether the last token completes a stop string in the answer."""
         longest = max(len(stop) for stop in self._stop)
-        start = max(self.prompt_length, len(self.tokens) - max(_WINDOW, longest))
-        return any(stop in self._answer_from(start) for stop in self._stop)
+        start = max(self._closed, len(self.tokens) - max(_WINDOW, longest))
+        before = len(self.text.decode(self.tokens[start:-1]).rstrip("\ufffd"))
+        return self._stop_in(self.text.decode(self.tokens[start:]), before, begins=start == self._closed) is not None
 
-    def _answer_from(self, start: int) -> str:
-        kinds = self.kinds[start - self.prompt_length :]
-        return self.text.decode([t for t, kind in zip(self.tokens[start:], kinds, strict=True) if kind == "answer"])
+    def _stop_in(self, answer: str, after: int, *, begins: bool = True) -> int | None:
+        """Where the first stop string begins that ends after ``after`` characters of ``answer``; None if none does.
+
+        What stands between the closing tag and the first word of an answer (which ``begins`` says this is) is the
+        format's: a stop string that lies in it would lose the answer.
+        """
+        if begins and self._closed > self.prompt_length:
+            lead = len(answer) - len(answer.lstrip())
+            header = next((h for h in self.text.format.headers if answer.startswith(h, lead)), "")
+            if header:
+                lead += len(header)
+                lead += len(answer[lead:]) - len(answer[lead:].lstrip())
+            after = max(after, lead)
+        found = (answer.find(stop, max(after - len(stop) + 1, 0)) for stop in self._stop)
+        return min((at for at in found if at >= 0), default=None)

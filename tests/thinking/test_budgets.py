@@ -363,8 +363,10 @@ def test_the_script_would_see_a_budget_that_gives_way(monkeypatch: pytest.Monkey
     monkeypatch.setattr(Capped, "limit", lambda self, state: None)
     assert script.trial(32, seed=3)[0]["thinking over budget"]
     monkeypatch.undo()
-    for module in ("thinking.budget.capped", "thinking.budget.end_temperature", "sequence"):
-        monkeypatch.setattr(f"laconic.{module}.answered", lambda text: Ban(lambda place: ()))
+    for module in ("thinking.budget.capped.answered", "thinking.budget.end_temperature.answered"):
+        monkeypatch.setattr(f"laconic.{module}", lambda text: Ban(lambda place: ()))
+    monkeypatch.setattr(Running, "owe", lambda self: None)
+    monkeypatch.setattr(Running, "ends_unanswered", lambda self, token: False)
     assert script.trial(96, seed=3)[0]["missing answer"]
     monkeypatch.undo()
     monkeypatch.setattr(Running, "full", lambda self, context: self.generated >= self.request.limits.max_new_tokens)

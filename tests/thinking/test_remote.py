@@ -613,9 +613,7 @@ def test_words_of_a_tag_without_its_special_tokens_are_an_error() -> None:
     names = ("<|channel|>", "<|message|>", "<|end|>", "<|start|>")
     tokenizer = tiny.tokenizer()
     tokenizer.add_special_tokens({"additional_special_tokens": list(names)})
-    format = Format(
-        "<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>", bridge=""
-    )
+    format = Format("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>", bridge="")
     writer = Writer(Remote(), Text(tokenizer, format=format), Asking())  # type: ignore[arg-type]
     with pytest.raises(BadReply, match=r"leaves out special tokens such as <\|"):
         written(writer)

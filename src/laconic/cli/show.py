@@ -124,12 +124,18 @@ def closing_line(result: Result, plain: Result | None = None) -> str:
         parts.append(f"{-saved} passes more than tokens (probes)")
     parts += [f"{event.method} at token {event.tokens}: {event.reason}" for event in result.events]
     if result.finish_reason != "stop":
-        parts.append({"length": "cut off at the token limit", "cancelled": "stopped"}[result.finish_reason])
+        parts.append(_unfinished(result))
     if not result.lossless:
-        parts.append("lossy: not what the model would have written undrafted")
+        parts.append("without a promise that drafts changed nothing")
     if plain is not None:
         parts.append(_against(result, plain))
     return " · ".join(parts)
+
+
+def _unfinished(result: Result) -> str:
+    if result.finish_reason == "cancelled":
+        return "stopped"
+    return "cut off at the token limit: " + ("the answer is incomplete" if result.answer else "there is no answer")
 
 
 def _against(result: Result, plain: Result) -> str:

@@ -88,6 +88,8 @@ class RemoteLoop(Loop):
         said = self._chances(s, written)
         count = 0
         for count, token in enumerate(written.tokens, start=1):
+            if s.ends_unanswered(token):
+                s.owe()
             banned = _banned(s)
             if token in banned:
                 count -= 1

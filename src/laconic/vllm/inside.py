@@ -149,7 +149,7 @@ class Following:
         self.rows = []
 
     def _plan_from(self, first: int) -> None:
-        """Rows from ``first`` on; the text, and all that was decided about it, goes on behind that much of the draft."""
+        """Rows from ``first`` on. The text, and what was decided about it, stands behind that much of the draft."""
         s, draft = self.sequence, self._draft
         thinking = False
         for at in range(first, len(draft) + 1):
@@ -171,7 +171,7 @@ class Following:
                 return
 
     def _open(self, *, just_closed: bool) -> Row:
-        """The row after the text as it is, where the model chooses; ``just_closed`` is a thought by the draft's token."""
+        """The row after the text as it is, where the model chooses; ``just_closed`` if the draft closed the thought."""
         s, place = self.sequence, self.sequence.transcript.place()
         rules: list[LogitRule] = []
         for rule in s.rules:

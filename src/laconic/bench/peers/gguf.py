@@ -13,7 +13,7 @@ from laconic.bench.peers.base import PeerUnavailable
 from laconic.models.text import Text
 
 FAMILIES = ("qwen2", "qwen3", "llama")
-"""Model types that GGUF stores under the same name. Heads are laid out as Transformers has them, but for INTERLEAVED."""
+"""Model types that GGUF stores under the same name, heads laid out as Transformers has them but for INTERLEAVED."""
 INTERLEAVED = ("llama",)
 """Model types whose rotary pairs GGUF wants side by side, where Transformers has them half a head apart."""
 
@@ -30,7 +30,9 @@ def write(model: str, text: Text, path: Path, dtype: torch.dtype) -> None:
         raise PeerUnavailable("llama.cpp needs its format written: pip install 'laconic[peers]'.") from error
     config = AutoConfig.from_pretrained(model)
     if config.model_type not in FAMILIES:
-        raise PeerUnavailable(f"llama.cpp: only {', '.join(FAMILIES[:-1])} and {FAMILIES[-1]} can be written as GGUF here.")
+        raise PeerUnavailable(
+            f"llama.cpp: only {', '.join(FAMILIES[:-1])} and {FAMILIES[-1]} can be written as GGUF here."
+        )
     rope = config.rope_parameters or {}
     if rope.get("rope_type", "default") != "default":
         raise PeerUnavailable(f"llama.cpp: rotary embeddings of type {rope['rope_type']} are not written as GGUF here.")

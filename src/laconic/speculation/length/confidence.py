@@ -34,8 +34,8 @@ class Confidence(SignalStop):
 
     Source: the early stop of Kangaroo and SWIFT, and the confidence threshold of assisted generation in Transformers
     (0.4 there, 0.6 in Kangaroo). A chain of a model's keeps the token that fell below, as assisted generation does:
-    its draft pass has been paid for. With ``aggregate=product`` it judges the whole draft, the rule that SpecDec++ proves
-    optimal for a known chance of acceptance. Drafters without distributions give an estimate of their own.
+    its draft pass has been paid for. With ``aggregate=product`` it judges the whole draft, the rule that SpecDec++
+    proves optimal for a known chance of acceptance. Drafters without distributions give an estimate of their own.
 
     ``dynamic`` moves the threshold after each round to where, over the request's own tokens so far, the share of
     refused tokens drafted plus three times the share of accepted tokens left out is least (the dynamic threshold of

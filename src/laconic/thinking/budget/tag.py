@@ -62,6 +62,28 @@ def answered(text: Text) -> Ban:
     return Ban(banned)
 
 
+def blank(text: Text, tokens: Sequence[int]) -> bool:
+    """Whether ``tokens`` behind a closing tag say nothing: white space, and the header of an answer."""
+    if len(tokens) > _WINDOW:
+        return False
+    written = text.decode(tokens).strip()
+    return not written or any(written == header.strip() for header in text.format.headers)
+
+
+def owed(text: Text, since: int) -> Ban:
+    """A rule for one request, whose answer is to begin at token ``since``: no end token before it says something.
+
+    Once it does, the rule has nothing more to say: what is written later, another closing tag say, does not wake it.
+    """
+    ends = sorted(text.eos)
+
+    def banned(place: Place) -> Sequence[int]:
+        behind = place.tokens[since:]
+        return ends if place.phase == "answer" and blank(text, behind) else ()
+
+    return Ban(banned)
+
+
 def _unanswered(text: Text, tokens: Sequence[int]) -> bool:
     """Whether nothing but white space, or the header of the answer, follows the closing tag."""
     last = len(tokens) - 1
