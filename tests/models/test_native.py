@@ -19,7 +19,7 @@ from laconic.models.causal_lm import CausalLM
 from laconic.models.native import bf16, build
 
 KERNELS = bf16.kernels()
-needs_kernels = pytest.mark.skipif(KERNELS is None, reason="no AVX512_BF16, or no C compiler")
+needs_kernels = pytest.mark.skipif(KERNELS is None, reason="no AVX2, or no C compiler")
 SMALL: dict[str, Any] = {
     "vocab_size": 97,
     "hidden_size": 72,

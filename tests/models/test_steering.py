@@ -157,7 +157,7 @@ def test_passes_that_nobody_steers_have_no_hooks(monkeypatch: pytest.MonkeyPatch
     lm.score([chain(SHORT)], [lm.open()])
 
 
-@pytest.mark.skipif(kernels() is None, reason="no AVX512_BF16, or no C compiler")
+@pytest.mark.skipif(kernels() is None, reason="no AVX2, or no C compiler")
 @pytest.mark.parametrize("dim", [32, 20], ids=["one call", "by layers"])
 def test_in_bfloat16_a_steered_token_is_the_same_whatever_the_pass(dim: int) -> None:
     """Chain, tree, one by one and in a batch with a free slot: bit for bit, and about what float32 gives."""

@@ -39,11 +39,11 @@ class PlainProjection:
         return F.linear(x, self.weight, self.bias)
 
     def packed(self) -> Projection:
-        """The same with its weight reordered; a copy."""
+        """The same with its weight reordered, a copy; this one where nothing reads another order."""
         native = kernels()
         if native is not None and self.weight.shape[1] % 2 == 0:
             return NativeProjection(native, self.weight, self.bias)
-        return PackedProjection(self.weight, self.bias)
+        return PackedProjection(self.weight, self.bias) if _reorders() else self
 
 
 class NativeProjection:
@@ -78,11 +78,16 @@ class PackedProjection:
 
 
 def worthwhile(weight: Tensor) -> bool:
-    """Whether a weight like this one gains by packing, and this build of PyTorch can do it."""
+    """Whether a weight like this one gains by packing."""
+    if weight.device.type != "cpu" or weight.dtype != torch.bfloat16:
+        return False
+    return kernels() is not None or _reorders()
+
+
+def _reorders() -> bool:
+    """Whether this build of PyTorch has oneDNN's products from reordered weights, and this processor can do them."""
     return (
-        weight.device.type == "cpu"
-        and weight.dtype == torch.bfloat16
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
         and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

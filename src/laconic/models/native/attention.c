@@ -9,23 +9,33 @@
 #include <string.h>
 #include "kernels.h"
 
+#ifdef __AVX512BF16__
+#define QUERIES_ARE_FOUR 1
+#endif
+
 enum {
     LANES = 16,
+#ifdef QUERIES_ARE_FOUR
     KEYS = 8,     /* keys whose products with the queries are under way together */
     QUERIES = 4,  /* queries whose sums of values are under way together, */
     VALUES = 64,  /* over this many dimensions: 16 registers */
+#else
+    KEYS = 4,     /* of 16 registers, two a sum */
+    QUERIES = 2,
+    VALUES = 32,
+#endif
     SMALL = 1 << 11 /* products of a query with a key below which threads are not worth waking */
 };
 
 /* score[k][lane] = q . k for `count` keys, a constant; q[dim / 2][lane] are pairs of a query's values. */
-INLINE void products(const int count, const __m512bh *q, const bf16 *key, long step, long pairs, __m512 *score)
+INLINE void products(const int count, const pairs *q, const bf16 *key, long step, long half, lanes *score)
 {
-    __m512 sum[KEYS];
-    UNROLL for (int k = 0; k < count; k++) sum[k] = _mm512_setzero_ps();
-    for (long d = 0; d < pairs; d++) {
+    lanes sum[KEYS];
+    UNROLL for (int k = 0; k < count; k++) sum[k] = all(0.0f);
+    for (long d = 0; d < half; d++) {
         UNROLL for (int k = 0; k < count; k++) {
             const int32_t pair = ((const int32_t *)(key + k * step))[d];
-            sum[k] = _mm512_dpbf16_ps(sum[k], q[d], (__m512bh)_mm512_set1_epi32(pair));
+            sum[k] = dot(sum[k], q[d], pair_of(pair));
         }
     }
     UNROLL for (int k = 0; k < count; k++) score[k] = sum[k];
@@ -35,12 +45,12 @@ INLINE void products(const int count, const __m512bh *q, const bf16 *key, long s
  * dimensions, of which `left` exist. */
 INLINE void mix(const int count, const float *weight, const bf16 *value, long step, long keys, long left, bf16 **out)
 {
-    __m512 sum[QUERIES][VALUES / 16];
-    UNROLL for (int q = 0; q < count; q++) UNROLL for (int d = 0; d < VALUES / 16; d++) sum[q][d] = _mm512_setzero_ps();
+    lanes sum[QUERIES][VALUES / 16];
+    UNROLL for (int q = 0; q < count; q++) UNROLL for (int d = 0; d < VALUES / 16; d++) sum[q][d] = all(0.0f);
     for (long k = 0; k < keys; k++, value += step, weight += LANES) {
         UNROLL for (int d = 0; d < VALUES / 16; d++) {
-            const __m512 v = widen(value + 16 * d, first(smaller(16, left > 16 * d ? left - 16 * d : 0)));
-            UNROLL for (int q = 0; q < count; q++) sum[q][d] = _mm512_fmadd_ps(_mm512_set1_ps(weight[q]), v, sum[q][d]);
+            const lanes v = widen(value + 16 * d, first(smaller(16, left > 16 * d ? left - 16 * d : 0)));
+            UNROLL for (int q = 0; q < count; q++) sum[q][d] = multiply_add(all(weight[q]), v, sum[q][d]);
         }
     }
     UNROLL for (int q = 0; q < count; q++) UNROLL for (int d = 0; d < VALUES / 16; d++)
@@ -51,28 +61,28 @@ INLINE void mix(const int count, const float *weight, const bf16 *value, long st
 INLINE long node_of(const Pass *p, long row) { return p->starts ? p->starts[row] : row * p->width; }
 
 /* Queries `from` .. `from + count` of one row and one key head, in the order of nodes and, in a node, of heads. */
-static void lanes(const Pass *p, long row, long kv_head, long from, long count, __m512bh *q, __m512 *score,
-                  __mmask16 *seen)
+static void sixteen(const Pass *p, long row, long kv_head, long from, long count, pairs *q, lanes *score,
+                  some *seen)
 {
-    const long group = p->heads / p->kv_heads, pairs = p->dim / 2;
+    const long group = p->heads / p->kv_heads, half = p->dim / 2;
     const bf16 *key = p->key + row * p->cache_row + kv_head * p->dim;
     const bf16 *value = p->value + row * p->cache_row + kv_head * p->dim;
     bf16 *out[LANES];
 
-    memset(q, 0, (size_t)pairs * sizeof *q);
+    memset(q, 0, (size_t)half * sizeof *q);
     memset(seen, p->mask ? 0 : 0xff, (size_t)p->keys * sizeof *seen);
     for (long lane = 0; lane < count; lane++) {
         const long node = node_of(p, row) + (from + lane) / group, head = kv_head * group + (from + lane) % group;
         const int32_t *source = (const int32_t *)(p->query + node * p->query_node + head * p->dim);
-        for (long d = 0; d < pairs; d++) ((int32_t *)(q + d))[lane] = source[d];
+        for (long d = 0; d < half; d++) ((int32_t *)(q + d))[lane] = source[d];
         out[lane] = p->out + (node * p->heads + head) * p->dim;
     }
     for (long lane = 0; p->mask && lane < count;) { /* the lanes of a node see the same */
         const long node = (from + lane) / group, next = smaller((node + 1) * group - from, count);
         const uint8_t *mask = p->mask + (row * p->width + node) * p->keys;
         const uint8_t *const stop = mask + p->keys;
-        const __mmask16 bits = (__mmask16)((1u << next) - (1u << lane));
-        for (__mmask16 *to = seen; mask < stop; mask++, to++) *to |= *mask ? bits : 0;
+        const some bits = (some)((1u << next) - (1u << lane));
+        for (some *to = seen; mask < stop; mask++, to++) *to |= *mask ? bits : 0;
         lane = next;
     }
     long begin = 0, end = p->keys;
@@ -80,25 +90,30 @@ static void lanes(const Pass *p, long row, long kv_head, long from, long count, 
     while (begin < end && !seen[begin]) begin++;
 
     long k = begin;
-    for (; k + KEYS <= end; k += KEYS) products(KEYS, q, key + k * p->cache_key, p->cache_key, pairs, score + k);
-    for (; k < end; k++) products(1, q, key + k * p->cache_key, p->cache_key, pairs, score + k);
+    for (; k + KEYS <= end; k += KEYS) products(KEYS, q, key + k * p->cache_key, p->cache_key, half, score + k);
+    for (; k < end; k++) products(1, q, key + k * p->cache_key, p->cache_key, half, score + k);
 
-    const __m512 never = _mm512_set1_ps(-INFINITY), scale = _mm512_set1_ps(p->scale);
-    __m512 most = never, sum = _mm512_setzero_ps();
-    for (k = begin; k < end; k++) most = _mm512_max_ps(most, score[k] = _mm512_mask_mul_ps(never, seen[k], score[k], scale));
+    const lanes never = all(-INFINITY), scale = all(p->scale);
+    lanes most = never, sum = all(0.0f);
+    for (k = begin; k < end; k++) most = larger(most, score[k] = choose(seen[k], multiply(score[k], scale), never));
     for (k = begin; k < end; k++)
-        sum = _mm512_add_ps(sum, score[k] = _mm512_maskz_mov_ps(seen[k], exponential(_mm512_sub_ps(score[k], most))));
-    for (k = begin; k < end; k++) score[k] = _mm512_div_ps(score[k], sum);
+        sum = add(sum, score[k] = choose(seen[k], exponential(subtract(score[k], most)), all(0.0f)));
+    for (k = begin; k < end; k++) score[k] = divide(score[k], sum);
 
     const bf16 *values = value + begin * p->cache_key;
     for (long d = 0; d < p->dim; d += VALUES) {
         for (long lane = 0; lane < count; lane += QUERIES) {
             bf16 *to[QUERIES];
-            const long some = smaller(QUERIES, count - lane);
-            for (long i = 0; i < some; i++) to[i] = out[lane + i] + d;
+            const long now = smaller(QUERIES, count - lane);
+            for (long i = 0; i < now; i++) to[i] = out[lane + i] + d;
             const float *weight = (const float *)(score + begin) + lane;
 #define CASE(n) case n: mix(n, weight, values + d, p->cache_key, end - begin, p->dim - d, to); break;
-            switch (some) { CASE(1) CASE(2) CASE(3) CASE(4) }
+            switch (now) {
+                CASE(1) CASE(2)
+#ifdef QUERIES_ARE_FOUR
+                CASE(3) CASE(4)
+#endif
+            }
 #undef CASE
         }
     }
@@ -112,16 +127,16 @@ int attention(const Pass *p, int threads)
     int failed = 0;
 #pragma omp parallel num_threads(threads) reduction(| : failed) if (p->rows * queries * p->kv_heads * p->keys > SMALL)
     {
-        __m512bh *q = aligned_alloc(64, (size_t)p->dim / 2 * sizeof *q);
-        __m512 *score = aligned_alloc(64, (size_t)p->keys * sizeof *score);
-        __mmask16 *seen = malloc((size_t)p->keys * sizeof *seen);
+        pairs *q = aligned_alloc(64, (size_t)p->dim / 2 * sizeof *q);
+        lanes *score = aligned_alloc(64, (size_t)p->keys * sizeof *score);
+        some *seen = malloc((size_t)p->keys * sizeof *seen);
         failed = !q || !score || !seen;
 #pragma omp for schedule(dynamic)
         for (long i = 0; i < all; i++) {
             const long from = i % blocks * LANES, row = i / blocks / p->kv_heads;
             const long here = (node_of(p, row + 1) - node_of(p, row)) * (p->heads / p->kv_heads);
             if (!failed && from < here)
-                lanes(p, row, i / blocks % p->kv_heads, from, smaller(LANES, here - from), q, score, seen);
+                sixteen(p, row, i / blocks % p->kv_heads, from, smaller(LANES, here - from), q, score, seen);
         }
         free(q);
         free(score);

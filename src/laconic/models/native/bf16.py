@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import platform
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +16,11 @@ from torch import Tensor
 from laconic.models.native.build import BuildError, load
 
 _SOURCES = [Path(__file__).with_name(name) for name in ("linear.c", "layer.c", "attention.c", "stack.c")]
-_FLAGS = ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma")
+_FLAGS = {
+    "AVX512_BF16": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"),
+    "AVX2": ("-mavx2", "-mfma"),
+}
+"""Instructions that the kernels can be made of, the fastest first, and how the compiler is told."""
 _OUT = 32
 """OUT of ``linear.c``."""
 _POINTER, _LONG, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_long, ctypes.c_int, ctypes.c_float
@@ -189,10 +194,11 @@ def kernels() -> Kernels | None:
 
     The environment variable ``LACONIC_NATIVE=0`` turns them off.
     """
-    if os.environ.get("LACONIC_NATIVE") == "0" or not _supported():
+    instructions = _supported()
+    if os.environ.get("LACONIC_NATIVE") == "0" or instructions is None:
         return None
     try:
-        made = Kernels(load("bf16", _SOURCES, _FLAGS))
+        made = Kernels(load("bf16", _SOURCES, _FLAGS[instructions]))
     except BuildError as error:
         log.info("PyTorch's products are used in bfloat16: %s", error)
         return None
@@ -207,9 +213,16 @@ def loaded() -> bool:
     return kernels.cache_info().currsize > 0 and kernels() is not None
 
 
-def _supported() -> bool:
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(supported and supported())
+def _supported() -> str | None:
+    """The best instructions that this processor has; None for none of them."""
+    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    if asked and asked():
+        return "AVX512_BF16"
+    return "AVX2" if torch.backends.cpu.get_cpu_capability() != "DEFAULT" and _x86() else None
+
+
+def _x86() -> bool:
+    return platform.machine().lower() in ("x86_64", "amd64")
 
 
 def _right(made: Kernels) -> bool:

@@ -1,6 +1,6 @@
 #ifndef LACONIC_KERNELS_H
 #define LACONIC_KERNELS_H
-#include "bf16.h"
+#include "lanes.h"
 
 /* Attention of the nodes of some rows to their caches. */
 typedef struct {
@@ -13,7 +13,7 @@ typedef struct {
     float scale;
 } Pass;
 
-int linear(const bf16 *x, const bf16 *w, const bf16 *bias, const bf16 *add, bf16 *y, long rows, long in, long out,
+int linear(const bf16 *x, const bf16 *w, const bf16 *bias, const bf16 *more, bf16 *y, long rows, long in, long out,
            int threads);
 void rms_norm(const bf16 *x, const float *gain, bf16 *y, long rows, long dim, float eps, int threads);
 void heads(const bf16 *x, const float *gain, const bf16 *cos, const bf16 *sin, const int64_t *places, bf16 *query,

@@ -5,14 +5,14 @@
 
 enum { SMALL = 1 << 16 }; /* values below which threads are not worth waking */
 
-INLINE __m512 inverse_rms(const bf16 *x, long dim, float eps)
+INLINE lanes inverse_rms(const bf16 *x, long dim, float eps)
 {
-    __m512 squares = _mm512_setzero_ps();
+    lanes squares = all(0.0f);
     for (long k = 0; k < dim; k += 16) {
-        const __m512 value = widen(x + k, first(dim - k));
-        squares = _mm512_fmadd_ps(value, value, squares);
+        const lanes value = widen(x + k, first(dim - k));
+        squares = multiply_add(value, value, squares);
     }
-    return _mm512_set1_ps(1.0f / sqrtf(_mm512_reduce_add_ps(squares) / (float)dim + eps));
+    return all(1.0f / sqrtf(total(squares) / (float)dim + eps));
 }
 
 /* y[rows, dim] = x / sqrt(mean(x^2) + eps) * gain[dim] */
@@ -21,11 +21,11 @@ void rms_norm(const bf16 *x, const float *gain, bf16 *y, long rows, long dim, fl
 #pragma omp parallel for num_threads(threads) if (rows * dim > SMALL)
     for (long r = 0; r < rows; r++) {
         const bf16 *row = x + r * dim;
-        const __m512 scale = inverse_rms(row, dim, eps);
+        const lanes scale = inverse_rms(row, dim, eps);
         for (long k = 0; k < dim; k += 16) {
-            const __mmask16 mask = first(dim - k);
-            const __m512 value = _mm512_mul_ps(widen(row + k, mask), scale);
-            narrow(y + r * dim + k, mask, _mm512_mul_ps(value, _mm512_maskz_loadu_ps(mask, gain + k)));
+            const some mask = first(dim - k);
+            const lanes value = multiply(widen(row + k, mask), scale);
+            narrow(y + r * dim + k, mask, multiply(value, floats(gain + k, mask)));
         }
     }
 }
@@ -33,18 +33,18 @@ void rms_norm(const bf16 *x, const float *gain, bf16 *y, long rows, long dim, fl
 /* y[dim] = x, normed where gain[dim] is not NULL, turned by half: x * cos + x rolled by dim / 2 * sin. 32 divides dim. */
 INLINE void turn(const bf16 *x, const float *gain, const bf16 *cos, const bf16 *sin, bf16 *y, long dim, float eps)
 {
-    const __m512 scale = gain ? inverse_rms(x, dim, eps) : _mm512_set1_ps(1.0f);
+    const lanes scale = gain ? inverse_rms(x, dim, eps) : all(1.0f);
     const long half = dim / 2;
     for (long k = 0; k < half; k += 16) {
-        __m512 low = widen(x + k, 0xffff), high = widen(x + half + k, 0xffff);
+        lanes low = widen(x + k, 0xffff), high = widen(x + half + k, 0xffff);
         if (gain) {
-            low = _mm512_mul_ps(_mm512_mul_ps(low, scale), _mm512_loadu_ps(gain + k));
-            high = _mm512_mul_ps(_mm512_mul_ps(high, scale), _mm512_loadu_ps(gain + half + k));
+            low = multiply(multiply(low, scale), floats(gain + k, 0xffff));
+            high = multiply(multiply(high, scale), floats(gain + half + k, 0xffff));
         }
-        const __m512 left = _mm512_mul_ps(low, widen(cos + k, 0xffff));
-        const __m512 right = _mm512_mul_ps(high, widen(cos + half + k, 0xffff));
-        narrow(y + k, 0xffff, _mm512_fmadd_ps(high, widen(sin + k, 0xffff), left));
-        narrow(y + half + k, 0xffff, _mm512_fmadd_ps(low, widen(sin + half + k, 0xffff), right));
+        const lanes left = multiply(low, widen(cos + k, 0xffff));
+        const lanes right = multiply(high, widen(cos + half + k, 0xffff));
+        narrow(y + k, 0xffff, multiply_add(high, widen(sin + k, 0xffff), left));
+        narrow(y + half + k, 0xffff, multiply_add(low, widen(sin + half + k, 0xffff), right));
     }
 }
 
@@ -74,11 +74,11 @@ void swiglu(const bf16 *x, bf16 *y, long rows, long width, int threads)
     for (long r = 0; r < rows; r++) {
         const bf16 *row = x + r * 2 * width;
         for (long k = 0; k < width; k += 16) {
-            const __mmask16 mask = first(width - k);
-            const __m512 gate = widen(row + k, mask), up = widen(row + width + k, mask);
-            const __m512 negative = exponential(_mm512_sub_ps(_mm512_setzero_ps(), gate));
-            const __m512 below = _mm512_add_ps(_mm512_set1_ps(1.0f), negative);
-            narrow(y + r * width + k, mask, _mm512_mul_ps(_mm512_div_ps(gate, below), up));
+            const some mask = first(width - k);
+            const lanes gate = widen(row + k, mask), up = widen(row + width + k, mask);
+            const lanes negative = exponential(subtract(all(0.0f), gate));
+            const lanes below = add(all(1.0f), negative);
+            narrow(y + r * width + k, mask, multiply(divide(gate, below), up));
         }
     }
 }
