@@ -114,10 +114,12 @@ class Engine:
         """Load ``model`` (a path, a hub name or ``bundled``) and, where a method needs one, the ``draft`` model.
 
         ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ``xpu`` or ``spread`` (see models.devices).
-        ``methods`` are the fields of :class:`Methods`; ``format``, ``system`` and ``keywords`` say how the model is
+        A ``draft`` model drafts, unless another ``drafter`` is named. ``methods`` are the fields of :class:`Methods`; ``format``, ``system`` and ``keywords`` say how the model is
         spoken to (:class:`laconic.models.text.Text`). With the bundled model, a draft model that is needed and not
         named is the bundled one. Raises ModelError and MethodError subclasses.
         """
+        if draft is not None:
+            methods.setdefault("drafter", "draft-model")
         chosen = Methods(**methods)
         needs_draft = any(policy.needs.draft_model for policy in policies(chosen.plan()))
         target = load_model(model, dtype=dtype, device=device)
