@@ -63,6 +63,8 @@ def run(
     options.sampled(Sampling(), **said)  # what cannot be is refused before a model is loaded
     wanted = None if max_tokens is None else Limits(max_tokens)
     question = sys.stdin.read().strip() if prompt == "-" else prompt
+    if not question.strip():
+        raise RequestError("the prompt is empty.", "Ask something.")
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
     spoken = options.spoken(format, system, template)
     if url is not None:
