@@ -79,6 +79,11 @@ def is_closing(tag: str) -> bool:
     return tag.startswith(("</", "[/")) or "|close|" in tag or (tag.endswith("|>") and not tag.startswith("<|"))
 
 
+def spans(text: str) -> list[tuple[int, int]]:
+    """Where every tag in ``text`` begins and ends, in order."""
+    return [match.span() for match in _TAG.finditer(text)]
+
+
 def all_tags(text: str) -> list[str]:
     """Every tag in ``text``, in order."""
     return _TAG.findall(text)

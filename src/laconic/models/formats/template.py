@@ -15,6 +15,8 @@ class Template:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self.source = _source(tokenizer)
+        self.end = str(getattr(tokenizer, "eos_token", None) or "")
+        """The tokenizer's own mark of the end of a text; empty where it has none."""
 
     def render(self, messages: Sequence[Mapping[str, Any]], *, generate: bool, **keywords: Any) -> str | None:
         """The text of ``messages``. Templates refuse in many ways, by their own errors and by Python's."""
