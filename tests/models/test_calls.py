@@ -61,6 +61,22 @@ SHAPES = {
             "<|close|>tools<|sep|>{% endif %}<|close|>message<|sep|>"
         ), "<|open|>tools<|sep|>", "<|close|>tools<|sep|>",
     ),
+    "a message of its own below the answer": (
+        calls("<|im_end|>\n<|im_start|>assistant\n<TOOLCALL>[", "]</TOOLCALL>"), "<TOOLCALL>", "</TOOLCALL>",
+    ),
+    "answered in the prompt's words": (
+        calls("<|tool_call>", "<tool_call|><|tool_response>"), "<|tool_call>", "<tool_call|>",
+    ),
+    "only without an answer": (
+        calls("<|call_begin|>", "<|call_end|>", past="{{ m.content if m.content else '' }}").replace(
+            "m.tool_calls or []", "(m.tool_calls if not m.content) or []"
+        ), "<|call_begin|>", "<|call_end|>",
+    ),
+    "named, and refused when rendered": (
+        calls("<|tool_calls_begin|>", "<|tool_calls_end|>", "{{ raise_exception('no') }}"),
+        "<|tool_calls_begin|>", "<|tool_calls_end|>",
+    ),
+    "tags that no rule foresees": (calls("]<]mini[>[<call>\n", "]<]mini[>[</call>", DATA), "]<]mini[>[<call>", "</call>"),
     "brackets that nobody has seen": (calls("◁call▷", "◁/call▷", DATA), "◁call▷", "◁/call▷"),
     "a fence": (calls("```tool_code\n", "(at)\n```"), "```tool_code", "```"),
 }  # fmt: skip

@@ -58,6 +58,16 @@ def mirrored(tag: str) -> str:
     return ""
 
 
+def partners(tag: str) -> list[str]:
+    """Closing tags that may belong to an opening one, the likeliest first, in the forms that families have."""
+    found = [mirrored(tag)]
+    if tag.startswith("<|"):
+        name = tag[2:].removesuffix(">").removesuffix("|")
+        found += [f"<{name}|>", f"<|/{name}|>", f"</{name}>"]
+    found += [tag.replace(one, other) for one, other in (("begin", "end"), ("start", "end"), ("prefix", "suffix"))]
+    return [one for one in dict.fromkeys(found) if one and one != tag]
+
+
 def empty_thought(added: str) -> tuple[str, str, str, str, str] | None:
     """An empty thought in ``added``: opening tag, lead, trail, closing tag, bridge.
 
