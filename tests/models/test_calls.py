@@ -76,7 +76,9 @@ SHAPES = {
         calls("<|tool_calls_begin|>", "<|tool_calls_end|>", "{{ raise_exception('no') }}"),
         "<|tool_calls_begin|>", "<|tool_calls_end|>",
     ),
-    "tags that no rule foresees": (calls("]<]mini[>[<call>\n", "]<]mini[>[</call>", DATA), "]<]mini[>[<call>", "</call>"),
+    "tags that no rule foresees": (
+        calls("]<]mini[>[<call>\n", "]<]mini[>[</call>", DATA), "]<]mini[>[<call>", "</call>",
+    ),
     "brackets that nobody has seen": (calls("◁call▷", "◁/call▷", DATA), "◁call▷", "◁/call▷"),
     "a fence": (calls("```tool_code\n", "(at)\n```"), "```tool_code", "```"),
 }  # fmt: skip
