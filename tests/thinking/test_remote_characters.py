@@ -11,7 +11,7 @@ from fakes import Writes
 from server import Manners, Server, following
 
 from laconic import Limits, Request, Result, Sampling
-from laconic.errors import BadStatus
+from laconic.errors import BadReply, BadStatus
 from laconic.models.remote import RemoteModel
 from laconic.models.replies import Completion, Said
 from laconic.remote import RemoteEngine
@@ -85,6 +85,13 @@ def test_what_the_server_says_of_half_a_character_goes_with_it() -> None:
     assert (TEXT.decode(found.tokens), found.pieces, found.said) == ("aé", ("a", "\ufffd", "\ufffd"), said[:3])
 
 
+@pytest.mark.parametrize("told", [{"tokens": (9999,)}, {"tokens": (65, 1024)}])
+def test_tokens_that_the_tokenizer_does_not_have_are_an_error(told: dict[str, Any]) -> None:
+    with pytest.raises(BadReply, match=r"wrote token \d+, which the tokenizer does not have"):
+        write(Told(Completion("x", "length", **told)))
+
+
 def test_text_that_ended_by_itself_is_left_as_it_is() -> None:
     assert TEXT.decode(write(Told(Completion("</think>\ufffd", "stop"))).tokens) == "</think>\ufffd<|im_end|>"
+    assert write(Told(Completion("", "length", (1023,)))).tokens == (1023,), "a row that the model has beside them"
     assert write(Told(Completion("\ufffd", "length", (195,)))).tokens == (195,)

@@ -30,6 +30,9 @@ _HALF = "\ufffd"
 _REST = 3
 """Tokens at most that are missing from the longest character (UTF-8, RFC 3629)."""
 
+_PADDED = 1024
+"""Models have rows for more tokens than their tokenizers, up to a multiple of this at most."""
+
 _PIECE = 64
 """Tokens at most that are asked for at once where stop strings are of no use."""
 
@@ -109,6 +112,7 @@ class Writer:
         self.stops = True
         """Whether stop strings are sent."""
         self._end = min(text.eos, default=None)
+        self._size = -(-(max(text.tokenizer.get_vocab().values(), default=0) + 1) // _PADDED) * _PADDED
         self._hidden, self._left = hidden(text)
         self._doubted = False
 
@@ -158,6 +162,12 @@ class Writer:
     def _tokens(self, before: Sequence[int], reply: Completion, stop: Sequence[str]) -> list[int] | None:
         """The ids of a reply; None where stop strings were asked for and it cannot be told what ended it."""
         tokens = None if reply.tokens is None else list(reply.tokens)
+        strange = next((token for token in tokens or () if token >= self._size), None)
+        if strange is not None:
+            raise BadReply(
+                f"{self.model.url} wrote token {strange}, which the tokenizer does not have.",
+                "Name the model's own tokenizer (--tokenizer).",
+            )
         ended = False
         if reply.finish_reason == "stop":
             listed = tokens is not None and bool(tokens) and tokens[-1] in self.text.eos
