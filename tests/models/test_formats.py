@@ -289,6 +289,39 @@ def test_the_checkpoints_own_response_template_goes_before_the_chat_template() -
     assert (found.opens, found.closes, found.lead, found.source) == ("<muse>", "</muse>", "\n", "response_template")
 
 
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"fields": {"thinking": None}}, {"fields": {"reasoning_content": "x"}}, {"fields": None},
+        {"fields": ["thinking"]},
+        ["thinking"], "thinking", {"fields": {"thinking": {"open": "<think>"}}},
+        {"fields": {"thinking": {"open": ["<think>"], "close": "  "}}},
+        {"fields": {"thinking": {"open": "\n", "close": "</think>"}}},
+        {"fields": {"thinking": {"open": [None, 3], "close": [["</think>"]]}}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_response_template_that_cannot_be_read_is_passed_over(declared: Any) -> None:
+    made = tokenizer(ROWS["glm-4.7"].template)
+    expected = discover(made)
+    made.response_template = declared
+    assert discover(made) == expected
+    plain = tokenizer(turns("{{ m.content }}"))
+    plain.response_template = declared
+    found = discover(plain)
+    assert (found.source, found.thinks) == ("none", False)
+    assert found.reason == "the checkpoint's response_template does not name both tags of a thought."
+
+
+def test_a_response_template_that_is_silent_about_thoughts_casts_no_doubt() -> None:
+    made = tokenizer(turns("{{ m.content }}"))
+    for silent in ({}, {"fields": {}}, {"fields": {"content": {"close": "<|im_end|>"}}}):
+        made.response_template = silent
+        assert discover(made) == Format(source="none")
+    made.response_template = {"fields": {"thinking": {"open": ["", "<a>"], "close": [" ", "</a>"]}}}
+    assert (discover(made).opens, discover(made).closes) == ("<a>", "</a>"), "the first that is not blank"
+
+
 def test_what_the_user_says_goes_before_all() -> None:
     said = Format("<a>", "</a>", bridge=" ")
     found = discover(tokenizer(ROWS["qwen3"].template), said)

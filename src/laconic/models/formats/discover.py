@@ -56,15 +56,14 @@ def _levels(template: Template, form: Format, switch: Switch | None) -> tuple[Sw
 
 
 def _declared(tokenizer: Any) -> Format | None:
-    """From the checkpoint's ``response_template`` (Transformers 5.13): its region of reasoning has both tags."""
-    template = getattr(tokenizer, "response_template", None)
-    fields = template.get("fields", {}) if isinstance(template, Mapping) else {}
-    region: Mapping[str, Any] = next(
-        (fields[name] for name in ("reasoning_content", "reasoning", "thinking") if name in fields), {}
-    )
-    opens, closes = _first(region.get("open")), _first(region.get("close"))
-    if not opens or not closes:
+    """From the checkpoint's ``response_template`` (Transformers 5.13), whose region of reasoning has both tags.
+
+    One that does not have them is passed over.
+    """
+    region = _region(tokenizer)
+    if not region:
         return None
+    opens, closes = _first(region["open"]), _first(region["close"])
     if opens.strip() == HARMONY.opens:
         return replace(HARMONY, source="response_template")
     source = Template(tokenizer)
@@ -75,8 +74,25 @@ def _declared(tokenizer: Any) -> Format | None:
     return bridged(Format(opens.strip(), closes.strip(), "", lead, lead, source="response_template"), source, [])
 
 
+def _region(tokenizer: Any) -> Mapping[str, Any] | None:
+    """What a ``response_template`` says of reasoning: nothing where it is silent, None where it cannot be read."""
+    template = getattr(tokenizer, "response_template", None)
+    if template is None:
+        return {}
+    fields = template.get("fields", {}) if isinstance(template, Mapping) else None
+    if not isinstance(fields, Mapping):
+        return None
+    names = ("reasoning_content", "reasoning", "thinking")
+    region: Any = next((fields[name] for name in names if name in fields), {})
+    if not isinstance(region, Mapping) or (region and not (_first(region.get("open")) and _first(region.get("close")))):
+        return None
+    return region
+
+
 def _first(value: Any) -> str:
-    return str(value[0]) if isinstance(value, list) and value else value if isinstance(value, str) else ""
+    """The first text of one or several that is not blank."""
+    texts = value if isinstance(value, list) else [value]
+    return next((text for text in texts if isinstance(text, str) and text.strip()), "")
 
 
 def _values(switch: Switch | None) -> list[dict[str, Any]]:
@@ -106,6 +122,8 @@ def _listed(template: Template, tokenizer: Any, switch: Switch | None) -> Format
 
 def _doubt(template: Template, tokenizer: Any, switch: Switch | None) -> str:
     """What speaks for a thinking phase that was not found."""
+    if _region(tokenizer) is None:
+        return "the checkpoint's response_template does not name both tags of a thought."
     if tags.header(template.added({})):  # a prompt that opens the answer itself
         return ""
     named = [tag for tag in dict.fromkeys(tags.all_tags(template.source)) if tags.is_thought(tag)]
