@@ -144,7 +144,7 @@ class Engine:
         return all(policy.card.lossless for policy in policies(replace(self.plan, controllers=())))
 
     def describe(self) -> dict[str, Any]:
-        """What runs here and how: models, methods, thinking tags; plain values, ready for JSON."""
+        """What runs here and how: models, methods, thinking tags, notes; plain values, ready for JSON."""
         models = (("model", self.target), ("draft_model", self.draft_model))
         told = {name: model.describe() for name, model in models if isinstance(model, CausalLM)}
         methods = {
@@ -158,6 +158,7 @@ class Engine:
             **told,
             "methods": methods,
             "thinking": self.text.thinking(),
+            "notes": self.text.notes(),
             "sampling": self.defaults.describe(),
             "lossless": self.lossless,
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import tiny
 
@@ -83,8 +85,9 @@ def test_a_turn_that_was_begun_is_written_on() -> None:
     assert mine.ask(tiny.begun("Why?"))[1] == "thinking"
 
 
-def test_a_tokenizer_without_a_template_begins_texts_its_own_way() -> None:
-    made = tiny.tokenizer(template=None)
+@pytest.mark.parametrize("none", [None, "", {}])
+def test_a_tokenizer_without_a_template_begins_texts_its_own_way(none: Any) -> None:
+    made = tiny.tokenizer(template=none)
     assert Text(made).decode(Text(made).prompt("Why?")) == "Why?"
     from tokenizers.processors import TemplateProcessing
 

@@ -345,6 +345,13 @@ def test_no_format_is_named_with_the_reason(template: str, extra: tuple[str, ...
     assert re.search(reason, found.reason) if reason else not found.reason
 
 
-def test_without_a_template_the_vocabulary_decides() -> None:
-    assert discover(tokenizer(None, "<think>", "</think>")).source == "table"
-    assert discover(tokenizer(None)) == Format(source="none")
+@pytest.mark.parametrize("template", [None, "", {}])
+@pytest.mark.parametrize("tags", [("<think>", "</think>"), ("<|channel|>", "<|message|>"), ("[THINK]", "[/THINK]")])
+def test_a_vocabulary_alone_makes_no_reasoning_model(template: Any, tags: tuple[str, ...]) -> None:
+    found = discover(tokenizer(template, *tags))
+    assert (found.source, found.thinks) == ("none", False)
+    assert re.fullmatch(
+        r"the vocabulary holds \S+, but there is no chat template: taken for .* a thought\.", found.reason
+    )
+    assert discover(tokenizer(template)) == Format(source="none"), "nothing speaks for a thought"
+    assert discover(tokenizer(template, *tags), Format("<think>", "</think>")).thinks, "unless the user says so"

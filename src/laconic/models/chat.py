@@ -9,6 +9,7 @@ from laconic.errors import RequestError
 from laconic.models.formats import Format
 from laconic.models.formats.phase import begins
 from laconic.models.formats.switches import Switch
+from laconic.models.formats.template import source
 
 Message = Mapping[str, Any]
 _TAIL = 64
@@ -71,7 +72,7 @@ class Chat:
         Where thinking is unwanted and the template knows no switch, an empty thought is written. Raises RequestError
         with the template's words where it refuses, and where thinking cannot be switched off.
         """
-        if self._tokenizer.chat_template is None:
+        if not source(self._tokenizer):
             text = "\n".join(str(message["content"]) for message in messages)
             return Asked(text, text) if thinking else self._without(Asked(text, text))
         form, messages = self._format, [self._past(message) for message in messages]

@@ -9,6 +9,8 @@ from typing import Any
 from laconic.errors import TokenizerMismatch
 from laconic.models.chat import Chat, Message, plain
 from laconic.models.formats import Format, discover
+from laconic.models.formats.notes import notes
+from laconic.models.formats.template import Template, source
 from laconic.models.mistral import adapted
 
 __all__ = ["Message", "Text"]
@@ -86,7 +88,7 @@ class Text:
             messages.insert(0, {"role": "system", "content": self.system})
         given = {**self.keywords, **(keywords or {})}
         asked = self._chat.ask(messages, thinking=thinking, effort=effort, keywords=given)
-        start = self._begin if self.tokenizer.chat_template is None else []
+        start = [] if source(self.tokenizer) else self._begin
         return (*start, *self.encode(asked.text)), asked.phase(self.format)
 
     @cached_property
@@ -115,6 +117,10 @@ class Text:
             "effort": None if form.effort is None else [level for level, _, _ in form.effort.levels],
             "source": form.source,
         }
+
+    def notes(self) -> list[str]:
+        """What may not be as meant in how the model is spoken to: one sentence each, mostly none."""
+        return notes(Template(self.tokenizer))
 
     @cached_property
     def close_token(self) -> int | None:

@@ -107,15 +107,13 @@ def _read(template: Template, switch: Switch | None) -> Format | None:
 
 
 def _listed(template: Template, tokenizer: Any, switch: Switch | None) -> Format | None:
-    """From the table, by a tag that the template mentions; by the vocabulary alone only without a template."""
-    vocabulary = tokenizer.get_vocab()
-    if {"<|channel|>", "<|message|>"} <= vocabulary.keys():  # the template may build the names of channels
+    """From the table, by a tag that the template mentions; a vocabulary alone makes no reasoning model."""
+    if not template.source:
+        return None
+    if {"<|channel|>", "<|message|>"} <= tokenizer.get_vocab().keys():  # the template may build the names of channels
         return HARMONY
     for entry in TABLE:
-        if not template.source:
-            if entry.closes in vocabulary:
-                return entry
-        elif entry.closes in template.source and (entry.closes[:2] != "<|" or entry.opens in template.source):
+        if entry.closes in template.source and (entry.closes[:2] != "<|" or entry.opens in template.source):
             return bridged(entry, template, _values(switch)) if entry.bridge == "\n\n" else entry
     return None
 
@@ -133,7 +131,7 @@ def _doubt(template: Template, tokenizer: Any, switch: Switch | None) -> str:
     if said or switch is not None:
         word = said.group() if said else switch.keyword if switch else ""
         return f"the chat template knows '{word}', but shows no thought."
-    held = [token for token in tokenizer.get_vocab() if token in {entry.closes for entry in TABLE}]
-    if held and template.source:
-        return f"the vocabulary holds {held[0]}, but the chat template has no thought: taken for a model without one."
-    return ""
+    vocabulary = tokenizer.get_vocab()
+    tag = next((tag for tag in (*(entry.closes for entry in TABLE), "<|channel|>") if tag in vocabulary), "")
+    lacks = "the chat template has no thought" if template.source else "there is no chat template"
+    return f"the vocabulary holds {tag}, but {lacks}: taken for a model without a thought." if tag else ""

@@ -14,7 +14,7 @@ class Template:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self.source = _source(tokenizer)
+        self.source = source(tokenizer)
         self.end = str(getattr(tokenizer, "eos_token", None) or "")
         """The tokenizer's own mark of the end of a text; empty where it has none."""
 
@@ -51,7 +51,8 @@ class Template:
         return whole[whole.rfind(ASKED) + len(ASKED) :]
 
 
-def _source(tokenizer: Any) -> str:
+def source(tokenizer: Any) -> str:
+    """A tokenizer's chat template, of several the default one; empty where it has none."""
     template = tokenizer.chat_template
     if isinstance(template, Mapping):
         template = template.get("default") or next(iter(template.values()), "")
