@@ -50,6 +50,15 @@ def test_efforts_and_keywords_reach_the_template() -> None:
         kimi.prompt("Why?", keywords={"thinking_effort": "zzz"})
 
 
+def test_a_level_that_was_asked_for_is_not_overruled_by_the_switch() -> None:
+    insists = text("it insists on a level")
+    assert "effort high" in insists.decode(insists.prompt("Why?"))
+    assert "effort low" in insists.decode(insists.prompt("Why?", effort="low"))
+    assert "effort low" in insists.decode(insists.prompt("Why?", keywords={"thinking_effort": "low"}))
+    assert "effort none" in insists.decode(insists.prompt("Why?", effort="low", thinking=False))
+    assert insists.thinking() is not None
+
+
 def test_thinking_that_cannot_be_switched_off_is_refused() -> None:
     unknown = Text(tokenizer(turns("{{ m.content }}", before="<|START_THINKING|>")))
     with pytest.raises(RequestError, match="cannot be switched off"):

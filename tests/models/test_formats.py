@@ -214,6 +214,24 @@ ROWS = {
     "nobody has seen it": Row(
         turns(kept("<|ponder_begin|>", "<|ponder_end|>\n")), "<|ponder_begin|>", "<|ponder_end|>", "\n"
     ),
+    "it insists on the switch": Row(
+        turns(
+            kept("<think>", "</think>"),
+            "{{ '<think>' if enable_thinking else '<think></think>' }}",
+            before="{{ raise_exception('enable_thinking is not said') if enable_thinking is not defined }}",
+        ),
+        "<think>", "</think>", "", switch=ENABLE, prompt_ends="<think>",
+    ),
+    "it insists on a level": Row(
+        turns(
+            kept("<think>", "</think>\n"),
+            "{{ '</think>' if thinking_effort == 'none' else '<think>' }}",
+            before="{{ raise_exception('no effort') if thinking_effort not in ['low', 'high', 'none'] }}"
+            "effort {{ thinking_effort }}",
+        ),
+        "<think>", "</think>", "\n", switch=("thinking_effort", "high", "none"), effort=("low", "high"),
+        prompt_ends="<think>",
+    ),
     "apriel-1.6": Row(
         turns("{{ m.content.split('[BEGIN FINAL RESPONSE]')[-1] }}", "Here are my reasoning steps:\n"),
         "Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]", "\n", "table",

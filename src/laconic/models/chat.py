@@ -79,7 +79,8 @@ class Chat:
         if not thinking and form.switch is not None and form.switch.said:
             messages = _saying(messages, form.switch.off)
         level = form.effort.keywords(effort) if form.effort is not None and effort else None
-        chosen = {**(level or {}), **self._switched(messages, form.switch, thinking), **(keywords or {})}
+        said = {**(level or {}), **(keywords or {})}
+        chosen = {**(level or {}), **self._switched(messages, form.switch, thinking, said), **(keywords or {})}
         asked = self._asked(messages, chosen)
         switched = form.switch is not None and (form.switch.said or form.switch.keyword in chosen)
         if thinking or (switched and asked.phase(form) != "thinking"):
@@ -99,17 +100,24 @@ class Chat:
         before, _, answer = content.rpartition(form.closes)
         return {**message, "content": answer, "reasoning_content": before.partition(form.opens)[2]}
 
-    def _switched(self, messages: Sequence[Message], switch: Switch | None, thinking: bool) -> dict[str, Any]:
+    def _switched(
+        self, messages: Sequence[Message], switch: Switch | None, thinking: bool, keywords: Mapping[str, Any]
+    ) -> dict[str, Any]:
         if switch is None or switch.said:
             return {}
         if not thinking:
             return {switch.keyword: switch.off}
+        if isinstance(switch.on, bool):
+            return {switch.keyword: switch.on}
+        if switch.keyword in keywords:  # a level that was asked for
+            return {}
         # A level or a budget is left alone where the template thinks without being told to.
-        plain = self._asked(messages, {})
-        told = (
-            isinstance(switch.on, bool)
-            or plain.phase(self._format) == "answer"
-            or plain == self._asked(messages, {switch.keyword: switch.off})
+        try:
+            plain = self._asked(messages, keywords)
+        except RequestError:  # it insists on the keyword, or refuses the messages, which is said when they are asked
+            return {switch.keyword: switch.on}
+        told = plain.phase(self._format) == "answer" or plain == self._asked(
+            messages, {switch.keyword: switch.off, **keywords}
         )
         return {switch.keyword: switch.on} if told else {}
 

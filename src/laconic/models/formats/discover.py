@@ -28,7 +28,9 @@ def discover(tokenizer: Any, given: Format | None = None) -> Format:
     """
     template = Template(tokenizer)
     switch = find_switch(template.prompt, template.source) if template.source else None
-    found = given or _declared(tokenizer) or _read(template, switch) or _listed(template, tokenizer, switch)
+    if switch is not None and template.prompt({}) is None:
+        template = template.insisting({switch.keyword: switch.on})
+    found = given or _declared(tokenizer, template) or _read(template, switch) or _listed(template, tokenizer, switch)
     if found is None:
         found = Format(source="none", reason=_doubt(template, tokenizer, switch))
     if not template.source:
@@ -55,7 +57,7 @@ def _levels(template: Template, form: Format, switch: Switch | None) -> tuple[Sw
     return switch or Switch(keyword, thinking[-1][2], off), Effort(thinking) if len(thinking) > 1 else None
 
 
-def _declared(tokenizer: Any) -> Format | None:
+def _declared(tokenizer: Any, template: Template) -> Format | None:
     """From the checkpoint's ``response_template`` (Transformers 5.13), whose region of reasoning has both tags.
 
     One that does not have them is passed over.
@@ -66,12 +68,11 @@ def _declared(tokenizer: Any) -> Format | None:
     opens, closes = _first(region["open"]), _first(region["close"])
     if opens.strip() == HARMONY.opens:
         return replace(HARMONY, source="response_template")
-    source = Template(tokenizer)
-    rendered = read_back(source)
+    rendered = read_back(template)
     if rendered is not None and rendered.opens == opens.strip() and rendered.closes == closes.strip():
         return replace(rendered, source="response_template")
     lead = opens[len(opens.rstrip()) :]
-    return bridged(Format(opens.strip(), closes.strip(), "", lead, lead, source="response_template"), source, [])
+    return bridged(Format(opens.strip(), closes.strip(), "", lead, lead, source="response_template"), template, [])
 
 
 def _region(tokenizer: Any) -> Mapping[str, Any] | None:

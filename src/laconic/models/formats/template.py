@@ -10,13 +10,21 @@ ASKED, THOUGHT, ANSWER, CALL = "Qzjaskedjq", "Qzjthoughtjq", "Qzjanswerjq", "qzj
 
 
 class Template:
-    """A tokenizer's chat template, asked for text. What it refuses is None."""
+    """A tokenizer's chat template, asked for text. What it refuses is None.
 
-    def __init__(self, tokenizer: Any) -> None:
+    ``always`` are keywords that it is given with everything.
+    """
+
+    def __init__(self, tokenizer: Any, always: Mapping[str, Any] | None = None) -> None:
         self._tokenizer = tokenizer
+        self._always = dict(always or {})
         self.source = source(tokenizer)
         self.end = str(getattr(tokenizer, "eos_token", None) or "")
         """The tokenizer's own mark of the end of a text; empty where it has none."""
+
+    def insisting(self, keywords: Mapping[str, Any]) -> Template:
+        """The same template, with keywords that it refuses to do without."""
+        return Template(self._tokenizer, {**self._always, **keywords})
 
     def render(self, messages: Sequence[Mapping[str, Any]], *, generate: bool, **keywords: Any) -> str | None:
         """The text of ``messages``. Templates refuse in many ways, by their own errors and by Python's."""
@@ -25,7 +33,7 @@ class Template:
         try:
             return str(
                 self._tokenizer.apply_chat_template(
-                    list(messages), tokenize=False, add_generation_prompt=generate, **keywords
+                    list(messages), tokenize=False, add_generation_prompt=generate, **{**self._always, **keywords}
                 )
             )
         except Exception:
