@@ -232,6 +232,17 @@ ROWS = {
         "<think>", "</think>", "\n", switch=("thinking_effort", "high", "none"), effort=("low", "high"),
         prompt_ends="<think>",
     ),
+    "hunyuan, the answer opened": Row(
+        turns(DROPPED, OFF.format("enable_thinking", "<think>\n\n</think>\n<answer>\n")),
+        "<think>", "</think>", "\n<answer>\n", switch=ENABLE,
+    ),
+    "past answers without the header": Row(
+        turns(kept("<think>", "</think>\n"), OFF.format("enable_thinking", "<think></think>\n<answer>\n")),
+        "<think>", "</think>", "\n<answer>\n", switch=ENABLE,
+    ),
+    "past answers with the header": Row(
+        turns("<think></think><answer>{{ m.content }}</answer>"), "<think>", "</think>", "<answer>",
+    ),
     "apriel-1.6": Row(
         turns("{{ m.content.split('[BEGIN FINAL RESPONSE]')[-1] }}", "Here are my reasoning steps:\n"),
         "Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]", "\n", "table",
@@ -257,6 +268,9 @@ def test_a_format_is_read_off_the_template(row: Row) -> None:
 
 
 def test_an_answer_with_a_header_of_its_own() -> None:
+    for name in [name for name in ROWS if "answer" in ROWS[name].bridge]:
+        found = discover(tokenizer(ROWS[name].template))
+        assert (found.headers, found.answer_end) == (("<answer>",), "</answer>")
     named = ("kimi-k3", "granite-3.3", "command-r7b")
     kimi, granite, command = (discover(tokenizer(ROWS[name].template)) for name in named)
     assert (command.headers, command.answer_end) == (("<|START_RESPONSE|>",), "<|END_RESPONSE|>")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from laconic.models.formats import tags
-from laconic.models.formats.bridge import bridged
+from laconic.models.formats.bridge import bridged, headed
 from laconic.models.formats.calls import with_calls
 from laconic.models.formats.format import Format
 from laconic.models.formats.phase import begins
@@ -35,6 +35,9 @@ def discover(tokenizer: Any, given: Format | None = None) -> Format:
         found = Format(source="none", reason=_doubt(template, tokenizer, switch))
     if not template.source:
         return found
+    if found.thinks and not found.headers and given is None:
+        prompts = (headed(found, template.added(each)) for each in _values(switch))
+        found = next((form for form in prompts if form is not None), found)
     if found.thinks and not found.asides and not found.turn:
         found = with_calls(found, template)
     switch, effort = _levels(template, found, switch)
