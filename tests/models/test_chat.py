@@ -59,6 +59,12 @@ def test_a_level_that_was_asked_for_is_not_overruled_by_the_switch() -> None:
     assert insists.thinking() is not None
 
 
+def test_a_clock_does_not_hide_that_thinking_is_off_by_default() -> None:
+    mine = Text(tokenizer("{{ strftime_now('%f') }}" + ROWS["mistral-small-4"].template))
+    assert "[effort]high" in mine.decode(mine.prompt("Why?"))
+    assert "[effort]none" in mine.decode(mine.prompt("Why?", thinking=False))
+
+
 def test_thinking_that_cannot_be_switched_off_is_refused() -> None:
     unknown = Text(tokenizer(turns("{{ m.content }}", before="<|START_THINKING|>")))
     with pytest.raises(RequestError, match="cannot be switched off"):

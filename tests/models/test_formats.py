@@ -267,6 +267,17 @@ def test_a_format_is_read_off_the_template(row: Row) -> None:
     assert (() if found.effort is None else tuple(level for level, _, _ in found.effort.levels)) == row.effort
 
 
+@pytest.mark.parametrize("row", ["qwen3", "opened by the prompt", "seed-oss", "mistral-small-4", "nemotron-3", "hy3"])
+def test_a_clock_in_the_prompt_is_no_switch_and_no_effort(row: str) -> None:
+    clock = "{% if strftime_now is defined %}It is {{ strftime_now('%H:%M:%S.%f') }}.{% endif %}"
+    assert discover(tokenizer(clock + ROWS[row].template)) == discover(tokenizer(ROWS[row].template))
+
+
+def test_where_nothing_can_be_compared_no_switch_is_claimed() -> None:
+    found = discover(tokenizer("{{ range(100000)|random }}" + ROWS["qwen3"].template))
+    assert (found.opens, found.switch, found.effort) == ("<think>", None, None)
+
+
 def test_an_answer_with_a_header_of_its_own() -> None:
     for name in [name for name in ROWS if "answer" in ROWS[name].bridge]:
         found = discover(tokenizer(ROWS[name].template))

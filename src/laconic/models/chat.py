@@ -9,7 +9,7 @@ from laconic.errors import RequestError
 from laconic.models.formats import Format
 from laconic.models.formats.phase import begins
 from laconic.models.formats.switches import Switch
-from laconic.models.formats.template import source
+from laconic.models.formats.template import Template
 
 Message = Mapping[str, Any]
 _TAIL = 64
@@ -58,6 +58,7 @@ class Chat:
     def __init__(self, tokenizer: Any, format: Format) -> None:
         self._tokenizer = tokenizer
         self._format = format
+        self._template = Template(tokenizer).stopped()
 
     def ask(
         self,
@@ -72,7 +73,7 @@ class Chat:
         Where thinking is unwanted and the template knows no switch, an empty thought is written. Raises RequestError
         with the template's words where it refuses, and where thinking cannot be switched off.
         """
-        if not source(self._tokenizer):
+        if not self._template.source:
             text = "\n".join(str(message["content"]) for message in messages)
             return Asked(text, text) if thinking else self._without(Asked(text, text))
         form, messages = self._format, [self._past(message) for message in messages]
@@ -80,7 +81,7 @@ class Chat:
             messages = _saying(messages, form.switch.off)
         level = form.effort.keywords(effort) if form.effort is not None and effort else None
         said = {**(level or {}), **(keywords or {})}
-        chosen = {**(level or {}), **self._switched(messages, form.switch, thinking, said), **(keywords or {})}
+        chosen = {**said, **self._switched(messages, form.switch, thinking, said), **(keywords or {})}
         asked = self._asked(messages, chosen)
         switched = form.switch is not None and (form.switch.said or form.switch.keyword in chosen)
         if thinking or (switched and asked.phase(form) != "thinking"):
@@ -112,12 +113,11 @@ class Chat:
         if switch.keyword in keywords:  # a level that was asked for
             return {}
         # A level or a budget is left alone where the template thinks without being told to.
-        try:
-            plain = self._asked(messages, keywords)
-        except RequestError:  # it insists on the keyword, or refuses the messages, which is said when they are asked
-            return {switch.keyword: switch.on}
-        told = plain.phase(self._format) == "answer" or plain == self._asked(
-            messages, {switch.keyword: switch.off, **keywords}
+        plain = self._template.prompt(keywords)
+        told = (
+            plain is None  # it insists on the keyword
+            or plain == self._template.prompt({switch.keyword: switch.off, **keywords})
+            or self._asked(messages, keywords).phase(self._format) == "answer"
         )
         return {switch.keyword: switch.on} if told else {}
 

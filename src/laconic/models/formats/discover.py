@@ -26,8 +26,8 @@ def discover(tokenizer: Any, given: Format | None = None) -> Format:
     ``given`` is what the user says: it stands, and only what it leaves out about switches is found. Never raises: what
     is not known has the source ``none``, and a ``reason`` where something speaks for a thinking phase all the same.
     """
-    template = Template(tokenizer)
-    switch = find_switch(template.prompt, template.source) if template.source else None
+    template = Template(tokenizer).stopped()
+    switch = find_switch(template.prompt, template.source) if template.source and template.steady else None
     if switch is not None and template.prompt({}) is None:
         template = template.insisting({switch.keyword: switch.on})
     found = given or _declared(tokenizer, template) or _read(template, switch) or _listed(template, tokenizer, switch)
@@ -40,7 +40,7 @@ def discover(tokenizer: Any, given: Format | None = None) -> Format:
         found = next((form for form in prompts if form is not None), found)
     if found.thinks and not found.asides and not found.turn:
         found = with_calls(found, template)
-    switch, effort = _levels(template, found, switch)
+    switch, effort = _levels(template, found, switch) if template.steady else (None, None)
     if switch is None and found.thinks:
         switch = find_word(lambda system: begins(template.added({}, system), found))
     return replace(found, switch=found.switch or switch, effort=found.effort or effort)

@@ -7,6 +7,8 @@ from typing import Any
 
 ASKED, THOUGHT, ANSWER, CALL = "Qzjaskedjq", "Qzjthoughtjq", "Qzjanswerjq", "qzjlook"
 """Words that no template holds."""
+_STOPPED = "{%- macro strftime_now(format) -%}{{ format }}{%- endmacro -%}"
+"""A clock that shows how a time would be written and not the time."""
 
 
 class Template:
@@ -25,6 +27,18 @@ class Template:
     def insisting(self, keywords: Mapping[str, Any]) -> Template:
         """The same template, with keywords that it refuses to do without."""
         return Template(self._tokenizer, {**self._always, **keywords})
+
+    @property
+    def steady(self) -> bool:
+        """Whether it writes the same prompt twice, so that a difference between two means something."""
+        return self.prompt({}) == self.prompt({})
+
+    def stopped(self) -> Template:
+        """The same template with a clock that stands still, if it has one: times of day make any two prompts differ."""
+        if "strftime_now" not in self.source:
+            return self
+        still = self.insisting({"chat_template": _STOPPED + self.source})
+        return self if still.prompt({}) is None and self.prompt({}) is not None else still
 
     def render(self, messages: Sequence[Mapping[str, Any]], *, generate: bool, **keywords: Any) -> str | None:
         """The text of ``messages``. Templates refuse in many ways, by their own errors and by Python's."""
