@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import tiny
 
+from laconic import Engine, Format
 from laconic.errors import RequestError
 from laconic.models.text import Text
+from laconic.remote import RemoteEngine
 from tests.models.test_formats import ROWS, tokenizer, turns
 
 SAID = ["mistral-small-4", "seed-oss", "granite-3.3", "an answer between tags", "apertus"]
@@ -77,10 +80,44 @@ def test_parts_of_text_are_taken_and_others_refused() -> None:
     mine = tiny.text()
     parts = [{"type": "text", "text": "Wh"}, {"type": "text", "text": "y?"}]
     assert mine.prompt([{"role": "user", "content": parts}]) == mine.prompt("Why?")
+    other = [{"type": "input_text", "text": "W"}, "h", {"type": "output_text", "text": "y?"}]
+    assert mine.prompt([{"role": "user", "content": other}]) == mine.prompt("Why?")
+    assert mine.prompt([{"role": "user", "content": parts[0]}]) == mine.prompt("Wh")
     with pytest.raises(RequestError, match="'image_url'"):
         mine.prompt([{"role": "user", "content": [*parts, {"type": "image_url"}]}])
     with pytest.raises(RequestError, match="empty"):
         mine.prompt([{"role": "user", "content": []}])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "says", "hint"),
+    [
+        (["a", "b"], "a list that holds something of type 'str'", "generate_many"),
+        ([{"role": "user", "content": "a"}, None], "a list that holds None", "generate_many"),
+        ([["a"]], "something of type 'list'", "generate_many"),
+        (None, "the prompt is None", "generate_many"),
+        (7, "the prompt is something of type 'int'", "a text, or a list of messages"),
+        (b"Why?", "something of type 'bytes'", "a text, or a list of messages"),
+        ({"role": "user", "content": "Why?"}, "one message", r"\[message\]"),
+        ([{"content": "Why?"}], "no role", "'role': 'user'"),
+        ([{"role": None, "content": "Why?"}], "no role", "'role': 'user'"),
+        ([{"role": "user", "content": None}], "of every message is None", "Ask something"),
+        ([{"role": "user", "content": 7}], "a part of type 'int'", "Only text"),
+        ([{"role": "user", "content": [{"type": "text", "text": None}]}], "a part of type 'text'", "Only text"),
+        ([], "empty", "Ask something"),
+        ("  ", "empty", "Ask something"),
+    ],
+    ids=str,
+)
+def test_what_is_no_prompt_is_refused_with_what_to_do(prompt: Any, says: str, hint: str) -> None:
+    with pytest.raises(RequestError, match=says) as caught:
+        tiny.text().prompt(prompt)
+    assert re.search(hint, caught.value.hint)
+
+
+def test_a_turn_of_calls_alone_may_have_no_content() -> None:
+    history = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": None}]
+    assert tiny.text().prompt([*history, {"role": "user", "content": "So?"}])
 
 
 def test_a_template_that_refuses_is_quoted() -> None:
@@ -166,3 +203,25 @@ def test_a_word_of_the_system_switches_thinking_off() -> None:
     )
     assert phase == "answer"
     assert "Be brief.\n/no_think" in mine.decode(tokens)
+
+
+@pytest.mark.parametrize(
+    ("said", "opens", "closes"),
+    [("think", "<think>", "</think>"), ("magistral", "[THINK]", "[/THINK]"), ("<a>,</a>", "<a>", "</a>"),
+     ("none", "", ""), (Format("<b>", "</b>"), "<b>", "</b>")],
+    ids=str,
+)  # fmt: skip
+def test_a_format_may_be_said_as_on_the_command_line(said: str | Format, opens: str, closes: str) -> None:
+    found = Text(tiny.tokenizer(), format=said).format
+    assert (found.opens, found.closes, found.source) == (opens, closes, "given")
+
+
+@pytest.mark.parametrize("said", ["thnk", "<a>,", "", 7])
+def test_what_is_no_format_is_refused_before_a_model_is_loaded(said: Any) -> None:
+    for load in (
+        lambda: Text(tiny.tokenizer(), format=said),
+        lambda: Engine.load("nowhere/at-all", format=said),
+        lambda: RemoteEngine.load("http://127.0.0.1:9/v1", format=said),
+    ):
+        with pytest.raises(RequestError, match="format"):
+            load()
