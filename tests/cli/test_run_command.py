@@ -67,6 +67,9 @@ def test_a_checkpoint_without_a_chat_template_is_no_reasoning_model_and_is_said_
     told = json.loads(laconic(*said, bare, "--json").stdout)["engine"]
     assert (told["thinking"], told["notes"]) == (None, ["there is no chat template: questions go in as plain text."])
     assert "note:" not in laconic(*said, model).stdout
+    misspelt = laconic(*said, model, "-T", "enable_thinkng=false").stdout.splitlines()[-2]
+    assert misspelt.startswith("note: the keyword enable_thinkng=False changes nothing in the chat template")
+    assert "Did you mean 'enable_thinking'?" in misspelt
 
 
 def test_a_bandit_says_what_it_learned_and_what_that_cost(laconic, model):

@@ -11,7 +11,7 @@ from laconic.models.chat import Chat, Message, plain
 from laconic.models.formats import Format, discover
 from laconic.models.formats.named import named
 from laconic.models.formats.notes import notes
-from laconic.models.formats.template import Template, source
+from laconic.models.formats.template import source
 from laconic.models.mistral import adapted
 
 __all__ = ["Message", "Text"]
@@ -122,7 +122,7 @@ class Text:
 
     def notes(self) -> list[str]:
         """What may not be as meant in how the model is spoken to: one sentence each, mostly none."""
-        return notes(Template(self.tokenizer))
+        return notes(self.tokenizer, self.format, self.keywords)
 
     @cached_property
     def close_token(self) -> int | None:

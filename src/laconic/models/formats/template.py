@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 ASKED, THOUGHT, ANSWER, CALL = "Qzjaskedjq", "Qzjthoughtjq", "Qzjanswerjq", "qzjlook"
 """Words that no template holds."""
+_GIVEN = {"messages", "add_generation_prompt", "tools", "documents", "raise_exception", "strftime_now"}
+"""Names in templates that Transformers gives a meaning, beside tokens."""
+_GENERATION = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
+"""Transformers' own marks in templates, around what an assistant says."""
 _STOPPED = "{%- macro strftime_now(format) -%}{{ format }}{%- endmacro -%}"
 """A clock that shows how a time would be written and not the time."""
 
@@ -52,6 +57,18 @@ class Template:
             )
         except Exception:
             return None
+
+    def keywords(self) -> list[str]:
+        """Names that the template takes from whoever uses it; none where it cannot be taken apart."""
+        import jinja2
+        import jinja2.meta
+
+        env = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"])
+        try:
+            names = jinja2.meta.find_undeclared_variables(env.parse(_GENERATION.sub("", self.source)))
+        except jinja2.TemplateError:
+            return []
+        return sorted(name for name in names - _GIVEN - env.globals.keys() if not name.endswith("_token"))
 
     def prompt(self, keywords: Mapping[str, Any]) -> str | None:
         """The prompt of a question."""
