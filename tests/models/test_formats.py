@@ -232,6 +232,13 @@ ROWS = {
         "<think>", "</think>", "\n", switch=("thinking_effort", "high", "none"), effort=("low", "high"),
         prompt_ends="<think>",
     ),
+    "attributes": Row(
+        turns(kept('<think type="deep">\n', "\n</think>\n\n")), '<think type="deep">', "</think>", "\n\n",
+    ),
+    "attributes in the prompt alone": Row(
+        turns("{{ m.content }}", '<think type="deep" lang=\'en\'>\n'),
+        '<think type="deep" lang=\'en\'>', "</think>", "\n\n", prompt_ends='<think type="deep" lang=\'en\'>\n',
+    ),
     "hunyuan, the answer opened": Row(
         turns(DROPPED, OFF.format("enable_thinking", "<think>\n\n</think>\n<answer>\n")),
         "<think>", "</think>", "\n<answer>\n", switch=ENABLE,
@@ -379,6 +386,7 @@ def test_what_the_user_says_goes_before_all() -> None:
         (turns("{{ m.content }}"), ("<think>", "</think>"), "the vocabulary holds </think>"),
         (turns("{{ m.content }}", "{% if thinking|default(true) %}go{% endif %}"), (), "knows 'thinking'"),
         (turns("{{ m.content }}", before="<|START_THINKING|>"), (), r"mentions <\|START_THINKING\|>"),
+        (turns("{{ m.content }}", before="Think in <think type=...> </think>."), (), "mentions </think>, but not how"),
         (turns("{{ m.content }}{{ {'reasoning': m.reasoning_content}|tojson }}"), (), "knows 'reasoning_content'"),
     ],
 )

@@ -117,6 +117,8 @@ def _listed(template: Template, tokenizer: Any, switch: Switch | None) -> Format
     if {"<|channel|>", "<|message|>"} <= tokenizer.get_vocab().keys():  # the template may build the names of channels
         return HARMONY
     for entry in TABLE:
+        if entry.opens not in template.source and f"{entry.opens[:-1]} " in template.source:
+            continue  # with attributes, which the model may write or not: another tag
         if entry.closes in template.source and (entry.closes[:2] != "<|" or entry.opens in template.source):
             return bridged(entry, template, _values(switch)) if entry.bridge == "\n\n" else entry
     return None

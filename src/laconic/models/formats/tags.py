@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_TAG = re.compile(r"<[^<>\s]{1,40}>|\[/?[A-Z_]{2,40}\]")
+_ATTRIBUTE = r"\s+[\w:-]+=(?:\"[^\"<>]*\"|'[^'<>]*')"
+_TAG = re.compile(rf"<[^<>\s]{{1,40}}>|<\w[\w:.-]*(?:{_ATTRIBUTE})+\s*>|\[/?[A-Z_]{{2,40}}\]")
 _WORD = re.compile(r"think|thought|reason|analysis|ponder|reflect|\bcot\b", re.IGNORECASE)
 REPLY = re.compile(r"response|answer|final|reply", re.IGNORECASE)
 """Words that name an answer in a tag."""
@@ -52,7 +53,8 @@ def header(before: str) -> str:
 
 
 def mirrored(tag: str) -> str:
-    """The closing tag that belongs to an opening one of the usual forms, ``<x>`` or ``[X]``; else empty."""
+    """The closing tag of an opening one of the usual forms, ``<x>``, ``<x y="z">`` or ``[X]``; else empty."""
+    tag = re.sub(rf"^(<\w[\w:.-]*)(?:{_ATTRIBUTE})+\s*>$", r"\1>", tag)
     if re.fullmatch(r"<[A-Za-z][\w:.-]*>|\[[A-Z_]+\]", tag):
         return f"{tag[0]}/{tag[1:]}"
     return ""
