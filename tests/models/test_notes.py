@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -62,3 +63,30 @@ def test_a_clock_and_marks_of_training_do_not_hide_it() -> None:
 
 def test_where_nothing_can_be_compared_nothing_is_said() -> None:
     assert notes("{{ range(100000)|random }}" + ROWS["qwen3"].template, foo=1) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "format", "odd"),
+    [
+        ("qwen3", "<a>,</a>", "'<a>'"), ("qwen3", "magistral", r"'\[THINK\]'"),
+        ("qwen3", "<think>,</thnk>", "'</thnk>'"), ("gemma-4", "think", "'<think>'"),
+    ],
+)  # fmt: skip
+def test_tags_given_by_hand_that_the_template_does_not_write_are_named(row: str, format: str, odd: str) -> None:
+    text = Text(tokenizer(ROWS[row].template), format=format)
+    (note,) = text.notes()
+    own = re.escape(f"{ROWS[row].opens!r} and {ROWS[row].closes!r}")
+    assert re.search(f"nowhere writes {odd}, .*, but {own}", note)
+    assert text.format.source == "given", "it stands all the same"
+
+
+@pytest.mark.parametrize(
+    ("template", "format"),
+    [
+        (ROWS["qwen3"].template, "think"), (ROWS["qwen3"].template, "none"), (ROWS["gemma-4"].template, "gemma-4"),
+        (ROWS["nobody has seen it"].template, "<|ponder_begin|>,<|ponder_end|>"),
+        (turns("{{ m.content }}"), "<a>,</a>"), (ROWS["qwen3"].template, None),
+    ],
+)  # fmt: skip
+def test_tags_given_by_hand_need_no_note_where_the_template_writes_them_or_none(template: str, format: str) -> None:
+    assert Text(tokenizer(template), format=format).notes() == []

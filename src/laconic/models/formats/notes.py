@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from laconic.errors import did_you_mean
+from laconic.models.formats.discover import discover
 from laconic.models.formats.format import Format
 from laconic.models.formats.template import ANSWER, ASKED, THOUGHT, Template
 
@@ -22,11 +23,28 @@ _TURNS = (
 
 
 def notes(tokenizer: Any, form: Format, keywords: Mapping[str, Any]) -> list[str]:
-    """One sentence for each thing that may not be as meant; mostly none. ``keywords`` are the user's."""
+    """One sentence for each thing that may not be as meant; mostly none.
+
+    ``form`` is the format in use, ``keywords`` are the user's.
+    """
     template = Template(tokenizer).stopped()
     if not template.source:
         return ["there is no chat template: questions go in as plain text."]
-    return [_idle(key, template, keywords) for key in keywords if not _changes(key, template, form, keywords)]
+    idle = [_idle(key, template, keywords) for key in keywords if not _changes(key, template, form, keywords)]
+    return ([unseen] if (unseen := _unseen(tokenizer, template, form)) else []) + idle
+
+
+def _unseen(tokenizer: Any, template: Template, form: Format) -> str:
+    """What to say of tags that the user gave where the template writes others; empty where there is nothing."""
+    if form.source != "given" or not form.thinks:
+        return ""
+    own = discover(tokenizer)
+    tags = (form.opens, form.closes)
+    odd = next((tag for tag in tags if tag not in template.source and tag not in (own.opens, own.closes)), "")
+    if not odd or not own.thinks:
+        return ""
+    said = f"the chat template nowhere writes {odd!r}, which the format (--format) names"
+    return f"{said}, but {own.opens!r} and {own.closes!r}."
 
 
 def _changes(key: str, template: Template, form: Format, keywords: Mapping[str, Any]) -> bool:
