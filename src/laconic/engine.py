@@ -20,6 +20,7 @@ from laconic.models.chat import plain
 from laconic.models.defaults import Defaults
 from laconic.models.devices import AUTO
 from laconic.models.formats import Format
+from laconic.models.formats.named import named
 from laconic.models.load import load_defaults, load_model, load_text
 from laconic.models.text import Message, Text
 from laconic.policy import Policy, registry
@@ -106,7 +107,7 @@ class Engine:
         draft: str | Path | None = None,
         dtype: torch.dtype | None = None,
         device: str = AUTO,
-        format: Format | None = None,
+        format: Format | str | None = None,
         system: str = "",
         keywords: Mapping[str, Any] | None = None,
         **methods: Any,
@@ -114,13 +115,14 @@ class Engine:
         """Load ``model`` (a path, a hub name or ``bundled``) and, where a method needs one, the ``draft`` model.
 
         ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ``xpu`` or ``spread`` (see models.devices).
-        A ``draft`` model drafts, unless another ``drafter`` is named. ``methods`` are the fields of :class:`Methods`; ``format``, ``system`` and ``keywords`` say how the model is
+        A ``draft`` model drafts, unless another ``drafter`` is named. ``methods`` are the fields of :class:`Methods`;
+        ``format`` (also a family's name, or tags as ``OPEN,CLOSE``), ``system`` and ``keywords`` say how the model is
         spoken to (:class:`laconic.models.text.Text`). With the bundled model, a draft model that is needed and not
-        named is the bundled one. Raises ModelError and MethodError subclasses.
+        named is the bundled one. Raises ModelError and MethodError subclasses, and RequestError for what is no format.
         """
         if draft is not None:
             methods.setdefault("drafter", "draft-model")
-        chosen = Methods(**methods)
+        chosen, format = Methods(**methods), None if format is None else named(format)
         needs_draft = any(policy.needs.draft_model for policy in policies(chosen.plan()))
         target = load_model(model, dtype=dtype, device=device)
         text = load_text(model, format=format, system=system, keywords=keywords)
@@ -146,7 +148,7 @@ class Engine:
         return all(policy.card.lossless for policy in policies(replace(self.plan, controllers=())))
 
     def describe(self) -> dict[str, Any]:
-        """What runs here and how: models, methods, thinking tags; plain values, ready for JSON."""
+        """What runs here and how: models, methods, thinking tags, notes; plain values, ready for JSON."""
         models = (("model", self.target), ("draft_model", self.draft_model))
         told = {name: model.describe() for name, model in models if isinstance(model, CausalLM)}
         methods = {
@@ -160,6 +162,7 @@ class Engine:
             **told,
             "methods": methods,
             "thinking": self.text.thinking(),
+            "notes": self.text.notes(),
             "sampling": self.defaults.describe(),
             "lossless": self.lossless,
         }

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,6 +54,22 @@ def test_how_the_model_is_spoken_to(laconic, model):
     assert "gemma-4" in asked("--format", "gema-4", code=2)
     assert "KEY=VALUE" in asked("-T", "enable_thinking", code=2)
     assert "thinking phase" in asked("--exit", "settled", "--format", "none", code=2)
+
+
+def test_a_checkpoint_without_a_chat_template_is_no_reasoning_model_and_is_said_to_have_none(laconic, model, tmp_path):
+    bare = shutil.copytree(model, tmp_path / "bare")
+    (bare / "chat_template.jinja").unlink()
+    said = ("run", "Why?", "--max-tokens", 8, "-m")
+    done = laconic(*said, bare)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-2] == "note: there is no chat template: questions go in as plain text."
+    assert "thinking not controlled: the vocabulary holds </think>, but there is no chat template" in done.stdout
+    told = json.loads(laconic(*said, bare, "--json").stdout)["engine"]
+    assert (told["thinking"], told["notes"]) == (None, ["there is no chat template: questions go in as plain text."])
+    assert "note:" not in laconic(*said, model).stdout
+    misspelt = laconic(*said, model, "-T", "enable_thinkng=false").stdout.splitlines()[-2]
+    assert misspelt.startswith("note: the keyword enable_thinkng=False changes nothing in the chat template")
+    assert "Did you mean 'enable_thinking'?" in misspelt
 
 
 def test_a_bandit_says_what_it_learned_and_what_that_cost(laconic, model):

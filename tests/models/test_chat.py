@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 import tiny
 
+from laconic import Engine, Format
 from laconic.errors import RequestError
 from laconic.models.text import Text
+from laconic.remote import RemoteEngine
 from tests.models.test_formats import ROWS, tokenizer, turns
 
 SAID = ["mistral-small-4", "seed-oss", "granite-3.3", "an answer between tags", "apertus"]
@@ -48,6 +53,21 @@ def test_efforts_and_keywords_reach_the_template() -> None:
         kimi.prompt("Why?", keywords={"thinking_effort": "zzz"})
 
 
+def test_a_level_that_was_asked_for_is_not_overruled_by_the_switch() -> None:
+    insists = text("it insists on a level")
+    assert "effort high" in insists.decode(insists.prompt("Why?"))
+    assert "effort low" in insists.decode(insists.prompt("Why?", effort="low"))
+    assert "effort low" in insists.decode(insists.prompt("Why?", keywords={"thinking_effort": "low"}))
+    assert "effort none" in insists.decode(insists.prompt("Why?", effort="low", thinking=False))
+    assert insists.thinking() is not None
+
+
+def test_a_clock_does_not_hide_that_thinking_is_off_by_default() -> None:
+    mine = Text(tokenizer("{{ strftime_now('%f') }}" + ROWS["mistral-small-4"].template))
+    assert "[effort]high" in mine.decode(mine.prompt("Why?"))
+    assert "[effort]none" in mine.decode(mine.prompt("Why?", thinking=False))
+
+
 def test_thinking_that_cannot_be_switched_off_is_refused() -> None:
     unknown = Text(tokenizer(turns("{{ m.content }}", before="<|START_THINKING|>")))
     with pytest.raises(RequestError, match="cannot be switched off"):
@@ -60,10 +80,44 @@ def test_parts_of_text_are_taken_and_others_refused() -> None:
     mine = tiny.text()
     parts = [{"type": "text", "text": "Wh"}, {"type": "text", "text": "y?"}]
     assert mine.prompt([{"role": "user", "content": parts}]) == mine.prompt("Why?")
+    other = [{"type": "input_text", "text": "W"}, "h", {"type": "output_text", "text": "y?"}]
+    assert mine.prompt([{"role": "user", "content": other}]) == mine.prompt("Why?")
+    assert mine.prompt([{"role": "user", "content": parts[0]}]) == mine.prompt("Wh")
     with pytest.raises(RequestError, match="'image_url'"):
         mine.prompt([{"role": "user", "content": [*parts, {"type": "image_url"}]}])
     with pytest.raises(RequestError, match="empty"):
         mine.prompt([{"role": "user", "content": []}])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "says", "hint"),
+    [
+        (["a", "b"], "a list that holds something of type 'str'", "generate_many"),
+        ([{"role": "user", "content": "a"}, None], "a list that holds None", "generate_many"),
+        ([["a"]], "something of type 'list'", "generate_many"),
+        (None, "the prompt is None", "generate_many"),
+        (7, "the prompt is something of type 'int'", "a text, or a list of messages"),
+        (b"Why?", "something of type 'bytes'", "a text, or a list of messages"),
+        ({"role": "user", "content": "Why?"}, "one message", r"\[message\]"),
+        ([{"content": "Why?"}], "no role", "'role': 'user'"),
+        ([{"role": None, "content": "Why?"}], "no role", "'role': 'user'"),
+        ([{"role": "user", "content": None}], "of every message is None", "Ask something"),
+        ([{"role": "user", "content": 7}], "a part of type 'int'", "Only text"),
+        ([{"role": "user", "content": [{"type": "text", "text": None}]}], "a part of type 'text'", "Only text"),
+        ([], "empty", "Ask something"),
+        ("  ", "empty", "Ask something"),
+    ],
+    ids=str,
+)
+def test_what_is_no_prompt_is_refused_with_what_to_do(prompt: Any, says: str, hint: str) -> None:
+    with pytest.raises(RequestError, match=says) as caught:
+        tiny.text().prompt(prompt)
+    assert re.search(hint, caught.value.hint)
+
+
+def test_a_turn_of_calls_alone_may_have_no_content() -> None:
+    history = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": None}]
+    assert tiny.text().prompt([*history, {"role": "user", "content": "So?"}])
 
 
 def test_a_template_that_refuses_is_quoted() -> None:
@@ -83,8 +137,9 @@ def test_a_turn_that_was_begun_is_written_on() -> None:
     assert mine.ask(tiny.begun("Why?"))[1] == "thinking"
 
 
-def test_a_tokenizer_without_a_template_begins_texts_its_own_way() -> None:
-    made = tiny.tokenizer(template=None)
+@pytest.mark.parametrize("none", [None, "", {}])
+def test_a_tokenizer_without_a_template_begins_texts_its_own_way(none: Any) -> None:
+    made = tiny.tokenizer(template=none)
     assert Text(made).decode(Text(made).prompt("Why?")) == "Why?"
     from tokenizers.processors import TemplateProcessing
 
@@ -148,3 +203,25 @@ def test_a_word_of_the_system_switches_thinking_off() -> None:
     )
     assert phase == "answer"
     assert "Be brief.\n/no_think" in mine.decode(tokens)
+
+
+@pytest.mark.parametrize(
+    ("said", "opens", "closes"),
+    [("think", "<think>", "</think>"), ("magistral", "[THINK]", "[/THINK]"), ("<a>,</a>", "<a>", "</a>"),
+     ("none", "", ""), (Format("<b>", "</b>"), "<b>", "</b>")],
+    ids=str,
+)  # fmt: skip
+def test_a_format_may_be_said_as_on_the_command_line(said: str | Format, opens: str, closes: str) -> None:
+    found = Text(tiny.tokenizer(), format=said).format
+    assert (found.opens, found.closes, found.source) == (opens, closes, "given")
+
+
+@pytest.mark.parametrize("said", ["thnk", "<a>,", "", 7])
+def test_what_is_no_format_is_refused_before_a_model_is_loaded(said: Any) -> None:
+    for load in (
+        lambda: Text(tiny.tokenizer(), format=said),
+        lambda: Engine.load("nowhere/at-all", format=said),
+        lambda: RemoteEngine.load("http://127.0.0.1:9/v1", format=said),
+    ):
+        with pytest.raises(RequestError, match="format"):
+            load()

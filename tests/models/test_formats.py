@@ -214,6 +214,42 @@ ROWS = {
     "nobody has seen it": Row(
         turns(kept("<|ponder_begin|>", "<|ponder_end|>\n")), "<|ponder_begin|>", "<|ponder_end|>", "\n"
     ),
+    "it insists on the switch": Row(
+        turns(
+            kept("<think>", "</think>"),
+            "{{ '<think>' if enable_thinking else '<think></think>' }}",
+            before="{{ raise_exception('enable_thinking is not said') if enable_thinking is not defined }}",
+        ),
+        "<think>", "</think>", "", switch=ENABLE, prompt_ends="<think>",
+    ),
+    "it insists on a level": Row(
+        turns(
+            kept("<think>", "</think>\n"),
+            "{{ '</think>' if thinking_effort == 'none' else '<think>' }}",
+            before="{{ raise_exception('no effort') if thinking_effort not in ['low', 'high', 'none'] }}"
+            "effort {{ thinking_effort }}",
+        ),
+        "<think>", "</think>", "\n", switch=("thinking_effort", "high", "none"), effort=("low", "high"),
+        prompt_ends="<think>",
+    ),
+    "attributes": Row(
+        turns(kept('<think type="deep">\n', "\n</think>\n\n")), '<think type="deep">', "</think>", "\n\n",
+    ),
+    "attributes in the prompt alone": Row(
+        turns("{{ m.content }}", '<think type="deep" lang=\'en\'>\n'),
+        '<think type="deep" lang=\'en\'>', "</think>", "\n\n", prompt_ends='<think type="deep" lang=\'en\'>\n',
+    ),
+    "hunyuan, the answer opened": Row(
+        turns(DROPPED, OFF.format("enable_thinking", "<think>\n\n</think>\n<answer>\n")),
+        "<think>", "</think>", "\n<answer>\n", switch=ENABLE,
+    ),
+    "past answers without the header": Row(
+        turns(kept("<think>", "</think>\n"), OFF.format("enable_thinking", "<think></think>\n<answer>\n")),
+        "<think>", "</think>", "\n<answer>\n", switch=ENABLE,
+    ),
+    "past answers with the header": Row(
+        turns("<think></think><answer>{{ m.content }}</answer>"), "<think>", "</think>", "<answer>",
+    ),
     "apriel-1.6": Row(
         turns("{{ m.content.split('[BEGIN FINAL RESPONSE]')[-1] }}", "Here are my reasoning steps:\n"),
         "Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]", "\n", "table",
@@ -238,7 +274,21 @@ def test_a_format_is_read_off_the_template(row: Row) -> None:
     assert (() if found.effort is None else tuple(level for level, _, _ in found.effort.levels)) == row.effort
 
 
+@pytest.mark.parametrize("row", ["qwen3", "opened by the prompt", "seed-oss", "mistral-small-4", "nemotron-3", "hy3"])
+def test_a_clock_in_the_prompt_is_no_switch_and_no_effort(row: str) -> None:
+    clock = "{% if strftime_now is defined %}It is {{ strftime_now('%H:%M:%S.%f') }}.{% endif %}"
+    assert discover(tokenizer(clock + ROWS[row].template)) == discover(tokenizer(ROWS[row].template))
+
+
+def test_where_nothing_can_be_compared_no_switch_is_claimed() -> None:
+    found = discover(tokenizer("{{ range(100000)|random }}" + ROWS["qwen3"].template))
+    assert (found.opens, found.switch, found.effort) == ("<think>", None, None)
+
+
 def test_an_answer_with_a_header_of_its_own() -> None:
+    for name in [name for name in ROWS if "answer" in ROWS[name].bridge]:
+        found = discover(tokenizer(ROWS[name].template))
+        assert (found.headers, found.answer_end) == (("<answer>",), "</answer>")
     named = ("kimi-k3", "granite-3.3", "command-r7b")
     kimi, granite, command = (discover(tokenizer(ROWS[name].template)) for name in named)
     assert (command.headers, command.answer_end) == (("<|START_RESPONSE|>",), "<|END_RESPONSE|>")
@@ -289,6 +339,39 @@ def test_the_checkpoints_own_response_template_goes_before_the_chat_template() -
     assert (found.opens, found.closes, found.lead, found.source) == ("<muse>", "</muse>", "\n", "response_template")
 
 
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"fields": {"thinking": None}}, {"fields": {"reasoning_content": "x"}}, {"fields": None},
+        {"fields": ["thinking"]},
+        ["thinking"], "thinking", {"fields": {"thinking": {"open": "<think>"}}},
+        {"fields": {"thinking": {"open": ["<think>"], "close": "  "}}},
+        {"fields": {"thinking": {"open": "\n", "close": "</think>"}}},
+        {"fields": {"thinking": {"open": [None, 3], "close": [["</think>"]]}}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_response_template_that_cannot_be_read_is_passed_over(declared: Any) -> None:
+    made = tokenizer(ROWS["glm-4.7"].template)
+    expected = discover(made)
+    made.response_template = declared
+    assert discover(made) == expected
+    plain = tokenizer(turns("{{ m.content }}"))
+    plain.response_template = declared
+    found = discover(plain)
+    assert (found.source, found.thinks) == ("none", False)
+    assert found.reason == "the checkpoint's response_template does not name both tags of a thought."
+
+
+def test_a_response_template_that_is_silent_about_thoughts_casts_no_doubt() -> None:
+    made = tokenizer(turns("{{ m.content }}"))
+    for silent in ({}, {"fields": {}}, {"fields": {"content": {"close": "<|im_end|>"}}}):
+        made.response_template = silent
+        assert discover(made) == Format(source="none")
+    made.response_template = {"fields": {"thinking": {"open": ["", "<a>"], "close": [" ", "</a>"]}}}
+    assert (discover(made).opens, discover(made).closes) == ("<a>", "</a>"), "the first that is not blank"
+
+
 def test_what_the_user_says_goes_before_all() -> None:
     said = Format("<a>", "</a>", bridge=" ")
     found = discover(tokenizer(ROWS["qwen3"].template), said)
@@ -303,6 +386,7 @@ def test_what_the_user_says_goes_before_all() -> None:
         (turns("{{ m.content }}"), ("<think>", "</think>"), "the vocabulary holds </think>"),
         (turns("{{ m.content }}", "{% if thinking|default(true) %}go{% endif %}"), (), "knows 'thinking'"),
         (turns("{{ m.content }}", before="<|START_THINKING|>"), (), r"mentions <\|START_THINKING\|>"),
+        (turns("{{ m.content }}", before="Think in <think type=...> </think>."), (), "mentions </think>, but not how"),
         (turns("{{ m.content }}{{ {'reasoning': m.reasoning_content}|tojson }}"), (), "knows 'reasoning_content'"),
     ],
 )
@@ -312,6 +396,13 @@ def test_no_format_is_named_with_the_reason(template: str, extra: tuple[str, ...
     assert re.search(reason, found.reason) if reason else not found.reason
 
 
-def test_without_a_template_the_vocabulary_decides() -> None:
-    assert discover(tokenizer(None, "<think>", "</think>")).source == "table"
-    assert discover(tokenizer(None)) == Format(source="none")
+@pytest.mark.parametrize("template", [None, "", {}])
+@pytest.mark.parametrize("tags", [("<think>", "</think>"), ("<|channel|>", "<|message|>"), ("[THINK]", "[/THINK]")])
+def test_a_vocabulary_alone_makes_no_reasoning_model(template: Any, tags: tuple[str, ...]) -> None:
+    found = discover(tokenizer(template, *tags))
+    assert (found.source, found.thinks) == ("none", False)
+    assert re.fullmatch(
+        r"the vocabulary holds \S+, but there is no chat template: taken for .* a thought\.", found.reason
+    )
+    assert discover(tokenizer(template)) == Format(source="none"), "nothing speaks for a thought"
+    assert discover(tokenizer(template, *tags), Format("<think>", "</think>")).thinks, "unless the user says so"

@@ -100,6 +100,51 @@ def test_replies_that_are_none(wrong: Any) -> None:
         ask(lambda _: httpx.Response(200, json=wrong))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"usage": [1]}, "no attribute 'get'"),
+        ({"usage": {"completion_tokens": "7"}}, "'7' is no number"),
+        ({"usage": {"completion_tokens": -3}}, "-3 is no number"),
+        ({"finish_reason": ["stop"]}, "ended a completion with"),
+        ({"token_ids": [-1]}, "-1 is no id"),
+        ({"token_ids": [1 << 40]}, "is no id"),
+        ({"token_ids": [True]}, "True is no id"),
+        ({"token_ids": ["3"]}, "'3' is no id"),
+        ({"token_ids": "12"}, "token_ids is str"),
+        ({"token_ids": {"1": 2}}, "token_ids is dict"),
+        ({"text": "a\ud800"}, r"'\\ud800', which is no character"),
+        ({"logprobs": {"tokens": ["a"], "token_logprobs": [800.0]}}, "800.0 is no log probability"),
+        ({"logprobs": {"tokens": ["a"], "token_logprobs": [0.5]}}, "0.5 is no log probability"),
+        ({"logprobs": {"tokens": ["a"], "token_logprobs": ["-1"]}}, "'-1' is no log probability"),
+        ({"logprobs": {"tokens": ["a"], "token_logprobs": [float("nan")]}}, "nan is no log probability"),
+        ({"logprobs": {"tokens": ["a"], "token_logprobs": [-1], "top_logprobs": [{"b": 3}]}}, "3 is no log prob"),
+        ({"logprobs": {"tokens": ["a"], "token_logprobs": [-(10**400)]}}, "OverflowError"),
+        ({"logprobs": {"tokens": ["\udc00"], "token_logprobs": [-1]}}, "no character"),
+        ({"logprobs": {"tokens": ["token_id:-4"], "token_logprobs": [-1]}}, "-4 is no id"),
+        ({"logprobs": {"content": [{"id": -4, "token": "a", "logprob": -1}]}}, "-4 is no id"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_a_reply_is_named(wrong: dict[str, Any], says: str) -> None:
+    usage = {"usage": wrong.get("usage", {"completion_tokens": 1})}
+    choice = {"text": "a", "finish_reason": "stop"} | {key: wrong[key] for key in wrong.keys() - {"usage"}}
+    body = json.dumps({"choices": [choice], **usage})
+    with pytest.raises(BadReply, match=says):
+        ask(lambda _: httpx.Response(200, content=body))
+
+
+def test_a_reply_too_deep_to_read_is_none() -> None:
+    with pytest.raises(BadReply, match="not JSON"):
+        ask(lambda _: httpx.Response(200, content="[" * 100_000))
+
+
+def test_rounding_above_a_probability_of_one_is_one() -> None:
+    said = reply(logprobs={"tokens": ["a", "b"], "token_logprobs": [0.002, float("-inf")]}).said
+    assert said is not None
+    assert [one.logprob for one in said] == [0.0, -math.inf]
+
+
 def test_entropy_is_a_lower_bound_that_is_exact_with_everything_known() -> None:
     probs = [0.5, 0.25, 0.125, 0.125]
     top = {i: math.log(p) for i, p in enumerate(probs)}

@@ -288,7 +288,7 @@ def test_thinking_is_off_with_a_switch_and_without_one(tags: str) -> None:
 
 
 def test_a_template_without_a_switch_is_given_an_empty_thought() -> None:
-    bare = Text(tiny.tokenizer(template=None))
+    bare = Text(tiny.tokenizer(template=None), format=Format("<think>", "</think>"))
     assert bare.decode(bare.prompt("Hi", thinking=False)) == "Hi<think>\n\n</think>\n\n"
     several = TEXTS["several"]
     assert several.decode(several.prompt("Hi")).endswith("assistant\n<a\n")

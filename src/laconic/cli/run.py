@@ -107,6 +107,8 @@ def run(
     else:
         if ran := how(engine, sampling):
             typer.echo(ran)
+        for note in engine.text.notes():
+            typer.echo(f"note: {note}")
         typer.echo(closing_line(stream.result, plain))
     for line in () if json else in_words(learned):
         typer.echo(line)

@@ -9,6 +9,7 @@ from laconic.errors import RequestError
 from laconic.models.formats import Format
 from laconic.models.formats.phase import begins
 from laconic.models.formats.switches import Switch
+from laconic.models.formats.template import Template
 
 Message = Mapping[str, Any]
 _TAIL = 64
@@ -31,24 +32,58 @@ class Asked(NamedTuple):
         return "answer" if self.begun and phase == "before" else phase
 
 
+_PARTS = ("text", "input_text", "output_text")
+"""Types of parts that are text, by the names of both of OpenAI's interfaces."""
+_SEVERAL = "A prompt is a text, or a list of messages; generate_many takes several prompts."
+
+
 def plain(prompt: str | Sequence[Message]) -> list[dict[str, Any]]:
-    """A question or chat messages, every content one text. Raises RequestError for an empty one and for other parts."""
-    given = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
+    """A question or chat messages, every content one text.
+
+    Raises RequestError for an empty one, for parts other than text, and for what is neither a text nor messages.
+    """
+    given = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in _messages(prompt)]
     messages = [{**message, "content": _text(message.get("content"))} for message in given]
+    if messages and all(message["content"] is None for message in messages):
+        raise RequestError("the prompt has no content: that of every message is None.", "Ask something.")
     if not any(str(message["content"] or "").strip() for message in messages):
         raise RequestError("the prompt is empty.", "Ask something.")
     return messages
+
+
+def _messages(prompt: Any) -> Sequence[Message]:
+    """What was given for messages, if it is. Raises RequestError."""
+    if isinstance(prompt, Mapping):
+        raise RequestError("the prompt is one message, not a list of them.", "Put it in a list: [message].")
+    if not isinstance(prompt, Sequence) or isinstance(prompt, bytes | bytearray):
+        raise RequestError(f"the prompt is {_kind(prompt)}, neither a text nor messages.", _SEVERAL)
+    odd = next((message for message in prompt if not isinstance(message, Mapping)), None)
+    if odd is not None or None in prompt:
+        raise RequestError(f"the prompt is a list that holds {_kind(odd)}, which is no message.", _SEVERAL)
+    nameless = next((message for message in prompt if not isinstance(message.get("role"), str)), None)
+    if nameless is not None:
+        raise RequestError("a message says no role.", "A message is {'role': 'user', 'content': 'Why?'}.")
+    return prompt
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else f"something of type {type(value).__name__!r}"
 
 
 def _text(content: Any) -> str | None:
     if content is None or isinstance(content, str):
         return content
     parts = content if isinstance(content, Sequence) else [content]
-    for part in parts:
-        if not isinstance(part, Mapping) or not isinstance(part.get("text"), str) or part.get("type") != "text":
-            kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
-            raise RequestError(f"a message holds a part of type {kind!r}.", "Only text can be asked here.")
-    return "".join(part["text"] for part in parts)
+    return "".join(map(_part, parts))
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, Mapping) and part.get("type") in _PARTS and isinstance(part.get("text"), str):
+        return str(part["text"])
+    kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+    raise RequestError(f"a message holds a part of type {kind!r}.", "Only text can be asked here.")
 
 
 class Chat:
@@ -57,6 +92,7 @@ class Chat:
     def __init__(self, tokenizer: Any, format: Format) -> None:
         self._tokenizer = tokenizer
         self._format = format
+        self._template = Template(tokenizer).stopped()
 
     def ask(
         self,
@@ -71,14 +107,15 @@ class Chat:
         Where thinking is unwanted and the template knows no switch, an empty thought is written. Raises RequestError
         with the template's words where it refuses, and where thinking cannot be switched off.
         """
-        if self._tokenizer.chat_template is None:
+        if not self._template.source:
             text = "\n".join(str(message["content"]) for message in messages)
             return Asked(text, text) if thinking else self._without(Asked(text, text))
         form, messages = self._format, [self._past(message) for message in messages]
         if not thinking and form.switch is not None and form.switch.said:
             messages = _saying(messages, form.switch.off)
         level = form.effort.keywords(effort) if form.effort is not None and effort else None
-        chosen = {**(level or {}), **self._switched(messages, form.switch, thinking), **(keywords or {})}
+        said = {**(level or {}), **(keywords or {})}
+        chosen = {**said, **self._switched(messages, form.switch, thinking, said), **(keywords or {})}
         asked = self._asked(messages, chosen)
         switched = form.switch is not None and (form.switch.said or form.switch.keyword in chosen)
         if thinking or (switched and asked.phase(form) != "thinking"):
@@ -98,17 +135,23 @@ class Chat:
         before, _, answer = content.rpartition(form.closes)
         return {**message, "content": answer, "reasoning_content": before.partition(form.opens)[2]}
 
-    def _switched(self, messages: Sequence[Message], switch: Switch | None, thinking: bool) -> dict[str, Any]:
+    def _switched(
+        self, messages: Sequence[Message], switch: Switch | None, thinking: bool, keywords: Mapping[str, Any]
+    ) -> dict[str, Any]:
         if switch is None or switch.said:
             return {}
         if not thinking:
             return {switch.keyword: switch.off}
+        if isinstance(switch.on, bool):
+            return {switch.keyword: switch.on}
+        if switch.keyword in keywords:  # a level that was asked for
+            return {}
         # A level or a budget is left alone where the template thinks without being told to.
-        plain = self._asked(messages, {})
+        plain = self._template.prompt(keywords)
         told = (
-            isinstance(switch.on, bool)
-            or plain.phase(self._format) == "answer"
-            or plain == self._asked(messages, {switch.keyword: switch.off})
+            plain is None  # it insists on the keyword
+            or plain == self._template.prompt({switch.keyword: switch.off, **keywords})
+            or self._asked(messages, keywords).phase(self._format) == "answer"
         )
         return {switch.keyword: switch.on} if told else {}
 

@@ -208,7 +208,7 @@ class RemoteModel:
             )
         try:
             return reply.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadReply(f"{self.url}/{path} answered something that is not JSON.") from error
 
     async def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx.Response:
@@ -290,7 +290,7 @@ def _checked(base_url: str) -> httpx.URL:
 
 
 def _positive(value: Any) -> int | None:
-    return value if isinstance(value, int) and value > 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _end(client: httpx.AsyncClient, background: Background) -> None:

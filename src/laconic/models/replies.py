@@ -19,6 +19,10 @@ _FINISHES: dict[Any, Literal["stop", "length"]] = {
 """How servers say why a text ended."""
 _ID = "token_id:"
 """How a server marks an id where the API has a token's text."""
+_LARGEST = 1 << 31
+"""Ids are below this with every tokenizer there is."""
+_ROUNDING = 0.01
+"""How far above 0 the log probability of a certain token may come out of a model with 16-bit numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +75,46 @@ def completion(reply: Any, max_tokens: int | None = None) -> Completion:
         text = choice["text"]
         said = _said(choice.get("logprobs"))
         ids = choice.get("token_ids")
-        tokens = None if ids is None else tuple(map(int, ids))
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        tokens = None if ids is None else _ids(ids)
+        usage = reply.get("usage") or {}
+        written = None if usage.get("completion_tokens") is None else _count(usage["completion_tokens"])
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadReply(f"the server's reply is not a completion ({type(error).__name__}: {error}).") from error
     if not isinstance(text, str):
         raise BadReply("the server's reply has no text.")
     if tokens is None and said and all(isinstance(one.token, int) for one in said):
         tokens = tuple(int(one.token) for one in said)
-    written = (reply.get("usage") or {}).get("completion_tokens", len(tokens) if tokens is not None else None)
+    if written is None and tokens is not None:
+        written = len(tokens)
     finish = choice.get("finish_reason") or ("length" if written and written == max_tokens else "stop")
-    if finish not in _FINISHES:
+    if not isinstance(finish, str) or finish not in _FINISHES:
         raise BadReply(f"the server ended a completion with {finish!r}, not by 'stop' or 'length'.")
     told = next((name for name in ("stop_reason", "matched_stop") if name in choice), None)  # vLLM's name, and SGLang's
     matched = choice[told] if told else None
     matched = matched if isinstance(matched, str) else None
-    return Completion(text, _FINISHES[finish], tokens, said, matched, told is not None, written)
+    return Completion(_read(text), _FINISHES[finish], tokens, said, matched, told is not None, written)
+
+
+def _read(text: str) -> str:
+    """A text as it came. Raises BadReply for half of a pair of surrogates, which is no character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadReply(f"the server's text holds {text[error.start]!a}, which is no character.") from error
+    return text
+
+
+def _count(value: Any, below: int | None = None) -> int:
+    """A number of tokens, or a token's id below a bound. Raises ValueError for anything else."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0 or (below is not None and value >= below):
+        raise ValueError(f"{value!r} is no {'number' if below is None else 'id'} of tokens")
+    return value
+
+
+def _ids(given: Any) -> tuple[int, ...]:
+    if not isinstance(given, list):
+        raise TypeError(f"token_ids is {type(given).__name__}, not a list")
+    return tuple(_count(one, _LARGEST) for one in given)
 
 
 def _check_error(reply: Any) -> None:
@@ -123,17 +152,20 @@ def _likeliest(one: Mapping[str, Any]) -> dict[Named, float]:
 
 
 def _name(one: Mapping[str, Any]) -> Named:
-    return int(one["id"]) if isinstance(one.get("id"), int) else _named(one["token"])
+    return _count(one["id"], _LARGEST) if isinstance(one.get("id"), int) else _named(one["token"])
 
 
-def _chance(value: float | None) -> float:
+def _chance(value: Any) -> float:
+    """A log probability. Raises NoLogprobs where it is left out, and ValueError for what is none."""
     if value is None:
         raise NoLogprobs(
             "the server leaves out the probability of a token (null in its logprobs).",
             "Use a method that needs none (answer-agreement, budget).",
         )
-    return float(value)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value <= _ROUNDING:
+        raise ValueError(f"{value!r} is no log probability")
+    return min(float(value), 0.0)
 
 
 def _named(token: str) -> Named:
-    return int(token[len(_ID) :]) if token.startswith(_ID) else token
+    return _count(int(token[len(_ID) :]), _LARGEST) if token.startswith(_ID) else _read(token)

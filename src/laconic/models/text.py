@@ -9,6 +9,9 @@ from typing import Any
 from laconic.errors import TokenizerMismatch
 from laconic.models.chat import Chat, Message, plain
 from laconic.models.formats import Format, discover
+from laconic.models.formats.named import named
+from laconic.models.formats.notes import notes
+from laconic.models.formats.template import source
 from laconic.models.mistral import adapted
 
 __all__ = ["Message", "Text"]
@@ -18,7 +21,8 @@ class Text:
     """A Transformers tokenizer, and what laconic needs to know of it.
 
     ``format`` None looks for the model's own (:func:`laconic.models.formats.discover`); a model that has none simply
-    has no thinking phase, and ``format.reason`` says so where that is in doubt. ``system`` is said before every
+    has no thinking phase, and ``format.reason`` says so where that is in doubt. It may be a family's name, tags as
+    ``OPEN,CLOSE``, or ``none`` (:func:`laconic.models.formats.named.named`). ``system`` is said before every
     question that has no system message of its own, and ``keywords`` are given to the chat template with every one.
     """
 
@@ -26,14 +30,14 @@ class Text:
         self,
         tokenizer: Any,
         *,
-        format: Format | None = None,
+        format: Format | str | None = None,
         eos: Sequence[int] = (),
         system: str = "",
         keywords: Mapping[str, Any] | None = None,
     ) -> None:
         self.tokenizer = tokenizer = adapted(tokenizer)
         self.system, self.keywords = system, dict(keywords or {})
-        self.format = discover(tokenizer, format)
+        self.format = discover(tokenizer, None if format is None else named(format))
         self.eos = frozenset(eos) | ({tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set())
         self._chat = Chat(tokenizer, self.format)
         self._pieces: dict[int, str] = {}
@@ -86,7 +90,7 @@ class Text:
             messages.insert(0, {"role": "system", "content": self.system})
         given = {**self.keywords, **(keywords or {})}
         asked = self._chat.ask(messages, thinking=thinking, effort=effort, keywords=given)
-        start = self._begin if self.tokenizer.chat_template is None else []
+        start = [] if source(self.tokenizer) else self._begin
         return (*start, *self.encode(asked.text)), asked.phase(self.format)
 
     @cached_property
@@ -115,6 +119,10 @@ class Text:
             "effort": None if form.effort is None else [level for level, _, _ in form.effort.levels],
             "source": form.source,
         }
+
+    def notes(self) -> list[str]:
+        """What may not be as meant in how the model is spoken to: one sentence each, mostly none."""
+        return notes(self.tokenizer, self.format, self.keywords)
 
     @cached_property
     def close_token(self) -> int | None:

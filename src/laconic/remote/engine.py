@@ -14,6 +14,7 @@ from laconic.engine import Engine, Methods, check
 from laconic.errors import MethodError, RemoteError, RequestError, UnmetNeed
 from laconic.models.defaults import Defaults
 from laconic.models.formats import Format
+from laconic.models.formats.named import named
 from laconic.models.load import load_defaults, load_text
 from laconic.models.remote import RemoteModel
 from laconic.models.text import Text
@@ -73,7 +74,7 @@ class RemoteEngine(Engine):
         *,
         tokenizer: str | Path | None = None,
         think: Think = (),
-        format: Format | None = None,
+        format: Format | str | None = None,
         system: str = "",
         keywords: Mapping[str, Any] | None = None,
         api_key: str | None = None,
@@ -90,6 +91,7 @@ class RemoteEngine(Engine):
         else unlimited. The others are those of the constructor and of :class:`RemoteModel`. Raises RemoteError,
         ModelError and MethodError subclasses.
         """
+        format = None if format is None else named(format)
         remote = RemoteModel(base_url, model or "", api_key=api_key, extras=extras, timeout=timeout, retries=retries)
         try:
             served = remote.wait(remote.served())

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from laconic.errors import BadReply, RequestError
+from laconic.errors import BadReply, BadStatus, RequestError
 from laconic.models.remote import RemoteModel
 from laconic.models.replies import Completion, Said
 from laconic.models.text import Text
@@ -24,6 +24,14 @@ _SHOW = (
     "Have it send them or the ids of tokens (vLLM, SGLang: extras; llama.cpp: --special), or take all for the answer "
     "(format none)."
 )
+
+_HALF = "\ufffd"
+"""How servers show a character whose last tokens are still to come."""
+_REST = 3
+"""Tokens at most that are missing from the longest character (UTF-8, RFC 3629)."""
+
+_PADDED = 1024
+"""Models have rows for more tokens than their tokenizers, up to a multiple of this at most."""
 
 _PIECE = 64
 """Tokens at most that are asked for at once where stop strings are of no use."""
@@ -89,7 +97,8 @@ class Writer:
     """Asks a server to write on. Shared by all requests of an engine.
 
     Ids of what was written are the server's where it tells them (vLLM does), else the local tokenizer's for the same
-    text.
+    text. Text that was cut by length may then end inside a character: that much of it is left off, and written again
+    with what comes next.
 
     A reply that ended by ``stop`` ended at a stop string or with the end token. Many servers do not tell which, or keep
     the stop string's own tokens to themselves; after the first such reply stop strings are given up for good, text that
@@ -103,6 +112,7 @@ class Writer:
         self.stops = True
         """Whether stop strings are sent."""
         self._end = min(text.eos, default=None)
+        self._size = -(-(max(text.tokenizer.get_vocab().values(), default=0) + 1) // _PADDED) * _PADDED
         self._hidden, self._left = hidden(text)
         self._doubted = False
 
@@ -123,22 +133,41 @@ class Writer:
         prompt = self.text.decode(before) if self.asking.send == "text" else before
         asked = tuple(stop) if self.stops else ()
         most = most if asked or not stop else min(most, _PIECE)
-        reply = await self.model.complete(
-            prompt, max_tokens=most, sampling=sampling, stop=asked, logprobs=logprobs, bans=bans
-        )
+
+        async def ask(most: int) -> Completion:
+            return await self.model.complete(
+                prompt, max_tokens=most, sampling=sampling, stop=asked, logprobs=logprobs, bans=bans
+            )
+
+        reply = await ask(most)
+        spent = 0
+        if _halved(reply) and not reply.text.strip(_HALF):
+            try:
+                spent, reply = self._paid(before, reply), await ask(most + _REST)
+            except BadStatus:  # so near to the end of its context, it has no room for the rest
+                spent = 0
         tokens = self._tokens(before, reply, asked)
         if tokens is None:
             self.stops = False
             again = await self.write(before, most=most, sampling=sampling, stop=stop, logprobs=logprobs, bans=bans)
-            return replace(again, paid=again.paid + self._paid(before, reply))
+            return replace(again, paid=again.paid + self._paid(before, reply) + spent)
         theirs = reply.said is not None and reply.tokens is None
         pieces = _pieces(reply) if theirs else tuple(map(self.text.piece, tokens))
+        if theirs and _halved(reply) and reply.text.strip(_HALF):
+            pieces = _whole(pieces, len(tokens))
+        said = reply.said if reply.said is None or not theirs else reply.said[: len(pieces)]
         cut = reply.finish_reason == "length" and (not tokens or (reply.tokens is not None and len(tokens) < most))
-        return Written(tuple(tokens), pieces, reply.said, cut, max(self._paid(before, reply), len(tokens)))
+        return Written(tuple(tokens), pieces, said, cut, max(self._paid(before, reply), len(tokens)) + spent)
 
     def _tokens(self, before: Sequence[int], reply: Completion, stop: Sequence[str]) -> list[int] | None:
         """The ids of a reply; None where stop strings were asked for and it cannot be told what ended it."""
         tokens = None if reply.tokens is None else list(reply.tokens)
+        strange = next((token for token in tokens or () if token >= self._size), None)
+        if strange is not None:
+            raise BadReply(
+                f"{self.model.url} wrote token {strange}, which the tokenizer does not have.",
+                "Name the model's own tokenizer (--tokenizer).",
+            )
         ended = False
         if reply.finish_reason == "stop":
             listed = tokens is not None and bool(tokens) and tokens[-1] in self.text.eos
@@ -147,7 +176,8 @@ class Writer:
                 return None
         if tokens is None:
             self._look(reply, ended)
-            tokens = self._continued(before, reply.text + (reply.matched or ""))
+            text = reply.text.rstrip(_HALF) if _halved(reply) else ""  # a text of nothing else is what was meant
+            tokens = self._continued(before, text or reply.text + (reply.matched or ""))
         if ended and self._end is not None and not (tokens and tokens[-1] in self.text.eos):
             tokens.append(self._end)
         return tokens
@@ -204,6 +234,20 @@ def hidden(text: Text) -> tuple[tuple[str, ...], str]:
         whole = whole.replace(token, "")
     left = whole.strip()
     return found, left if found and len(left) >= _TELLING else ""
+
+
+def _halved(reply: Completion) -> bool:
+    """Whether text without ids may end inside a character. Some servers show nothing of one that they have begun."""
+    if reply.tokens is not None or reply.finish_reason != "length":
+        return False
+    return reply.text.endswith(_HALF) or (not reply.text and bool(reply.written))
+
+
+def _whole(pieces: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """Pieces without those of a last character that is not whole; ``count`` are the tokens of ours for the rest."""
+    most = next((n for n, piece in enumerate(reversed(pieces)) if piece.strip(_HALF)), len(pieces))
+    extra = len(pieces) - count
+    return pieces[: len(pieces) - (extra if 0 <= extra <= most else min(most, _REST))]
 
 
 def _pieces(reply: Completion) -> tuple[str, ...]:

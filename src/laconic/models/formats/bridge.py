@@ -17,6 +17,15 @@ UNSEEN = "?"
 _PAIR = re.compile(r"(<(\w+)>)(</\2>)")
 
 
+def headed(form: Format, added: str) -> Format | None:
+    """The format with the header that a prompt writes behind an empty thought to open the answer; None without one."""
+    behind = added.rpartition(form.closes)[2] if form.closes in added else ""
+    _, header, rest = tags.closing(behind, tags.REPLY)
+    if not header or rest.strip() or not tags.REPLY.search(header) or tags.is_closing(header):
+        return None
+    return replace(form, bridge=behind, headers=(header,), answer_end=form.answer_end or tags.mirrored(header))
+
+
 def bridged(
     form: Format, template: Template, keywords: Sequence[Mapping[str, Any]], otherwise: str | None = None
 ) -> Format:
@@ -41,6 +50,8 @@ def bridged(
             return replace(form, bridge=header, headers=(header,), answer_end=answer_end)
     for each in ({}, *keywords):
         added = template.added(each)
+        if with_header := headed(form, added):
+            return with_header
         if added.rstrip().endswith(form.closes) and added != added.rstrip():
             return replace(form, bridge=added[len(added.rstrip()) :])
         if added.endswith(form.closes) and form.opens not in added:  # the tag alone stands for a thought left out

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from laconic.models.formats import tags
-from laconic.models.formats.bridge import bridged
+from laconic.models.formats.bridge import bridged, headed
 from laconic.models.formats.calls import with_calls
 from laconic.models.formats.format import Format
 from laconic.models.formats.phase import begins
@@ -26,16 +26,21 @@ def discover(tokenizer: Any, given: Format | None = None) -> Format:
     ``given`` is what the user says: it stands, and only what it leaves out about switches is found. Never raises: what
     is not known has the source ``none``, and a ``reason`` where something speaks for a thinking phase all the same.
     """
-    template = Template(tokenizer)
-    switch = find_switch(template.prompt, template.source) if template.source else None
-    found = given or _declared(tokenizer) or _read(template, switch) or _listed(template, tokenizer, switch)
+    template = Template(tokenizer).stopped()
+    switch = find_switch(template.prompt, template.source) if template.source and template.steady else None
+    if switch is not None and template.prompt({}) is None:
+        template = template.insisting({switch.keyword: switch.on})
+    found = given or _declared(tokenizer, template) or _read(template, switch) or _listed(template, tokenizer, switch)
     if found is None:
         found = Format(source="none", reason=_doubt(template, tokenizer, switch))
     if not template.source:
         return found
+    if found.thinks and not found.headers and given is None:
+        prompts = (headed(found, template.added(each)) for each in _values(switch))
+        found = next((form for form in prompts if form is not None), found)
     if found.thinks and not found.asides and not found.turn:
         found = with_calls(found, template)
-    switch, effort = _levels(template, found, switch)
+    switch, effort = _levels(template, found, switch) if template.steady else (None, None)
     if switch is None and found.thinks:
         switch = find_word(lambda system: begins(template.added({}, system), found))
     return replace(found, switch=found.switch or switch, effort=found.effort or effort)
@@ -55,28 +60,43 @@ def _levels(template: Template, form: Format, switch: Switch | None) -> tuple[Sw
     return switch or Switch(keyword, thinking[-1][2], off), Effort(thinking) if len(thinking) > 1 else None
 
 
-def _declared(tokenizer: Any) -> Format | None:
-    """From the checkpoint's ``response_template`` (Transformers 5.13): its region of reasoning has both tags."""
-    template = getattr(tokenizer, "response_template", None)
-    fields = template.get("fields", {}) if isinstance(template, Mapping) else {}
-    region: Mapping[str, Any] = next(
-        (fields[name] for name in ("reasoning_content", "reasoning", "thinking") if name in fields), {}
-    )
-    opens, closes = _first(region.get("open")), _first(region.get("close"))
-    if not opens or not closes:
+def _declared(tokenizer: Any, template: Template) -> Format | None:
+    """From the checkpoint's ``response_template`` (Transformers 5.13), whose region of reasoning has both tags.
+
+    One that does not have them is passed over.
+    """
+    region = _region(tokenizer)
+    if not region:
         return None
+    opens, closes = _first(region["open"]), _first(region["close"])
     if opens.strip() == HARMONY.opens:
         return replace(HARMONY, source="response_template")
-    source = Template(tokenizer)
-    rendered = read_back(source)
+    rendered = read_back(template)
     if rendered is not None and rendered.opens == opens.strip() and rendered.closes == closes.strip():
         return replace(rendered, source="response_template")
     lead = opens[len(opens.rstrip()) :]
-    return bridged(Format(opens.strip(), closes.strip(), "", lead, lead, source="response_template"), source, [])
+    return bridged(Format(opens.strip(), closes.strip(), "", lead, lead, source="response_template"), template, [])
+
+
+def _region(tokenizer: Any) -> Mapping[str, Any] | None:
+    """What a ``response_template`` says of reasoning: nothing where it is silent, None where it cannot be read."""
+    template = getattr(tokenizer, "response_template", None)
+    if template is None:
+        return {}
+    fields = template.get("fields", {}) if isinstance(template, Mapping) else None
+    if not isinstance(fields, Mapping):
+        return None
+    names = ("reasoning_content", "reasoning", "thinking")
+    region: Any = next((fields[name] for name in names if name in fields), {})
+    if not isinstance(region, Mapping) or (region and not (_first(region.get("open")) and _first(region.get("close")))):
+        return None
+    return region
 
 
 def _first(value: Any) -> str:
-    return str(value[0]) if isinstance(value, list) and value else value if isinstance(value, str) else ""
+    """The first text of one or several that is not blank."""
+    texts = value if isinstance(value, list) else [value]
+    return next((text for text in texts if isinstance(text, str) and text.strip()), "")
 
 
 def _values(switch: Switch | None) -> list[dict[str, Any]]:
@@ -91,21 +111,23 @@ def _read(template: Template, switch: Switch | None) -> Format | None:
 
 
 def _listed(template: Template, tokenizer: Any, switch: Switch | None) -> Format | None:
-    """From the table, by a tag that the template mentions; by the vocabulary alone only without a template."""
-    vocabulary = tokenizer.get_vocab()
-    if {"<|channel|>", "<|message|>"} <= vocabulary.keys():  # the template may build the names of channels
+    """From the table, by a tag that the template mentions; a vocabulary alone makes no reasoning model."""
+    if not template.source:
+        return None
+    if {"<|channel|>", "<|message|>"} <= tokenizer.get_vocab().keys():  # the template may build the names of channels
         return HARMONY
     for entry in TABLE:
-        if not template.source:
-            if entry.closes in vocabulary:
-                return entry
-        elif entry.closes in template.source and (entry.closes[:2] != "<|" or entry.opens in template.source):
+        if entry.opens not in template.source and f"{entry.opens[:-1]} " in template.source:
+            continue  # with attributes, which the model may write or not: another tag
+        if entry.closes in template.source and (entry.closes[:2] != "<|" or entry.opens in template.source):
             return bridged(entry, template, _values(switch)) if entry.bridge == "\n\n" else entry
     return None
 
 
 def _doubt(template: Template, tokenizer: Any, switch: Switch | None) -> str:
     """What speaks for a thinking phase that was not found."""
+    if _region(tokenizer) is None:
+        return "the checkpoint's response_template does not name both tags of a thought."
     if tags.header(template.added({})):  # a prompt that opens the answer itself
         return ""
     named = [tag for tag in dict.fromkeys(tags.all_tags(template.source)) if tags.is_thought(tag)]
@@ -115,7 +137,7 @@ def _doubt(template: Template, tokenizer: Any, switch: Switch | None) -> str:
     if said or switch is not None:
         word = said.group() if said else switch.keyword if switch else ""
         return f"the chat template knows '{word}', but shows no thought."
-    held = [token for token in tokenizer.get_vocab() if token in {entry.closes for entry in TABLE}]
-    if held and template.source:
-        return f"the vocabulary holds {held[0]}, but the chat template has no thought: taken for a model without one."
-    return ""
+    vocabulary = tokenizer.get_vocab()
+    tag = next((tag for tag in (*(entry.closes for entry in TABLE), "<|channel|>") if tag in vocabulary), "")
+    lacks = "the chat template has no thought" if template.source else "there is no chat template"
+    return f"the vocabulary holds {tag}, but {lacks}: taken for a model without a thought." if tag else ""

@@ -26,14 +26,21 @@ FAMILIES = {name: next(entry for entry in TABLE if entry.opens == opens) for nam
 """The table's formats by name."""
 
 
-def named(said: str) -> Format:
+_HINT = "Name a family, or its tags as OPEN,CLOSE."
+
+
+def named(said: str | Format) -> Format:
     """A family's format, or one of ``OPEN,CLOSE`` tags; for ``none`` that of a model that does not think.
 
-    Raises RequestError for anything else.
+    A format stays what it is. Raises RequestError for anything else.
 
     >>> named("<note>,</note>").closes
     '</note>'
     """
+    if isinstance(said, Format):
+        return said
+    if not isinstance(said, str):
+        raise RequestError(f"a format is a text or a Format, not {type(said).__name__!r}.", _HINT)
     if said == "none":
         return Format()
     if said in FAMILIES:
@@ -42,6 +49,6 @@ def named(said: str) -> Format:
     if not (opens and comma and closes):
         raise RequestError(
             f"'{said}' is no format of thoughts.",
-            did_you_mean(said, (*FAMILIES, "none")) or "Name a family, or its tags as OPEN,CLOSE.",
+            did_you_mean(said, (*FAMILIES, "none")) or _HINT,
         )
     return Format(opens, closes)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from laconic.models.formats import tags
-from laconic.models.formats.bridge import UNSEEN, bridged
+from laconic.models.formats.bridge import UNSEEN, bridged, headed
 from laconic.models.formats.format import Format
 from laconic.models.formats.switches import WORDS
 from laconic.models.formats.template import ANSWER, ASKED, CALL, THOUGHT, Template
@@ -64,7 +64,8 @@ def _empty(template: Template) -> Format | None:
     if empty is None:
         return None
     opens, lead, trail, closes, bridge = empty
-    return Format(opens, closes, bridge, lead, trail, source="rendered") if not bridge.strip() else None
+    found = Format(opens, closes, bridge, lead, trail, source="rendered")
+    return found if not bridge.strip() else headed(found, closes + bridge)
 
 
 def _turns() -> Iterator[dict[str, Any]]:
@@ -128,9 +129,11 @@ def from_prompts(template: Template, keywords: Sequence[Mapping[str, Any]]) -> F
         empty = tags.empty_thought(added)
         if empty is not None:
             opens, lead, trail, closes, bridge = empty
-            if bridge.strip():
-                continue
             found = Format(opens, closes, bridge, lead, trail, source="rendered")
+            if bridge.strip():
+                if with_header := headed(found, added):
+                    return with_header
+                continue
             # A prompt that ends right behind the tag shows no white space, unless the family writes none at all.
             return found if bridge else bridged(found, template, keywords, otherwise=None if lead + trail else "")
     for added in prompts:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_TAG = re.compile(r"<[^<>\s]{1,40}>|\[/?[A-Z_]{2,40}\]")
+_ATTRIBUTE = r"\s+[\w:-]+=(?:\"[^\"<>]*\"|'[^'<>]*')"
+_TAG = re.compile(rf"<[^<>\s]{{1,40}}>|<\w[\w:.-]*(?:{_ATTRIBUTE})+\s*>|\[/?[A-Z_]{{2,40}}\]")
 _WORD = re.compile(r"think|thought|reason|analysis|ponder|reflect|\bcot\b", re.IGNORECASE)
 REPLY = re.compile(r"response|answer|final|reply", re.IGNORECASE)
 """Words that name an answer in a tag."""
@@ -52,10 +53,21 @@ def header(before: str) -> str:
 
 
 def mirrored(tag: str) -> str:
-    """The closing tag that belongs to an opening one of the usual forms, ``<x>`` or ``[X]``; else empty."""
+    """The closing tag of an opening one of the usual forms, ``<x>``, ``<x y="z">`` or ``[X]``; else empty."""
+    tag = re.sub(rf"^(<\w[\w:.-]*)(?:{_ATTRIBUTE})+\s*>$", r"\1>", tag)
     if re.fullmatch(r"<[A-Za-z][\w:.-]*>|\[[A-Z_]+\]", tag):
         return f"{tag[0]}/{tag[1:]}"
     return ""
+
+
+def partners(tag: str) -> list[str]:
+    """Closing tags that may belong to an opening one, the likeliest first, in the forms that families have."""
+    found = [mirrored(tag)]
+    if tag.startswith("<|"):
+        name = tag[2:].removesuffix(">").removesuffix("|")
+        found += [f"<{name}|>", f"<|/{name}|>", f"</{name}>"]
+    found += [tag.replace(one, other) for one, other in (("begin", "end"), ("start", "end"), ("prefix", "suffix"))]
+    return [one for one in dict.fromkeys(found) if one and one != tag]
 
 
 def empty_thought(added: str) -> tuple[str, str, str, str, str] | None:
@@ -77,6 +89,11 @@ def empty_thought(added: str) -> tuple[str, str, str, str, str] | None:
 def is_closing(tag: str) -> bool:
     """Whether a tag is of a closing form."""
     return tag.startswith(("</", "[/")) or "|close|" in tag or (tag.endswith("|>") and not tag.startswith("<|"))
+
+
+def spans(text: str) -> list[tuple[int, int]]:
+    """Where every tag in ``text`` begins and ends, in order."""
+    return [match.span() for match in _TAG.finditer(text)]
 
 
 def all_tags(text: str) -> list[str]:
