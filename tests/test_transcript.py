@@ -324,3 +324,13 @@ def test_a_call_inside_an_open_thought() -> None:
         follow("<think>a</think>b <tool_call>{}</tool_call>", text=CALLS)[0].parts().answer
         == "b <tool_call>{}</tool_call>"
     )
+
+
+def test_a_reply_that_begins_with_a_call_is_an_aside() -> None:
+    tokenizer = tiny.tokenizer()
+    tokenizer.add_tokens(["[CALL]"])
+    form = Format("<think>", "</think>", asides=("[CALL]", "<tool_call>"))
+    for call in ("[CALL]", "<tool_call>"):  # one token, and several
+        transcript, _ = follow(f"{call}f(1)<|im_end|>", prompt="Hi", text=Text(tokenizer, format=form))
+        assert (transcript.phase, transcript.parts().answer) == ("aside", f"{call}f(1)")
+        assert transcript.answer < len(call)

@@ -163,6 +163,8 @@ class Transcript:
         self.phase = part if part == "aside" else "answer"
         self.kinds = ["answer"] * len(self.kinds)
         self.answer, self.thinking = len(self.kinds) if self.phase == "answer" else 0, 0
+        if self.phase == "answer" and self._steps_aside(token):
+            self.answer = 0
         return Mark.FINISHED if ended or (self._stop and self._stops()) else Mark.NONE
 
     def _open(self) -> None:
@@ -216,10 +218,11 @@ class Transcript:
 
     def _returns(self, token: int) -> bool:
         """Whether ``token`` goes on behind a call of a tool that is over."""
-        if token in self.text.eos or not self.text.piece(token).strip():
+        end = self.text.format.aside_end
+        if not end or token in self.text.eos or not self.text.piece(token).strip():
             return False
         recent = self.tokens[max(self.prompt_length, len(self.tokens) - _WINDOW) : -1]
-        return self.text.decode(recent).rstrip().endswith(self.text.format.aside_end)
+        return self.text.decode(recent).rstrip().endswith(end)
 
     def snapshot(self, length: int | None = None) -> Snapshot:
         """The present point; ``length`` while a token is being pushed that does not count yet."""
