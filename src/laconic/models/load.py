@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
-from laconic.errors import ModelNotFound
+from laconic.models.adapters import adapted
 from laconic.models.causal_lm import CausalLM
+from laconic.models.damage import readable
 from laconic.models.defaults import Defaults, end_tokens, read_defaults
 from laconic.models.devices import AUTO
 from laconic.models.formats import Format
-from laconic.models.loading import adapted, source
+from laconic.models.loading import source
 from laconic.models.reasoner import draft_path, target_path
 from laconic.models.specimen import located
 from laconic.models.specimen.reasoner import adapter_path
@@ -49,10 +50,8 @@ def load_text(
 ) -> Text:
     """Load a model's tokenizer, with the end tokens of its generation config, or else of its config; see Text."""
     place = _base(resolve(name), "tokenizer_config.json")
-    try:
+    with readable("tokenizer", place):
         tokenizer = AutoTokenizer.from_pretrained(**source(place))
-    except (OSError, ValueError) as error:
-        raise ModelNotFound(f"no tokenizer at '{name}': {str(error).splitlines()[0]}") from error
     template = Path(resolve(name)) / "chat_template.jinja"  # an adapter with its base's tokenizer may bring its own
     if adapted(resolve(name)) is not None and template.is_file():
         tokenizer.chat_template = template.read_text(encoding="utf-8")
