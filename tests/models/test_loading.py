@@ -121,6 +121,16 @@ def test_a_damaged_tokenizer_is_refused(folder: Path, held: str) -> None:
         load_text(folder)
 
 
+@pytest.mark.parametrize("kept", [None, "Qwen2Tokenizer"])
+def test_a_folder_without_a_tokenizer_says_so(folder: Path, kept: str | None) -> None:
+    for file in folder.glob("*tok*"):
+        file.unlink()
+    if kept is not None:  # Transformers makes a tokenizer of that class with no words in it
+        (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": kept}))
+    with pytest.raises(ModelNotFound, match=f"no tokenizer in '{folder}'"):
+        load_text(folder)
+
+
 def test_memory_that_does_not_suffice_is_not_called_damage(folder: Path) -> None:
     with pytest.raises(torch.OutOfMemoryError), damage.readable("weights", folder):
         raise torch.OutOfMemoryError("no more")

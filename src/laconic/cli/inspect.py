@@ -71,7 +71,7 @@ def inspection(engine: Engine, tokens: int) -> dict[str, Any]:
         "thinking": engine.text.thinking(),
         "thinking_unknown": engine.text.format.reason,
         "end_tokens": {engine.text.piece(token): token for token in sorted(engine.text.eos)},
-        "sampling": engine.defaults.describe(),
+        "sampling": engine.defaults.describe(lm.context),
         "drafters": _drafters(engine),
     }
 

@@ -93,7 +93,7 @@ def how(engine: Engine, sampling: Sampling) -> str:
 
 
 def drawing(defaults: Defaults, sampling: Sampling) -> str:
-    """How tokens were drawn, where that comes from, and what the checkpoint asks for that is not done."""
+    """How tokens were drawn, where that comes from, and what the checkpoint asks for that is ignored."""
     idle = Sampling(seed=sampling.seed)
     names = ("repetition_penalty",) if sampling.greedy else ("temperature", "top_k", "top_p", "min_p",
                                                              "repetition_penalty")  # fmt: skip
@@ -104,7 +104,7 @@ def drawing(defaults: Defaults, sampling: Sampling) -> str:
         if defaults.source and sampling == replace(defaults.sampling, seed=sampling.seed)
         else ""
     )
-    unheard = f"; not done: {', '.join(defaults.unheard)} of generation_config.json" if defaults.unheard else ""
+    unheard = f"; ignored: {', '.join(defaults.unheard)} of generation_config.json" if defaults.unheard else ""
     return f"sampling: {said}{own}{unheard}"
 
 

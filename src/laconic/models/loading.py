@@ -14,6 +14,7 @@ from laconic.errors import MissingExtra, ModelError, UnsupportedModel
 from laconic.models import adapters
 from laconic.models.adapters import adapted
 from laconic.models.damage import readable
+from laconic.models.defaults import read_defaults
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ def read_model(name: str | Path, *, dtype: Any, spread: bool = False) -> PreTrai
     if spread and find_spec("accelerate") is None:
         raise MissingExtra("accelerate", "spread")
     config = read_config(name)
+    read_defaults(name)  # Transformers reads that file with the weights, and names neither it nor the entry
     given = source(name) | ({"device_map": "auto"} if spread else {})
     with readable("weights", name):
         model, info = AutoModelForCausalLM.from_pretrained(
