@@ -70,8 +70,9 @@ def test_numbers_without_a_fraction_are_whole(tmp_path: Path) -> None:
         ("top_p", 1.5), ("top_p", 0), ("temperature", -1), ("temperature", "0.6"), ("temperature", math.nan),
         ("temperature", True), ("top_k", 20.5), ("top_k", "20"), ("top_k", True), ("min_p", [0.1]),
         ("max_new_tokens", 0), ("max_new_tokens", -5), ("max_new_tokens", 64.5), ("max_new_tokens", "64"),
-        ("max_length", 0), ("do_sample", "false"), ("do_sample", 1), ("repetition_penalty", 0), ("eos_token_id", "<|im_end|>"),
-        ("eos_token_id", -1), ("eos_token_id", [1, -1]), ("eos_token_id", 2.5), ("eos_token_id", {}),
+        ("max_length", 0), ("do_sample", "false"), ("do_sample", 1), ("repetition_penalty", 0),
+        ("eos_token_id", "<|im_end|>"), ("eos_token_id", -1), ("eos_token_id", [1, -1]), ("eos_token_id", 2.5),
+        ("eos_token_id", {}),
     ],
 )  # fmt: skip
 def test_a_value_of_another_kind_or_out_of_range_names_file_and_entry(tmp_path: Path, entry: str, value: Any) -> None:

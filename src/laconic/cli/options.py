@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, overload
 
 import typer
 
@@ -257,11 +257,20 @@ def choose(
 
     said = load(config) if config is not None else Config()
     other_model = model is not None and model != said.model
-    model = model or said.model or "bundled"
+    model = _first(model, said.model, "bundled")
     # A file's draft model belongs to the file's model.
-    draft = draft or (None if other_model else said.draft_model)
+    draft = _first(draft, None if other_model else said.draft_model)
     methods = choice.methods(model, draft, thinking=thinking, base=said.methods.said(), spoken=spoken)
-    return Chosen(model, draft, named_dtype(dtype or said.dtype), methods, device or said.device or "auto")
+    return Chosen(model, draft, named_dtype(_first(dtype, said.dtype)), methods, _first(device, said.device, "auto"))
+
+
+@overload
+def _first(said: str | None, fallback: str | None, default: str) -> str: ...
+@overload
+def _first(said: str | None, fallback: str | None, default: None = None) -> str | None: ...
+def _first(said: str | None, fallback: str | None, default: str | None = None) -> str | None:
+    """The first that was said; an empty word is a word, and is refused as such by whoever reads it."""
+    return next((word for word in (said, fallback) if word is not None), default)
 
 
 def spoken(format: str | None, system: str | None, template: list[str] | None) -> dict[str, Any]:
