@@ -6,6 +6,7 @@ import json
 import logging
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -129,6 +130,44 @@ def test_a_folder_without_a_tokenizer_says_so(folder: Path, kept: str | None) ->
         (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": kept}))
     with pytest.raises(ModelNotFound, match=f"no tokenizer in '{folder}'"):
         load_text(folder)
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "message"),
+    [
+        ({"dtype": "float99"}, ModelError, 'dtype "float99" is no number format'),
+        ({"dtype": "auto"}, ModelError, 'dtype "auto" is no number format'),
+        ({"dtype": 32}, ModelError, "dtype 32 is no number format"),
+        ({"dtype": "nn"}, ModelError, 'dtype "nn" is no number format'),
+        ({"quantization_config": {}}, ModelError, "quantization_config names no quant_method"),
+        ({"quantization_config": "awq"}, ModelError, "quantization_config names no quant_method"),
+        ({"quantization_config": {"quant_method": "zzz"}}, UnsupportedModel, "quantised as 'zzz'"),
+        ({"max_position_embeddings": -1}, ModelError, "max_position_embeddings must be > 0, not -1"),
+        ({"max_position_embeddings": 0}, ModelError, "max_position_embeddings must be > 0, not 0"),
+        ({"max_position_embeddings": None}, ModelError, "max_position_embeddings"),
+        ({"max_position_embeddings": "512"}, ModelError, "max_position_embeddings"),
+        ({"num_hidden_layers": "two"}, ModelError, "num_hidden_layers"),
+        ({"model_type": "nonesuch"}, UnsupportedModel, "no architecture 'nonesuch'"),
+        ({"model_type": "nonesuch", "auto_map": {}}, UnsupportedModel, "code of its own"),
+        ({"model_type": None}, ModelError, "model_type"),
+    ],
+)
+def test_a_configuration_that_cannot_be_names_folder_and_entry(
+    folder: Path, said: dict[str, Any], error: type[ModelError], message: str
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | said))
+    with pytest.raises(error, match=message) as caught:
+        CausalLM.load(folder)
+    assert str(folder) in caught.value.message
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("held", ["{", "", "[1]", "3"])
+def test_a_configuration_that_is_no_json_object_is_refused(folder: Path, held: str) -> None:
+    (folder / "config.json").write_text(held)
+    with pytest.raises(ModelError, match=f"{folder}"):
+        CausalLM.load(folder)
 
 
 def test_memory_that_does_not_suffice_is_not_called_damage(folder: Path) -> None:

@@ -29,7 +29,7 @@ _SAYS = {
 
 
 def inspect(
-    model: Annotated[str, typer.Argument(help="A checkpoint's path or hub name, or 'bundled'.")],
+    model: Annotated[str, typer.Argument(help=f"{options.MODELS}.")],
     tokens: Annotated[
         int, typer.Option(min=1, help="Context for which memory is said, in tokens; at most the model's own.")
     ] = 8192,

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 _METHODS = "Methods"
 _SAMPLING = "Sampling"
 
-Model = Annotated[str, typer.Option("--model", "-m", help="A checkpoint's path or hub name, or 'bundled'.")]
-AnyModel = Annotated[
-    str | None, typer.Option("--model", "-m", help="A checkpoint's path or hub name, or 'bundled' (the default).")
-]
+MODELS = (
+    "A checkpoint's path or hub name, or a model of laconic's own: 'bundled', 'smollm2' (see laconic specimen) or "
+    "'smollm2-reasoner'"
+)
+Model = Annotated[str, typer.Option("--model", "-m", help=f"{MODELS}.")]
+AnyModel = Annotated[str | None, typer.Option("--model", "-m", help=f"{MODELS}. Default: 'bundled'.")]
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="A laconic.toml (see laconic tune); what is said here goes before it."),

@@ -11,7 +11,7 @@ import torch
 
 from laconic.errors import LaconicError, ModelError, ModelNotFound, UnsupportedModel
 
-FIND = "Give a directory with config.json and weights, a .gguf file, a hub name, or 'bundled'."
+FIND = "Give a directory with config.json and weights, a .gguf file, a hub name, 'bundled' or 'smollm2'."
 AGAIN = "It is damaged or not complete: fetch or save it again."
 
 

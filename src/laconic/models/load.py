@@ -17,6 +17,7 @@ from laconic.models.defaults import Defaults, end_tokens, read_defaults
 from laconic.models.devices import AUTO
 from laconic.models.formats import Format
 from laconic.models.loading import source
+from laconic.models.names import find
 from laconic.models.reasoner import draft_path, target_path
 from laconic.models.specimen import located
 from laconic.models.specimen.reasoner import adapter_path
@@ -53,7 +54,7 @@ def load_text(
 
     Raises ModelNotFound without a tokenizer, ModelError where one cannot be read or the end tokens are none of its own.
     """
-    place = _base(resolve(name), "tokenizer_config.json")
+    place = _base(_found(name), "tokenizer_config.json")
     if Path(place).is_dir() and not any(file for form in _TOKENIZERS for file in Path(place).glob(form)):
         raise _no_tokenizer(place)
     with readable("tokenizer", place):
@@ -71,7 +72,13 @@ def load_text(
 
 def load_defaults(name: str | Path) -> Defaults:
     """How requests to a model are served where they do not say; see models.defaults."""
-    return read_defaults(_base(resolve(name), "generation_config.json"))
+    return read_defaults(_base(_found(name), "generation_config.json"))
+
+
+def _found(name: str | Path) -> str:
+    place = resolve(name)
+    find(place)
+    return place
 
 
 def _base(place: str, file: str) -> str:

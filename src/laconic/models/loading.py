@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from laconic.errors import MissingExtra, ModelError, UnsupportedModel
 from laconic.models import adapters
 from laconic.models.adapters import adapted
+from laconic.models.configured import configured
 from laconic.models.damage import readable
 from laconic.models.defaults import read_defaults
+from laconic.models.names import find
 
 _log = logging.getLogger(__name__)
 
@@ -54,8 +56,8 @@ def read_config(name: str | Path) -> PreTrainedConfig:
     base = adapted(name)
     place = name if base is None else base
     try:
-        with readable("configuration", place, absent="model"):
-            config = AutoConfig.from_pretrained(**source(place))
+        find(place)
+        config = configured(place, source(place))
     except ModelError as error:
         if base is not None:
             error.message += f" The adapter '{name}' is for it."
