@@ -105,7 +105,7 @@ def run(
     else:
         if ran := how(engine, sampling):
             typer.echo(ran)
-        typer.echo(closing_line(stream.result, plain))
+        typer.echo(closing_line(stream.result, plain, engine.target.context))
     for line in () if json else in_words(learned):
         typer.echo(line)
     if interrupted:

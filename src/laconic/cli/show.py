@@ -108,8 +108,11 @@ def drawing(defaults: Defaults, sampling: Sampling) -> str:
     return f"sampling: {said}{own}{unheard}"
 
 
-def closing_line(result: Result, plain: Result | None = None) -> str:
-    """One line: what was written, at how many passes, what is known to have been saved, and how it is known."""
+def closing_line(result: Result, plain: Result | None = None, context: int | None = None) -> str:
+    """One line: what was written, at how many passes, what is known to have been saved, and how it is known.
+
+    ``context`` is the model's, where it is known: it may have cut the text off before the limit of new tokens did.
+    """
     usage = result.usage
     chosen = usage.thinking + usage.answer
     parts = [f"{usage.thinking} thinking + {usage.answer} answer tokens"]
@@ -124,7 +127,9 @@ def closing_line(result: Result, plain: Result | None = None) -> str:
         parts.append(f"{-saved} passes more than tokens (probes)")
     parts += [f"{event.method} at token {event.tokens}: {event.reason}" for event in result.events]
     if result.finish_reason != "stop":
-        parts.append({"length": "cut off at the token limit", "cancelled": "stopped"}[result.finish_reason])
+        full = context is not None and usage.prompt + len(result.tokens) >= context
+        end = f"the end of the model's context of {context:,} tokens" if full else "the token limit"
+        parts.append({"length": f"cut off at {end}", "cancelled": "stopped"}[result.finish_reason])
     if not result.lossless:
         parts.append("lossy: not what the model would have written undrafted")
     if plain is not None:
