@@ -346,10 +346,11 @@ def split(specs: str) -> tuple[str, ...]:
 
 
 def settle(threads: int | None, model: str) -> None:
-    """Set the number of CPU threads, and keep Transformers' "Loading weights" bars off the screen."""
+    """Set the number of CPU threads, and keep off the screen what tells a user nothing (see cli.quiet)."""
     import torch
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    from .quiet import quiet
+
+    quiet()
     if threads is not None or model == "bundled":
         torch.set_num_threads(threads or 1)
