@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from laconic.errors import LaconicError, ModelError, ModelNotFound, UnsupportedModel
 from laconic.models import adapters, loading
 from laconic.models.causal_lm import CausalLM
-from laconic.models.load import load_text
+from laconic.models.load import load_defaults, load_text
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -129,9 +129,16 @@ def test_an_adapter_that_is_not_whole_is_refused(
 
 def test_an_adapter_whose_base_is_gone_names_the_base(adapter: Path, tmp_path: Path) -> None:
     says(adapter, base_model_name_or_path=str(tmp_path / "gone"))
-    with pytest.raises(ModelNotFound) as caught:
+    for load in (CausalLM.load, load_text, load_defaults):
+        with pytest.raises(ModelNotFound) as caught:
+            load(adapter)
+        assert caught.value.message.index(str(tmp_path / "gone")) < caught.value.message.index(str(adapter))
+
+
+def test_an_adapter_whose_base_is_broken_names_both(adapter: Path, base: Path) -> None:
+    (base / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=rf"{base}/config\.json.*adapter '{adapter}' is for it"):
         CausalLM.load(adapter)
-    assert caught.value.message.index(str(tmp_path / "gone")) < caught.value.message.index(str(adapter))
 
 
 def test_weights_without_use_are_counted(adapter: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -23,7 +23,7 @@ _SAYS = {
     "given": "it was said (--format)",
     "response_template": "the checkpoint's response template says",
     "rendered": "the chat template writes",
-    "table": "a table of known tags has it, for tags that the chat template names",
+    "table": "a table of known tags says",
 }
 """Who says how a model thinks, by the source of its format."""
 

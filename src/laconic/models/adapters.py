@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from laconic.errors import ModelError, ModelNotFound, UnsupportedModel
 from laconic.models.damage import AGAIN, FIND, readable
+from laconic.models.names import find
 from laconic.models.specimen import located
 
 ADAPTER = "adapter_config.json"
@@ -23,7 +24,8 @@ _log = logging.getLogger(__name__)
 def adapted(name: str | Path) -> str | None:
     """The checkpoint that an adapter folder is for; None for anything else.
 
-    Raises ModelError if it names none, or another adapter; ModelNotFound if it is for a specimen that was not made yet.
+    Raises ModelError if it names none, or another adapter; ModelNotFound if it is for a specimen that was not made yet,
+    or for what is not there (names.find).
     """
     if not _adapts(name):
         return None
@@ -35,7 +37,12 @@ def adapted(name: str | Path) -> str | None:
         raise ModelError(
             f"'{name}' adapts '{base}', which is an adapter itself.", "Merge that one into its base first."
         )
-    return located(base)
+    place = located(base)
+    try:
+        find(place)
+    except ModelNotFound as error:
+        raise ModelNotFound(f"{error.message} The adapter '{name}' is for it.", error.hint) from error
+    return place
 
 
 def merged(name: str | Path, base: PreTrainedModel) -> PreTrainedModel:
