@@ -41,6 +41,17 @@ def test_every_thought_is_answered_as_the_reference_does(model: torch.nn.Module,
     assert engine.run([raw])[0].usage.answer == 0
 
 
+def test_the_event_names_what_sets_the_end() -> None:
+    """The limit of new tokens, or the context of 512 tokens where that leaves less."""
+    prompt = tuple(TEXT.encode("2?<think>\n"))
+    engine = Engine(CausalLM(tiny.noisy(NEVER_CLOSES, 0.0)), TEXT)  # type: ignore[arg-type]
+    left = engine.target.context - len(prompt)
+    for limit, cause in ((40, "limit"), (left, "limit"), (left + 1, "context"), (32_768, "context")):
+        found = engine.run([Request(prompt, limits=Limits(limit))])[0]
+        assert [event.reason.split(" leaves")[0] for event in found.events] == [f"the {cause}"]
+        assert len(found.tokens) <= min(limit, left)
+
+
 def test_room_that_cannot_be_is_refused() -> None:
     for room in (-1, 8):
         with pytest.raises(RequestError, match="answer_room"):

@@ -329,8 +329,8 @@ def test_a_call_inside_an_open_thought() -> None:
 def test_a_reply_that_begins_with_a_call_is_an_aside() -> None:
     tokenizer = tiny.tokenizer()
     tokenizer.add_tokens(["[CALL]"])
-    form = Format("<think>", "</think>", asides=("[CALL]", "<tool_call>"))
+    form = Format("<think>", "</think>", asides=("[CALL]", "<tool_call>"))  # which nothing ends
     for call in ("[CALL]", "<tool_call>"):  # one token, and several
         transcript, _ = follow(f"{call}f(1)<|im_end|>", prompt="Hi", text=Text(tokenizer, format=form))
         assert (transcript.phase, transcript.parts().answer) == ("aside", f"{call}f(1)")
-        assert transcript.answer < len(call)
+        assert transcript.answer <= (0 if call == "[CALL]" else len(call))

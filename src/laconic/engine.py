@@ -124,6 +124,7 @@ class Engine:
             methods.setdefault("drafter", "draft-model")
         chosen, format = Methods(**methods), None if format is None else named(format)
         needs_draft = any(policy.needs.draft_model for policy in policies(chosen.plan()))
+        defaults = load_defaults(model)
         target = load_model(model, dtype=dtype, device=device)
         text = load_text(model, format=format, system=system, keywords=keywords)
         if draft is None and needs_draft and str(model) == "bundled":
@@ -132,7 +133,7 @@ class Engine:
         if draft is not None:
             text.same_vocabulary(load_text(draft, format=format))
             draft_model = load_model(draft, dtype=dtype, device=device)
-        return Engine(target, text, chosen, draft_model, load_defaults(model))
+        return Engine(target, text, chosen, draft_model, defaults)
 
     def using(self, **methods: Any) -> Engine:
         """The same models under other methods; fields of :class:`Methods` that are not named stay as they are."""
@@ -163,7 +164,7 @@ class Engine:
             "methods": methods,
             "thinking": self.text.thinking(),
             "notes": self.text.notes(),
-            "sampling": self.defaults.describe(),
+            "sampling": self.defaults.describe(self.target.context),
             "lossless": self.lossless,
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from laconic.models.text import Text
 from laconic.types import Request
@@ -20,13 +21,15 @@ class Landing:
     """The loop's own end of a thought, counted in tokens after the prompt, injected ones included.
 
     A thought that is still open ``at`` so many tokens is closed with ``text``, and from ``early`` on at the end of a
-    step. After it there is room for ``room`` tokens of the answer.
+    step. After it there is room for ``room`` tokens of the answer. ``cause`` is what sets the end: the limit of new
+    tokens, or the model's context where that leaves less.
     """
 
     at: int
     early: int
     room: int
     text: str
+    cause: Literal["limit", "context"]
 
     def due(self, tokens: int, *, boundary: bool) -> bool:
         """Whether a thought that is open after so many tokens must end; ``boundary`` where a step has just ended."""
@@ -35,7 +38,7 @@ class Landing:
     @property
     def reason(self) -> str:
         """What the event says."""
-        return f"the limit leaves room for an answer of {self.room} tokens"
+        return f"the {self.cause} leaves room for an answer of {self.room} tokens"
 
 
 def landing(request: Request, text: Text, context: int, answer_limit: int | None) -> Landing | None:
@@ -44,7 +47,8 @@ def landing(request: Request, text: Text, context: int, answer_limit: int | None
     The limit is that of the request or what the model's ``context`` leaves, whichever is less. A controller's own limit
     of the answer (``answer_limit``) needs no more room than that.
     """
-    most = min(request.limits.max_new_tokens, context - len(request.prompt))
+    left = context - len(request.prompt)
+    most = min(request.limits.max_new_tokens, left)
     room = request.limits.room(most)
     if not text.format.thinks or room == 0:
         return None
@@ -55,7 +59,8 @@ def landing(request: Request, text: Text, context: int, answer_limit: int | None
     at = max(most - room - cost, 1)
     if at + cost >= most:
         return None
-    return Landing(at, at - at // _EARLY, min(room, most - at - cost), said)
+    cause: Literal["limit", "context"] = "context" if left < request.limits.max_new_tokens else "limit"
+    return Landing(at, at - at // _EARLY, min(room, most - at - cost), said, cause)
 
 
 def fitting(said: str, left: str, text: Text, room: int, wanted: int) -> str:

@@ -40,7 +40,7 @@ def test_refusals_are_two_lines(laconic, model, tmp_path):
     for arguments, error, hint in [
         (("-m", model, "--hardware", "h10"), "no hardware is called 'h10'", "Did you mean 'h100'?"),
         (("-m", model, "--dtype", "int8"), "no number format is called 'int8'", "Known"),
-        (("-m", tmp_path / "none"), "no model at", "bundled"),
+        (("-m", tmp_path / "none"), "there is no folder", "bundled"),
         (("-m", model, "--json", tmp_path / "no" / "x.json"), "there is no directory", "Create it"),
     ]:
         done = laconic("cost", *arguments)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import tiny
 import torch
+from checkpoint import needs_bundled
 from transformers import AutoModelForCausalLM, BertConfig
 from typer.testing import CliRunner
 
@@ -49,6 +51,76 @@ def test_says_it_to_a_person_and_names_what_is_missing(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "qwen3: supported" in done.output
     assert "bfloat16 on cpu" in done.output
+    assert "thinking  none" in done.output
+
+
+def test_says_who_says_how_the_model_thinks(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["inspect", saved(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "'<think>' ... '</think>', opened by the model, off by enable_thinking\n" in done.output
+    assert "so the chat template writes\n" in done.output
+    assert "between thought and answer '\\n\\n'" in done.output
+    assert "limit     512 new tokens, its whole context" in done.output
+    leveled = (
+        tiny.TEMPLATE + "{% if reasoning_effort == 'high' %}Think hard.{% elif reasoning_effort == 'low' %}.{% endif %}"
+    )
+    done = CliRunner().invoke(app, ["inspect", saved(tmp_path, template=leveled), "--format", "think"])
+    assert "so it was said (--format)" in done.output
+    assert "levels of effort: low, high" in done.output
+
+
+@pytest.mark.parametrize("context", [6, 16, 108])
+def test_a_short_context_is_inspected_as_far_as_it_goes(tmp_path: Path, context: int) -> None:
+    place = saved(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"max_position_embeddings": context}))
+    done = CliRunner().invoke(app, ["inspect", place, "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["exact"]
+    assert 0 < told["checked"]["tokens"] <= context // 2
+    assert told["cache"] == {"tokens": context, "bytes": context * 256, "bytes_a_token": 256}
+    assert told["sampling"]["max_new_tokens"] == context
+    said = CliRunner().invoke(app, ["inspect", place]).stdout
+    assert f"of cache at {context:,} tokens, its whole context" in said
+
+
+def test_says_that_an_adapter_is_merged_into_its_base(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    base, adapter = saved(tmp_path / "base"), tmp_path / "adapter"
+    adapted = peft.get_peft_model(tiny.model(), peft.LoraConfig(r=4, target_modules=["q_proj"]))
+    adapted.peft_config["default"].base_model_name_or_path = base
+    adapted.save_pretrained(adapter)
+    told = json.loads(CliRunner().invoke(app, ["inspect", str(adapter), "--json"]).stdout)
+    assert told["adapter"] == {"base": base, "merged": True}
+    assert f"adapter   merged into its base, {base}" in CliRunner().invoke(app, ["inspect", str(adapter)]).stdout
+    assert json.loads(CliRunner().invoke(app, ["inspect", base, "--json"]).stdout)["adapter"] is None
+
+
+def test_what_cannot_be_loaded_ends_with_2_and_says_so_as_json(tmp_path: Path) -> None:
+    place = saved(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"junk")
+    done = CliRunner().invoke(app, ["inspect", place, "--json"])
+    assert done.exit_code == 2
+    told = json.loads(done.stdout)
+    assert told["supported"] is False
+    assert "model.safetensors" in told["error"]
+    assert told["hint"]
+    assert "model.safetensors" in done.stderr
+    assert CliRunner().invoke(app, ["inspect", place]).stdout == ""
+
+
+@pytest.mark.parametrize("options", [("--device", ""), ("--device", "cpu:3"), ("--dtype", "")])
+def test_a_device_or_a_number_format_that_is_none_is_refused(tmp_path: Path, options: tuple[str, str]) -> None:
+    place = saved(tmp_path)
+    for command in (["inspect", place], ["run", "x", "--model", place]):
+        assert CliRunner().invoke(app, [*command, *options]).exit_code == 2
+
+
+@needs_bundled
+def test_the_bundled_model_is_listed_with_what_its_draft_model_can_do() -> None:
+    told = json.loads(CliRunner().invoke(app, ["inspect", "bundled", "--json"]).stdout)
+    assert "draft-model" in told["drafters"]
 
 
 def test_ends_with_1_where_the_model_cannot_be_run(tmp_path: Path) -> None:

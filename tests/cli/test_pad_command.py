@@ -33,7 +33,7 @@ def test_refusals_are_two_lines(laconic, model, tmp_path):
         ((model, tmp_path / "o", "--parameters", "1K"), "parameters already", "ask for more"),
         ((model, tmp_path / "full", "--parameters", "1M"), "not an empty directory", "another place"),
         ((model, tmp_path / "o", "--parameters", "1M", "--dtype", "bf16"), "no number format", "Did you mean"),
-        ((tmp_path / "none", tmp_path / "o", "--parameters", "1M"), "no model at", "bundled"),
+        ((tmp_path / "none", tmp_path / "o", "--parameters", "1M"), "there is no folder", "bundled"),
     ]:
         done = laconic("pad", *arguments)
         assert done.exit_code == 2

@@ -52,7 +52,7 @@ def test_choices(laconic, file, tmp_path):
         (["--drafter", "draft-model"], "needs a draft model"),
         (["--length", "svip"], "draft distributions"),
         (["--limit", "0"], "must be > 0"),
-        (["--tokenizer", "/nowhere/at/all"], "no tokenizer"),
+        (["--tokenizer", "/nowhere/at/all"], "there is no folder"),
         (["--json", "/nowhere/at/all.json"], "there is no directory"),
     ],
 )

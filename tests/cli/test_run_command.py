@@ -156,7 +156,7 @@ def test_refusals_are_two_lines(laconic, model, arguments, error, hint):
 def test_a_model_that_is_not_there(laconic, tmp_path):
     done = laconic("run", "Hm?", "-m", tmp_path / "nothing")
     assert done.exit_code == 2
-    assert done.stderr.startswith("error: no ")
+    assert done.stderr.startswith("error: there is no folder")
 
 
 def test_an_empty_prompt(laconic, model):

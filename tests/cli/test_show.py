@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from laconic.cli.show import Screen, closing_line
-from laconic.types import Result, Step, Usage
+from laconic.cli.show import Screen, closing_line, drawing
+from laconic.models.defaults import Defaults
+from laconic.types import Result, Sampling, Step, Usage
 
 STEPS = [("thinking", "<think>\nab "), ("thinking", "cd\n\n"), ("injected", "</think>\n\n"), ("answer", "ef<eos>")]
 
@@ -98,3 +99,20 @@ def test_closing_line(ours, plain, parts):
 def test_a_lossy_run_says_so():
     assert "lossy" in closing_line(replace(result(90, 25), lossless=False))
     assert "lossy" not in closing_line(result(90, 25))
+
+
+def test_what_cut_the_text_off_is_named():
+    cut = replace(result(90, 25, tokens=(1, 2, 3)), finish_reason="length")
+    cut.usage.prompt = 7
+    assert "cut off at the token limit" in closing_line(cut)
+    assert "cut off at the token limit" in closing_line(cut, context=11)
+    assert "cut off at the end of the model's context of 10 tokens" in closing_line(cut, context=10)
+
+
+def test_what_a_checkpoint_asks_for_in_vain_is_called_ignored():
+    defaults = Defaults(Sampling(0.6, top_k=20), source="generation_config.json", unheard=("max_length", "num_beams"))
+    line = drawing(defaults, defaults.sampling)
+    assert line == (
+        "sampling: temperature 0.6, top_k 20 (generation_config.json); "
+        "ignored: max_length, num_beams of generation_config.json"
+    )

@@ -269,7 +269,7 @@ def test_a_missing_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="nothing-here"):
         CausalLM.load(tmp_path / "nothing-here")
     (tmp_path / "config.json").write_text('{"model_type": "no-such-architecture"}')
-    with pytest.raises(ModelNotFound, match="no-such-architecture"):
+    with pytest.raises(UnsupportedModel, match="no-such-architecture"):
         CausalLM.load(tmp_path)
 
 

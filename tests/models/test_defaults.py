@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ import tiny
 import torch
 
 from laconic import Engine, Limits, Methods, Request, Sampling, reference
-from laconic.errors import RequestError
+from laconic.errors import ModelError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.defaults import LONG, Defaults, end_tokens, read_defaults
-from laconic.models.load import load_defaults
+from laconic.models.load import load_defaults, load_text
 
 
 def written(folder: Path, **generation: Any) -> Path:
@@ -52,9 +53,62 @@ def test_limits_and_what_is_not_heard(tmp_path: Path) -> None:
     assert read_defaults(tmp_path / "nothing").limits == Limits(LONG) == Limits()
 
 
-def test_a_value_out_of_range_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"generation_config\.json of .*top_p"):
-        read_defaults(written(tmp_path, do_sample=True, top_p=1.5))
+def test_max_length_is_named_unless_max_new_tokens_goes_before_it(tmp_path: Path) -> None:
+    assert read_defaults(written(tmp_path, max_length=40)).unheard == ("max_length",)
+    assert read_defaults(written(tmp_path, max_length=40, max_new_tokens=9)).unheard == ()
+
+
+def test_numbers_without_a_fraction_are_whole(tmp_path: Path) -> None:
+    found = read_defaults(written(tmp_path, do_sample=True, top_k=20.0, max_new_tokens=64.0, eos_token_id=[5.0]))
+    assert (found.sampling.top_k, found.max_new_tokens, end_tokens(tmp_path)) == (20, 64, (5,))
+    assert [type(value) for value in (found.sampling.top_k, found.max_new_tokens, *end_tokens(tmp_path))] == [int] * 3
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("top_p", 1.5), ("top_p", 0), ("temperature", -1), ("temperature", "0.6"), ("temperature", math.nan),
+        ("temperature", True), ("top_k", 20.5), ("top_k", "20"), ("top_k", True), ("min_p", [0.1]),
+        ("max_new_tokens", 0), ("max_new_tokens", -5), ("max_new_tokens", 64.5), ("max_new_tokens", "64"),
+        ("max_length", 0), ("do_sample", "false"), ("do_sample", 1), ("repetition_penalty", 0),
+        ("eos_token_id", "<|im_end|>"), ("eos_token_id", -1), ("eos_token_id", [1, -1]), ("eos_token_id", 2.5),
+        ("eos_token_id", {}),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_kind_or_out_of_range_names_file_and_entry(tmp_path: Path, entry: str, value: Any) -> None:
+    tiny.model().save_pretrained(tmp_path)
+    written(tmp_path, **({"do_sample": True} | {entry: value}))
+    for read in (read_defaults, CausalLM.load):
+        with pytest.raises(ModelError, match=rf"generation_config\.json of .*{entry}") as caught:
+            read(tmp_path)
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize("held", ["[1, 2]", '{"temperature": 0.6', "", "3"])
+def test_a_file_that_is_no_json_object_is_refused(tmp_path: Path, held: str) -> None:
+    (tmp_path / "generation_config.json").write_text(held)
+    for read in (read_defaults, end_tokens):
+        with pytest.raises(ModelError, match=r"generation_config\.json"):
+            read(tmp_path)
+
+
+def test_end_tokens_must_be_in_the_vocabulary_of_tokenizer_or_model(tmp_path: Path) -> None:
+    tiny.model().save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    last = tiny.model().config.vocab_size - 1
+    assert len(tiny.tokenizer()) <= last  # the output is padded
+    written(tmp_path, eos_token_id=[257, last])
+    assert load_text(tmp_path).eos >= {257, last}
+    written(tmp_path, eos_token_id=[257, last + 1])
+    with pytest.raises(ModelError, match=f"eos_token_id {last + 1} is no token"):
+        load_text(tmp_path)
+
+
+def test_what_is_reported_is_no_more_than_the_context_holds() -> None:
+    assert Defaults().describe(1024)["max_new_tokens"] == 1024
+    assert Defaults(max_new_tokens=7).describe(1024)["max_new_tokens"] == 7
+    engine = Engine(CausalLM(tiny.model()), tiny.text())
+    assert engine.describe()["sampling"]["max_new_tokens"] == engine.target.context < LONG
 
 
 def test_end_tokens_of_the_models_config_count_where_there_is_no_generation_config(tmp_path: Path) -> None:

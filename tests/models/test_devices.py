@@ -42,6 +42,12 @@ def test_a_device_that_nothing_is_called(name: str) -> None:
     assert "auto" in str(caught.value.hint)
 
 
+def test_the_cpu_is_one_device() -> None:
+    assert named_device("cpu:0").type == "cpu"
+    with pytest.raises(RequestError, match="no 'cpu:3'"):
+        named_device("cpu:3")
+
+
 def test_the_number_format_that_suits_device_and_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     for kernels in (None, object()):
         monkeypatch.setattr(devices, "kernels", lambda kernels=kernels: kernels)

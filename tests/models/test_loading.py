@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import closing
-from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, Qwen3Config
 
 from laconic.errors import MissingExtra, ModelError, ModelNotFound, UnsupportedModel
-from laconic.models import loading
+from laconic.models import damage, loading
 from laconic.models.base import chain
 from laconic.models.causal_lm import CausalLM
 from laconic.models.devices import preferred
@@ -87,35 +87,92 @@ def test_a_gguf_file_names_the_extra_that_reads_it(tmp_path: Path, monkeypatch: 
         CausalLM.load(tmp_path / "other.gguf")
 
 
-def test_an_adapter_names_its_base_and_peft(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    adapter = tmp_path / "adapter"
-    adapter.mkdir()
-    (adapter / loading.ADAPTER).write_text(json.dumps({"base_model_name_or_path": str(folder)}))
-    assert load_text(adapter).format == load_text(folder).format  # its base's tokenizer
-    without(monkeypatch, "peft")
-    with pytest.raises(UnsupportedModel, match="peft") as caught:
-        CausalLM.load(adapter)
+def test_weights_of_another_shape_are_refused_by_name(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"] = torch.zeros(7, 32)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"1 of .*model\.layers\.1\.mlp\.up_proj\.weight is \[7, 32\], not \[48, 32\]"):
+        CausalLM.load(folder)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 3000])
+def test_a_file_of_weights_that_was_cut_short_is_named(folder: Path, kept: int) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(ModelError, match=r"model\.safetensors' cannot be read") as caught:
+        CausalLM.load(folder)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("held", [b"", b"GGUFjunk", b"GGUF" + bytes(200), b"no such thing" * 20])
+def test_junk_instead_of_a_gguf_file_is_named(tmp_path: Path, held: bytes) -> None:
+    for module in ("gguf", "accelerate"):
+        pytest.importorskip(module)
+    file = tmp_path / "junk.gguf"
+    file.write_bytes(held)
+    for load in (CausalLM.load, load_text):
+        with pytest.raises(ModelError, match=r"junk\.gguf"):
+            load(file)
+
+
+@pytest.mark.parametrize("held", ["{}", "[1]", "{", ""])
+def test_a_damaged_tokenizer_is_refused(folder: Path, held: str) -> None:
+    (folder / "tokenizer.json").write_text(held)
+    with pytest.raises(ModelError, match=str(folder)):
+        load_text(folder)
+
+
+@pytest.mark.parametrize("kept", [None, "Qwen2Tokenizer"])
+def test_a_folder_without_a_tokenizer_says_so(folder: Path, kept: str | None) -> None:
+    for file in folder.glob("*tok*"):
+        file.unlink()
+    if kept is not None:  # Transformers makes a tokenizer of that class with no words in it
+        (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": kept}))
+    with pytest.raises(ModelNotFound, match=f"no tokenizer in '{folder}'"):
+        load_text(folder)
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "message"),
+    [
+        ({"dtype": "float99"}, ModelError, 'dtype "float99" is no number format'),
+        ({"dtype": "auto"}, ModelError, 'dtype "auto" is no number format'),
+        ({"dtype": 32}, ModelError, "dtype 32 is no number format"),
+        ({"dtype": "nn"}, ModelError, 'dtype "nn" is no number format'),
+        ({"quantization_config": {}}, ModelError, "quantization_config names no quant_method"),
+        ({"quantization_config": "awq"}, ModelError, "quantization_config names no quant_method"),
+        ({"quantization_config": {"quant_method": "zzz"}}, UnsupportedModel, "quantised as 'zzz'"),
+        ({"max_position_embeddings": -1}, ModelError, "max_position_embeddings must be > 0, not -1"),
+        ({"max_position_embeddings": 0}, ModelError, "max_position_embeddings must be > 0, not 0"),
+        ({"max_position_embeddings": None}, ModelError, "max_position_embeddings"),
+        ({"max_position_embeddings": "512"}, ModelError, "max_position_embeddings"),
+        ({"num_hidden_layers": "two"}, ModelError, "num_hidden_layers"),
+        ({"model_type": "nonesuch"}, UnsupportedModel, "no architecture 'nonesuch'"),
+        ({"model_type": "nonesuch", "auto_map": {}}, UnsupportedModel, "code of its own"),
+        ({"model_type": None}, ModelError, "model_type"),
+    ],
+)
+def test_a_configuration_that_cannot_be_names_folder_and_entry(
+    folder: Path, said: dict[str, Any], error: type[ModelError], message: str
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | said))
+    with pytest.raises(error, match=message) as caught:
+        CausalLM.load(folder)
     assert str(folder) in caught.value.message
-    (adapter / loading.ADAPTER).write_text("{}")
-    with pytest.raises(ModelError, match="does not name"):
-        CausalLM.load(adapter)
+    assert caught.value.hint
 
 
-def test_an_adapter_is_merged_into_its_base(folder: Path, tmp_path: Path) -> None:
-    if find_spec("peft") is None:
-        pytest.skip("peft is not installed; it makes and merges the adapter")
-    import torch
-    from peft import LoraConfig, get_peft_model
+@pytest.mark.parametrize("held", ["{", "", "[1]", "3"])
+def test_a_configuration_that_is_no_json_object_is_refused(folder: Path, held: str) -> None:
+    (folder / "config.json").write_text(held)
+    with pytest.raises(ModelError, match=f"{folder}"):
+        CausalLM.load(folder)
 
-    adapted = get_peft_model(tiny.model(), LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
-    adapted.peft_config["default"].base_model_name_or_path = str(folder)
-    adapted.save_pretrained(tmp_path / "adapter")
-    found = loading.read_model(tmp_path / "adapter", dtype=torch.float32)
-    prompt = torch.arange(12)[None]
-    with torch.inference_mode():
-        expected = adapted.eval()(prompt).logits
-        torch.testing.assert_close(found.eval()(prompt).logits, expected)
-        assert not torch.allclose(tiny.model()(prompt).logits, expected)
+
+def test_memory_that_does_not_suffice_is_not_called_damage(folder: Path) -> None:
+    with pytest.raises(torch.OutOfMemoryError), damage.readable("weights", folder):
+        raise torch.OutOfMemoryError("no more")
 
 
 def in_fp8(folder: Path) -> torch.nn.Module:

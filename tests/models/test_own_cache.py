@@ -170,6 +170,29 @@ def test_memory_is_counted_and_given_back(pair: tuple[PreTrainedModel, CausalLM]
     assert slot.nbytes == 0
 
 
+def test_state_spaces_with_a_chunk_size_of_their_own_read_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.models.mamba2 import modeling_mamba2
+
+    config = copy.deepcopy(CONFIGS["mamba2"][0])
+    config.chunk_size = 64
+    torch.manual_seed(0)
+    lm = CausalLM(AutoModelForCausalLM.from_config(config))
+    assert (lm.path, lm.notes) == ("slots, recurrent", ())
+    asked: list[int] = []
+    scan = modeling_mamba2.mamba2_chunk_scan
+
+    def watched(*args: Any, chunk_size: int, **options: Any) -> Any:
+        asked.append(chunk_size)
+        return scan(*args, chunk_size=chunk_size, **options)
+
+    monkeypatch.setattr(modeling_mamba2, "mamba2_chunk_scan", watched)
+    slot = lm.open()
+    lm.prefill(slot, range(20))
+    lm.score([chain([1, 2, 3, 4, 5])], [slot])
+    assert asked == [24, 24, 8, 8]  # two layers
+    assert {module.chunk_size for module in lm.model.modules() if hasattr(module, "chunk_size")} == {64}
+
+
 def test_what_sees_later_tokens_is_refused() -> None:
     config = BertConfig(
         vocab_size=97, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48,

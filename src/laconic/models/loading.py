@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from laconic.errors import MissingExtra, ModelError, ModelNotFound, UnsupportedModel
-from laconic.models.specimen import located
+from laconic.errors import MissingExtra, ModelError, UnsupportedModel
+from laconic.models import adapters
+from laconic.models.adapters import adapted
+from laconic.models.configured import configured
+from laconic.models.damage import readable
+from laconic.models.defaults import read_defaults
+from laconic.models.names import find
 
-FIND = "Give a directory with config.json and weights, a .gguf file, a hub name, or 'bundled'."
-ADAPTER = "adapter_config.json"
 _log = logging.getLogger(__name__)
 
 _PACKAGES = {
@@ -46,29 +48,21 @@ def source(name: str | Path) -> dict[str, Any]:
     return {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
 
 
-def adapted(name: str | Path) -> str | None:
-    """The checkpoint that a LoRA adapter folder is for; None for anything else.
-
-    Raises ModelError if it names none, ModelNotFound if it is for a specimen that was not made yet.
-    """
-    file = Path(name) / ADAPTER
-    if not file.is_file() or (Path(name) / "config.json").is_file():
-        return None
-    try:
-        base = json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"'{file}' does not name the checkpoint that it adapts.", FIND) from error
-    return located(str(base))
-
-
 def read_config(name: str | Path) -> PreTrainedConfig:
-    """The configuration of a checkpoint. Raises ModelNotFound, MissingExtra, and UnsupportedModel as :func:`needed`."""
+    """The configuration of a checkpoint, of its base for an adapter.
+
+    Raises ModelNotFound, ModelError for one that cannot be read, MissingExtra, and UnsupportedModel as :func:`needed`.
+    """
     base = adapted(name)
+    place = name if base is None else base
     try:
-        config = AutoConfig.from_pretrained(**source(name if base is None else base))
-    except (OSError, ValueError) as error:
-        raise ModelNotFound(f"no model at '{name}': {_first_line(error)}", FIND) from error
-    needed(name, config)
+        find(place)
+        config = configured(place, source(place))
+    except ModelError as error:
+        if base is not None:
+            error.message += f" The adapter '{name}' is for it."
+        raise
+    needed(place, config)
     return config
 
 
@@ -88,22 +82,23 @@ def read_model(name: str | Path, *, dtype: Any, spread: bool = False) -> PreTrai
 
     ``spread`` distributes its layers over all devices, which needs accelerate.
 
-    Raises ModelNotFound without weights, ModelError naming weights that are missing, UnsupportedModel for a format that
-    needs what is not installed, MissingExtra.
+    Raises ModelNotFound without weights, ModelError for files that cannot be read and naming weights that are missing
+    or of another shape, UnsupportedModel for a format that needs what is not installed, MissingExtra; for an adapter
+    what ``adapters.check`` and ``merged`` do as well.
     """
     base = adapted(name)
     if base is not None:
-        return _merged(name, base, dtype, spread=spread)
+        adapters.check(name, base)
+        return adapters.merged(name, read_model(base, dtype=dtype, spread=spread))
     if spread and find_spec("accelerate") is None:
         raise MissingExtra("accelerate", "spread")
     config = read_config(name)
+    read_defaults(name)  # Transformers reads that file with the weights, and names neither it nor the entry
     given = source(name) | ({"device_map": "auto"} if spread else {})
-    try:
-        model, info = AutoModelForCausalLM.from_pretrained(**given, dtype=dtype, output_loading_info=True)
-    except OSError as error:
-        raise ModelNotFound(f"no weights at '{name}': {_first_line(error)}", FIND) from error
-    except (ImportError, NotImplementedError) as error:
-        raise UnsupportedModel(f"'{name}' cannot be read: {_first_line(error)}") from error
+    with readable("weights", name):
+        model, info = AutoModelForCausalLM.from_pretrained(
+            **given, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+        )
     _complete(name, info)
     if Path(name).suffix == ".gguf":
         _log.warning("'%s': weights of a GGUF file, mostly quantised, are unpacked to %s", name, model.dtype)
@@ -115,18 +110,15 @@ def read_model(name: str | Path, *, dtype: Any, spread: bool = False) -> PreTrai
     return model
 
 
-def _merged(name: str | Path, base: str, dtype: Any, *, spread: bool) -> PreTrainedModel:
-    if find_spec("peft") is None:
-        raise UnsupportedModel(
-            f"'{name}' is an adapter of '{base}', and peft is not installed.", "Install it with: pip install peft."
-        )
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(read_model(base, dtype=dtype, spread=spread), str(name)).merge_and_unload()
-
-
 def _complete(name: str | Path, info: dict[str, Any]) -> None:
     """Refuse what would run on random weights; weights that the model has no use for are only counted."""
+    if odd := sorted(info["mismatched_keys"]):
+        key, found, expected = odd[0]
+        raise ModelError(
+            f"{len(odd)} of the weights of '{name}' are of another shape than its config.json says: {key} is "
+            f"{list(found)}, not {list(expected)}.",
+            "Fetch it again; weights and config.json must be of one checkpoint.",
+        )
     if missing := sorted(info["missing_keys"]):
         shown = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
         raise ModelError(
@@ -144,7 +136,3 @@ def _format(config: PreTrainedConfig) -> str | None:
         return None
     method = said.get("quant_method") if isinstance(said, dict) else said.quant_method
     return str(getattr(method, "value", method))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -57,7 +57,8 @@ class Mixers:
     """All mixers of a model, found by watching who writes to a cache. Raises Mismatch if there are none.
 
     ``chunked`` asks Transformers' reference kernels, which read texts in chunks of 64 tokens and fill up shorter ones,
-    for chunks no longer than the pass. Not all mixers take that; those that do not raise TypeError.
+    for chunks no longer than the pass: by the mixer's own ``chunk_size`` where it has one, else by a keyword. Not all
+    mixers take that; those that do not raise TypeError.
     """
 
     def __init__(self, model: PreTrainedModel, *, chunked: bool = False) -> None:
@@ -118,8 +119,9 @@ class Mixers:
             cache = self._loaded(layer, {key: t[at] for key, t in read.before[layer].items()})
             self._replaying = (t[at, :count] for t in read.linear[layer])
             try:
-                named = dict(_with_named(options, cache)) | self._chunk(count)
-                type(module).forward(module, *_with(args, cache), **named)
+                with self._chunk(module, count) as chunk:
+                    named = dict(_with_named(options, cache)) | chunk
+                    type(module).forward(module, *_with(args, cache), **named)
             finally:
                 self._replaying = None
             done[layer] = _saved(cache.layers[layer], self._kernels[layer])
@@ -139,7 +141,8 @@ class Mixers:
             cache = self._loaded(layer, read.before[layer])
             self._recording = [] if self._record else None
             try:
-                out = inner(*_with(mine, cache), **dict(_with_named(named, cache)), **self._chunk(layout.width))
+                with self._chunk(self._found[layer], layout.width) as chunk:
+                    out = inner(*_with(mine, cache), **dict(_with_named(named, cache)), **chunk)
                 if self._record:
                     read.given[layer] = mine, named
                     read.linear[layer] = [_shaped(t, layout.rows, layout.width) for t in self._recording or ()]
@@ -165,8 +168,19 @@ class Mixers:
 
         return forward
 
-    def _chunk(self, width: int) -> dict[str, int]:
-        return {"chunk_size": min(64, -(-width // 8) * 8)} if self._chunked else {}
+    @contextmanager
+    def _chunk(self, module: nn.Module, width: int) -> Iterator[dict[str, int]]:
+        """Short chunks for a call within; what is yielded must be among its keywords."""
+        own = getattr(module, "chunk_size", None)
+        short = min(own or 64, -(-width // 8) * 8)
+        if not self._chunked or own is None:
+            yield {"chunk_size": short} if self._chunked else {}
+            return
+        vars(module)["chunk_size"] = short
+        try:
+            yield {}
+        finally:
+            vars(module)["chunk_size"] = own
 
     def _loaded(self, layer: int, state: State) -> DynamicCache:
         """A cache as it stands after the tokens that made ``state``, for one mixer."""

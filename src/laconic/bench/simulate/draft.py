@@ -17,8 +17,11 @@ END, OTHER = 0, 1
 _STEPS = 60
 
 
+_UNREAD = torch.ones(1)
+
+
 class RecordedRow:
-    """A Row of a recording. ``spread`` False leaves out the distribution, which only few policies look at."""
+    """A Row of a recording. ``spread`` False spares making the distribution, which only few policies read."""
 
     __slots__ = ("_spread", "best", "confidence", "entropy")
 
@@ -29,9 +32,12 @@ class RecordedRow:
         self._spread = spread
 
     @property
-    def probs(self) -> torch.Tensor | None:
-        """A distribution of the recorded confidence and entropy; whatever else it has is not recorded."""
-        return distribution(self.confidence, self.entropy) if self._spread else None
+    def probs(self) -> torch.Tensor:
+        """A distribution of the recorded confidence and entropy; whatever else it has is not recorded.
+
+        Where nobody reads it another one stands for it: that there is one says that a draft pass was made.
+        """
+        return distribution(self.confidence, self.entropy) if self._spread else _UNREAD
 
     def top(self, k: int) -> list[tuple[int, float]]:
         """The favourite alone: what else the draft model thought of is not recorded."""

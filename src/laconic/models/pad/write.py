@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from laconic.errors import ModelError, ModelNotFound, RequestError
 from laconic.models.load import resolve
+from laconic.models.loading import read_config
 from laconic.models.pad.shape import Shape, is_power_of_four, parse_size, plan
 from laconic.models.pad.shards import save
 from laconic.models.pad.weights import padded
@@ -113,12 +114,7 @@ def pad_to(source: str | Path, out: str | Path, shape: Shape, dtype: torch.dtype
 
 
 def _config(source: str | Path) -> Any:
-    try:
-        return AutoConfig.from_pretrained(resolve(source))
-    except (OSError, ValueError) as error:
-        raise ModelNotFound(
-            f"no model at '{source}': {str(error).splitlines()[0]}", "Give a directory, a hub name, or 'bundled'."
-        ) from error
+    return read_config(resolve(source))
 
 
 def _dtype(config: Any) -> torch.dtype:

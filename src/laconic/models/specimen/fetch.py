@@ -12,10 +12,13 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from laconic.errors import ModelError, ModelNotFound, RequestError
-from laconic.models.specimen.convert import Converted, convert
 from laconic.models.specimen.place import Specimen, made, place
+
+if TYPE_CHECKING:
+    from laconic.models.specimen.convert import Converted
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ def make(name: str, *, wheel: Path | None = None, force: bool = False) -> Specim
     """
     if not force and (there := made(name)) is not None:
         return there
+    from laconic.models.specimen.convert import convert  # PyTorch, which what is there already does not need
+
     source, target = SOURCES[name], place(name)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,122 @@
+"""Folders of adapters, as peft writes them: which checkpoint one is for, and that checkpoint with it merged in."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from laconic.errors import ModelError, ModelNotFound, UnsupportedModel
+from laconic.models.damage import AGAIN, FIND, readable
+from laconic.models.names import find
+from laconic.models.specimen import located
+
+ADAPTER = "adapter_config.json"
+_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_log = logging.getLogger(__name__)
+
+
+def adapted(name: str | Path) -> str | None:
+    """The checkpoint that an adapter folder is for; None for anything else.
+
+    Raises ModelError if it names none, or another adapter; ModelNotFound if it is for a specimen that was not made yet,
+    or for what is not there (names.find).
+    """
+    if not _adapts(name):
+        return None
+    file = Path(name) / ADAPTER
+    base = _said(file).get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise ModelError(f"'{file}' does not name the checkpoint that it adapts (base_model_name_or_path).", FIND)
+    if _adapts(base):
+        raise ModelError(
+            f"'{name}' adapts '{base}', which is an adapter itself.", "Merge that one into its base first."
+        )
+    place = located(base)
+    try:
+        find(place)
+    except ModelNotFound as error:
+        raise ModelNotFound(f"{error.message} The adapter '{name}' is for it.", error.hint) from error
+    return place
+
+
+def merged(name: str | Path, base: PreTrainedModel) -> PreTrainedModel:
+    """``base`` with an adapter in it, one that :func:`check` has let pass; ``base`` is changed.
+
+    Raises ModelError for weights that are damaged, of another shape than the configuration says, or not all there.
+    """
+    from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
+
+    with readable("adapter", name), warnings.catch_warnings():
+        # peft warns of missing weights, which are refused below, and of what it calls in Transformers itself.
+        warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        model = PeftModel.from_pretrained(base, str(name))
+        there = set(load_peft_weights(str(name), device="cpu"))
+        expected = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+        own = {f"base_model.model.{key}" for key in base.state_dict()}
+        _complete(name, expected - there, there - expected - own)
+        made: PreTrainedModel = model.merge_and_unload()
+    return made
+
+
+def check(name: str | Path, base: str) -> None:
+    """Refuse an adapter for what can be known before its base is read.
+
+    Raises UnsupportedModel without peft and for kinds of adapters that cannot be merged, ModelNotFound without weights.
+    """
+    if find_spec("peft") is None:
+        raise UnsupportedModel(
+            f"'{name}' is an adapter of '{base}', and peft is not installed.", "Install it with: pip install peft."
+        )
+    file = Path(name) / ADAPTER
+    kind = _said(file).get("peft_type")
+    if not isinstance(kind, str):
+        raise ModelError(f"'{file}' does not say what the adapter is (peft_type).", AGAIN)
+    if not _mergeable(kind):
+        raise UnsupportedModel(
+            f"'{file}': adapters of peft_type {kind!r} cannot be merged into their base.",
+            "LoRA and its relatives can (peft_type LORA).",
+        )
+    if not any((Path(name) / weights).is_file() for weights in _WEIGHTS):
+        raise ModelNotFound(f"the adapter '{name}' has no weights: no {' or '.join(_WEIGHTS)}.", AGAIN)
+
+
+def _mergeable(kind: str) -> bool:
+    from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+
+    return any(
+        kind == known.value and hasattr(tuner, "merge_and_unload")
+        for known, tuner in PEFT_TYPE_TO_TUNER_MAPPING.items()
+    )
+
+
+def _adapts(name: str | Path) -> bool:
+    return (Path(name) / ADAPTER).is_file() and not (Path(name) / "config.json").is_file()
+
+
+def _said(file: Path) -> dict[str, Any]:
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"'{file}' is no JSON: {error}", AGAIN) from error
+    if not isinstance(said, dict):
+        raise ModelError(f"'{file}' holds no JSON object.", AGAIN)
+    return said
+
+
+def _complete(name: str | Path, missing: set[str], unused: set[str]) -> None:
+    """Refuse what would be adapted in part; weights that nothing has a use for are only counted."""
+    if missing:
+        shown = ", ".join(sorted(missing)[:3]) + (" ..." if len(missing) > 3 else "")
+        raise ModelError(
+            f"the adapter '{name}' lacks {len(missing)} of the weights that its configuration names: {shown}.",
+            "Fetch it again, or take modules without weights out of target_modules.",
+        )
+    if unused:
+        _log.warning("the adapter '%s': %d weights that the model has no use for are left out", name, len(unused))
