@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from laconic.models.base import Scores, ScoreTree
+from laconic.models.text import Text
 
 
 @dataclass
@@ -134,3 +135,24 @@ class Writes(FakeModel):
         row = torch.zeros(self.vocab_size)
         row[self.reply[min(max(len(tokens) - self.prompt, 0), len(self.reply) - 1)]] = 20.0
         return row
+
+
+class Hashed(FakeModel):
+    """What follows hangs on the last tokens and on the place, so that texts do not run in circles.
+
+    ``biases`` make pieces of text likelier. A ``/`` is mostly followed by the ``>`` that closes a tag of two tokens.
+    """
+
+    def __init__(self, text: Text, biases: Mapping[str, float], context: int = 512) -> None:
+        rows = 2.5 * torch.randn(997, 264, generator=torch.Generator().manual_seed(3))
+        for piece, value in biases.items():
+            rows[:, text.encode(piece)] += value
+        super().__init__(rows, context)
+        self.slash, self.bracket = text.encode("/>")
+
+    def after(self, tokens: Sequence[int]) -> torch.Tensor:
+        """One of many rows."""
+        row = self.table[(sum(31**i * token for i, token in enumerate(tokens[-4:])) + 7 * len(tokens)) % 997]
+        if tokens[-1] != self.slash:
+            return row
+        return row.index_fill(0, torch.tensor([self.bracket]), 14.0)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 import tiny
 import torch
-from fakes import FakeModel
+from fakes import Hashed
 
 from laconic import Engine, Format, Limits, Methods, Result, Sampling
 from laconic.errors import UnmetNeed
@@ -38,24 +38,7 @@ MINIMUM = ("budget:60,minimum=24,waits=2", "loop-break:every=16")
 LIMITS = {"room": Limits(128), "little room": Limits(80), "none": Limits(96, answer_room=0)}
 
 
-class Hashed(FakeModel):
-    """What follows hangs on the last tokens and on the place, so that texts do not run in circles."""
-
-    def __init__(self, tags: str) -> None:
-        rows = 2.5 * torch.randn(997, 264, generator=torch.Generator().manual_seed(3))
-        for piece, value in BIASES[tags].items():
-            rows[:, TEXTS[tags].encode(piece)] += value
-        super().__init__(rows, context=512)
-        self.slash, self.bracket = TEXTS[tags].encode("/>")
-
-    def after(self, tokens: Sequence[int]) -> torch.Tensor:
-        row = self.table[(sum(31**i * token for i, token in enumerate(tokens[-4:])) + 7 * len(tokens)) % 997]
-        if tokens[-1] != self.slash:
-            return row
-        return row.index_fill(0, torch.tensor([self.bracket]), 14.0)
-
-
-MODELS = {tags: Hashed(tags) for tags in BIASES}
+MODELS = {tags: Hashed(TEXTS[tags], BIASES[tags]) for tags in BIASES}
 
 
 class Other:
