@@ -82,3 +82,11 @@ class Sample:
 
 def test_knob_docs_are_the_strings_below():
     assert knob_docs(Sample) == {"first": "What the first knob means."}
+
+
+def test_one_method_with_what_its_knobs_mean(laconic):
+    shown = " ".join(laconic("methods", "budget").stdout.split())
+    assert "Most tokens of the answer, an end token included; none for no such limit." in shown
+    assert "loop-break" not in shown
+    assert [method["name"] for method in json.loads(laconic("methods", "settled", "--json").stdout)] == ["settled"]
+    assert "Did you mean 'budget'?" in laconic("methods", "bugdet").stderr

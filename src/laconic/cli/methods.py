@@ -9,6 +9,7 @@ import typer
 
 
 def methods(
+    name: Annotated[str | None, typer.Argument(help="Only this method, with what each of its knobs means.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print everything known, as JSON.")] = False,
     family: Annotated[str | None, typer.Option(help="Only one family, e.g. drafter or length.")] = None,
 ) -> None:
@@ -22,13 +23,19 @@ def methods(
     if family is not None and family not in FAMILIES:
         raise MethodError(f"no family is called '{family}'.", did_you_mean(family, FAMILIES))
     listed = known(fam for fam in FAMILIES if family in (None, fam))
+    if name is not None:
+        found = [method for method in listed if method["name"] == name]
+        if not found:
+            raise MethodError(f"no method is called '{name}'.", did_you_mean(name, {m["name"] for m in listed}))
+        listed = found
     if json:
         typer.echo(jsonlib.dumps(listed, indent=1, ensure_ascii=False))
     else:
-        _show(listed)
+        _show(listed, whole=name is not None)
 
 
-def _show(listed: list[dict[str, Any]]) -> None:
+def _show(listed: list[dict[str, Any]], *, whole: bool) -> None:
+    """The methods by family; ``whole`` gives each knob a line of its own, with its meaning."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -41,11 +48,13 @@ def _show(listed: list[dict[str, Any]]) -> None:
         table.add_column(min_width=20, no_wrap=True)
         table.add_column(overflow="fold")
         for method in (m for m in listed if m["family"] == family):
-            knobs = ", ".join(_knob(knob) for knob in method["knobs"])
+            knobs = [_knob(knob) for knob in method["knobs"]]
             promise = "" if method["lossless"] else " [lossy]"
             about = Text.assemble(method["summary"], (promise, "yellow"), "\n", (_source(method), "dim"))
-            if knobs:
-                about.append(f"\nknobs: {knobs}", "dim")
+            if knobs and not whole:
+                about.append(f"\nknobs: {', '.join(knobs)}", "dim")
+            for said, knob in zip(knobs, method["knobs"], strict=True) if whole else ():
+                about.append(f"\n{said}", "bold").append(f"  {knob['doc']}", "dim")
             table.add_row(Text(method["name"], "cyan"), about)
         console.print(table)
         console.print()
