@@ -137,7 +137,7 @@ SPEC = "loop-break:copies=3,period=6,tokens=9,every=7"
 def requests(text: Text, temperature: float) -> list[Request]:
     return [
         Request(
-            tuple(text.encode(f"What is {i}+{i}?{text.format.opens}\n")), Sampling(temperature, seed=i), Limits(120)
+            tuple(text.encode(f"What is {i}+{i}?{text.format.opens}\n")), Sampling(temperature, seed=i), Limits(200)
         )
         for i in range(4)
     ]
