@@ -212,3 +212,10 @@ def test_bundled_model_answers(laconic):
     assert record["finish_reason"] == "stop"
     assert record["usage"]["thinking"] > 0
     assert "boxed" in record["answer"]
+
+
+def test_room_for_the_answer_can_be_left_to_the_model(laconic):
+    asked = ("run", "What is 37 * 48 + 15?", "--max-tokens", "40", "--think", "none", "--drafter", "none", "--json")
+    assert json.loads(laconic(*asked).stdout)["answer"]
+    alone = json.loads(laconic(*asked, "--answer-room", "0").stdout)
+    assert (alone["answer"], alone["events"]) == ("", [])

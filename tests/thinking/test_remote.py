@@ -600,3 +600,11 @@ def test_words_of_a_tag_without_its_special_tokens_are_an_error() -> None:
     writer = Writer(Remote(), Text(tokenizer, format=format), Asking())  # type: ignore[arg-type]
     with pytest.raises(BadReply, match=r"leaves out special tokens such as <\|"):
         written(writer)
+
+
+def test_what_is_dropped_is_what_was_paid_for_in_vain() -> None:
+    for piece, most in ((0, 0), (16, 16)):  # steps end where they are to; the last piece of a thought may not
+        with outside(think=("budget:60",), piece=piece) as (_, engine):
+            (result,) = engine.run(requests("one token", n=1))
+            assert result.tokens
+            assert 0 <= result.usage.dropped <= most

@@ -160,6 +160,16 @@ RepetitionPenalty = Annotated[
         rich_help_panel=_SAMPLING,
     ),
 ]
+AnswerRoom = Annotated[
+    int | None,
+    typer.Option(
+        "--answer-room",
+        min=0,
+        help="Tokens kept for the answer, before which a thought is ended. Default: a quarter of the limit, at most "
+        "256; 0 leaves thoughts alone.",
+        rich_help_panel=_SAMPLING,
+    ),
+]
 OwnMaxTokens = Annotated[
     int | None,
     typer.Option(

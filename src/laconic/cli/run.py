@@ -31,6 +31,7 @@ def run(
     repetition_penalty: options.RepetitionPenalty = None,
     seed: options.Seed = 0,
     max_tokens: options.OwnMaxTokens = None,
+    answer_room: options.AnswerRoom = None,
     threads: options.Threads = None,
     format: options.Format = None,
     system: options.System = None,
@@ -46,6 +47,8 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")] = False,
 ) -> None:
     """Answer one question: the thought dim, the answer bold, and one line on what it took."""
+    from dataclasses import replace
+
     from laconic.bench.compare import PLAIN
     from laconic.bench.record import in_words
     from laconic.engine import Engine
@@ -61,7 +64,7 @@ def run(
     filters = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     said = filters | {"repetition_penalty": repetition_penalty, "seed": seed}
     options.sampled(Sampling(), **said)  # what cannot be is refused before a model is loaded
-    wanted = None if max_tokens is None else Limits(max_tokens)
+    wanted = None if max_tokens is None else Limits(max_tokens, answer_room=answer_room)
     question = sys.stdin.read().strip() if prompt == "-" else prompt
     if not question.strip():
         raise RequestError("the prompt is empty.", "Ask something.")
@@ -81,7 +84,7 @@ def run(
         given = {"draft": chosen.draft, "dtype": chosen.dtype, "device": chosen.device, **spoken}
         engine = Engine.load(chosen.model, **given, **chosen.methods.fields())
     sampling = options.sampled(engine.defaults.sampling, **said)
-    limits = wanted or engine.defaults.limits
+    limits = wanted or replace(engine.defaults.limits, answer_room=answer_room)
     if reasoner is not None:
         solve(reasoner, question, engine, sampling, limits, json=json)
         return
