@@ -98,7 +98,7 @@ def page(verdicts: Sequence[Verdict]) -> str:
         "batches and behind long prompts, every logit is that of the model run without a cache over the whole text, to",
         "a thousandth of the largest. Written by `python scripts/architectures.py`; the checks are in",
         "`src/laconic/bench/zoo/checks.py`.",
-        "Families that are known as encoders or as encoder-decoders (`bert`, `bart`, `whisper`) stand for their decoders",
+        "Families known as encoders or as encoder-decoders (`bert`, `bart`, `whisper`) stand for their decoders",
         "alone, with `is_decoder`; their checkpoints that are something else are refused.",
         "",
         "| " + " | ".join(counts) + " |",
