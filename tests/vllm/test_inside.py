@@ -204,3 +204,18 @@ def test_an_engine_that_does_not_keep_to_its_rows_is_found_out() -> None:
 def test_controllers_that_cannot_work_so_are_refused(spec: str, tags: str, why: str) -> None:
     with pytest.raises(UnmetNeed, match=why):
         Inside(TEXTS[tags], (spec,), vocab_size=264, context=512)
+
+
+def test_an_end_token_right_behind_the_models_own_tag_is_ruled_out() -> None:
+    text, logits = TEXTS["one token"], torch.zeros(264)
+    (end,) = text.eos
+    for room, allowed in ((None, False), (0, True)):
+        following = Inside(text, (), vocab_size=264, context=512).follow(
+            Request(tuple(text.encode("?<think>")), limits=Limits(128, answer_room=room), phase="thinking")
+        )
+        for token in text.encode("a</think>"):  # written in passes of their own, as they are without drafts
+            following.plan([])
+            following.arrived([token])
+        following.plan([])
+        shaped = following.shaped(0, logits)
+        assert bool((logits if shaped is None else shaped)[end].isfinite()) == allowed

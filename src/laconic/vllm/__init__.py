@@ -1,1 +1,1 @@
-"""laconic's decisions inside vLLM: thinking control under any drafter, and a drafter of our own (docs/vllm.md)."""
+"""laconic's decisions inside an engine that accepts drafts by itself, as vLLM does. Nothing uses them yet."""

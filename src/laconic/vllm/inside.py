@@ -22,9 +22,11 @@ from laconic.remote.elsewhere import Elsewhere
 from laconic.sequence import Sequence as Followed
 from laconic.speculation.draws import Draws, warp
 from laconic.thinking.base import Ban, Controller, LogitRule, Place, ruled
-from laconic.types import Request, Sampling
+from laconic.types import Request
 
 Think = tuple[str | Policy, ...]
+
+_OWN = "Run the model in laconic's own engine, or do without this method."
 
 
 class OutOfStep(LaconicError):
@@ -151,7 +153,6 @@ class Following:
     def _plan_from(self, first: int) -> None:
         """Rows from ``first`` on. The text, and what was decided about it, stands behind that much of the draft."""
         s, draft = self.sequence, self._draft
-        thinking = False
         for at in range(first, len(draft) + 1):
             here = self.written + at
             if len(s.tokens) > here:
@@ -161,17 +162,16 @@ class Following:
                     return  # an end token, which is the engine's own affair
                 self.rows.append(Row(forced=min(s.text.eos)))
             else:
-                self.rows.append(self._open(just_closed=thinking and s.transcript.phase == "answer"))
+                self.rows.append(self._open())
             if at == len(draft):
                 return
-            thinking = s.transcript.phase == "thinking"
             if self.rows[-1].forced is None:
                 self._inside.write(s, draft[at], supposed=True)
             elif self.rows[-1].forced != draft[at]:
                 return
 
-    def _open(self, *, just_closed: bool) -> Row:
-        """The row after the text as it is, where the model chooses; ``just_closed`` if the draft closed the thought."""
+    def _open(self) -> Row:
+        """The row after the text as it is, where the model chooses; no end token right behind a thought."""
         s, place = self.sequence, self.sequence.transcript.place()
         rules: list[LogitRule] = []
         for rule in s.rules:
@@ -179,7 +179,7 @@ class Following:
                 rules.append(rule)
             elif banned := tuple(rule.banned(place)):
                 rules.append(Ban(lambda _, banned=banned: banned))  # type: ignore[misc]
-        if just_closed:  # maybe in place of an end token, which _end_at learns too late
+        if s.transcript.unanswered and s.request.limits.answers:
             ends = tuple(s.text.eos)
             rules.append(Ban(lambda _: ends))
         if not all(isinstance(rule, Ban) for rule in rules):
@@ -241,26 +241,16 @@ def _can_follow(controller: Controller, text: Text) -> None:
     for policy in controller.walk():
         name, needs = policy.name, policy.needs
         if needs.probabilities or needs.chances or needs.target_hidden or needs.steerable:
-            raise UnmetNeed(
-                f"'{name}' looks into the model, and cannot do so inside vLLM.", "Ask through laconic's own endpoint."
-            )
+            raise UnmetNeed(f"'{name}' looks into the model, and cannot do so inside another engine.", _OWN)
         if not isinstance(policy, Controller):
             continue
         if policy.asks:
-            raise UnmetNeed(f"'{name}' asks the model questions, which costs requests of their own.", _ENDPOINT)
+            raise UnmetNeed(f"'{name}' asks the model questions, which costs requests of their own.", _OWN)
         mine = type(policy)
         if mine.prepare is not Controller.prepare or mine.resolve is not Controller.resolve:
-            raise UnmetNeed(f"'{name}' has its say before the request begins.", _ENDPOINT)
+            raise UnmetNeed(f"'{name}' has its say before the request begins.", _OWN)
         if policy.closing and text.close_token is None:
             raise UnmetNeed(
                 f"'{name}' takes back the closing tag, which is several tokens of this model.",
                 "Only a tag of one token can be kept from being written.",
             )
-
-
-_ENDPOINT = "Ask through laconic's own endpoint."
-
-
-def sampling_of(temperature: float, top_k: int, top_p: float, min_p: float, seed: int | None) -> Sampling:
-    """The engine's sampling in laconic's terms; 0 or -1 keep all tokens in both."""
-    return Sampling(temperature, max(top_k, 0), top_p, min_p, seed=seed or 0)
