@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, cache_utils
 from transformers.cache_utils import (
-    DummyLayer,
     DynamicCache,
     DynamicLayer,
     DynamicSlidingWindowLayer,
@@ -28,10 +27,10 @@ from laconic.models.slot_host import SlotHost
 _HELD: set[type] = {
     DynamicLayer,
     DynamicSlidingWindowLayer,
-    DummyLayer,
     LinearAttentionLayer,
     LinearAttentionAndFullAttentionLayer,
     LinearAttentionAndSlidingWindowAttentionLayer,
+    *filter(None, [getattr(cache_utils, "DummyLayer", None)]),  # since Transformers 5.20
 }
 """Kinds of layers whose state slots can hold."""
 _SHORT = 120

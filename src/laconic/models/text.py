@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from laconic.errors import TokenizerMismatch
+from laconic.errors import RequestError, TokenizerMismatch
 from laconic.models.chat import Chat, Message, plain
 from laconic.models.formats import Format, discover
 from laconic.models.formats.named import named
 from laconic.models.formats.notes import notes
+from laconic.models.formats.phase import begins
 from laconic.models.formats.template import source
 from laconic.models.mistral import adapted
 
 __all__ = ["Message", "Text"]
+
+_TAIL = 64
+"""Tokens at the end of a prompt in which the beginning of the reply is looked for."""
 
 
 class Text:
@@ -92,6 +97,28 @@ class Text:
         asked = self._chat.ask(messages, thinking=thinking, effort=effort, keywords=given)
         start = [] if source(self.tokenizer) else self._begin
         return (*start, *self.encode(asked.text)), asked.phase(self.format)
+
+    def phase(self, prompt: Sequence[int]) -> str:
+        """The phase in which a reply to these ids begins, which somebody else has made of a question.
+
+        What the chat template adds for a reply is looked for at their end; of a prompt that is not the template's, the
+        last few words are read.
+        """
+        written = self.decode(prompt[-_TAIL:])
+        added = next((added for added in self._additions if written.endswith(added)), written)
+        return begins(added, self.format)
+
+    @cached_property
+    def _additions(self) -> tuple[str, ...]:
+        """What the chat template adds for a reply, with thinking on and off; longer ones first."""
+        if not source(self.tokenizer):
+            return ()
+        found = set()
+        for thinking in (True, False):
+            with suppress(RequestError):  # one that cannot be switched off adds nothing else
+                asked = self._chat.ask([{"role": "user", "content": "x"}], thinking=thinking, keywords=self.keywords)
+                found.add(asked.added)
+        return tuple(sorted(filter(None, found), key=len, reverse=True))
 
     @cached_property
     def _begin(self) -> list[int]:

@@ -18,7 +18,7 @@ from laconic.errors import BadReply, UnmetNeed
 from laconic.loop import Loop, Plan
 from laconic.remote.elsewhere import Elsewhere
 from laconic.remote.probe import believe, no_logprobs
-from laconic.remote.writer import Writer, Written
+from laconic.remote.writer import Writes, Written
 from laconic.sequence import CheckPoint, Sequence
 from laconic.splitmix import GOLDEN, MASK, mix
 from laconic.thinking.base import Ban, Probe
@@ -38,7 +38,7 @@ class RemoteLoop(Loop):
     broken off.
     """
 
-    def __init__(self, writer: Writer, target: Elsewhere, plan: Plan) -> None:
+    def __init__(self, writer: Writes, target: Elsewhere, plan: Plan) -> None:
         super().__init__(target, writer.text, plan)
         self._under_way: dict[int, asyncio.Task[Written]] = {}
         """The next pieces of requests, by the identity of their sequences."""
@@ -62,7 +62,7 @@ class RemoteLoop(Loop):
         super().cancel(sequence)
         task = self._under_way.get(id(sequence))
         if task is not None and not task.done():
-            self.writer.model.wait(self._break_off(sequence))
+            self.writer.wait(self._break_off(sequence))
 
     def step(self) -> list[Sequence]:
         """A piece more of every active request; returns those that are done and have left."""
@@ -71,7 +71,7 @@ class RemoteLoop(Loop):
         async def together() -> None:
             await all_or_none([self.advance(s) for s in sequences])
 
-        self.writer.model.wait(together())
+        self.writer.wait(together())
         return [s for s in sequences if s.done]
 
     async def finish(self, s: Sequence) -> None:
@@ -118,7 +118,7 @@ class RemoteLoop(Loop):
             piece = self.asking.piece
             stop = () if piece else (STEP,)
             most = min(most, piece) if piece else most
-        return await self.writer.write(s.tokens, most=most, sampling=_here(s), stop=stop, logprobs=_asked(s))
+        return await self.writer.write(s.tokens, most=most, sampling=here(s), stop=stop, logprobs=asked(s))
 
     def _chances(self, s: Sequence, written: Written) -> Seq[float]:
         """How likely each token was, where a controller needs to know. Raises NoLogprobs where the server hides it."""
@@ -137,9 +137,9 @@ class RemoteLoop(Loop):
 
     async def _other(self, s: Sequence, banned: Seq[int]) -> None:
         """A token in place of one that the controllers' rules rule out; the server does not know them otherwise."""
-        sampling = _here(s)
+        sampling = here(s)
         again = replace(sampling, seed=mixed(sampling.seed, 0))  # the same numbers would speak for the same token
-        written = await self.writer.write(s.tokens, most=1, sampling=again, bans=banned, logprobs=_asked(s))
+        written = await self.writer.write(s.tokens, most=1, sampling=again, bans=banned, logprobs=asked(s))
         if not written.tokens or written.tokens[0] in banned:
             raise BadReply("the server does not keep to logit_bias.", "Do without the methods that rule out tokens.")
         self._note(s, self._chances(s, written)[:1])
@@ -188,7 +188,7 @@ class RemoteLoop(Loop):
             await asyncio.gather(task, return_exceptions=True)
 
 
-def _asked(s: Sequence) -> int | None:
+def asked(s: Sequence) -> int | None:
     """How many of the likeliest tokens shall come with each one of the text, where its probability is needed."""
     return None if s.chances is None else 1
 
@@ -201,7 +201,7 @@ def _banned(s: Sequence) -> frozenset[int]:
     return frozenset(token for rule in s.rules if isinstance(rule, Ban) for token in rule.banned(place))
 
 
-def _here(s: Sequence) -> Sampling:
+def here(s: Sequence) -> Sampling:
     """How the next piece is sampled: with a seed of its own, or every piece would begin with the same numbers."""
     sampling = s.request.sampling
     return sampling if sampling.greedy else replace(sampling, seed=mixed(sampling.seed, len(s.tokens)))

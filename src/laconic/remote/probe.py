@@ -9,7 +9,7 @@ from laconic.errors import NoLogprobs
 from laconic.models.replies import Named, Said
 from laconic.models.text import Text
 from laconic.probe import opening
-from laconic.remote.writer import Writer, Written
+from laconic.remote.writer import Writes, Written
 from laconic.thinking.base import Belief, Probe, Watched
 from laconic.types import Sampling
 
@@ -17,7 +17,7 @@ _GREEDY = Sampling()
 
 
 async def believe(
-    writer: Writer, probe: Probe, before: Sequence[int], logprobs: int | None, method: str
+    writer: Writes, probe: Probe, before: Sequence[int], logprobs: int | None, method: str
 ) -> tuple[Belief, int]:
     """What the model would answer after ``before``, and how many tokens were read and written to know it.
 
@@ -26,6 +26,7 @@ async def believe(
     """
     reading = _Reading(probe, writer.text)
     prefix = [*before, *opening(probe, writer.text)]
+    guess = writer.text.encode(f"{probe.opens}{probe.guess}{probe.stop}") if probe.guess else []
     passes = 0
     while not reading.done:
         # Where the answer has braces of its own, the server stops at the first one that closes, and is asked on.
@@ -35,6 +36,7 @@ async def believe(
             sampling=_GREEDY,
             stop=(probe.stop,),
             logprobs=logprobs,
+            guess=guess if not reading.tokens else (),
         )
         passes += 1
         if logprobs is not None and written.said is None:

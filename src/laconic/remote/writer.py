@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 from laconic.errors import BadReply, BadStatus, RequestError
 from laconic.models.remote import RemoteModel
 from laconic.models.replies import Completion, Said
 from laconic.models.text import Text
 from laconic.types import Sampling
+
+T = TypeVar("T")
 
 _TAIL = 16
 """Tokens of what came before with which a server's text is turned into ids: some tokenizers mind what stands there."""
@@ -93,6 +95,34 @@ class Written:
         return found
 
 
+class Writes(Protocol):
+    """Whoever writes on where a text stands: a server, or an engine in this process."""
+
+    text: Text
+    asking: Asking
+
+    async def write(
+        self,
+        before: Sequence[int],
+        *,
+        most: int,
+        sampling: Sampling,
+        stop: Sequence[str] = (),
+        logprobs: int | None = None,
+        bans: Sequence[int] = (),
+        guess: Sequence[int] = (),
+    ) -> Written:
+        """At most ``most`` tokens after ``before``; if possible none after the first stop string, which is included.
+
+        ``guess`` is what will probably be written, for writers that draft; it changes nothing else.
+        """
+        ...
+
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine that uses this writer to its end, from code that is not asynchronous."""
+        ...
+
+
 class Writer:
     """Asks a server to write on. Shared by all requests of an engine.
 
@@ -116,6 +146,10 @@ class Writer:
         self._hidden, self._left = hidden(text)
         self._doubted = False
 
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine that uses this writer to its end, from code that is not asynchronous."""
+        return self.model.wait(coroutine)
+
     async def write(
         self,
         before: Sequence[int],
@@ -125,10 +159,11 @@ class Writer:
         stop: Sequence[str] = (),
         logprobs: int | None = None,
         bans: Sequence[int] = (),
+        guess: Sequence[int] = (),
     ) -> Written:
         """At most ``most`` tokens after ``before``; if possible none after the first stop string, which is included.
 
-        Whoever needs an exact end looks for it. Raises RemoteError subclasses.
+        No server takes a ``guess``. Whoever needs an exact end looks for it. Raises RemoteError subclasses.
         """
         prompt = self.text.decode(before) if self.asking.send == "text" else before
         asked = tuple(stop) if self.stops else ()

@@ -236,6 +236,14 @@ class Following:
             self._plan_from(at + 1)
 
 
+def has_its_say_before(policy: Policy) -> bool:
+    """Whether a controller rewrites the question, or names others for it."""
+    if not isinstance(policy, Controller):
+        return False
+    mine = type(policy)
+    return mine.prepare is not Controller.prepare or mine.resolve is not Controller.resolve
+
+
 def _can_follow(controller: Controller, text: Text) -> None:
     """Raise UnmetNeed for a controller that cannot do its work inside another engine."""
     for policy in controller.walk():
@@ -246,8 +254,7 @@ def _can_follow(controller: Controller, text: Text) -> None:
             continue
         if policy.asks:
             raise UnmetNeed(f"'{name}' asks the model questions, which costs requests of their own.", _OWN)
-        mine = type(policy)
-        if mine.prepare is not Controller.prepare or mine.resolve is not Controller.resolve:
+        if has_its_say_before(policy):
             raise UnmetNeed(f"'{name}' has its say before the request begins.", _OWN)
         if policy.closing and text.close_token is None:
             raise UnmetNeed(

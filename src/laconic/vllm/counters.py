@@ -1,0 +1,43 @@
+"""What laconic did in a vLLM server, in vLLM's own metrics (``/metrics``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from laconic.policy import Policy
+from laconic.sequence import Sequence as Served
+
+_KINDS = ("thinking", "answer", "injected", "probed", "dropped")
+
+
+@cache
+def _counter(name: str, about: str, *labels: str) -> Any:
+    from prometheus_client import Counter
+
+    return Counter(f"laconic:{name}", about, labelnames=labels)
+
+
+def request(think: Sequence[str | Policy], where: str) -> None:
+    """A request came that names controllers, which are carried out in the workers or in the server."""
+    methods = "+".join(str(spec).split(":")[0] for spec in think) or "none"
+    _counter("requests", "Requests under laconic's control.", "methods", "where").labels(methods, where).inc()
+
+
+def served(s: Served) -> None:
+    """A request that was decided in the server is over."""
+    for kind in _KINDS:
+        count = getattr(s.usage, kind) or (_written(s, kind) if kind in ("thinking", "answer") else 0)
+        _counter("tokens", "Tokens of requests that were decided in the server.", "kind").labels(kind).inc(count)
+    for event in s.events:
+        _counter("actions", "What controllers did.", "method", "action").labels(event.method, event.action).inc()
+
+
+def fault() -> None:
+    """A controller raised an error in the server."""
+    _counter("faults", "Requests that were ended because their control failed.").inc()
+
+
+def _written(s: Served, kind: str) -> int:
+    return int(getattr(s.transcript, kind))
