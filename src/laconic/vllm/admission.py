@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from laconic.errors import LaconicError, UnmetNeed
-from laconic.vllm.asked import SEED, Asked
+from laconic.vllm.asked import EFFORT, SEED, Asked
 from laconic.vllm.host import Host
 
 FAULT = "laconic: control of this request failed, see the server's log"
@@ -67,6 +67,19 @@ def _prepare(params: Any, host: Host) -> None:
     """Give the workers dice that are the same on all of them, and a token to say that control has failed."""
     params.extra_args = {**(params.extra_args or {}), SEED: secrets.randbits(62)}
     params.stop_token_ids = [*(params.stop_token_ids or ()), host.fault]
+
+
+def noting_effort(to_sampling_params: Callable[..., Any]) -> Callable[..., Any]:
+    """``to_sampling_params`` of vLLM's chats and responses, which keeps the effort that the client has named."""
+
+    def noted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        params = to_sampling_params(self, *args, **kwargs)
+        effort = getattr(self, "reasoning_effort", None) or getattr(getattr(self, "reasoning", None), "effort", None)
+        if effort is not None:
+            params.extra_args = {**(params.extra_args or {}), EFFORT: str(effort)}
+        return params
+
+    return noted
 
 
 def marking(from_new_request: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from laconic.errors import RequestError, did_you_mean
@@ -13,9 +14,9 @@ from laconic.vllm.inside import Think
 PREFIX = "laconic."
 THINK, ANSWER_ROOM = "laconic.think", "laconic.answer_room"
 FIELDS = (THINK, ANSWER_ROOM)
-SEED, EXPECTED, PART = "_laconic_seed", "_laconic_expected", "_laconic_part"
-"""What the server adds: dice that are equal on every rank, tokens that will probably be written, and that a request is
-part of one whose controllers it decides itself."""
+SEED, EXPECTED, PART, EFFORT = "_laconic_seed", "_laconic_expected", "_laconic_part", "_laconic_effort"
+"""What the server adds: dice that are equal on every rank, tokens that will probably be written, that a request is part
+of one whose controllers it decides itself, and the effort that its client named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +31,13 @@ class Asked:
     own: bool = True
 
     @staticmethod
-    def of(params: Any, otherwise: str = "") -> Asked | None:
+    def of(params: Any, otherwise: str = "", efforts: Mapping[str, str] = MappingProxyType({})) -> Asked | None:
         """What vLLM's sampling parameters ask for; None for a request that is none of laconic's business.
 
         ``laconic.think`` names controllers as ``--think`` does, joined by ``+``; ``none`` names none, and the server
         still sees to it that the thought is answered. ``otherwise`` is what the server does where a request names
-        nothing. vLLM's own ``thinking_token_budget`` is taken over as ``budget``, since it holds under drafts here.
-        Raises RequestError and MethodError subclasses.
+        nothing, ``efforts`` where it names no more than an effort. vLLM's own ``thinking_token_budget`` is taken over
+        as ``budget``, since it holds under drafts here. Raises RequestError and MethodError subclasses.
         """
         given: Mapping[str, Any] = params.extra_args or {}
         if PART in given:
@@ -44,6 +45,8 @@ class Asked:
         for name in given:
             if name.startswith(PREFIX) and name not in FIELDS:
                 raise RequestError(f"'{name}' is no field of laconic's.", did_you_mean(name, FIELDS))
+        if params.thinking_token_budget is None:
+            otherwise = efforts.get(str(given.get(EFFORT)), otherwise)
         own = bool(otherwise) or any(name in given for name in FIELDS)
         budget = params.thinking_token_budget
         if budget is None and not own:
@@ -54,4 +57,5 @@ class Asked:
         if room is not None and (not isinstance(room, int) or isinstance(room, bool) or room < 0):
             raise RequestError(f"{ANSWER_ROOM} is a number of tokens, not {room!r}.", "0 keeps no room.")
         methods = () if think.strip() in ("", "none") else joined(think)
-        return Asked((*(() if budget is None else (f"budget:{budget}",)), *methods), room, own)
+        budgets = () if budget is None else (f"budget:{max(budget, 1)}",)  # the shortest thought there is
+        return Asked((*budgets, *methods), room, own)

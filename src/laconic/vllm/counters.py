@@ -9,6 +9,7 @@ from typing import Any
 from laconic.policy import Policy
 from laconic.sequence import Sequence as Served
 
+_TOKENS = ("tokens", "Tokens of requests that were decided in the server.", "kind")
 _KINDS = ("thinking", "answer", "injected", "probed", "dropped")
 
 
@@ -27,17 +28,19 @@ def request(think: Sequence[str | Policy], where: str) -> None:
 
 def served(s: Served) -> None:
     """A request that was decided in the server is over."""
+    usage = s.result().usage
     for kind in _KINDS:
-        count = getattr(s.usage, kind) or (_written(s, kind) if kind in ("thinking", "answer") else 0)
-        _counter("tokens", "Tokens of requests that were decided in the server.", "kind").labels(kind).inc(count)
+        _counter(*_TOKENS).labels(kind).inc(getattr(usage, kind))
     for event in s.events:
         _counter("actions", "What controllers did.", "method", "action").labels(event.method, event.action).inc()
+
+
+def tokens() -> dict[str, int]:
+    """Tokens by kind so far, of requests that were decided in this process."""
+    (metric,) = _counter(*_TOKENS).collect()
+    return {sample.labels["kind"]: int(sample.value) for sample in metric.samples if sample.name.endswith("_total")}
 
 
 def fault() -> None:
     """A controller raised an error in the server."""
     _counter("faults", "Requests that were ended because their control failed.").inc()
-
-
-def _written(s: Served, kind: str) -> int:
-    return int(getattr(s.transcript, kind))

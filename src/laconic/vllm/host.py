@@ -23,12 +23,14 @@ from laconic.vllm.inside import Following, Inside, Think, has_its_say_before
 class Settings:
     """What a server says for all its requests: ``--additional-config '{"laconic": {...}}'``.
 
-    ``think`` is for requests that name no controllers. ``format`` says how the model marks its thought, where its chat
-    template does not tell: a family's name, or tags as ``OPEN,CLOSE``. ``drafter`` and ``length`` are laconic's
-    proposer's.
+    ``think`` is for requests that name no controllers, ``efforts`` for those that name an effort (``reasoning_effort``)
+    and neither controllers nor a budget: controllers by level, ``{"low": "budget:1024"}``. ``format`` says how the model
+    marks its thought, where its chat template does not tell: a family's name, or tags as ``OPEN,CLOSE``. ``drafter`` and
+    ``length`` are laconic's proposer's.
     """
 
     think: str = ""
+    efforts: Mapping[str, str] = field(default_factory=dict)
     format: str = ""
     drafter: str = "suffix"
     length: str = "marginal"
@@ -44,7 +46,10 @@ class Settings:
         for name, value in given.items():
             if name not in known:
                 raise RequestError(f"'{name}' is no setting of laconic's.", did_you_mean(name, known))
-            if not isinstance(value, str):
+            if name == "efforts":
+                if not isinstance(value, Mapping) or not all(isinstance(one, str) for one in value.values()):
+                    raise RequestError(f"laconic's setting 'efforts' names controllers by level, not {value!r}.")
+            elif not isinstance(value, str):
                 raise RequestError(f"laconic's setting '{name}' is a text, not {value!r}.")
         return Settings(**given)
 
@@ -96,7 +101,7 @@ class Host:
         A budget of vLLM's own stays vLLM's where the model's format is not known. Raises RequestError, MethodError and
         ModelError subclasses.
         """
-        asked = Asked.of(params, self.settings.think)
+        asked = Asked.of(params, self.settings.think, self.settings.efforts)
         if asked is None or (not asked.own and not self.text.format.thinks):
             return None
         self._limits(asked, 1, params)

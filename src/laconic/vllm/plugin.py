@@ -65,6 +65,8 @@ STATE = Seam("vllm.v1.engine.output_processor", "from_new_request", "RequestStat
 COMPLETION = Seam("vllm.v1.engine.output_processor", "_new_completion_output", "RequestState")
 EXPAND = Seam("vllm.v1.sample.rejection_sampler", "expand_batch_to_tokens")
 GENERATE = Seam("vllm.v1.engine.async_llm", "generate", "AsyncLLM")
+CHAT = Seam("vllm.entrypoints.openai.chat_completion.protocol", "to_sampling_params", "ChatCompletionRequest")
+RESPONSES = Seam("vllm.entrypoints.openai.responses.protocol", "to_sampling_params", "ResponsesRequest")
 
 
 def register() -> None:
@@ -73,7 +75,7 @@ def register() -> None:
     from vllm.config import get_current_vllm_config
     from vllm.exceptions import VLLMValidationError
 
-    from laconic.vllm.admission import admitting, marking, reporting
+    from laconic.vllm.admission import admitting, marking, noting_effort, reporting
     from laconic.vllm.repair import expanding
     from laconic.vllm.served import deciding
     from laconic.vllm.workers import holding
@@ -81,11 +83,13 @@ def register() -> None:
     if version(vllm.__version__) not in SUPPORTED:
         known = " and ".join(".".join(map(str, one)) for one in SUPPORTED)
         raise PluginError(f"laconic knows vLLM {known}, not {vllm.__version__}.", _WITHOUT)
-    for seam in (HOLDER, EXPAND, PROCESS, STATE, COMPLETION, GENERATE):
+    for seam in (HOLDER, EXPAND, PROCESS, STATE, COMPLETION, GENERATE, CHAT, RESPONSES):
         seam.find()
     HOLDER.replace(lambda make: holding(make, get_current_vllm_config))
     EXPAND.replace(expanding)
     PROCESS.replace(lambda process: admitting(process, VLLMValidationError))
+    CHAT.replace(noting_effort)
+    RESPONSES.replace(noting_effort)
     STATE.replace(marking)
     COMPLETION.replace(reporting)
     GENERATE.replace(lambda generate: deciding(generate, VLLMValidationError))
