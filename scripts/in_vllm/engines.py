@@ -78,11 +78,9 @@ class Online:
         self._count += 1
         begun = time.perf_counter()
         sampling = SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, skip_special_tokens=False, **params)
-        done = None
-        async for done in self.engine.generate({"prompt_token_ids": list(prompt)}, sampling, f"{self._count}"):
-            pass
-        assert done is not None
-        (one,) = done.outputs
+        told = self.engine.generate({"prompt_token_ids": list(prompt)}, sampling, f"{self._count}")
+        outputs = [output async for output in told]
+        (one,) = outputs[-1].outputs
         return Reply(list(one.token_ids), one.text, one.finish_reason, time.perf_counter() - begun)
 
     async def together(self, prompts: Sequence[Sequence[int]], **params: Any) -> list[Reply]:

@@ -1,4 +1,4 @@
-"""A vLLM server under laconic when things go wrong: bad requests, controllers that raise, clients that leave, a dead engine.
+"""A vLLM server when things go wrong: bad requests, broken controllers, clients that leave, an engine that dies.
 
 .venv-vllm/bin/python scripts/in_vllm/faults.py --drafts laconic --json docs/results/vllm_faults.json
 """

@@ -1,11 +1,11 @@
 """Budgets, landings, loops and ends of text inside the thought under every way to draft: is each promise kept?
 
-The bundled reasoner, and the same one with a row of its output head changed so that it ends its text inside its thoughts
-as often as it ends a step (``--stress``). A budget is broken where more thinking tokens stand before what closes the
-thought; an answer is empty where the text ends in the thought or right behind it.
+The bundled reasoner, and the same one with a row of its output head changed so that it ends its text inside thoughts
+as often as it ends a step. A budget is broken where more thinking tokens stand before what closes the thought; an
+answer is empty where the text ends in the thought or right behind it.
 
-    .venv-vllm/bin/python scripts/in_vllm/kept.py --problems problems.jsonl --n 200 --json docs/results/vllm_kept.json
-    VLLM_PLUGINS= .venv-vllm/bin/python scripts/in_vllm/kept.py --plain --problems problems.jsonl --n 200 --json docs/results/vllm_kept.json
+    .venv-vllm/bin/python scripts/in_vllm/kept.py --problems problems.jsonl --n 200 --json OUT
+    VLLM_PLUGINS= .venv-vllm/bin/python scripts/in_vllm/kept.py --plain --problems problems.jsonl --n 200 --json OUT
 
 ``--plain`` is vLLM without laconic, with its own thinking budgets.
 """
@@ -113,11 +113,11 @@ def ask(dice: random.Random, temperature: float, *, plain: bool) -> tuple[Any, i
     """Sampling parameters of a request, and the budget that it must keep."""
     from vllm import SamplingParams
 
-    kind, budget = dice.choice(KINDS), dice.randint(8, 72)
+    kind, budget = dice.choice(KINDS), dice.randint(8, 48)
     common: dict[str, Any] = {
         "temperature": temperature,
         "seed": dice.randrange(1 << 30) if temperature else None,
-        "max_tokens": 176,
+        "max_tokens": 112,
         "skip_special_tokens": False,
     }
     if plain or kind == "vllm-budget":

@@ -1,7 +1,7 @@
-"""laconic's proposer beside vLLM's suffix decoding and no speculation, on prompts of recorded agents, from 1 to 16 at once.
+"""laconic's proposer beside vLLM's suffix decoding and no speculation, on prompts of recorded agents, 1 to 16 at once.
 
-Prompts are conversations of ``agent_tau_bench.jsonl`` up to a reply of the agent, their last tokens. Engines run in turn, one
-load after the other; every engine sees every prompt once before it is timed with another part of the prompts.
+Prompts are conversations of ``agent_tau_bench.jsonl`` up to a reply of the agent, their last tokens. Engines run in
+turn on the same prompts, one load after the other, each having written sixteen short replies before.
 
     .venv-vllm/bin/python scripts/in_vllm/proposer.py --model FOLDER --traces DIR --json docs/results/vllm_proposer.json
 """

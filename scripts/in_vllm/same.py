@@ -1,10 +1,10 @@
 """What laconic's proposer leaves as it is: greedy texts, and the law of sampled ones.
 
-    .venv-vllm/bin/python scripts/in_vllm/same.py greedy --model FOLDER --questions gsm8k.jsonl --n 200 --json docs/results/vllm_same.json
-    .venv-vllm/bin/python scripts/in_vllm/same.py sampled --model bundled --n 4000 --json docs/results/vllm_same.json
+    .venv-vllm/bin/python scripts/in_vllm/same.py greedy --model FOLDER --questions gsm8k.jsonl --n 200 --json OUT
+    .venv-vllm/bin/python scripts/in_vllm/same.py sampled --model bundled --n 4000 --json OUT
 
-``sampled`` draws short continuations of a repetitive text, n with and n without drafts, and compares how often each came
-(G test; the expected false alarm rate is the p value's).
+``sampled`` draws short continuations of a repetitive text, n with and n without drafts, and compares how often each
+came (G test).
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def greedy(given: argparse.Namespace) -> dict[str, Any]:
     alike = [a == b for a, b in zip(written[first], written[second], strict=True)]
     return {
         "model": Path(given.model).name, "names": given.names, "prompts": len(prompts), "same": sum(alike),
-        "tokens": sum(map(len, written[first])), "differ": [i for i, one in enumerate(alike) if not one], **counted[second],
+        "tokens": sum(map(len, written[first])), "differ": [i for i, one in enumerate(alike) if not one],
+        **counted[second],
     }  # fmt: skip
 
 

@@ -1,15 +1,14 @@
 """``settled`` over vLLM against laconic's own engine, and its time against plain vLLM and its suffix decoding.
 
-Ends: the same problems, greedily in float32, in laconic's own engine and under ``laconic.think`` in vLLM; where do thoughts
-end, and what is saved against thoughts that are written to their end?
+Ends: the same problems, greedily in float32, in laconic's own engine and under ``laconic.think`` in vLLM; where do
+thoughts end, and what is saved against thoughts that are written to their end?
 
-    .venv-vllm/bin/python scripts/in_vllm/settled.py ends --problems problems.jsonl --n 200 --json docs/results/vllm_settled.json
+    .venv-vllm/bin/python scripts/in_vllm/settled.py ends --problems problems.jsonl --n 200 --json OUT
 
-Time: one request at a time on a padded target (``laconic pad bundled PADDED --parameters 0.1B``), three engines in turn on every
-problem.
+Time: one request at a time on a padded target (``laconic pad bundled PADDED --parameters 0.1B``), three engines in turn
+on every problem.
 
-    .venv-vllm/bin/python scripts/in_vllm/settled.py time --model PADDED --problems problems.jsonl --n 24 \\
-      --json docs/results/vllm_settled.json
+    .venv-vllm/bin/python scripts/in_vllm/settled.py time --model PADDED --problems problems.jsonl --n 24 --json OUT
 """
 
 from __future__ import annotations

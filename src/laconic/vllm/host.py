@@ -24,9 +24,9 @@ class Settings:
     """What a server says for all its requests: ``--additional-config '{"laconic": {...}}'``.
 
     ``think`` is for requests that name no controllers, ``efforts`` for those that name an effort (``reasoning_effort``)
-    and neither controllers nor a budget: controllers by level, ``{"low": "budget:1024"}``. ``format`` says how the model
-    marks its thought, where its chat template does not tell: a family's name, or tags as ``OPEN,CLOSE``. ``drafter`` and
-    ``length`` are laconic's proposer's.
+    and neither controllers nor a budget: controllers by level, ``{"low": "budget:1024"}``. ``format`` says how the
+    model marks its thought, where its chat template does not tell: a family's name, or tags as ``OPEN,CLOSE``.
+    ``drafter`` and ``length`` are laconic's proposer's.
     """
 
     think: str = ""
