@@ -31,7 +31,7 @@ BAD = {
     "unknown field": {"laconic.thnk": "budget:32"},
     "a value of the wrong kind": {"laconic.think": 32},
     "a knob of the wrong kind": {"laconic.think": "budget:many"},
-    "a white box": {"laconic.think": "spec-exit"},
+    "rules on logits beside probes": {"laconic.think": "settled+end-temperature:4"},
     "a say before the request": {"laconic.think": "no-thinking"},
     "no room for an answer": {"laconic.think": "budget:4096"},
 }
@@ -57,7 +57,7 @@ def main() -> None:
 
 @contextmanager
 def server(drafts: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """``vllm serve`` with the bundled reasoner on this machine, and the plug-in of faulty controllers."""
+    """vLLM's server with the bundled reasoner on this machine, and the plug-in of faulty controllers."""
     with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -70,9 +70,9 @@ def server(drafts: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         config = engines.speculation(drafts)
         process = subprocess.Popen(
             [
-                sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", resolve("bundled"), "--dtype", "float32",
-                "--max-model-len", "768", "--max-num-seqs", "8", "--enforce-eager", "--host", "127.0.0.1",
-                "--port", str(port), "--block-size", "32", "--served-model-name", "bundled",
+                sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", resolve("bundled"),
+                "--dtype", "float32", "--max-model-len", "768", "--max-num-seqs", "8", "--enforce-eager",
+                "--host", "127.0.0.1", "--port", str(port), "--block-size", "32", "--served-model-name", "bundled",
                 *(["--speculative-config", json.dumps(config)] if config else []),
             ],
             env={**os.environ, "PYTHONPATH": path},

@@ -46,7 +46,7 @@ def admitting(process_inputs: Callable[..., Any], refuse: Callable[[str], Except
         request = process_inputs(self, request_id, prompt, params, *args, **kwargs)
         if asked is not None:
             try:
-                host.request(asked, request.prompt_token_ids or (0,), request.sampling_params)
+                host.follow(asked, request.prompt_token_ids or (0,), request.sampling_params)  # a controller may refuse
             except LaconicError as error:
                 raise refuse(str(error)) from error
             _prepare(request.sampling_params, host)

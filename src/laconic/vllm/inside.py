@@ -66,8 +66,13 @@ class Inside(Loop):
         super().__init__(target, text, plan)
 
     def follow(self, request: Request) -> Following:
-        """A request that the other engine is about to decode, whose own sampling is ``request.sampling``."""
-        return Following(self, self.add(request))
+        """A request that the other engine is about to decode, whose own sampling is ``request.sampling``.
+
+        Raises RequestError where a controller refuses it.
+        """
+        sequence = self.add(request)
+        self._leave(sequence)  # none of this loop's passes will carry it
+        return Following(self, sequence)
 
     def write(self, s: Followed, token: int, *, supposed: bool) -> None:
         """A token that the model chose or, ``supposed``, might choose, and what the controllers make of it."""
