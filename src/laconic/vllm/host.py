@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from laconic.engine import Methods, check
@@ -17,6 +17,9 @@ from laconic.remote.elsewhere import Elsewhere
 from laconic.types import Limits, Request, Sampling
 from laconic.vllm.asked import SEED, Asked
 from laconic.vllm.inside import Following, Inside, Think, has_its_say_before
+
+_KNOWN = 256
+"""Sets of controllers that are kept ready: clients may name as many as they like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,27 +111,26 @@ class Host:
         self.plan(asked.think)
         return asked
 
-    def inside(self, think: Think) -> Inside:
-        """These controllers over the rows of a worker. Raises UnmetNeed where they cannot work so."""
-        made: dict[Think, Inside] = self.__dict__.setdefault("_inside", {})
-        if think not in made:
-            made[think] = Inside(self.text, think, vocab_size=self.rows, context=self.context)
-        return made[think]
+    @cached_property
+    def inside(self) -> Callable[[Think], Inside]:
+        """Controllers over the rows of a worker. Raises UnmetNeed for those that cannot work so."""
+        return lru_cache(_KNOWN)(lambda think: Inside(self.text, think, vocab_size=self.rows, context=self.context))
 
-    def plan(self, think: Think) -> Plan:
-        """These controllers, checked for a model that laconic does not run. Raises MethodError subclasses."""
-        made: dict[Think, Plan] = self.__dict__.setdefault("_plans", {})
-        if think not in made:
-            plan = Methods(drafter="none", length="constant", think=think).plan()
-            check(plan, self.text, self.target, None)
-            for policy in (inner for controller in plan.controllers for inner in controller.walk()):
-                if has_its_say_before(policy):
-                    raise UnmetNeed(
-                        f"'{policy.name}' has its say before the request begins, which vLLM has begun already.",
-                        "Run the model in laconic's own engine, or do without this method.",
-                    )
-            made[think] = plan
-        return made[think]
+    @cached_property
+    def plan(self) -> Callable[[Think], Plan]:
+        """Controllers, checked for a model that laconic does not run. Raises MethodError subclasses."""
+        return lru_cache(_KNOWN)(self._plan)
+
+    def _plan(self, think: Think) -> Plan:
+        plan = Methods(drafter="none", length="constant", think=think).plan()
+        check(plan, self.text, self.target, None)
+        for policy in (inner for controller in plan.controllers for inner in controller.walk()):
+            if has_its_say_before(policy):
+                raise UnmetNeed(
+                    f"'{policy.name}' has its say before the request begins, which vLLM has begun already.",
+                    "Run the model in laconic's own engine, or do without this method.",
+                )
+        return plan
 
     @property
     def target(self) -> Elsewhere:
