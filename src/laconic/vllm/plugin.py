@@ -68,6 +68,8 @@ GENERATE = Seam("vllm.v1.engine.async_llm", "generate", "AsyncLLM")
 CHAT = Seam("vllm.entrypoints.openai.chat_completion.protocol", "to_sampling_params", "ChatCompletionRequest")
 RESPONSES = Seam("vllm.entrypoints.openai.responses.protocol", "to_sampling_params", "ResponsesRequest")
 
+SEAMS = (HOLDER, EXPAND, PROCESS, STATE, COMPLETION, GENERATE, CHAT, RESPONSES)
+
 
 def register() -> None:
     """Called by vLLM in each of its processes. Raises PluginError."""
@@ -83,7 +85,7 @@ def register() -> None:
     if version(vllm.__version__) not in SUPPORTED:
         known = " and ".join(".".join(map(str, one)) for one in SUPPORTED)
         raise PluginError(f"laconic knows vLLM {known}, not {vllm.__version__}.", _WITHOUT)
-    for seam in (HOLDER, EXPAND, PROCESS, STATE, COMPLETION, GENERATE, CHAT, RESPONSES):
+    for seam in SEAMS:
         seam.find()
     HOLDER.replace(lambda make: holding(make, get_current_vllm_config))
     EXPAND.replace(expanding)
