@@ -205,14 +205,18 @@ class _Reply:
 
     def _output(self, s: Served) -> Any:
         """What has come since the last time; None for nothing that a client sees."""
-        new, self._sent = s.tokens[self._sent :], len(s.tokens)
+        first, self._sent = self._sent, len(s.tokens)
+        new = s.tokens[first:]
         stopped = None
         finish = s.finish if s.done else None
         ended = finish == "stop" and bool(new) and new[-1] in s.text.eos
-        answered = s.transcript.phase == "answer" or finish is not None
-        if self._stop and answered and not self._text.stop:
+        begins = s.transcript.answer_begins if self._stop and not self._text.stop else len(s.tokens)
+        if begins < len(s.tokens):
+            lead = max(begins - first, 0)
+            self._text.update(new[:lead], False)
             self._text.stop = self._stop  # from here on
-        if new:
+            stopped = self._text.update(new[lead:], ended)
+        elif new:
             stopped = self._text.update(list(new), ended)
         if stopped is not None:
             return self._completion(new, "stop", stopped)
