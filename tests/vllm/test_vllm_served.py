@@ -207,6 +207,18 @@ def test_a_controller_that_raises_ends_its_request_alone(
     )
 
 
+def test_what_was_done_is_counted() -> None:
+    prompt = prompts(6)[5]
+    right = own(THINK["two"], prompt, Limits(128))
+    served(LLM(), ids(prompt), request(THINK["two"]))
+    assert Count.made["laconic:requests"].of == {("loop-break+settled", "server"): 1}
+    counted = Count.made["laconic:tokens"].of
+    for kind in ("thinking", "answer", "injected"):
+        assert counted[kind,] == getattr(right.usage, kind)
+    assert counted["probed",] > 0
+    assert sum(Count.made["laconic:actions"].of.values()) == len(right.events) > 0
+
+
 @pytest.mark.parametrize(
     ("others", "why"),
     [

@@ -27,9 +27,10 @@ def request(think: Sequence[str | Policy], where: str) -> None:
 
 def served(s: Served) -> None:
     """A request that was decided in the server is over."""
+    usage = s.result().usage
     for kind in _KINDS:
-        count = getattr(s.usage, kind) or (_written(s, kind) if kind in ("thinking", "answer") else 0)
-        _counter("tokens", "Tokens of requests that were decided in the server.", "kind").labels(kind).inc(count)
+        counter = _counter("tokens", "Tokens of requests that were decided in the server.", "kind")
+        counter.labels(kind).inc(getattr(usage, kind))
     for event in s.events:
         _counter("actions", "What controllers did.", "method", "action").labels(event.method, event.action).inc()
 
@@ -37,7 +38,3 @@ def served(s: Served) -> None:
 def fault() -> None:
     """A controller raised an error in the server."""
     _counter("faults", "Requests that were ended because their control failed.").inc()
-
-
-def _written(s: Served, kind: str) -> int:
-    return int(getattr(s.transcript, kind))
