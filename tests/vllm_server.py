@@ -127,7 +127,8 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 class LLM:
     """An engine like vLLM's AsyncLLM over the hashed model. ``chunk`` tokens come at once, as they do with drafts.
 
-    ``fails`` is raised after so many completions. ``open`` counts streams that are being read, ``asked`` keeps all.
+    ``fails`` says what is raised in which completion. ``open`` counts those that are being read, ``most`` is how many
+    there were at most, ``asked`` keeps all; ``written`` counts tokens.
     """
 
     def __init__(self, chunk: int = 1, follows: bool = True, context: int = 512, **settings: str) -> None:
@@ -135,7 +136,7 @@ class LLM:
         self.model_config = self.vllm_config.model_config
         self._laconic_host = host(follows=follows, context=context, **settings)
         self.chunk, self.context = chunk, context
-        self.open = 0
+        self.open = self.most = self.written = 0
         self.asked: list[tuple[Any, Params, str, dict[str, Any]]] = []
         self.fails: dict[int, Exception] = {}
         tok_params = SimpleNamespace(with_kwargs=lambda **given: given)
@@ -157,6 +158,7 @@ class LLM:
         if len(self.asked) in self.fails:
             raise self.fails[len(self.asked)]
         self.open += 1
+        self.most = max(self.most, self.open)
         try:
             dice = torch.Generator().manual_seed(params.seed or 0)
             written, said, finish = 0, list[dict[int, Any]](), None
@@ -170,6 +172,7 @@ class LLM:
                 tokens.append(token)
                 new.append(token)
                 written += 1
+                self.written += 1
                 said.append(_said(row, token, params.logprobs or 0))
                 finish = self._finish(tokens, written, params)
                 if finish or len(new) == self.chunk:
@@ -203,10 +206,13 @@ def _said(row: torch.Tensor, token: int, most: int) -> dict[int, Any]:
 
 
 def served(llm: LLM, prompt: Any, params: Params, **kwargs: Any) -> list[Output]:
-    """All outputs of one request."""
+    """All outputs of one request, which leaves nothing open."""
 
     async def collected() -> list[Output]:
-        return [output async for output in llm.generate(prompt, params, "one", **kwargs)]
+        try:
+            return [output async for output in llm.generate(prompt, params, "one", **kwargs)]
+        finally:
+            assert llm.open == 0
 
     return asyncio.run(collected())
 

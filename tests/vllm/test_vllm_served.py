@@ -50,7 +50,7 @@ def test_texts_are_those_of_laconics_engine(name: str, chunk: int) -> None:
         assert outputs[-1].outputs[0].finish_reason == right.finish_reason
         assert {output.request_id for output in outputs} == {"one"}
         assert all(output.prompt_token_ids == prompt for output in outputs)
-        assert llm.open == 0
+        assert llm.most == 1 or name not in ("budget", "kept open")
         acted += bool(right.events)
     assert acted or name == "nothing"
 
@@ -103,13 +103,14 @@ def test_until_the_first_action_it_is_what_vllm_writes_by_itself() -> None:
     assert acted > 2
 
 
-def test_stop_strings_end_the_answer_alone() -> None:
+@pytest.mark.parametrize("chunk", [1, 5])
+def test_stop_strings_end_the_answer_alone(chunk: int) -> None:
     for prompt in prompts(6):
         answer = own(THINK["budget"], prompt, Limits(128)).answer
-        stops = {answer[len(answer) // 2 :][:2], answer[-1], "\n\n", "h"}
+        stops = {answer[len(answer) // 2 :][:2], answer[-1], "\n\n", "h", "]", "<"}
         for stop in stops:
             right = own(THINK["budget"], prompt, Limits(128, (stop,)))
-            outputs = served(LLM(1, follows=False), ids(prompt), request(THINK["budget"], stop=[stop]))
+            outputs = served(LLM(chunk, follows=False), ids(prompt), request(THINK["budget"], stop=[stop]))
             assert "".join(one.text for output in outputs for one in output.outputs) == right.text
             last = outputs[-1].outputs[0]
             assert last.finish_reason == right.finish_reason
@@ -174,6 +175,7 @@ def test_a_client_that_leaves_ends_what_is_under_way() -> None:
             assert llm.open == 2
         await outputs.aclose()
         assert llm.open == 0
+        assert llm.written < 20
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     for cancel in (False, True):
@@ -187,7 +189,6 @@ def test_what_vllm_raises_comes_through(at: int) -> None:
     with pytest.raises(RuntimeError) as raised:
         served(llm, ids(prompts(6)[5]), request(THINK["settled"], n=2))
     assert raised.value is error
-    assert llm.open == 0
 
 
 def test_a_controller_that_raises_ends_its_request_alone(
@@ -199,7 +200,6 @@ def test_a_controller_that_raises_ends_its_request_alone(
     last = outputs[-1].outputs[0]
     assert (last.finish_reason, last.stop_reason, outputs[-1].finished) == ("error", FAULT, True)
     assert tokens_of(outputs) == plain(prompt, 128)[: len(tokens_of(outputs))]
-    assert llm.open == 0
     assert "no decision" in caplog.text
     assert Count.made["laconic:faults"].of == {(): 1}
     assert tokens_of(served(llm, ids(prompt), request(THINK["settled"]))) == list(
