@@ -127,7 +127,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 class LLM:
     """An engine like vLLM's AsyncLLM over the hashed model. ``chunk`` tokens come at once, as they do with drafts.
 
-    ``fails`` says what is raised in which completion. ``open`` counts those that are being read, ``most`` is how many
+    ``fails`` says what is raised in which completion, ``aborted`` how a completion ends after a few tokens. ``open`` counts those that are being read, ``most`` is how many
     there were at most, ``asked`` keeps all; ``written`` counts tokens.
     """
 
@@ -139,6 +139,7 @@ class LLM:
         self.open = self.most = self.written = 0
         self.asked: list[tuple[Any, Params, str, dict[str, Any]]] = []
         self.fails: dict[int, Exception] = {}
+        self.aborted: dict[int, str] = {}
         tok_params = SimpleNamespace(with_kwargs=lambda **given: given)
         renderer = SimpleNamespace(render_cmpl=self._render, default_cmpl_tok_params=tok_params)
         self.input_processor = SimpleNamespace(renderer=renderer, tokenizer=TEXT.tokenizer)
@@ -155,6 +156,7 @@ class LLM:
         """vLLM's own ``generate``."""
         params, tokens, new = sampling_params, list(prompt["prompt_token_ids"]), list[int]()
         self.asked.append((prompt, params, request_id, kwargs))
+        abort = self.aborted.get(len(self.asked))
         if len(self.asked) in self.fails:
             raise self.fails[len(self.asked)]
         self.open += 1
@@ -164,6 +166,10 @@ class LLM:
             written, said, finish = 0, list[dict[int, Any]](), None
             while finish is None:
                 await asyncio.sleep(0)
+                if abort is not None and written == 3:
+                    one = Completion(0, "", [], None, [], abort)
+                    yield Output(request_id, None, list(prompt["prompt_token_ids"]), None, [one], True)
+                    return
                 row = self._row(tokens, params)
                 token = int(row.argmax())
                 if params.temperature:

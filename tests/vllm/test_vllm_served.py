@@ -191,6 +191,17 @@ def test_what_vllm_raises_comes_through(at: int) -> None:
     assert raised.value is error
 
 
+@pytest.mark.parametrize("reason", ["abort", "error"])
+@pytest.mark.parametrize("at", [1, 2])
+def test_what_vllm_gives_up_is_given_up(at: int, reason: str) -> None:
+    llm, prompt = LLM(), prompts(6)[5]
+    llm.aborted[at] = reason
+    outputs = served(llm, ids(prompt), request(THINK["settled"]))
+    assert outputs[-1].outputs[0].finish_reason == reason
+    assert tokens_of(outputs) == plain(prompt, 128)[: len(tokens_of(outputs))]
+    assert len(llm.asked) == at
+
+
 def test_a_controller_that_raises_ends_its_request_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

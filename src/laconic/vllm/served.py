@@ -20,7 +20,7 @@ from laconic.vllm.admission import FAULT, hosted
 from laconic.vllm.asked import SEED, Asked
 from laconic.vllm.host import Host
 from laconic.vllm.seats import log
-from laconic.vllm.writer import Ask, EngineLoop, EngineWriter, FromEngine
+from laconic.vllm.writer import Ask, EngineLoop, EngineWriter, FromEngine, GivenUp
 
 _HINT = "Leave it out, or use methods that need no probes (budget, soft-landing, loop-break)."
 
@@ -195,6 +195,8 @@ class _Reply:
                     break
         except FromEngine as failure:
             queue.put_nowait(failure.error)
+        except GivenUp as ended:
+            queue.put_nowait(self._completion([], ended.reason, ended.stopped))
         except Exception:
             log.exception("control of a request failed, the request is ended")
             counters.fault()
