@@ -127,8 +127,9 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 class LLM:
     """An engine like vLLM's AsyncLLM over the hashed model. ``chunk`` tokens come at once, as they do with drafts.
 
-    ``fails`` says what is raised in which completion, ``aborted`` how a completion ends after a few tokens. ``open`` counts those that are being read, ``most`` is how many
-    there were at most, ``asked`` keeps all; ``written`` counts tokens.
+    ``fails`` says what is raised in which completion, ``aborted`` how a completion ends after a few tokens. ``open``
+    counts those that are being read, ``most`` is how many there were at most, ``asked`` keeps all; ``written`` counts
+    tokens.
     """
 
     def __init__(self, chunk: int = 1, follows: bool = True, context: int = 512, **settings: str) -> None:
@@ -198,7 +199,7 @@ class LLM:
 
     def _finish(self, tokens: Sequence[int], written: int, params: Params) -> str | None:
         text = TEXT.decode(tokens[len(tokens) - written :])
-        if tokens[-1] == END or any(stop in text for stop in params.stop or ()):
+        if tokens[-1] in (END, *(params.stop_token_ids or ())) or any(stop in text for stop in params.stop or ()):
             return "stop"
         return "length" if written == params.max_tokens or len(tokens) == self.context else None
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 from vllm_fakes import TEXT, Kind, Params, fakes_of_methods, own, plain, prompts, think
-from vllm_server import LLM, Count, Refused, ids, served, stand_ins, tokens_of
+from vllm_server import LLM, Count, ids, served, stand_ins, tokens_of
 
 from laconic import Limits
 from laconic.vllm.admission import FAULT
-from laconic.vllm.asked import EXPECTED, PART
 
 THINK = {
     "settled": ("settled:0.06",),
@@ -53,6 +52,27 @@ def test_texts_are_those_of_laconics_engine(name: str, chunk: int) -> None:
         assert llm.most == 1 or name not in ("budget", "kept open")
         acted += bool(right.events)
     assert acted or name == "nothing"
+
+
+@pytest.mark.parametrize("chunk", [1, 4])
+def test_stop_tokens_end_the_answer_and_in_the_thought_no_more_than_that(chunk: int) -> None:
+    thoughts = 0
+    for prompt in prompts(6):
+        right = own(THINK["budget"], prompt, Limits(128))
+        token = TEXT.encode(right.answer)[-1]
+        outputs = served(LLM(chunk, follows=False), ids(prompt), request(THINK["budget"], stop_token_ids=[token]))
+        text, told = "".join(one.text for output in outputs for one in output.outputs), tokens_of(outputs)
+        if (piece := TEXT.decode([token])) in right.thinking[:24]:
+            thoughts += 1
+            thought, _, answer = text.partition("</think>")
+            assert thought == right.thinking[: right.thinking.index(piece) + 1]
+            assert answer.strip()
+            continue
+        assert (outputs[-1].outputs[0].finish_reason, outputs[-1].outputs[0].stop_reason) == ("stop", token)
+        assert told == list(right.tokens[: len(told)])
+        assert told[-1] == token
+        assert text == TEXT.decode(told[:-1])
+    assert 0 < thoughts < 6
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -116,48 +136,6 @@ def test_stop_strings_end_the_answer_alone(chunk: int) -> None:
             assert last.finish_reason == right.finish_reason
             assert last.stop_reason in (None, stop)
             assert right.answer or own(THINK["budget"], prompt, Limits(128)).answer.startswith(stop)
-
-
-def test_parts_of_a_request_are_vllms_own_and_on_its_terms() -> None:
-    llm = LLM(2)
-    extra = {"laconic.think": "settled:0.06", "other": 3}
-    params = Params(extra_args=extra, thinking_token_budget=90, temperature=0.5, top_p=0.9, min_tokens=0, stop="xyz")
-    prompt = {**ids(prompts(6)[5]), "cache_salt": "s"}
-    served(llm, prompt, params, priority=2, lora_request="adapter", prompt_text="?", reasoning_ended=False)
-    assert len(llm.asked) == 3
-    assert len({name for _, _, name, _ in llm.asked}) == len(llm.asked)
-    for sent, part, name, kwargs in llm.asked:
-        assert name.startswith("one-laconic-")
-        assert (sent["type"], sent["cache_salt"], "prompt" in sent) == ("token", "s", False)
-        assert kwargs == {"priority": 2, "lora_request": "adapter"}
-        assert set(part.extra_args or {}) - {EXPECTED} == {"other", PART}
-        assert (part.n, part.thinking_token_budget, part.output_kind, part.top_p) == (1, None, Kind.DELTA, 0.9)
-        assert part.seed is None
-    assert {part.temperature for _, part, _, _ in llm.asked} == {0.0, 0.5}
-    assert params.extra_args == extra
-
-
-def test_a_text_is_rendered_by_vllm() -> None:
-    llm, prompt = LLM(), prompts(3)[2]
-    outputs = served(llm, TEXT.decode(prompt), request(THINK["settled"]), tokenization_kwargs={"some": 1})
-    assert tokens_of(outputs) == list(own(THINK["settled"], prompt, Limits(128)).tokens)
-    assert llm.tok_params == {"some": 1}
-    assert all("tokenization_kwargs" not in kwargs for _, _, _, kwargs in llm.asked)
-
-
-def test_requests_of_others_and_those_of_the_workers_are_vllms() -> None:
-    llm, prompt = LLM(4), prompts(6)[1]
-    for params in (Params(), request(THINK["budget"]), Params(thinking_token_budget=5), object()):
-        if not isinstance(params, Params):
-            params = type(
-                "Pooling", (), {"clone": None, **{k: v for k, v in vars(Params()).items() if k != "extra_args"}}
-            )
-        outputs = served(llm, ids(prompt), params)  # type: ignore[arg-type]
-        assert tokens_of(outputs) == plain(prompt, 128)
-        assert llm.asked[-1][1] is params
-        assert llm.asked[-1][2] == "one"
-    assert len(llm.asked) == 4
-    assert Count.made["laconic:requests"].of == {("budget", "workers"): 2}
 
 
 def test_a_client_that_leaves_ends_what_is_under_way() -> None:
@@ -228,31 +206,3 @@ def test_what_was_done_is_counted() -> None:
         assert counted[kind,] == getattr(right.usage, kind)
     assert counted["probed",] > 0
     assert sum(Count.made["laconic:actions"].of.values()) == len(right.events) > 0
-
-
-@pytest.mark.parametrize(
-    ("others", "why"),
-    [
-        ({"logprobs": 0}, "logprobs cannot be had together"),
-        ({"prompt_logprobs": 1}, "prompt_logprobs"),
-        ({"structured_outputs": "json"}, "structured outputs"),
-        ({"ignore_eos": True}, "ignore_eos"),
-        ({"min_tokens": 3}, "min_tokens"),
-        ({"presence_penalty": 0.5}, "presence_penalty"),
-        ({"frequency_penalty": -0.5}, "frequency_penalty"),
-        ({"extra_args": {"laconic.think": "setled"}}, "Did you mean 'settled'"),
-        ({"extra_args": {"laconic.thinks": "settled"}}, "Did you mean 'laconic.think'"),
-        ({"extra_args": {"laconic.think": "chain-of-draft"}}, "before the request begins"),
-        ({"extra_args": {"laconic.think": "settled", "laconic.answer_room": 128}}, "answer_room must be"),
-    ],
-)
-def test_what_cannot_be_had_is_refused(others: dict[str, Any], why: str) -> None:
-    llm = LLM()
-    with pytest.raises(Refused, match=why):
-        served(llm, ids(prompts(1)[0]), Params(**{"extra_args": {"laconic.think": "settled"}, **others}))
-    assert not llm.asked
-
-
-def test_prompts_that_are_no_tokens_are_refused() -> None:
-    with pytest.raises(Refused, match="not of multimodal"):
-        served(LLM(), {**ids(prompts(1)[0]), "type": "multimodal"}, request(THINK["settled"]))

@@ -211,7 +211,8 @@ class _Reply:
         new = s.tokens[first:]
         stopped = None
         finish = s.finish if s.done else None
-        ended = finish == "stop" and bool(new) and new[-1] in s.text.eos
+        token = self._stop_token(s, new)
+        ended = token is not None or (finish == "stop" and bool(new) and new[-1] in s.text.eos)
         begins = s.transcript.answer_begins if self._stop and not self._text.stop else len(s.tokens)
         if begins < len(s.tokens):
             lead = max(begins - first, 0)
@@ -222,11 +223,19 @@ class _Reply:
             stopped = self._text.update(list(new), ended)
         if stopped is not None:
             return self._completion(new, "stop", stopped)
+        if token is not None:
+            return self._completion(new, "stop", token)
         if not new and finish is None:
             return None
         return self._completion(new, finish, None)
 
-    def _completion(self, new: list[int], finish: str | None, reason: str | None) -> Any:
+    def _stop_token(self, s: Served, new: Sequence[int]) -> int | None:
+        """The client's own stop token, where it has ended the answer; one in the thought ends no more than that."""
+        if not new or s.transcript.answer_begins >= len(s.tokens) or new[-1] in s.text.eos:
+            return None
+        return new[-1] if new[-1] in (self._params.stop_token_ids or ()) else None
+
+    def _completion(self, new: list[int], finish: str | None, reason: str | int | None) -> Any:
         from vllm.outputs import CompletionOutput
         from vllm.sampling_params import RequestOutputKind
 
