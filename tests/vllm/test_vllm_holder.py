@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from vllm_fakes import END, TEXT, Client, Params, Update, Worker, fakes_of_methods, host, own, plain, prompts, think
+from vllm_fakes import END, TEXT, Params, Update, fakes_of_methods, host, own, plain, prompts, think
+from vllm_worker import Client, Worker
 
 from laconic import Format, Limits
 from laconic.models.text import Text

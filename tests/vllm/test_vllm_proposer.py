@@ -9,7 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from vllm_fakes import END, TEXT, Client, Params, Update, Worker, configuration, own, plain, prompts, think
+from vllm_fakes import END, TEXT, Params, Update, configuration, own, plain, prompts, think
+from vllm_worker import Client, Drafting
 
 from laconic import Limits
 from laconic.errors import UnmetNeed
@@ -74,6 +75,22 @@ def test_rows_that_wrote_nothing_and_rows_of_nobody_get_no_draft() -> None:
     assert drafts[1:] == [[], []]
 
 
+def test_what_became_of_a_draft_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    holder, proposer = made(length="constant:4")
+    told: list[Any] = []
+    for policy in (proposer._drafter, proposer._length):
+        monkeypatch.setattr(type(policy), "observe", lambda _, __, verdicts, *___: told.append(verdicts))
+    alone = Alone(holder, proposer, Params(extra_args={EXPECTED: TEXT.encode("ababab")}))
+    for token in TEXT.encode("ababab"):
+        alone.write(token)
+    assert not told  # a draft of somebody else's
+    assert alone.write(*TEXT.encode("ab"), 7) == []
+    (verdict,), same = told
+    assert verdict is same
+    assert list(verdict.tree.tokens) == TEXT.encode("abab")
+    assert (list(verdict.path), verdict.accepted, verdict.next_token) == ([0, 1], 2, 7)
+
+
 def test_what_is_expected_is_drafted_until_the_text_differs() -> None:
     expected = TEXT.encode("The answer is 7.")
     alone = Alone(*made(most=5), Params(extra_args={EXPECTED: expected}))
@@ -115,41 +132,6 @@ def test_forced_text_is_drafted_whole_and_first() -> None:
     assert TEXT.decode(alone.output).endswith("</think>\n\n")
 
 
-class Served(Worker):
-    """A worker that drafts by a proposer, and keeps drafts with their requests."""
-
-    def __init__(self, holder: Holder, proposer: Proposer, seed: int) -> None:
-        super().__init__(holder, seed)
-        self.proposer = proposer
-        self.drafts: dict[int, list[int]] = {}
-        self.sampled: dict[int, list[int]] = {}
-        self.drafted = self.accepted = 0
-
-    def _draft(self, row: int, client: Client) -> list[int]:
-        return self.drafts.pop(id(client), [])
-
-    def _accept(self, client: Client, draft: Sequence[int], rows: Any) -> None:
-        before = len(client.output)
-        super()._accept(client, draft, rows)
-        self.sampled[id(client)] = client.output[before:]
-        self.drafted += len(draft)
-        self.accepted += len(self.sampled[id(client)]) - 1
-
-    def step(self) -> None:
-        self.sampled.clear()
-        super().step()
-        clients = [client for client in self.rows if client is not None]
-        drafts = self.proposer.propose([self.sampled.get(id(client), []) for client in clients], None, None)
-        for row, (client, draft) in enumerate(zip(clients, drafts, strict=True)):
-            self.drafts[id(client)] = draft
-            following = self.holder.seats.rows[row].following
-            assert len(draft) <= 8
-            assert not draft or len(client.output) + len(draft) < (client.params.max_tokens or 0)
-            if following is not None and following.owed and id(client) in self.sampled:
-                assert draft == following.owed[:8][: len(draft)]
-                assert draft or len(client.output) + 1 >= (client.params.max_tokens or 0)
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_texts_are_those_of_laconics_engine_and_states_end_with_their_requests(
     seed: int, monkeypatch: pytest.MonkeyPatch
@@ -166,7 +148,7 @@ def test_texts_are_those_of_laconics_engine_and_states_end_with_their_requests(
         Client(prompt, Params(max_tokens=50, extra_args={EXPECTED: text[: 9 * n]}))
         for n, (prompt, text) in enumerate(zip(prompts(6), texts, strict=True))
     ]
-    worker = Served(holder, proposer, seed)
+    worker = Drafting(holder, proposer, seed)
     worker.run([client for both in zip(mine, others, strict=True) for client in both])
     for client, other, text in zip(mine, others, texts, strict=True):
         assert client.text == list(own(("budget:24",), client.prompt, Limits(128, answer_room=0)).tokens)
