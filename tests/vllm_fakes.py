@@ -76,9 +76,11 @@ class Params:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     eos_token_id: int | None = END
+    skip_clone: bool = False
 
     def clone(self) -> Params:
-        return copy.deepcopy(self)
+        """A copy; a shallow one of parameters that nobody else has, as those of chats."""
+        return copy.copy(self) if self.skip_clone else copy.deepcopy(self)
 
 
 def think(methods: str, room: int | None = None, **others: Any) -> Params:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -17,10 +18,13 @@ def _vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_ins(monkeypatch)
 
 
-def test_parts_of_a_request_are_vllms_own_and_on_its_terms() -> None:
+@pytest.mark.parametrize("skip_clone", [False, True])
+def test_parts_of_a_request_are_vllms_own_and_on_its_terms(skip_clone: bool) -> None:
     llm = LLM(2)
     extra = {"laconic.think": "settled:0.06", "other": 3}
     params = Params(extra_args=extra, thinking_token_budget=90, temperature=0.5, top_p=0.9, min_tokens=0, stop="xyz")
+    params.skip_clone = skip_clone
+    before = copy.deepcopy(params)
     prompt = {**ids(prompts(6)[5]), "cache_salt": "s"}
     served(llm, prompt, params, priority=2, lora_request="adapter", prompt_text="?", reasoning_ended=False)
     assert len(llm.asked) == 3
@@ -33,7 +37,7 @@ def test_parts_of_a_request_are_vllms_own_and_on_its_terms() -> None:
         assert (part.n, part.thinking_token_budget, part.output_kind, part.top_p) == (1, None, Kind.DELTA, 0.9)
         assert part.seed is None
     assert {part.temperature for _, part, _, _ in llm.asked} == {0.0, 0.5}
-    assert params.extra_args == extra
+    assert params == before
 
 
 def test_a_text_is_rendered_by_vllm() -> None:
