@@ -249,6 +249,17 @@ class Transcript:
             and blank(self.text, self.tokens[self._closed :])
         )
 
+    @property
+    def answer_begins(self) -> int:
+        """Where the first word of the answer stands among the tokens; behind them while there is none."""
+        if self.phase != "answer":
+            return len(self.tokens)
+        if self._closed == self.prompt_length:
+            return self._closed
+        after = range(self._closed, len(self.tokens))
+        said = (at for at in after if not blank(self.text, self.tokens[self._closed : at + 1]))
+        return next(said, len(self.tokens))
+
     def before_the_end(self) -> tuple[Snapshot, str]:
         """The point at which the model began to end the thought that it has just ended, by its tag or without.
 

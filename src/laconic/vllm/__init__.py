@@ -1,1 +1,1 @@
-"""laconic's decisions inside an engine that accepts drafts by itself, as vLLM does. Nothing uses them yet."""
+"""laconic's decisions inside an engine that accepts drafts by itself, as vLLM does."""

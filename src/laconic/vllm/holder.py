@@ -19,13 +19,10 @@ from laconic.vllm.seats import Seat, Seats, log
 
 
 class Holder:
-    """Control of the requests that ask for it; all others are left to ``theirs``, vLLM's own holder, if it has one.
-
-    ``listening`` says that somebody else wants to know what every request writes: a drafter.
-    """
+    """Control of the requests that ask for it; all others are left to ``theirs``, vLLM's own holder, if it has one."""
 
     def __init__(self, theirs: Any, host: Host) -> None:
-        self.theirs, self.host, self.listening = theirs, host, False
+        self.theirs, self.host = theirs, host
         self.seats = Seats(self._taken)
         self._count = 0
         self._drafts: list[list[int]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,12 +31,14 @@ class Seat:
     failed: str = ""
     most: int = 1 << 40
     """Tokens that it may write."""
-    ends: Collection[int] = ()
+    ends: Set[int] = frozenset()
     """Tokens that end it."""
     expected: Sequence[int] = ()
     """What it will probably write."""
     drafting: Any = None
     """What a drafter keeps about it."""
+    params: Any = None
+    """vLLM's sampling parameters of it."""
 
     @staticmethod
     def of(params: Any, prompt: Sequence[int] | None, output: list[int]) -> Seat:
@@ -44,14 +46,19 @@ class Seat:
         extra: Mapping[str, Any] = params.extra_args or {}
         ends = {*(params.stop_token_ids or ()), getattr(params, "eos_token_id", None)}
         most, expected = params.max_tokens or 1 << 40, tuple(extra.get(EXPECTED, ()))
-        return Seat(list(prompt or ()), output, most=most, ends=ends, expected=expected)
+        return Seat(list(prompt or ()), output, most=most, ends=ends, expected=expected, params=params)
 
     @property
     def over(self) -> bool:
         """Whether it is known to have ended."""
-        if len(self.output) >= self.most or (self.output and self.output[-1] in self.ends):
+        if len(self.output) >= self.most or not self.ends.isdisjoint(self.output):  # more may be written beyond an end
             return True
         return self.following is not None and self.following.done
+
+    def goes_on(self, params: Any, output: Sequence[int]) -> bool:
+        """Whether a request with these parameters and this output is this one, after what is known of it."""
+        known = self.output[: self.output.index(-1)] if -1 in self.output else self.output
+        return self.params is params and list(output[: len(known)]) == known
 
     def catch_up(self) -> None:
         """Take in what vLLM has written since the last time."""
@@ -77,8 +84,9 @@ class Seat:
 class Seats:
     """All of them. ``taken`` makes a Seat of an added request, given its parameters, prompt and output.
 
-    A request that leaves the batch may have ended, or make way for others and come back: those that have not ended are
-    parked, and known again by their output, which vLLM keeps.
+    A request that leaves the batch may have ended, or make way for others and come back. Those that have not ended are
+    parked, and known again by the list of their output or, where asynchronous scheduling has made a new one, by what is
+    in it.
     """
 
     taken: Callable[[Any, Sequence[int] | None, list[int]], Seat]
@@ -91,26 +99,37 @@ class Seats:
         return iter(sorted(self.rows.items()))
 
     def sync(self, update: Any) -> None:
-        """Follow vLLM's BatchUpdate: requests that left, came, and changed their row, in this order."""
-        for row in update.removed:
+        """Follow vLLM's BatchUpdate: requests that left, came, and changed their row, in this order.
+
+        A row that somebody else comes to is not among those that were left, and who left may be among those who come.
+        """
+        one_way = [other for _, other, direction in update.moved if direction.name != "SWAP"]
+        for row in (*update.removed, *(row for row, *_ in update.added), *one_way):
             self._leave(row)
         for row, params, prompt, output in update.added:
-            self._leave(row)
-            parked = self._parked.pop(id(output), None)
+            parked = self._back(params, output)
             self.rows[row] = parked if parked is not None else self.taken(params, prompt, output)
-        for one, other, direction in update.moved:
+        for one, other, _ in update.moved:
             first, second = self.rows.pop(one, None), self.rows.pop(other, None)
             if first is not None:
                 self.rows[other] = first
-            if second is not None and direction.name == "SWAP":
+            if second is not None:
                 self.rows[one] = second
-            elif second is not None:
-                self._park(second)
 
     def drafts(self, given: Sequence[Sequence[int]] | None) -> list[list[int]]:
         """The draft tokens of each row, none where vLLM names none."""
         size = max([*self.rows, len(given or ()) - 1], default=-1) + 1
         return [list(given[row]) if given and row < len(given) else [] for row in range(size)]
+
+    def _back(self, params: Any, output: list[int]) -> Seat | None:
+        """The seat of a request that has come back, with the list that grows from now on."""
+        same = (key for key, seat in self._parked.items() if output and seat.goes_on(params, output))
+        key = id(output) if id(output) in self._parked else next(same, None)
+        if key is None:
+            return None
+        seat = self._parked.pop(key)
+        seat.output = output
+        return seat
 
     def _leave(self, row: int) -> None:
         seat = self.rows.pop(row, None)

@@ -20,7 +20,7 @@ from laconic.vllm.admission import FAULT, hosted
 from laconic.vllm.asked import SEED, Asked
 from laconic.vllm.host import Host
 from laconic.vllm.seats import log
-from laconic.vllm.writer import Ask, EngineLoop, EngineWriter, FromEngine
+from laconic.vllm.writer import Ask, EngineLoop, EngineWriter, FromEngine, GivenUp
 
 _HINT = "Leave it out, or use methods that need no probes (budget, soft-landing, loop-break)."
 
@@ -195,6 +195,8 @@ class _Reply:
                     break
         except FromEngine as failure:
             queue.put_nowait(failure.error)
+        except GivenUp as ended:
+            queue.put_nowait(self._completion([], ended.reason, ended.stopped))
         except Exception:
             log.exception("control of a request failed, the request is ended")
             counters.fault()
@@ -205,22 +207,35 @@ class _Reply:
 
     def _output(self, s: Served) -> Any:
         """What has come since the last time; None for nothing that a client sees."""
-        new, self._sent = s.tokens[self._sent :], len(s.tokens)
+        first, self._sent = self._sent, len(s.tokens)
+        new = s.tokens[first:]
         stopped = None
         finish = s.finish if s.done else None
-        ended = finish == "stop" and bool(new) and new[-1] in s.text.eos
-        answered = s.transcript.phase == "answer" or finish is not None
-        if self._stop and answered and not self._text.stop:
+        token = self._stop_token(s, new)
+        ended = token is not None or (finish == "stop" and bool(new) and new[-1] in s.text.eos)
+        begins = s.transcript.answer_begins if self._stop and not self._text.stop else len(s.tokens)
+        if begins < len(s.tokens):
+            lead = max(begins - first, 0)
+            self._text.update(new[:lead], False)
             self._text.stop = self._stop  # from here on
-        if new:
+            stopped = self._text.update(new[lead:], ended)
+        elif new:
             stopped = self._text.update(list(new), ended)
         if stopped is not None:
             return self._completion(new, "stop", stopped)
+        if token is not None:
+            return self._completion(new, "stop", token)
         if not new and finish is None:
             return None
         return self._completion(new, finish, None)
 
-    def _completion(self, new: list[int], finish: str | None, reason: str | None) -> Any:
+    def _stop_token(self, s: Served, new: Sequence[int]) -> int | None:
+        """The client's own stop token, where it has ended the answer; one in the thought ends no more than that."""
+        if not new or s.transcript.answer_begins >= len(s.tokens) or new[-1] in s.text.eos:
+            return None
+        return new[-1] if new[-1] in (self._params.stop_token_ids or ()) else None
+
+    def _completion(self, new: list[int], finish: str | None, reason: str | int | None) -> Any:
         from vllm.outputs import CompletionOutput
         from vllm.sampling_params import RequestOutputKind
 

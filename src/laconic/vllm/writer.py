@@ -30,6 +30,14 @@ class FromEngine(Exception):
         self.error = error
 
 
+class GivenUp(Exception):
+    """vLLM has ended a completion before its time: ``reason`` is its finish reason, ``stopped`` its stop reason."""
+
+    def __init__(self, reason: str, stopped: Any) -> None:
+        super().__init__(reason)
+        self.reason, self.stopped = reason, stopped
+
+
 class EngineWriter:
     """Has vLLM write on. ``ask`` sends a completion, ``params`` are the client's sampling parameters.
 
@@ -58,7 +66,7 @@ class EngineWriter:
         bans: Sequence[int] = (),
         guess: Sequence[int] = (),
     ) -> Written:
-        """As :meth:`laconic.remote.writer.Writes.write`. Raises FromEngine."""
+        """As :meth:`laconic.remote.writer.Writes.write`. Raises FromEngine and GivenUp."""
         parts = [
             part
             async for part in self.stream(
@@ -81,7 +89,7 @@ class EngineWriter:
         bans: Sequence[int] = (),
         guess: Sequence[int] = (),
     ) -> AsyncGenerator[Written, None]:
-        """The same as it is written. Raises FromEngine. Closing it makes vLLM stop."""
+        """The same as it is written. Raises FromEngine and GivenUp. Closing it makes vLLM stop."""
         params = self._params.clone()
         params.n, params.max_tokens, params.min_tokens = 1, most, 0
         params.temperature = sampling.temperature
@@ -99,11 +107,15 @@ class EngineWriter:
             async with contextlib.aclosing(self._ask(before, params)) as outputs:
                 async for output in outputs:
                     (one,) = output.outputs
+                    if one.finish_reason in ("abort", "error"):
+                        raise GivenUp(one.finish_reason, one.stop_reason)
                     tokens = tuple(one.token_ids)
                     written += len(tokens)
                     said = _said(tokens, one.logprobs) if logprobs is not None else None
                     cut = one.finish_reason == "length" and written < most
                     yield Written(tokens, tuple(map(self.text.piece, tokens)), said, cut, len(tokens))
+        except GivenUp:
+            raise
         except Exception as error:
             raise FromEngine(error) from error
 
