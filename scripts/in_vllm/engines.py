@@ -7,12 +7,16 @@ python scripts/install_vllm.py
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -45,6 +49,12 @@ class Reply:
     text: str
     finish: str | None
     seconds: float
+
+
+def alone(measure: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """What ``measure`` returns in a process of its own: engines leave things behind that later ones stumble over."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(measure, *arguments, **options).result()
 
 
 def offline(model: str | Path, name: str, *, draft: str = "", seats: int = 8, **options: Any) -> Any:

@@ -46,12 +46,11 @@ def main() -> None:
         stress(Path(folder))
         for name in given.names.split(","):
             for model in (resolve("bundled"), folder):
-                rows += run(name, model, questions[: given.n // 2], plain=given.plain)
+                rows += engines.alone(run, name, model, questions[: given.n // 2], plain=given.plain)
                 print(json.dumps(rows[-2:]), flush=True)
-    if given.json:
-        kept = json.loads(given.json.read_text()) if given.json.exists() else {}
-        kept["plain" if given.plain else "laconic"] = rows
-        given.json.write_text(json.dumps(kept, indent=1) + "\n")
+                if given.json:
+                    kept = json.loads(given.json.read_text()) if given.json.exists() else {}
+                    given.json.write_text(json.dumps({**kept, "plain" if given.plain else "laconic": rows}, indent=1))
 
 
 def stress(folder: Path) -> None:

@@ -49,10 +49,7 @@ def greedy(given: argparse.Namespace) -> dict[str, Any]:
     params = SamplingParams(temperature=0, max_tokens=given.new)
     written, counted = {}, {}
     for name in given.names.split(","):
-        engine = engines.offline(place, name)
-        written[name] = [list(one.outputs[0].token_ids) for one in engine.generate(prompts, params, use_tqdm=False)]
-        counted[name] = drafted(engine)
-        del engine
+        written[name], counted[name] = engines.alone(replies, place, name, 8, prompts, params)
     first, second = given.names.split(",")
     alike = [a == b for a, b in zip(written[first], written[second], strict=True)]
     return {
@@ -70,19 +67,24 @@ def sampled(given: argparse.Namespace) -> dict[str, Any]:
     text = load_text(given.model)
     start = text.encode("1 + 2 = 3. 1 + 2 = 4. 1 + 2 = 3. 1 + 2 = 5. 1 + 2 = 3. 1 + 2")
     written, counted = {}, {}
+    prompts = [{"prompt_token_ids": start}] * given.n
+    params = [SamplingParams(temperature=1.0, max_tokens=4, seed=seed) for seed in range(given.n)]
     for name in given.names.split(","):
-        engine = engines.offline(resolve(given.model), name, seats=32)
-        params = [SamplingParams(temperature=1.0, max_tokens=4, seed=seed) for seed in range(given.n)]
-        outputs = engine.generate([{"prompt_token_ids": start}] * given.n, params, use_tqdm=False)
-        written[name] = Counter(tuple(one.outputs[0].token_ids) for one in outputs)
-        counted[name] = drafted(engine)
-        del engine
+        outputs, counted[name] = engines.alone(replies, resolve(given.model), name, 32, prompts, params)
+        written[name] = Counter(map(tuple, outputs))
     first, second = (written[name] for name in given.names.split(","))
     statistic, freedom = g_test(first, second)
     return {
         "model": Path(given.model).name, "names": given.names, "draws": given.n, "g": statistic, "degrees": freedom,
         "p": float(chi2.sf(statistic, freedom)), **counted[given.names.split(",")[1]],
     }  # fmt: skip
+
+
+def replies(place: str, name: str, seats: int, prompts: Any, params: Any) -> tuple[list[list[int]], dict[str, int]]:
+    """Tokens of every reply, and what was drafted for them."""
+    engine = engines.offline(place, name, seats=seats)
+    outputs = engine.generate(prompts, params, use_tqdm=False)
+    return [list(one.outputs[0].token_ids) for one in outputs], drafted(engine)
 
 
 def g_test(first: Counter[Any], second: Counter[Any], least: int = 10) -> tuple[float, int]:
