@@ -14,7 +14,7 @@ from laconic import Format
 from laconic.errors import MethodError, ModelError, RequestError, UnmetNeed
 from laconic.models.text import Text
 from laconic.vllm.admission import FAULT, admitting, hosted, marking, reporting
-from laconic.vllm.asked import SEED, Asked
+from laconic.vllm.asked import EXPECTED, OURS, PART, SEED, Asked
 from laconic.vllm.host import Host, Settings
 
 PROMPT = prompts(1)[0]
@@ -166,7 +166,7 @@ def test_requests_of_the_workers_get_dice_and_a_token_of_failure() -> None:
 
 
 def test_requests_of_others_stay_as_they_are() -> None:
-    processor, part = Processor(), Params(extra_args={"_laconic_part": 1}, thinking_token_budget=9, ignore_eos=True)
+    processor, part = Processor(), Params(extra_args={PART: OURS}, thinking_token_budget=9, ignore_eos=True)
     for params in (Params(ignore_eos=True), part, pooling := SimpleNamespace()):
         request = processor.process_inputs("id", PROMPT, params)
         assert processor.seen[-1][2] is params
@@ -187,6 +187,13 @@ def test_requests_of_others_stay_as_they_are() -> None:
 def test_what_workers_cannot_do_is_refused(params: Params, prompt: Any, options: dict[str, Any], why: str) -> None:
     with pytest.raises(Refused, match=why):
         Processor(**options).process_inputs("id", prompt, params)
+
+
+@pytest.mark.parametrize("field", [{EXPECTED: 5}, {EXPECTED: [1, 10**9]}, {SEED: "x"}, {PART: 1}, {PART: 1, SEED: 1}])
+def test_what_the_server_adds_is_not_taken_from_clients(field: dict[str, Any]) -> None:
+    for fields in (field, {**field, "laconic.think": "budget:9"}):
+        with pytest.raises(Refused, match="is not for clients"):
+            Processor().process_inputs("id", PROMPT, Params(extra_args=fields))
 
 
 def test_a_prompt_that_is_still_being_sent_is_refused() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from laconic.errors import LaconicError, UnmetNeed
-from laconic.vllm.asked import EFFORT, SEED, Asked
+from laconic.vllm.asked import EFFORT, SEED, Asked, check_own
 from laconic.vllm.host import Host
 
 FAULT = "laconic: control of this request failed, see the server's log"
@@ -34,6 +34,7 @@ def admitting(process_inputs: Callable[..., Any], refuse: Callable[[str], Except
             return process_inputs(self, request_id, prompt, params, *args, **kwargs)
         host = hosted(self)
         try:
+            check_own(params)
             asked = host.asked(params)
             if asked is not None:
                 if not host.in_workers(asked):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -17,6 +18,16 @@ FIELDS = (THINK, ANSWER_ROOM)
 SEED, EXPECTED, PART, EFFORT = "_laconic_seed", "_laconic_expected", "_laconic_part", "_laconic_effort"
 """What the server adds: dice that are equal on every rank, tokens that will probably be written, that a request is part
 of one whose controllers it decides itself, and the effort that its client named."""
+OURS = secrets.randbits(62)
+"""The value of PART in this process, which no client knows."""
+
+
+def check_own(params: Any) -> None:
+    """Raise RequestError where a client has sent what only the server adds: workers trust in it."""
+    given: Mapping[str, Any] = params.extra_args or {}
+    for name in (SEED, EXPECTED, PART):
+        if name in given and given.get(PART) != OURS:
+            raise RequestError(f"'{name}' is not for clients.", "Leave it out.")
 
 
 @dataclass(frozen=True, slots=True)
