@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +16,7 @@ from laconic import Format
 from laconic.errors import MethodError, ModelError, RequestError, UnmetNeed
 from laconic.models.text import Text
 from laconic.vllm.admission import FAULT, admitting, hosted, marking, reporting
-from laconic.vllm.asked import EXPECTED, OURS, PART, SEED, Asked
+from laconic.vllm.asked import EXPECTED, OURS, PART, SEED, Asked, left_alone
 from laconic.vllm.host import Host, Settings
 
 PROMPT = prompts(1)[0]
@@ -25,9 +27,9 @@ class Refused(ValueError):
 
 
 def test_settings_are_read() -> None:
-    assert Settings.of(configuration()) == Settings.of(SimpleNamespace()) == Settings("", "", "suffix", "marginal")
+    assert Settings.of(configuration()) == Settings.of(SimpleNamespace()) == Settings()
     given = Settings.of(configuration(think="settled", format="deepseek-r1", drafter="history", length="constant:3"))
-    assert given == Settings("settled", "deepseek-r1", "history", "constant:3")
+    assert given == Settings("settled", {}, "deepseek-r1", "history", "constant:3")
 
 
 @pytest.mark.parametrize(
@@ -194,6 +196,28 @@ def test_what_the_server_adds_is_not_taken_from_clients(field: dict[str, Any]) -
     for fields in (field, {**field, "laconic.think": "budget:9"}):
         with pytest.raises(Refused, match="is not for clients"):
             Processor().process_inputs("id", PROMPT, Params(extra_args=fields))
+
+
+@pytest.mark.parametrize(
+    ("params", "think"),
+    [
+        (Params(thinking_token_budget=8192, max_tokens=100), ""),
+        (Params(thinking_token_budget=9, ignore_eos=True), ""),
+        (Params(max_tokens=20), "budget:64"),
+        (Params(ignore_eos=True), "loop-break"),
+    ],
+)
+def test_who_names_nothing_of_laconics_is_never_refused_for_it(params: Params, think: str) -> None:
+    processor, before = Processor(think=think), copy.deepcopy(params)
+    request = processor.process_inputs("id", PROMPT, params)
+    assert params == before
+    assert request.sampling_params == replace(params, extra_args=left_alone(params))
+    assert host(think=think).asked(request.sampling_params) is None  # as its workers see it
+
+
+def test_a_budget_is_vllms_own_where_the_workers_do_not_ask() -> None:
+    params = Params(thinking_token_budget=9)
+    assert Processor(follows=False).process_inputs("id", PROMPT, params).sampling_params == params
 
 
 def test_a_prompt_that_is_still_being_sent_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from vllm_fakes import TEXT, Kind, Params, own, plain, prompts, think
 from vllm_server import LLM, Count, Refused, ids, served, stand_ins, tokens_of
 
 from laconic import Limits
-from laconic.vllm.asked import EXPECTED, PART
+from laconic.vllm.asked import EXPECTED, PART, left_alone
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +85,17 @@ def test_what_cannot_be_had_is_refused(others: dict[str, Any], why: str) -> None
     with pytest.raises(Refused, match=why):
         served(llm, ids(prompts(1)[0]), Params(**{"extra_args": {"laconic.think": "settled"}, **others}))
     assert not llm.asked
+
+
+@pytest.mark.parametrize("others", [{"min_tokens": 3}, {"ignore_eos": True}, {"logprobs": 0, "max_tokens": 1}])
+def test_what_a_servers_own_methods_cannot_do_is_left_to_vllm(others: dict[str, Any]) -> None:
+    llm, prompt = LLM(4, think="settled:0.06"), prompts(6)[1]
+    params = Params(**others)
+    before = copy.deepcopy(params)
+    assert tokens_of(served(llm, ids(prompt), params, priority=3)) == plain(prompt, params.max_tokens or 0)
+    ((_, sent, name, kwargs),) = llm.asked
+    assert sent == replace(params, extra_args=left_alone(params))
+    assert (name, kwargs, params) == ("one", {"priority": 3}, before)
 
 
 def test_prompts_that_are_no_tokens_are_refused() -> None:

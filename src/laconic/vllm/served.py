@@ -7,6 +7,7 @@ given to vLLM's server as the output of one request, so that chats, streams, too
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -17,7 +18,7 @@ from laconic.errors import LaconicError, UnmetNeed
 from laconic.sequence import Sequence as Served
 from laconic.vllm import counters
 from laconic.vllm.admission import FAULT, hosted
-from laconic.vllm.asked import SEED, Asked
+from laconic.vllm.asked import SEED, Asked, left_alone
 from laconic.vllm.host import Host
 from laconic.vllm.seats import log
 from laconic.vllm.writer import Ask, EngineLoop, EngineWriter, FromEngine, GivenUp
@@ -70,7 +71,7 @@ class _Request:
     ) -> None:
         self.engine, self.host, self.asked, self.params, self.id = engine, host, asked, params.clone(), request_id
         self._generate = generate
-        self._prompt = prompt
+        self._prompt, self._given = prompt, kwargs
         self._kwargs = {
             name: value
             for name, value in kwargs.items()
@@ -87,7 +88,15 @@ class _Request:
             inputs = self._rendered()
             replies = [self._reply(index, inputs) for index in range(self.params.n)]
         except LaconicError as error:
-            raise refuse(str(error)) from error
+            if self.asked.named:
+                raise refuse(str(error)) from error
+            log.info("request %s is left to vLLM: %s", self.id, error)
+            self.params.extra_args = left_alone(self.params)
+            whole = self._generate(self.engine, self._prompt, self.params, self.id, **self._given)
+            async with contextlib.aclosing(whole) as outputs:
+                async for output in outputs:
+                    yield output
+            return
         final = self.params.output_kind == RequestOutputKind.FINAL_ONLY
         last: dict[int, Any] = {}
         ended = 0
