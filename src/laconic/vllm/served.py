@@ -123,11 +123,17 @@ class _Request:
         """Completions of vLLM on the prompt's own terms (adapter, salt of the cache, priority)."""
 
         def asked(before: Sequence[int], params: Any) -> AsyncGenerator[Any, None]:
-            self._count += 1
             prompt = {**inputs, "prompt_token_ids": list(before)}
-            return self._generate(self.engine, prompt, params, f"{self.id}-laconic-{self._count}", **self._kwargs)
+            return self._generate(self.engine, prompt, params, self._name(), **self._kwargs)
 
         return asked
+
+    def _name(self) -> str:
+        """A part's name: the request's own, so that ``AsyncLLM.abort`` finds all; vLLM tells parts apart itself."""
+        from vllm import envs
+
+        self._count += 1
+        return f"{self.id}-laconic-{self._count}" if envs.VLLM_DISABLE_REQUEST_ID_RANDOMIZATION else self.id
 
     def _rendered(self) -> dict[str, Any]:
         """The prompt as ids, by vLLM's own renderer where the server has not done so."""
