@@ -181,6 +181,7 @@ def test_requests_of_others_stay_as_they_are() -> None:
         (think("settled"), PROMPT, {}, "Send it to `vllm serve`"),
         (think("budget:9"), PROMPT, {"follows": False}, "workers do not ask laconic"),
         (think("budget:9", ignore_eos=True), PROMPT, {}, "ignore_eos"),
+        (think("budget:9", structured_outputs="json"), PROMPT, {}, "grammar of structured outputs"),
         (think("bugdet:9"), PROMPT, {}, "Did you mean 'budget'"),
         (think("budget:9", room=40, max_tokens=None), [65] * 30, {"context": 64}, "answer_room"),
         (Params(), PROMPT, {"think": "settled"}, "ask the model questions"),
@@ -203,6 +204,7 @@ def test_what_the_server_adds_is_not_taken_from_clients(field: dict[str, Any]) -
     [
         (Params(thinking_token_budget=8192, max_tokens=100), ""),
         (Params(thinking_token_budget=9, ignore_eos=True), ""),
+        (Params(thinking_token_budget=9, structured_outputs="json"), ""),
         (Params(max_tokens=20), "budget:64"),
         (Params(ignore_eos=True), "loop-break"),
     ],

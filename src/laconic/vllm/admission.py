@@ -67,6 +67,11 @@ def _together(params: Any, *, resumable: bool) -> None:
         raise UnmetNeed("laconic cannot control a request whose prompt is still being sent.")
     if params.ignore_eos:
         raise UnmetNeed("laconic cannot see to an answer where ignore_eos lets no text end.", "Leave ignore_eos out.")
+    if params.structured_outputs is not None:
+        raise UnmetNeed(
+            "laconic's own words behind a thought are not in the grammar of structured outputs.",
+            "Leave one of both out; vLLM's own thinking_token_budget goes with structured outputs.",
+        )
 
 
 def _prepare(params: Any, host: Host) -> None:
