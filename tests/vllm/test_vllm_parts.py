@@ -105,6 +105,26 @@ def test_what_a_servers_own_methods_cannot_do_is_left_to_vllm(others: dict[str, 
     assert (name, kwargs, params) == ("one", {"priority": 3}, before)
 
 
+@pytest.mark.parametrize(
+    ("rows", "follows", "refused"), [(1025, False, True), (1024, False, False), (1025, True, False)]
+)
+def test_a_long_list_of_tokens_is_not_sent_to_the_second_model_runner(rows: int, follows: bool, refused: bool) -> None:
+    llm = LLM(follows=follows)
+    llm._laconic_host.rows = rows
+    params, prompt = think("settled:0.06+no-wait:words=a/b/c"), ids(prompts(6)[1])
+    if refused:
+        with pytest.raises(Refused, match="V2 model runner"):
+            served(llm, prompt, params)
+    assert bool(llm.asked if refused else served(llm, prompt, params)) != refused
+
+
+def test_series_of_metrics_are_few() -> None:
+    llm = LLM(4)
+    for methods in ("settled+budget:9+budget:8", "budget:9+settled:0.06", "budget:9"):
+        served(llm, ids(prompts(6)[1]), think(methods))
+    assert Count.made["laconic:requests"].of == {("budget+settled", "server"): 2, ("budget", "workers"): 1}
+
+
 def test_prompts_that_are_no_tokens_are_refused() -> None:
     with pytest.raises(Refused, match="not of multimodal"):
         served(LLM(), {**ids(prompts(1)[0]), "type": "multimodal"}, think("settled:0.06"))

@@ -25,6 +25,10 @@ from laconic.vllm.writer import Ask, EngineLoop, EngineWriter, FromEngine, Given
 
 _HINT = "Leave it out, or use methods that need no probes (budget, soft-landing, loop-break)."
 
+_V1 = "Set VLLM_USE_V2_MODEL_RUNNER=0, or use methods that rule out no tokens."
+_MOST_ALLOWED = 1024
+"""As many ``allowed_token_ids`` its V2 model runner takes; its worker raises for more, and the engine ends."""
+
 
 def deciding(generate: Callable[..., AsyncGenerator[Any, None]], refuse: Callable[[str], Exception]) -> Any:
     """vLLM's ``AsyncLLM.generate``; ``refuse`` makes the error that its servers answer with status 400."""
@@ -184,6 +188,8 @@ class _Reply:
             EngineWriter(request.ask(inputs), params, host.text), host.target, host.plan(request.asked.think)
         )
         self._served = self._loop.add(host.request(request.asked, prompt, params))
+        if self._served.rules and not host.follows and host.rows > _MOST_ALLOWED:
+            raise UnmetNeed("vLLM's V2 model runner cannot be told to write anything but some tokens.", _V1)
         stop = params.stop if isinstance(params.stop, list) else [params.stop] if params.stop else []
         asked = SimpleNamespace(
             request_id=request.id,
