@@ -105,7 +105,7 @@ class Count:
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put what laconic takes from vLLM, and from the client of Prometheus, where it looks for them."""
     parts: dict[str, dict[str, Any]] = {
-        "vllm": {},
+        "vllm": {"envs": SimpleNamespace(VLLM_DISABLE_REQUEST_ID_RANDOMIZATION=False)},
         "vllm.sampling_params": {"RequestOutputKind": Kind},
         "vllm.outputs": {"RequestOutput": Output, "CompletionOutput": Completion},
         "vllm.v1": {},
@@ -127,9 +127,9 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 class LLM:
     """An engine like vLLM's AsyncLLM over the hashed model. ``chunk`` tokens come at once, as they do with drafts.
 
-    ``fails`` says what is raised in which completion, ``aborted`` how a completion ends after a few tokens. ``open``
-    counts those that are being read, ``most`` is how many there were at most, ``asked`` keeps all; ``written`` counts
-    tokens.
+    ``fails`` says what is raised in which completion, ``aborted`` how a completion ends after a few tokens; ``abort``
+    ends all of a name. ``open`` counts those that are being read, ``most`` is how many there were at most, ``asked``
+    keeps all; ``written`` counts tokens.
     """
 
     def __init__(self, chunk: int = 1, follows: bool = True, context: int = 512, **settings: str) -> None:
@@ -141,9 +141,14 @@ class LLM:
         self.asked: list[tuple[Any, Params, str, dict[str, Any]]] = []
         self.fails: dict[int, Exception] = {}
         self.aborted: dict[int, str] = {}
+        self._ends: set[str] = set()
         tok_params = SimpleNamespace(with_kwargs=lambda **given: given)
         renderer = SimpleNamespace(render_cmpl=self._render, default_cmpl_tok_params=tok_params)
         self.input_processor = SimpleNamespace(renderer=renderer, tokenizer=TEXT.tokenizer)
+
+    def abort(self, request_id: str) -> None:
+        """End the completions of this name that are under way."""
+        self._ends.add(request_id)
 
     def _render(self, prompts: Any, tok_params: Any) -> list[dict[str, Any]]:
         ((config, prompt),) = prompts
@@ -167,8 +172,8 @@ class LLM:
             written, said, finish = 0, list[dict[int, Any]](), None
             while finish is None:
                 await asyncio.sleep(0)
-                if abort is not None and written == 3:
-                    one = Completion(0, "", [], None, [], abort)
+                if (abort is not None and written == 3) or request_id in self._ends:
+                    one = Completion(0, "", [], None, [], abort or "abort")
                     yield Output(request_id, None, list(prompt["prompt_token_ids"]), None, [one], True)
                     return
                 row = self._row(tokens, params)

@@ -26,7 +26,7 @@ from laconic.vllm.asked import ANSWER_ROOM, PART, THINK, Asked
         (think("loop-break"), "settled", Asked(("loop-break",))),
         (Params(thinking_token_budget=7), "", Asked(("budget:7",), own=False)),
         (Params(thinking_token_budget=7), "settled", Asked(("budget:7", "settled"))),
-        (think("loop-break", thinking_token_budget=0), "", Asked(("budget:0", "loop-break"))),
+        (think("loop-break", thinking_token_budget=0), "", Asked(("budget:1", "loop-break"))),
         (think("none", thinking_token_budget=7), "", Asked(("budget:7",))),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +16,7 @@ from laconic import Format
 from laconic.errors import MethodError, ModelError, RequestError, UnmetNeed
 from laconic.models.text import Text
 from laconic.vllm.admission import FAULT, admitting, hosted, marking, reporting
-from laconic.vllm.asked import SEED, Asked
+from laconic.vllm.asked import EXPECTED, OURS, PART, SEED, Asked, left_alone
 from laconic.vllm.host import Host, Settings
 
 PROMPT = prompts(1)[0]
@@ -25,9 +27,9 @@ class Refused(ValueError):
 
 
 def test_settings_are_read() -> None:
-    assert Settings.of(configuration()) == Settings.of(SimpleNamespace()) == Settings("", "", "suffix", "marginal")
+    assert Settings.of(configuration()) == Settings.of(SimpleNamespace()) == Settings()
     given = Settings.of(configuration(think="settled", format="deepseek-r1", drafter="history", length="constant:3"))
-    assert given == Settings("settled", "deepseek-r1", "history", "constant:3")
+    assert given == Settings("settled", {}, "deepseek-r1", "history", "constant:3")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,7 @@ def test_requests_of_the_workers_get_dice_and_a_token_of_failure() -> None:
 
 
 def test_requests_of_others_stay_as_they_are() -> None:
-    processor, part = Processor(), Params(extra_args={"_laconic_part": 1}, thinking_token_budget=9, ignore_eos=True)
+    processor, part = Processor(), Params(extra_args={PART: OURS}, thinking_token_budget=9, ignore_eos=True)
     for params in (Params(ignore_eos=True), part, pooling := SimpleNamespace()):
         request = processor.process_inputs("id", PROMPT, params)
         assert processor.seen[-1][2] is params
@@ -179,6 +181,7 @@ def test_requests_of_others_stay_as_they_are() -> None:
         (think("settled"), PROMPT, {}, "Send it to `vllm serve`"),
         (think("budget:9"), PROMPT, {"follows": False}, "workers do not ask laconic"),
         (think("budget:9", ignore_eos=True), PROMPT, {}, "ignore_eos"),
+        (think("budget:9", structured_outputs="json"), PROMPT, {}, "grammar of structured outputs"),
         (think("bugdet:9"), PROMPT, {}, "Did you mean 'budget'"),
         (think("budget:9", room=40, max_tokens=None), [65] * 30, {"context": 64}, "answer_room"),
         (Params(), PROMPT, {"think": "settled"}, "ask the model questions"),
@@ -187,6 +190,36 @@ def test_requests_of_others_stay_as_they_are() -> None:
 def test_what_workers_cannot_do_is_refused(params: Params, prompt: Any, options: dict[str, Any], why: str) -> None:
     with pytest.raises(Refused, match=why):
         Processor(**options).process_inputs("id", prompt, params)
+
+
+@pytest.mark.parametrize("field", [{EXPECTED: 5}, {EXPECTED: [1, 10**9]}, {SEED: "x"}, {PART: 1}, {PART: 1, SEED: 1}])
+def test_what_the_server_adds_is_not_taken_from_clients(field: dict[str, Any]) -> None:
+    for fields in (field, {**field, "laconic.think": "budget:9"}):
+        with pytest.raises(Refused, match="is not for clients"):
+            Processor().process_inputs("id", PROMPT, Params(extra_args=fields))
+
+
+@pytest.mark.parametrize(
+    ("params", "think"),
+    [
+        (Params(thinking_token_budget=8192, max_tokens=100), ""),
+        (Params(thinking_token_budget=9, ignore_eos=True), ""),
+        (Params(thinking_token_budget=9, structured_outputs="json"), ""),
+        (Params(max_tokens=20), "budget:64"),
+        (Params(ignore_eos=True), "loop-break"),
+    ],
+)
+def test_who_names_nothing_of_laconics_is_never_refused_for_it(params: Params, think: str) -> None:
+    processor, before = Processor(think=think), copy.deepcopy(params)
+    request = processor.process_inputs("id", PROMPT, params)
+    assert params == before
+    assert request.sampling_params == replace(params, extra_args=left_alone(params))
+    assert host(think=think).asked(request.sampling_params) is None  # as its workers see it
+
+
+def test_a_budget_is_vllms_own_where_the_workers_do_not_ask() -> None:
+    params = Params(thinking_token_budget=9)
+    assert Processor(follows=False).process_inputs("id", PROMPT, params).sampling_params == params
 
 
 def test_a_prompt_that_is_still_being_sent_is_refused() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from vllm_fakes import TEXT, Kind, Params, own, plain, prompts, think
 from vllm_server import LLM, Count, Refused, ids, served, stand_ins, tokens_of
 
 from laconic import Limits
-from laconic.vllm.asked import EXPECTED, PART
+from laconic.vllm.asked import EXPECTED, PART, left_alone
 
 
 @pytest.fixture(autouse=True)
@@ -28,9 +30,8 @@ def test_parts_of_a_request_are_vllms_own_and_on_its_terms(skip_clone: bool) -> 
     prompt = {**ids(prompts(6)[5]), "cache_salt": "s"}
     served(llm, prompt, params, priority=2, lora_request="adapter", prompt_text="?", reasoning_ended=False)
     assert len(llm.asked) == 3
-    assert len({name for _, _, name, _ in llm.asked}) == len(llm.asked)
     for sent, part, name, kwargs in llm.asked:
-        assert name.startswith("one-laconic-")
+        assert name == "one"
         assert (sent["type"], sent["cache_salt"], "prompt" in sent) == ("token", "s", False)
         assert kwargs == {"priority": 2, "lora_request": "adapter"}
         assert set(part.extra_args or {}) - {EXPECTED} == {"other", PART}
@@ -38,6 +39,13 @@ def test_parts_of_a_request_are_vllms_own_and_on_its_terms(skip_clone: bool) -> 
         assert part.seed is None
     assert {part.temperature for _, part, _, _ in llm.asked} == {0.0, 0.5}
     assert params == before
+
+
+def test_parts_have_names_of_their_own_where_vllm_does_not_tell_them_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["vllm"].envs, "VLLM_DISABLE_REQUEST_ID_RANDOMIZATION", True)
+    llm = LLM(2)
+    served(llm, ids(prompts(6)[5]), think("settled:0.06"))
+    assert [name for _, _, name, _ in llm.asked] == [f"one-laconic-{n}" for n in range(1, len(llm.asked) + 1)]
 
 
 def test_a_text_is_rendered_by_vllm() -> None:
@@ -84,6 +92,37 @@ def test_what_cannot_be_had_is_refused(others: dict[str, Any], why: str) -> None
     with pytest.raises(Refused, match=why):
         served(llm, ids(prompts(1)[0]), Params(**{"extra_args": {"laconic.think": "settled"}, **others}))
     assert not llm.asked
+
+
+@pytest.mark.parametrize("others", [{"min_tokens": 3}, {"ignore_eos": True}, {"logprobs": 0, "max_tokens": 1}])
+def test_what_a_servers_own_methods_cannot_do_is_left_to_vllm(others: dict[str, Any]) -> None:
+    llm, prompt = LLM(4, think="settled:0.06"), prompts(6)[1]
+    params = Params(**others)
+    before = copy.deepcopy(params)
+    assert tokens_of(served(llm, ids(prompt), params, priority=3)) == plain(prompt, params.max_tokens or 0)
+    ((_, sent, name, kwargs),) = llm.asked
+    assert sent == replace(params, extra_args=left_alone(params))
+    assert (name, kwargs, params) == ("one", {"priority": 3}, before)
+
+
+@pytest.mark.parametrize(
+    ("rows", "follows", "refused"), [(1025, False, True), (1024, False, False), (1025, True, False)]
+)
+def test_a_long_list_of_tokens_is_not_sent_to_the_second_model_runner(rows: int, follows: bool, refused: bool) -> None:
+    llm = LLM(follows=follows)
+    llm._laconic_host.rows = rows
+    params, prompt = think("settled:0.06+no-wait:words=a/b/c"), ids(prompts(6)[1])
+    if refused:
+        with pytest.raises(Refused, match="V2 model runner"):
+            served(llm, prompt, params)
+    assert bool(llm.asked if refused else served(llm, prompt, params)) != refused
+
+
+def test_series_of_metrics_are_few() -> None:
+    llm = LLM(4)
+    for methods in ("settled+budget:9+budget:8", "budget:9+settled:0.06", "budget:9"):
+        served(llm, ids(prompts(6)[1]), think(methods))
+    assert Count.made["laconic:requests"].of == {("budget+settled", "server"): 2, ("budget", "workers"): 1}
 
 
 def test_prompts_that_are_no_tokens_are_refused() -> None:

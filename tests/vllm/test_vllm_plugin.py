@@ -14,7 +14,7 @@ from laconic.vllm import plugin, workers
 from laconic.vllm.holder import Holder
 from laconic.vllm.plugin import HOLDER, PluginError, Seam, register, version
 
-SEAMS = [plugin.HOLDER, plugin.PROCESS, plugin.STATE, plugin.COMPLETION, plugin.EXPAND, plugin.GENERATE]
+SEAMS = list(plugin.SEAMS)
 
 
 class Invalid(ValueError):
@@ -33,7 +33,7 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(workers, "_LISTENERS", [])
     owners: dict[tuple[str, str], Any] = {}
     names = {seam.module for seam in SEAMS} | {"vllm", "vllm.config", "vllm.exceptions", "vllm.worker"}
-    names |= {name.rpartition(".")[0] for name in names} | {"vllm.v1"}
+    names |= {name.rsplit(".", up)[0] for name in names for up in range(1, name.count(".") + 1)}
     for name in sorted(names - {""}):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     modules: Any = sys.modules

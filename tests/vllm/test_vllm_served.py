@@ -160,6 +160,20 @@ def test_a_client_that_leaves_ends_what_is_under_way() -> None:
         asyncio.run(leave(LLM(), cancel=cancel))
 
 
+def test_a_request_is_aborted_by_its_name() -> None:
+    async def told(llm: LLM) -> list[Any]:
+        outputs = []
+        async for output in llm.generate(ids(prompts(6)[5]), request(THINK["two"], n=2), "one"):
+            outputs.append(output)
+            llm.abort("one")
+        return outputs
+
+    llm = LLM()
+    ends = [one.finish_reason for output in asyncio.run(told(llm)) for one in output.outputs if one.finish_reason]
+    assert ends == ["abort", "abort"]
+    assert (llm.open, len(llm.asked)) == (0, 2)
+
+
 @pytest.mark.parametrize("at", [1, 2, 3])
 def test_what_vllm_raises_comes_through(at: int) -> None:
     llm, error = LLM(), RuntimeError("the engine is dead")

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from laconic.errors import LaconicError, UnmetNeed
-from laconic.vllm.asked import EFFORT, SEED, Asked
+from laconic.vllm.asked import EFFORT, SEED, check_own, left_alone
 from laconic.vllm.host import Host
+from laconic.vllm.seats import log
 
 FAULT = "laconic: control of this request failed, see the server's log"
 """Why a request was ended, as vLLM's ``stop_reason``."""
@@ -34,33 +35,43 @@ def admitting(process_inputs: Callable[..., Any], refuse: Callable[[str], Except
             return process_inputs(self, request_id, prompt, params, *args, **kwargs)
         host = hosted(self)
         try:
+            check_own(params)
             asked = host.asked(params)
-            if asked is not None:
-                if not host.in_workers(asked):
-                    raise UnmetNeed(
-                        "these methods ask the model questions, or its workers do not ask laconic.", _SERVER_ONLY
-                    )
-                _together(asked, params, resumable=kwargs.get("resumable", False))
+            if asked is not None and not host.in_workers(asked):
+                raise UnmetNeed(
+                    "these methods ask the model questions, or its workers do not ask laconic.", _SERVER_ONLY
+                )
         except LaconicError as error:
             raise refuse(str(error)) from error
         request = process_inputs(self, request_id, prompt, params, *args, **kwargs)
         if asked is not None:
+            mine = request.sampling_params
             try:
-                host.follow(asked, request.prompt_token_ids or (0,), request.sampling_params)  # a controller may refuse
+                _together(mine, resumable=kwargs.get("resumable", False))
+                host.follow(asked, request.prompt_token_ids or (0,), mine)  # a controller may refuse
             except LaconicError as error:
-                raise refuse(str(error)) from error
-            _prepare(request.sampling_params, host)
+                if asked.named:
+                    raise refuse(str(error)) from error
+                log.info("request %s is left to vLLM: %s", request_id, error)
+                mine.extra_args = left_alone(mine)
+                return request
+            _prepare(mine, host)
         return request
 
     return admitted
 
 
-def _together(asked: Asked, params: Any, *, resumable: bool) -> None:
+def _together(params: Any, *, resumable: bool) -> None:
     """Refuse what cannot be had together with control in the workers. Raises UnmetNeed."""
     if resumable:
         raise UnmetNeed("laconic cannot control a request whose prompt is still being sent.")
     if params.ignore_eos:
         raise UnmetNeed("laconic cannot see to an answer where ignore_eos lets no text end.", "Leave ignore_eos out.")
+    if params.structured_outputs is not None:
+        raise UnmetNeed(
+            "laconic's own words behind a thought are not in the grammar of structured outputs.",
+            "Leave one of both out; vLLM's own thinking_token_budget goes with structured outputs.",
+        )
 
 
 def _prepare(params: Any, host: Host) -> None:

@@ -22,7 +22,7 @@ def _counter(name: str, about: str, *labels: str) -> Any:
 
 def request(think: Sequence[str | Policy], where: str) -> None:
     """A request came that names controllers, which are carried out in the workers or in the server."""
-    methods = "+".join(str(spec).split(":")[0] for spec in think) or "none"
+    methods = "+".join(sorted({str(spec).split(":")[0] for spec in think})) or "none"  # as few series as can be
     _counter("requests", "Requests under laconic's control.", "methods", "where").labels(methods, where).inc()
 
 

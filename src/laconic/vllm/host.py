@@ -101,11 +101,11 @@ class Host:
     def asked(self, params: Any) -> Asked | None:
         """What sampling parameters ask of laconic here, checked; None where vLLM keeps to itself.
 
-        A budget of vLLM's own stays vLLM's where the model's format is not known. Raises RequestError, MethodError and
-        ModelError subclasses.
+        A budget of vLLM's own stays vLLM's where the model's format is not known, or the workers do not ask laconic.
+        Raises RequestError, MethodError and ModelError subclasses.
         """
         asked = Asked.of(params, self.settings.think, self.settings.efforts)
-        if asked is None or (not asked.own and not self.text.format.thinks):
+        if asked is None or (not asked.own and not (self.follows and self.text.format.thinks)):
             return None
         self._limits(asked, 1, params)
         self.plan(asked.think)

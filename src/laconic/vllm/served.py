@@ -7,6 +7,7 @@ given to vLLM's server as the output of one request, so that chats, streams, too
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -17,12 +18,16 @@ from laconic.errors import LaconicError, UnmetNeed
 from laconic.sequence import Sequence as Served
 from laconic.vllm import counters
 from laconic.vllm.admission import FAULT, hosted
-from laconic.vllm.asked import SEED, Asked
+from laconic.vllm.asked import SEED, Asked, left_alone
 from laconic.vllm.host import Host
 from laconic.vllm.seats import log
 from laconic.vllm.writer import Ask, EngineLoop, EngineWriter, FromEngine, GivenUp
 
 _HINT = "Leave it out, or use methods that need no probes (budget, soft-landing, loop-break)."
+
+_V1 = "Set VLLM_USE_V2_MODEL_RUNNER=0, or use methods that rule out no tokens."
+_MOST_ALLOWED = 1024
+"""As many ``allowed_token_ids`` its V2 model runner takes; its worker raises for more, and the engine ends."""
 
 
 def deciding(generate: Callable[..., AsyncGenerator[Any, None]], refuse: Callable[[str], Exception]) -> Any:
@@ -70,7 +75,7 @@ class _Request:
     ) -> None:
         self.engine, self.host, self.asked, self.params, self.id = engine, host, asked, params.clone(), request_id
         self._generate = generate
-        self._prompt = prompt
+        self._prompt, self._given = prompt, kwargs
         self._kwargs = {
             name: value
             for name, value in kwargs.items()
@@ -87,7 +92,15 @@ class _Request:
             inputs = self._rendered()
             replies = [self._reply(index, inputs) for index in range(self.params.n)]
         except LaconicError as error:
-            raise refuse(str(error)) from error
+            if self.asked.named:
+                raise refuse(str(error)) from error
+            log.info("request %s is left to vLLM: %s", self.id, error)
+            self.params.extra_args = left_alone(self.params)
+            whole = self._generate(self.engine, self._prompt, self.params, self.id, **self._given)
+            async with contextlib.aclosing(whole) as outputs:
+                async for output in outputs:
+                    yield output
+            return
         final = self.params.output_kind == RequestOutputKind.FINAL_ONLY
         last: dict[int, Any] = {}
         ended = 0
@@ -114,11 +127,17 @@ class _Request:
         """Completions of vLLM on the prompt's own terms (adapter, salt of the cache, priority)."""
 
         def asked(before: Sequence[int], params: Any) -> AsyncGenerator[Any, None]:
-            self._count += 1
             prompt = {**inputs, "prompt_token_ids": list(before)}
-            return self._generate(self.engine, prompt, params, f"{self.id}-laconic-{self._count}", **self._kwargs)
+            return self._generate(self.engine, prompt, params, self._name(), **self._kwargs)
 
         return asked
+
+    def _name(self) -> str:
+        """A part's name: the request's own, so that ``AsyncLLM.abort`` finds all; vLLM tells parts apart itself."""
+        from vllm import envs
+
+        self._count += 1
+        return f"{self.id}-laconic-{self._count}" if envs.VLLM_DISABLE_REQUEST_ID_RANDOMIZATION else self.id
 
     def _rendered(self) -> dict[str, Any]:
         """The prompt as ids, by vLLM's own renderer where the server has not done so."""
@@ -169,6 +188,8 @@ class _Reply:
             EngineWriter(request.ask(inputs), params, host.text), host.target, host.plan(request.asked.think)
         )
         self._served = self._loop.add(host.request(request.asked, prompt, params))
+        if self._served.rules and not host.follows and host.rows > _MOST_ALLOWED:
+            raise UnmetNeed("vLLM's V2 model runner cannot be told to write anything but some tokens.", _V1)
         stop = params.stop if isinstance(params.stop, list) else [params.stop] if params.stop else []
         asked = SimpleNamespace(
             request_id=request.id,

@@ -15,7 +15,7 @@ from laconic.remote.loop import RemoteLoop, asked, here
 from laconic.remote.writer import Asking, Written
 from laconic.sequence import Sequence as Served
 from laconic.types import Sampling
-from laconic.vllm.asked import EXPECTED, PART
+from laconic.vllm.asked import EXPECTED, OURS, PART
 
 T = TypeVar("T")
 Ask = Callable[[Sequence[int], Any], AsyncGenerator[Any, None]]
@@ -99,7 +99,7 @@ class EngineWriter:
         params.logprobs = logprobs
         params.thinking_token_budget = None
         others = {name: value for name, value in (params.extra_args or {}).items() if "laconic" not in name}
-        params.extra_args = {**others, PART: 1, **({EXPECTED: list(guess)} if guess else {})}
+        params.extra_args = {**others, PART: OURS, **({EXPECTED: list(guess)} if guess else {})}
         if bans:
             params.allowed_token_ids = sorted(self._others(bans))
         written = 0
