@@ -99,7 +99,7 @@ def run(name: str, model: str, questions: list[str], *, plain: bool) -> list[dic
                 use_tqdm=False,
             )
             for output, (_, budget) in zip(outputs, asked, strict=True):
-                judge(row, text, output.outputs[0], budget)
+                judge(row, text, output.outputs[0], budget, tag=0 if plain else 1)
         rows.append(row)
     counters = {metric.name: getattr(metric, "value", None) for metric in engine.get_metrics()}
     rows[-1]["drafted"] = counters.get("vllm:spec_decode_num_draft_tokens", 0)
@@ -131,8 +131,11 @@ def ask(dice: random.Random, temperature: float, *, plain: bool) -> tuple[Any, i
     return SamplingParams(**common, extra_args={"laconic.think": think}), budgeted
 
 
-def judge(row: dict[str, Any], text: Text, output: Any, budget: int | None) -> None:
-    """Count one reply. Blank lines and words that hand over to the answer are no part of the model's own thought."""
+def judge(row: dict[str, Any], text: Text, output: Any, budget: int | None, *, tag: int) -> None:
+    """Count one reply. Blank lines and words that hand over to the answer are no part of the model's own thought.
+
+    ``tag`` says how much the opening tag counts: nothing in vLLM's own budgets.
+    """
     row["requests"] += 1
     row["errors"] += output.finish_reason == "error"
     tokens = [token for token in output.token_ids if token not in text.eos]
@@ -145,8 +148,9 @@ def judge(row: dict[str, Any], text: Text, output: Any, budget: int | None) -> N
             break
     while thought and not text.piece(thought[-1]).strip():
         thought = thought[:-1]
+    opened = text.open_token in thought[:1] and not tag
     row["thinking"] += len(thought)
-    row["over_budget"] += budget is not None and len(thought) > budget
+    row["over_budget"] += budget is not None and len(thought) - opened > budget
     row["no_answer"] += not answer.strip()
 
 

@@ -75,6 +75,8 @@ class Policy:
     """Families of knobs that are methods of another family than this one."""
     several: ClassVar[frozenset[str]] = frozenset()
     """Knobs that hold any number of methods, as a tuple: in brackets, joined by ``+``."""
+    files: ClassVar[frozenset[str]] = frozenset()
+    """Knobs that name a file or folder of this machine, which no stranger may have opened."""
     hints: ClassVar[Mapping[str, str]] = {}
     """What to do about a knob that is missing or refused, by its name."""
 
@@ -178,9 +180,10 @@ class Registry:
             for name in self.names(family):
                 yield family, name, self.get(family, name)
 
-    def build(self, family: Family, spec: str | Policy) -> Policy:
+    def build(self, family: Family, spec: str | Policy, *, files: bool = True) -> Policy:
         """Build a policy from a spec string; a policy passes through unchanged.
 
+        Without ``files``, specs are taken from strangers: knobs that name a file are refused before anything is opened.
         Raises UnknownMethod, UnknownKnob or InvalidKnob, each naming what was wrong.
         """
         if isinstance(spec, Policy):
@@ -198,14 +201,16 @@ class Registry:
             knob = knob.strip().replace("-", "_")
             if knob not in known:
                 raise UnknownKnob(f"'{name}' has no knob '{knob}'.", did_you_mean(knob, known) if known else "")
+            if knob in cls.files and not files:
+                raise InvalidKnob(f"'{name}', knob '{knob}' names a file, which no request may.", "Leave it out.")
             inner = cls.parts.get(knob, family)
             value = value.strip()
             if not bracketed(value):
                 values[knob] = value
             elif knob in cls.several:
-                values[knob] = tuple(self.build(inner, each) for each in joined(value[1:-1]))
+                values[knob] = tuple(self.build(inner, each, files=files) for each in joined(value[1:-1]))
             else:
-                values[knob] = self.build(inner, value[1:-1])
+                values[knob] = self.build(inner, value[1:-1], files=files)
         return construct(cls, values)
 
 

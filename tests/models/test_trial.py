@@ -129,3 +129,15 @@ def test_a_model_that_hashes_long_texts_into_chunks_is_refused() -> None:
     with pytest.raises(UnsupportedModel, match="depends on what follows"):
         CausalLM(model)
     assert not trial.forgets(build("openai-gpt"))
+
+
+def test_few_rows_may_be_further_off_by_chance_than_many() -> None:
+    logits = torch.zeros(24, 8)
+    logits[:, 0] = 1.0
+    own = logits.clone()
+    own[20:] += torch.linspace(-0.2, 0.2, 8)
+    truth = trial.Truth([1] * 24, logits, trial.error(own, logits), torch.bfloat16, own)
+    many, few = truth.allowed(range(24)), truth.allowed(range(19))
+    assert few > many > truth.error  # the same error, of fewer rows
+    assert truth.allowed(range(20, 24)) > few  # rows in which Transformers' own pass is off, too
+    assert trial.Truth([1] * 24, logits, 0.0, torch.float32).allowed(range(4)) == pytest.approx(1e-4)

@@ -178,13 +178,13 @@ def test_requests_of_others_stay_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("params", "prompt", "options", "why"),
     [
-        (think("settled"), PROMPT, {}, "Send it to `vllm serve`"),
-        (think("budget:9"), PROMPT, {"follows": False}, "workers do not ask laconic"),
+        (think("settled"), PROMPT, {}, "in place of LLM"),
+        (think("budget:9"), PROMPT, {"follows": False}, "in place of LLM"),
         (think("budget:9", ignore_eos=True), PROMPT, {}, "ignore_eos"),
         (think("budget:9", structured_outputs="json"), PROMPT, {}, "grammar of structured outputs"),
         (think("bugdet:9"), PROMPT, {}, "Did you mean 'budget'"),
         (think("budget:9", room=40, max_tokens=None), [65] * 30, {"context": 64}, "answer_room"),
-        (Params(), PROMPT, {"think": "settled"}, "ask the model questions"),
+        (Params(), PROMPT, {"think": "settled"}, "in place of LLM"),
     ],
 )
 def test_what_workers_cannot_do_is_refused(params: Params, prompt: Any, options: dict[str, Any], why: str) -> None:

@@ -7,13 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from laconic.errors import LaconicError, UnmetNeed
+from laconic.vllm import counters
 from laconic.vllm.asked import EFFORT, SEED, check_own, left_alone
 from laconic.vllm.host import Host
 from laconic.vllm.seats import log
 
 FAULT = "laconic: control of this request failed, see the server's log"
 """Why a request was ended, as vLLM's ``stop_reason``."""
-_SERVER_ONLY = "Send it to `vllm serve` or AsyncLLM, with vLLM's V1 model runner for methods that need no probes."
+_SERVER_ONLY = (
+    "Use AsyncLLM or `vllm serve` in place of LLM, or methods that ask the model nothing (budget, loop-break)."
+)
 
 
 def hosted(holder: Any) -> Host:
@@ -38,9 +41,8 @@ def admitting(process_inputs: Callable[..., Any], refuse: Callable[[str], Except
             check_own(params)
             asked = host.asked(params)
             if asked is not None and not host.in_workers(asked):
-                raise UnmetNeed(
-                    "these methods ask the model questions, or its workers do not ask laconic.", _SERVER_ONLY
-                )
+                names = "+".join(str(spec) for spec in asked.think) or "none"
+                raise UnmetNeed(f"'{names}' is decided in vLLM's server, which is not asked here.", _SERVER_ONLY)
         except LaconicError as error:
             raise refuse(str(error)) from error
         request = process_inputs(self, request_id, prompt, params, *args, **kwargs)
@@ -53,6 +55,7 @@ def admitting(process_inputs: Callable[..., Any], refuse: Callable[[str], Except
                 if asked.named:
                     raise refuse(str(error)) from error
                 log.info("request %s is left to vLLM: %s", request_id, error)
+                counters.request(asked.think, "vllm")
                 mine.extra_args = left_alone(mine)
                 return request
             _prepare(mine, host)

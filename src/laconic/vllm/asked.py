@@ -12,7 +12,7 @@ from laconic.errors import RequestError, did_you_mean
 from laconic.policy import joined
 from laconic.vllm.inside import Think
 
-PREFIX = "laconic."
+NAME = "laconic"
 THINK, ANSWER_ROOM = "laconic.think", "laconic.answer_room"
 FIELDS = (THINK, ANSWER_ROOM)
 SEED, EXPECTED, PART, EFFORT = "_laconic_seed", "_laconic_expected", "_laconic_part", "_laconic_effort"
@@ -61,7 +61,7 @@ class Asked:
         if PART in given:
             return None
         for name in given:
-            if name.startswith(PREFIX) and name not in FIELDS:
+            if name.lower().startswith(NAME) and name not in FIELDS:
                 raise RequestError(f"'{name}' is no field of laconic's.", did_you_mean(name, FIELDS))
         if params.thinking_token_budget is None:
             otherwise = efforts.get(str(given.get(EFFORT)), otherwise)

@@ -13,11 +13,14 @@ from laconic.loop import Plan
 from laconic.models.formats.named import named
 from laconic.models.load import load_text
 from laconic.models.text import Text
+from laconic.policy import joined, registry
 from laconic.remote.elsewhere import Elsewhere
 from laconic.types import Limits, Request, Sampling
 from laconic.vllm.asked import SEED, Asked
 from laconic.vllm.inside import Following, Inside, Think, has_its_say_before
 
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+"""Levels of ``reasoning_effort`` that vLLM's servers take."""
 _KNOWN = 256
 """Sets of controllers that are kept ready: clients may name as many as they like."""
 
@@ -114,7 +117,11 @@ class Host:
     @cached_property
     def inside(self) -> Callable[[Think], Inside]:
         """Controllers over the rows of a worker. Raises UnmetNeed for those that cannot work so."""
-        return lru_cache(_KNOWN)(lambda think: Inside(self.text, think, vocab_size=self.rows, context=self.context))
+
+        def made(think: Think) -> Inside:
+            return Inside(self.text, self.plan(think).controllers, vocab_size=self.rows, context=self.context)
+
+        return lru_cache(_KNOWN)(made)
 
     @cached_property
     def plan(self) -> Callable[[Think], Plan]:
@@ -122,7 +129,8 @@ class Host:
         return lru_cache(_KNOWN)(self._plan)
 
     def _plan(self, think: Think) -> Plan:
-        plan = Methods(drafter="none", length="constant", think=think).plan()
+        named = tuple(registry.build("think", spec, files=False) for spec in think)
+        plan = Methods(drafter="none", length="constant", think=named).plan()
         check(plan, self.text, self.target, None)
         for policy in (inner for controller in plan.controllers for inner in controller.walk()):
             if has_its_say_before(policy):
@@ -131,6 +139,18 @@ class Host:
                     "Run the model in laconic's own engine, or do without this method.",
                 )
         return plan
+
+    def check(self) -> str:
+        """Try the server's settings out; returns what is said of them at start-up. Raises LaconicError subclasses."""
+        settings = self.settings
+        for specs in filter(None, (settings.think, *settings.efforts.values())):
+            self.plan(() if specs.strip() == "none" else joined(specs))
+        for level in settings.efforts:
+            if level not in _EFFORTS:
+                raise RequestError(f"'{level}' is no reasoning_effort.", did_you_mean(level, _EFFORTS))
+        format = self.text.format
+        thought = f"thoughts in {format.opens.strip()} ... {format.closes.strip()}" if format.thinks else "no thoughts"
+        return f"{thought}; requests that name no controllers: {settings.think or 'left to vLLM'}"
 
     @property
     def target(self) -> Elsewhere:

@@ -89,12 +89,17 @@ def register() -> None:
         seam.find()
     HOLDER.replace(lambda make: holding(make, get_current_vllm_config))
     EXPAND.replace(expanding)
-    PROCESS.replace(lambda process: admitting(process, VLLMValidationError))
+
+    def refuse(said: str) -> Exception:
+        error: Exception = VLLMValidationError(said.replace("max_new_tokens", "max_tokens"))  # as clients know it
+        return error
+
+    PROCESS.replace(lambda process: admitting(process, refuse))
     CHAT.replace(noting_effort)
     RESPONSES.replace(noting_effort)
     STATE.replace(marking)
     COMPLETION.replace(reporting)
-    GENERATE.replace(lambda generate: deciding(generate, VLLMValidationError))
+    GENERATE.replace(lambda generate: deciding(generate, refuse))
 
 
 def version(text: str) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 from laconic.vllm.asked import EXPECTED
 from laconic.vllm.inside import Following
 
-log = logging.getLogger("laconic.vllm")
+log = logging.getLogger("vllm.laconic")  # beside vLLM's own, in its form
 
 _PARKED = 256
 """Requests remembered at most that have left the batch and may come back to it."""

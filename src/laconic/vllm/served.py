@@ -95,6 +95,7 @@ class _Request:
             if self.asked.named:
                 raise refuse(str(error)) from error
             log.info("request %s is left to vLLM: %s", self.id, error)
+            counters.request(self.asked.think, "vllm")
             self.params.extra_args = left_alone(self.params)
             whole = self._generate(self.engine, self._prompt, self.params, self.id, **self._given)
             async with contextlib.aclosing(whole) as outputs:

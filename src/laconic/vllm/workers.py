@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
+from laconic.errors import LaconicError
 from laconic.vllm.holder import Holder
-from laconic.vllm.host import Host
+from laconic.vllm.host import Host, Settings
 from laconic.vllm.seats import Seat
 
-log = logging.getLogger("laconic.vllm")
+log = logging.getLogger("vllm.laconic")  # beside vLLM's own, in its form
 _LATEST: list[Holder] = []
 """The holder that was made last: vLLM makes one with every batch that it sets up, and uses the last."""
+_TOLD: list[Host] = []
+"""Hosts that the log speaks of already."""
 _LISTENERS: list[Callable[[Seat], None]] = []
 
 
@@ -20,13 +24,27 @@ def holding(make: Callable[..., Any], config: Callable[[], Any]) -> Callable[...
     """vLLM's ``maybe_create_thinking_budget_state_holder``, which now makes laconic's; ``config`` gives vLLM's own."""
 
     def made(*args: Any, **kwargs: Any) -> Holder:
-        holder = Holder(make(*args, **kwargs), Host.of(config()))
+        host = Host.of(config())
+        if host not in _TOLD:
+            log.info("laconic %s: %s", version("laconic"), _said(host))
+            _TOLD.append(host)
+        holder = Holder(make(*args, **kwargs), host)
         _LATEST[:] = [holder]
         if _LISTENERS:
             holder.seats.left = _LISTENERS[0]
         return holder
 
     return made
+
+
+def _said(host: Host) -> str:
+    """What the log says at start-up. Raises LaconicError subclasses for settings that cannot be."""
+    if host.settings != Settings():
+        return host.check()
+    try:
+        return host.check()
+    except LaconicError as error:  # nothing was asked for, and nothing is withheld
+        return f"requests of laconic's will be refused: {error}"
 
 
 def listen(left: Callable[[Seat], None]) -> Any:

@@ -34,6 +34,8 @@ class AdaEAGLE(LengthPolicy):
     needs = Needs(target_hidden=True)
     hints = {"head": train("ada-eagle")}  # noqa: RUF012
 
+    files = frozenset({"head"})
+
     head: str
     """Folder that ``laconic fit ada-eagle`` wrote."""
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.0

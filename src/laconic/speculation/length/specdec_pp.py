@@ -47,6 +47,8 @@ class SpecDecPP(LengthPolicy):
     needs = Needs(draft_model=True, draft_hidden=True)
     hints = {"head": train("specdec++")}  # noqa: RUF012
 
+    files = frozenset({"head"})
+
     head: str
     """Folder that ``laconic fit specdec++`` wrote."""
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.7

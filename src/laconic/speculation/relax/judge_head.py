@@ -31,6 +31,8 @@ class JudgeHead(Relaxation):
     needs = Needs(target_hidden=True)
     hints = {"head": train("judge-head")}  # noqa: RUF012
 
+    files = frozenset({"head"})
+
     head: str
     """Folder that ``laconic fit judge-head`` wrote."""
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.9

@@ -50,6 +50,8 @@ class Effort(Capped):
 
     level: Level = "medium"
     """How hard to think: none, minimal, low, medium, high or max."""
+    files = frozenset({"lengths"})
+
     lengths: str = ""
     """File that ``laconic fit effort`` wrote; none for the same budgets whatever the model."""
     landing: Annotated[float, Field(ge=0, le=1)] = 0.1

@@ -41,6 +41,8 @@ class SpecExit(QuietExit):
     needs = Needs(thinking=True, probabilities=True, target_hidden=True)
     hints = {"head": "Train one: laconic fit spec-exit OUT; then spec-exit:head=OUT."}  # noqa: RUF012
 
+    files = frozenset({"head"})
+
     head: str
     """Folder that ``laconic fit spec-exit`` wrote."""
     confidence: Annotated[float, Field(ge=0, le=1)] = 0.8

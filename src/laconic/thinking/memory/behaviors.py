@@ -36,6 +36,8 @@ class Behaviors(Controller):
         lossless=False,
     )
 
+    files = frozenset({"file"})
+
     file: Annotated[str, Field(min_length=1)]
     """The handbook, a Markdown file: '## name', then lines of instruction."""
     k: Annotated[int, Field(ge=1)] = 3

@@ -32,6 +32,8 @@ class ByProbe(Router):
     needs = Needs(thinking=True, target_hidden=True)
     hints = {"probe": TRAIN, **dict.fromkeys(CLASSES, BRACKETS)}  # noqa: RUF012
 
+    files = frozenset({"probe"})
+
     probe: str
     """Folder that ``laconic fit difficulty`` wrote."""
     easy: Mode = quick()

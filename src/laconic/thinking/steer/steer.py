@@ -37,6 +37,8 @@ class Steer(Pushing):
     card = Card(paper="Activation-Steered Compression (ASC); Efficiency Steering", lossless=False, catalogue=(182, 271))
     hints = {"direction": FIT}  # noqa: RUF012
 
+    files = frozenset({"direction"})
+
     direction: str
     """Folder that ``laconic fit steer`` wrote."""
     _: KW_ONLY
