@@ -6,7 +6,7 @@ import pytest
 
 import laconic.methods  # noqa: F401
 from laconic.errors import InvalidKnob, LaconicError, MethodError, UnknownKnob, UnknownMethod
-from laconic.policy import Registry, registry
+from laconic.policy import Registry, ordered, registry
 
 
 def test_specs_round_trip() -> None:
@@ -60,3 +60,19 @@ def test_a_name_is_taken_once() -> None:
     mine.register("length", "x", "a:B")
     with pytest.raises(MethodError, match="already a:B"):
         mine.register("length", "x", "a:C")
+
+
+@pytest.mark.parametrize(
+    "spec", ["handbook:somewhere.md", "effort:low,lengths=somewhere.json", "cascade:hard=[spec-exit:head=somewhere]"]
+)
+def test_files_are_not_for_strangers_to_name(spec: str) -> None:
+    with pytest.raises(InvalidKnob, match="names a file"):
+        registry.build("think", spec, files=False)
+    registry.build("think", "effort:low", files=False)
+
+
+def test_every_knob_that_names_a_file_says_so() -> None:
+    named = {"file", "head", "direction", "lengths", "probe", "folder", "path", "handbook"}
+    for family, name, cls in registry.all():
+        knobs = {field.name for field in ordered(cls)}
+        assert knobs & named == set(cls.files), f"{family} {name}"

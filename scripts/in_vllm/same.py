@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import engines
 
 from laconic.models.load import load_text, resolve
+from laconic.vllm.proposer import Proposer
 
 
 def main() -> None:
@@ -80,11 +82,22 @@ def sampled(given: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def replies(place: str, name: str, seats: int, prompts: Any, params: Any) -> tuple[list[list[int]], dict[str, int]]:
-    """Tokens of every reply, and what was drafted for them."""
+def replies(place: str, name: str, seats: int, prompts: Any, params: Any) -> tuple[list[list[int]], dict[str, float]]:
+    """Tokens of every reply, what was drafted for them, and which share of the time laconic's proposer took."""
     engine = engines.offline(place, name, seats=seats)
+    spent, propose = [0.0], Proposer.propose
+
+    def timed(self: Proposer, *arguments: Any, **options: Any) -> list[list[int]]:
+        begun = time.perf_counter()
+        drafts = propose(self, *arguments, **options)
+        spent[0] += time.perf_counter() - begun
+        return drafts
+
+    Proposer.propose = timed  # type: ignore[method-assign]
+    begun = time.perf_counter()
     outputs = engine.generate(prompts, params, use_tqdm=False)
-    return [list(one.outputs[0].token_ids) for one in outputs], drafted(engine)
+    share = spent[0] / (time.perf_counter() - begun)
+    return [list(one.outputs[0].token_ids) for one in outputs], {**drafted(engine), "proposing": share}
 
 
 def g_test(first: Counter[Any], second: Counter[Any], least: int = 10) -> tuple[float, int]:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import tiny
 from vllm_fakes import END, TEXT, Params, configuration, fakes_of_methods, host, prompts, think
+from vllm_server import stand_ins
 
 from laconic import Format
-from laconic.errors import MethodError, ModelError, RequestError, UnmetNeed
+from laconic.errors import LaconicError, MethodError, ModelError, RequestError, UnmetNeed
 from laconic.models.text import Text
 from laconic.vllm.admission import FAULT, admitting, hosted, marking, reporting
 from laconic.vllm.asked import EXPECTED, OURS, PART, SEED, Asked, left_alone
@@ -209,12 +210,36 @@ def test_what_the_server_adds_is_not_taken_from_clients(field: dict[str, Any]) -
         (Params(ignore_eos=True), "loop-break"),
     ],
 )
-def test_who_names_nothing_of_laconics_is_never_refused_for_it(params: Params, think: str) -> None:
+def test_who_names_nothing_of_laconics_is_never_refused_for_it(
+    params: Params, think: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_ins(monkeypatch)
     processor, before = Processor(think=think), copy.deepcopy(params)
     request = processor.process_inputs("id", PROMPT, params)
     assert params == before
     assert request.sampling_params == replace(params, extra_args=left_alone(params))
     assert host(think=think).asked(request.sampling_params) is None  # as its workers see it
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"think": "setled"}, "Did you mean 'settled'"),
+        ({"efforts": {"low": "budget:many"}}, "valid integer"),
+        ({"efforts": {"lo": "budget:9"}}, "Did you mean 'low'"),
+        ({"think": "handbook:somewhere.md"}, "names a file"),
+    ],
+)
+def test_settings_are_tried_out_at_start_up(settings: dict[str, Any], why: str) -> None:
+    with pytest.raises(LaconicError, match=why):
+        host(**settings).check()
+    assert "settled" in host(think="settled", efforts={"high": "none"}).check()
+
+
+@pytest.mark.parametrize("name", ["laconic", "Laconic.think", "laconic_think", "laconic.thnk"])
+def test_a_field_that_is_nearly_ours_is_refused(name: str) -> None:
+    with pytest.raises(RequestError, match="no field of laconic's"):
+        host().asked(Params(extra_args={name: "budget:9"}))
 
 
 def test_a_budget_is_vllms_own_where_the_workers_do_not_ask() -> None:

@@ -27,7 +27,7 @@ def _process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker's process of its own."""
     monkeypatch.setattr(workers, "_LATEST", [])
     monkeypatch.setattr(workers, "_TOLD", [])
-    monkeypatch.setattr("laconic.vllm.host.load_text", lambda *_, **__: tiny.text())
+    monkeypatch.setattr("laconic.vllm.host.load_text", lambda *_, **__: TEXT)
     monkeypatch.setattr(workers, "_LISTENERS", [])
 
 
