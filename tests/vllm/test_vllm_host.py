@@ -16,6 +16,7 @@ from vllm_server import stand_ins
 from laconic import Format
 from laconic.errors import LaconicError, MethodError, ModelError, RequestError, UnmetNeed
 from laconic.models.text import Text
+from laconic.vllm import workers
 from laconic.vllm.admission import FAULT, admitting, hosted, marking, reporting
 from laconic.vllm.asked import EXPECTED, OURS, PART, SEED, Asked, left_alone
 from laconic.vllm.host import Host, Settings
@@ -295,3 +296,17 @@ def test_states_of_pooling_requests_are_left_alone() -> None:
 def test_a_method_of_someone_else_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     fakes_of_methods(monkeypatch)
     assert host().asked(think("faulty:ruling=true")) == Asked(("faulty:ruling=true",))
+
+
+def test_an_engine_whose_tokenizer_cannot_be_read_is_left_to_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> Text:
+        raise ValueError("no such tokenizer")
+
+    monkeypatch.setattr("laconic.vllm.host.load_text", broken)
+    config = configuration()
+    there = workers.holding(lambda *_, **__: None, lambda: config)()
+    assert not there.has_tracked_requests()
+    assert Host.of(config).asked(Params(thinking_token_budget=9)) is None
+    config.additional_config = {"laconic": {"think": "settled"}}
+    with pytest.raises(ValueError, match="no such tokenizer"):  # here something was asked
+        workers.holding(lambda *_, **__: None, lambda: config)()

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from laconic.errors import LaconicError
 from laconic.vllm.host import Host
 from laconic.vllm.seats import Seat, Seats, log
 
@@ -99,7 +98,7 @@ class Holder:
             if asked is not None and prompt:
                 self._count += 1
                 seat.following = self.host.follow(asked, prompt, params, self._count)
-        except LaconicError as error:
+        except Exception as error:
             log.exception("a request cannot be controlled, it is ended")
             seat.failed = f"{type(error).__name__}: {error}"
         return seat

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
@@ -19,6 +20,7 @@ from laconic.types import Limits, Request, Sampling
 from laconic.vllm.asked import SEED, Asked
 from laconic.vllm.inside import Following, Inside, Think, has_its_say_before
 
+log = logging.getLogger("vllm.laconic")
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 """Levels of ``reasoning_effort`` that vLLM's servers take."""
 _KNOWN = 256
@@ -108,11 +110,20 @@ class Host:
         Raises RequestError, MethodError and ModelError subclasses.
         """
         asked = Asked.of(params, self.settings.think, self.settings.efforts)
-        if asked is None or (not asked.own and not (self.follows and self.text.format.thinks)):
+        if asked is None or (not asked.own and not self._keeps_budgets):
             return None
         self._limits(asked, 1, params)
         self.plan(asked.think)
         return asked
+
+    @cached_property
+    def _keeps_budgets(self) -> bool:
+        """Whether budgets of vLLM's own are taken over: not where the model's tokenizer cannot be read here."""
+        try:
+            return self.follows and self.text.format.thinks
+        except Exception:
+            log.info("vLLM keeps its thinking budgets itself: laconic cannot read the tokenizer")
+            return False
 
     @cached_property
     def inside(self) -> Callable[[Think], Inside]:

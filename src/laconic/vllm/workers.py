@@ -7,7 +7,6 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-from laconic.errors import LaconicError
 from laconic.vllm.holder import Holder
 from laconic.vllm.host import Host, Settings
 from laconic.vllm.seats import Seat
@@ -43,8 +42,8 @@ def _said(host: Host) -> str:
         return host.check()
     try:
         return host.check()
-    except LaconicError as error:  # nothing was asked for, and nothing is withheld
-        return f"requests of laconic's will be refused: {error}"
+    except Exception as error:  # whatever a tokenizer raises: nothing was asked of laconic, so vLLM starts without it
+        return f"requests of laconic's will be refused: {type(error).__name__}: {error}"
 
 
 def listen(left: Callable[[Seat], None]) -> Any:
