@@ -64,6 +64,8 @@ class Holder:
         """Make of the rows what they shall be, in place."""
         of_drafts = self._whole and not predict_bonus_token
         self._whole = self._whole or predict_bonus_token
+        looks = any(seat.following is not None and seat.following.looks for seat in self.seats.rows.values())
+        best = logits.argmax(-1).tolist() if looks else None  # one look at the device for all rows
         first = 0
         for row, draft in enumerate(self._drafts):
             size = len(draft) if of_drafts else 1
@@ -71,17 +73,18 @@ class Holder:
             seat = self.seats.rows.get(row)
             if seat is not None:
                 for at in range(size):
-                    self._shape(logits, first + at, seat, offset + at)
+                    self._shape(logits, first + at, seat, offset + at, best)
             first += size
         if self.theirs is not None:
             logits = self.theirs.apply_to_logits(logits, predict_bonus_token, spec_token_ids)
         return logits
 
-    def _shape(self, logits: torch.Tensor, index: int, seat: Seat, at: int) -> None:
+    def _shape(self, logits: torch.Tensor, index: int, seat: Seat, at: int, best: Sequence[int] | None) -> None:
         if index >= len(logits):
             return
         if seat.following is not None and at < len(seat.following.rows):
-            seat.try_to(lambda following: _write(logits, index, following.shaped(at, logits[index])))
+            likeliest = None if best is None else best[index]
+            seat.try_to(lambda following: _write(logits, index, following.shaped(at, logits[index], likeliest)))
         if seat.failed:
             only = torch.full_like(logits[index], -torch.inf)
             only[self.host.fault] = 0.0

@@ -119,17 +119,23 @@ class Following:
             self._plan_from(0)
         return len(self.rows)
 
-    def shaped(self, at: int, logits: torch.Tensor) -> torch.Tensor | None:
+    @property
+    def looks(self) -> bool:
+        """Whether rows that were planned depend on which token is the likeliest."""
+        return self.sequence.request.sampling.greedy and any(row.ends for row in self.rows)
+
+    def shaped(self, at: int, logits: torch.Tensor, best: int | None = None) -> torch.Tensor | None:
         """``logits [vocab]`` as row ``at`` wants them; None where they stay as they are.
 
-        An engine may begin with its last row and go through the others in order.
+        ``best`` is the likeliest token, for an engine that has found it for all rows at once. An engine may begin with
+        its last row and go through the others in order.
         """
         row, changed = self.rows[at], None
         row.shaped = True
         if row.forced is None:
             assert row.place is not None
             changed = ruled(row.rules, logits, row.place) if row.rules else logits
-            row.chosen = self._chooses_an_end(at, changed)
+            row.chosen = self._chooses_an_end(at, changed, best if changed is logits else None)
             if row.chosen is not None:
                 self._end_at(at)
             elif row.ends and not self.sequence.request.sampling.greedy:
@@ -203,14 +209,14 @@ class Following:
             ends.append(close)
         return tuple(ends)
 
-    def _chooses_an_end(self, at: int, logits: torch.Tensor) -> int | None:
+    def _chooses_an_end(self, at: int, logits: torch.Tensor, best: int | None) -> int | None:
         """Which of row ``at``'s ``ends`` is chosen, by the likeliest token or by dice of our own; None if none is."""
         row = self.rows[at]
         if not row.ends:
             return None
         sampling, ends = self.sequence.request.sampling, list(row.ends)
         if sampling.greedy:
-            best = int(logits.argmax())
+            best = int(logits.argmax()) if best is None else best
             return best if best in row.ends else None
         probs = warp(logits, sampling)[ends].double().cpu()
         left = self._draws.uniform(self.written + at, Draws.RELAX)
