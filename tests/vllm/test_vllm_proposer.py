@@ -26,7 +26,7 @@ PROMPT = TEXT.encode("?<think>")
 def _process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker's process of its own."""
     monkeypatch.setattr(workers, "_LATEST", [])
-    monkeypatch.setattr(workers, "_TOLD", [])
+    monkeypatch.setattr(workers, "_HOSTS", [])
     monkeypatch.setattr("laconic.vllm.host.load_text", lambda *_, **__: TEXT)
     monkeypatch.setattr(workers, "_LISTENERS", [])
 
@@ -230,3 +230,14 @@ def test_holder_and_proposer_find_each_other(first: str) -> None:
 def test_what_a_proposer_does_not_have_is_refused(settings: dict[str, str], why: str) -> None:
     with pytest.raises(UnmetNeed, match=why):
         Proposer(configuration(**settings))
+
+
+def test_a_tokenizer_is_read_at_start_up_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    monkeypatch.setattr("laconic.vllm.host.load_text", lambda *_, **__: read.append(1) or TEXT)
+    config = configuration()
+    make = workers.holding(lambda *_, **__: None, lambda: config)
+    first, second = make(), make()  # vLLM sets its batch up twice
+    assert second.host is first.host
+    assert second.host.text is TEXT
+    assert len(read) == 1

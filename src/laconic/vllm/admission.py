@@ -8,9 +8,8 @@ from typing import Any
 
 from laconic.errors import LaconicError, UnmetNeed
 from laconic.vllm import counters
-from laconic.vllm.asked import EFFORT, SEED, check_own, left_alone
-from laconic.vllm.host import Host
-from laconic.vllm.seats import log
+from laconic.vllm.asked import EFFORT, SEED, Asked, check_own, left_alone
+from laconic.vllm.host import Host, log
 
 FAULT = "laconic: control of this request failed, see the server's log"
 """Why a request was ended, as vLLM's ``stop_reason``."""
@@ -52,16 +51,23 @@ def admitting(process_inputs: Callable[..., Any], refuse: Callable[[str], Except
                 _together(mine, resumable=kwargs.get("resumable", False))
                 host.follow(asked, request.prompt_token_ids or (0,), mine)  # a controller may refuse
             except LaconicError as error:
-                if asked.named:
-                    raise refuse(str(error)) from error
-                log.info("request %s is left to vLLM: %s", request_id, error)
-                counters.request(asked.think, "vllm")
-                mine.extra_args = left_alone(mine)
+                stand_aside(error, asked, mine, request_id, refuse)
                 return request
             _prepare(mine, host)
         return request
 
     return admitted
+
+
+def stand_aside(
+    error: LaconicError, asked: Asked, params: Any, request_id: str, refuse: Callable[[str], Exception]
+) -> None:
+    """Leave a request to vLLM that laconic cannot control, and say so; refuse it if its client has named laconic."""
+    if asked.named:
+        raise refuse(str(error)) from error
+    log.info("request %s is left to vLLM: %s", request_id, error)
+    counters.request(asked.think, "vllm")
+    params.extra_args = left_alone(params)
 
 
 def _together(params: Any, *, resumable: bool) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from laconic.vllm.host import Host
-from laconic.vllm.seats import Seat, Seats, log
+from laconic.vllm.host import Host, log
+from laconic.vllm.seats import Seat, Seats
 
 
 class Holder:

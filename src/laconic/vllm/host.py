@@ -20,7 +20,7 @@ from laconic.types import Limits, Request, Sampling
 from laconic.vllm.asked import SEED, Asked
 from laconic.vllm.inside import Following, Inside, Think, has_its_say_before
 
-log = logging.getLogger("vllm.laconic")
+log = logging.getLogger("vllm.laconic")  # beside vLLM's own, in its form
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 """Levels of ``reasoning_effort`` that vLLM's servers take."""
 _KNOWN = 256

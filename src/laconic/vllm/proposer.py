@@ -14,6 +14,7 @@ from typing import Any, cast
 from laconic.engine import Methods, policies
 from laconic.errors import UnmetNeed
 from laconic.speculation.base import EMPTY, Context, Drafting, TokenTree, Tools, Verdict
+from laconic.speculation.drafters.history import common_prefix
 from laconic.speculation.draws import Draws
 from laconic.speculation.pace import Pace
 from laconic.types import Request
@@ -79,14 +80,12 @@ class Proposer:
         """A draft for each row of the batch, given what the pass that is over has sampled for it."""
         begun = time.perf_counter()
         seats = self._holder.seats.rows
-        writing: list[tuple[int, Seat]] = []
-        new = 0
-        for row, sampled in enumerate(sampled_token_ids):
-            if len(sampled) and row in seats:
-                writing.append((row, seats[row]))
+        rows = [row for row, sampled in enumerate(sampled_token_ids) if len(sampled) and row in seats]
+        writing = [(row, seats[row]) for row in rows]
         for row, seat in writing:
             seat.catch_up()
-            new += self._learn(seat, list(sampled_token_ids[row]))
+            self._learn(seat, list(sampled_token_ids[row]))
+        new = sum(len(sampled_token_ids[row]) for row in rows)
         self._record(writing, len(sampled_token_ids), new, begun)
         drafts: list[list[int]] = [[] for _ in sampled_token_ids]
         free: list[tuple[int, Seat, int]] = []
@@ -123,26 +122,23 @@ class Proposer:
             state.tree = tree
             drafts[row] = list(tree.tokens)
 
-    def _learn(self, seat: Seat, sampled: list[int]) -> int:
-        """Take in what was sampled, and what it says of the last draft; returns how many tokens it was."""
+    def _learn(self, seat: Seat, sampled: list[int]) -> None:
+        """Take in what was sampled, and what it says of the last draft."""
         if seat.drafting is None:
             request = Request(tuple(seat.prompt) or (0,))
             context = Context(request, [*seat.prompt, *seat.output], Draws(0), len(seat.prompt), Drafting.SAMPLE)
             seat.drafting = Drafted(
                 context, self._drafter.start(context, self._tools), self._length.start(context, self.pace)
             )
-            return len(sampled)
+            return
         state = cast(Drafted, seat.drafting)
         written = len(state.context.tokens) - len(seat.prompt)
         state.context.tokens += seat.output[written:]
         if len(state.tree):
-            held = 0
-            while held < min(len(state.tree), len(sampled) - 1) and state.tree.tokens[held] == sampled[held]:
-                held += 1
+            held = common_prefix(list(state.tree.tokens), sampled[:-1])
             verdict = Verdict(state.tree, range(held), sampled[held])
             self._drafter.observe([state.drafter], [verdict])
             self._length.observe(state.length, verdict, self.pace.last)
-        return len(sampled)
 
     def _record(self, writing: Sequence[tuple[int, Seat]], rows: int, tokens: int, begun: float) -> None:
         """Measure the pass that is over: from the end of the last call to this one, if all who were in it were in that.

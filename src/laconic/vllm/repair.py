@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from laconic.vllm.seats import log
+from laconic.vllm.host import log
 
 Expand = Callable[..., torch.Tensor]
 

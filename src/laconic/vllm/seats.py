@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from laconic.vllm.asked import EXPECTED
+from laconic.vllm.host import log
 from laconic.vllm.inside import Following
-
-log = logging.getLogger("vllm.laconic")  # beside vLLM's own, in its form
 
 _PARKED = 256
 """Requests remembered at most that have left the batch and may come back to it."""

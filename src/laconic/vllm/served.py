@@ -17,10 +17,9 @@ from typing import Any
 from laconic.errors import LaconicError, UnmetNeed
 from laconic.sequence import Sequence as Served
 from laconic.vllm import counters
-from laconic.vllm.admission import FAULT, hosted
-from laconic.vllm.asked import SEED, Asked, left_alone
-from laconic.vllm.host import Host
-from laconic.vllm.seats import log
+from laconic.vllm.admission import FAULT, hosted, stand_aside
+from laconic.vllm.asked import SEED, Asked
+from laconic.vllm.host import Host, log
 from laconic.vllm.writer import Ask, EngineLoop, EngineWriter, FromEngine, GivenUp
 
 _HINT = "Leave it out, or use methods that need no probes (budget, soft-landing, loop-break)."
@@ -92,11 +91,7 @@ class _Request:
             inputs = self._rendered()
             replies = [self._reply(index, inputs) for index in range(self.params.n)]
         except LaconicError as error:
-            if self.asked.named:
-                raise refuse(str(error)) from error
-            log.info("request %s is left to vLLM: %s", self.id, error)
-            counters.request(self.asked.think, "vllm")
-            self.params.extra_args = left_alone(self.params)
+            stand_aside(error, self.asked, self.params, self.id, refuse)
             whole = self._generate(self.engine, self._prompt, self.params, self.id, **self._given)
             async with contextlib.aclosing(whole) as outputs:
                 async for output in outputs:

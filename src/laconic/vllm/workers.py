@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
 from laconic.vllm.holder import Holder
-from laconic.vllm.host import Host, Settings
+from laconic.vllm.host import Host, Settings, log
 from laconic.vllm.seats import Seat
 
-log = logging.getLogger("vllm.laconic")  # beside vLLM's own, in its form
 _LATEST: list[Holder] = []
 """The holder that was made last: vLLM makes one with every batch that it sets up, and uses the last."""
-_TOLD: list[Host] = []
-"""Hosts that the log speaks of already."""
+_HOSTS: list[Host] = []
+"""Hosts that were checked at start-up: their tokenizers are read, and the log speaks of them."""
 _LISTENERS: list[Callable[[Seat], None]] = []
 
 
@@ -24,9 +22,10 @@ def holding(make: Callable[..., Any], config: Callable[[], Any]) -> Callable[...
 
     def made(*args: Any, **kwargs: Any) -> Holder:
         host = Host.of(config())
-        if host not in _TOLD:
+        if host not in _HOSTS:
             log.info("laconic %s: %s", version("laconic"), _said(host))
-            _TOLD.append(host)
+            _HOSTS.append(host)
+        host = _HOSTS[_HOSTS.index(host)]
         holder = Holder(make(*args, **kwargs), host)
         _LATEST[:] = [holder]
         if _LISTENERS:
