@@ -187,6 +187,36 @@ class LanguageModel(Protocol):
         ...
 
 
+class Kept(Protocol):
+    """What a model has computed of a text, outside of its passes. It takes no part in any until it is resumed."""
+
+    @property
+    def length(self) -> int:
+        """Tokens that it covers."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it occupies."""
+        ...
+
+
+@runtime_checkable
+class Resumes(Protocol):
+    """A LanguageModel whose work on one text can be taken up by another that begins alike."""
+
+    resumes: bool
+    """Whether it can, as its passes are made; else :meth:`keep` must not be called."""
+
+    def keep(self, slot: Slot) -> Kept:
+        """A copy of what the slot has committed, which outlives the slot. Not for slots that are steered."""
+        ...
+
+    def resume(self, kept: Kept, length: int) -> Slot:
+        """A new slot with the first ``length`` tokens of what was kept, which stays as it is."""
+        ...
+
+
 @runtime_checkable
 class ShowsHidden(Protocol):
     """A LanguageModel that can give the hidden states behind its logits."""
