@@ -16,7 +16,7 @@ import torch
 
 from laconic.errors import RequestError
 from laconic.landing import farewell, fitting, words
-from laconic.models.base import LanguageModel, Scores, ShowsHidden, Slot, Steerable, chain, tied
+from laconic.models.base import LanguageModel, Nowhere, Scores, ShowsHidden, Slot, Steerable, chain, tied
 from laconic.models.text import Text
 from laconic.probe import bounded
 from laconic.prober import Prober
@@ -101,7 +101,7 @@ class Loop:
             while not self.read(sequence, len(request.prompt)):
                 pass
         except BaseException:
-            sequence.slot.close()
+            self.abandon(sequence)
             raise
         return sequence
 
@@ -135,10 +135,10 @@ class Loop:
         The last few tokens are scored with the first draft.
         """
         begun = time.perf_counter()
-        prompt, slot = sequence.request.prompt, sequence.slot
-        left = len(prompt) - 1 - slot.length
+        tokens, slot = sequence.tokens, sequence.slot
+        left = len(tokens) - 1 - slot.length
         if left >= PROMPT_WITH_DRAFT and most > 0:
-            chunk = prompt[slot.length : slot.length + min(most, left)]
+            chunk = tokens[slot.length : slot.length + min(most, left)]
             sequence.usage.prefill_passes += self.target.prefill(slot, chunk)
             left -= len(chunk)
         joins = left < PROMPT_WITH_DRAFT
@@ -147,10 +147,35 @@ class Loop:
         sequence.usage.seconds["prefill"] += time.perf_counter() - begun
         return joins
 
+    def pause(self, sequence: Sequence) -> None:
+        """Take a request's cache away between two passes; nothing else of it is lost. See :meth:`unpause`."""
+        self.active.remove(sequence)
+        self.take_cache(sequence)
+
+    def take_cache(self, sequence: Sequence) -> None:
+        """The same for one that has not joined yet."""
+        sequence.slot.close()
+        sequence.slot = Nowhere()
+
+    def abandon(self, sequence: Sequence) -> None:
+        """End a request that has not joined, or is paused."""
+        if sequence.begun:
+            self.plan.drafter.finish(sequence.drafter_state)
+        sequence.slot.close()
+        sequence.slot = Nowhere()
+
+    def unpause(self, sequence: Sequence, slot: Slot | None = None) -> None:
+        """Give a paused request a cache again, as to one that arrives: :meth:`read` all that it has written first."""
+        sequence.slot = self.target.open() if slot is None else slot
+        self._steer(sequence, sequence.slot)
+
     def _join(self, sequence: Sequence) -> None:
+        self.active.append(sequence)
+        if sequence.begun:  # it had been paused
+            return
+        sequence.begun = True
         sequence.drafter_state = self.plan.drafter.start(sequence.context, self._tools)
         sequence.length_state = self.plan.length.start(sequence.context, self.pace)
-        self.active.append(sequence)
 
     def _steer(self, s: Sequence, slot: Slot) -> None:
         """Push the residual stream of a request's slot as its controllers wish, from where its first token is made."""
@@ -310,7 +335,7 @@ class Loop:
             down = torch.tensor([0, *(node + 1 for node in verdict.path)][:kept], device=logits.device)
             if s.chances is not None:
                 s.chances += chances(logits[down], verdict.tokens[:kept])
-            if s.request.logprobs is not None and s.transcript.phase != "thinking":
+            if s.request.logprobs is not None:
                 own = scores.of(i)[first : first + size][down]
                 s.logprobs |= dict(enumerate(logprobs(own, verdict.tokens[:kept], s.request.logprobs), start=at))
         s.path += [first + 1 + node for node in verdict.path]

@@ -113,7 +113,7 @@ class Sequence:
         self.origins: list[Origin] = []
         """Where the tokens after the prompt came from; those at the end that are not listed are the target's."""
         self.logprobs: dict[int, Logprob] = {}
-        """Those of tokens of the answer, by their place in the text, where the request asks for them."""
+        """Those of tokens, by their place in the text, where the request asks for them."""
         self.prediction = Prediction(request.prediction) if request.prediction else None
         self.beliefs: list[tuple[int, Belief]] = []
         """What probes have found, each with the thinking tokens written by then."""
@@ -131,6 +131,8 @@ class Sequence:
         self.usage = Usage(prompt=len(tokens))
         self.events: list[Event] = list(request.events)
         self.lossless = True
+        self.begun = False
+        """Whether it has joined a loop before."""
         self.drafter_state: Any = None
         self.length_state: Any = None
         self.tree: TokenTree = EMPTY
@@ -365,7 +367,7 @@ class Sequence:
             method = self._writer(start) if kind == "injected" else self.tree.source
             origins = self.origins[start - prompt : end - prompt]
             origins += ["target"] * (len(tokens) - len(origins))
-            wanted = self.request.logprobs is not None and kind != "thinking"
+            wanted = self.request.logprobs is not None
             logprobs = tuple(self.logprobs.get(at) for at in range(start, end)) if wanted else ()
             text = self._text_between(start, end)
             if left is not None:

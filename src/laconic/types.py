@@ -152,8 +152,8 @@ class Request:
     None looks for tags at the end of the prompt.
 
     ``drafts`` False decodes this request plainly, whatever drafts for others. ``prediction`` is what somebody thinks
-    the answer will be, as tokens: a draft, and never forced. ``logprobs`` asks for the log probabilities of the answer,
-    and of so many of the likeliest tokens in each place.
+    the answer will be, as tokens: a draft, and never forced. ``logprobs`` asks for the log probabilities of what is
+    written, and of so many of the likeliest tokens in each place.
     """
 
     prompt: tuple[int, ...]
@@ -192,8 +192,7 @@ class Step:
 
     ``drafted`` and ``accepted`` count the draft tokens of that pass; ``method`` names who proposed or injected
     the tokens; ``seconds`` is the time since the previous step of this request. ``origins`` says of each token where it
-    came from, ``logprobs`` how likely it was, where the request asks and the step is of the answer; None for a token
-    that nobody drew.
+    came from, ``logprobs`` how likely it was, where the request asks; None for a token that nobody drew.
     """
 
     kind: Kind

@@ -159,6 +159,26 @@ class Slot(Protocol):
         ...
 
 
+class Nowhere:
+    """A slot that holds nothing: of a request whose model runs elsewhere, or whose cache was taken away."""
+
+    length = 0
+    nbytes = 0
+
+    def commit(self, path: Sequence[int]) -> None:
+        """Nothing to keep."""
+
+    def rollback(self, count: int) -> None:
+        """Nothing to forget."""
+
+    def fork(self) -> Nowhere:
+        """Another one."""
+        return Nowhere()
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
 class LanguageModel(Protocol):
     """A causal language model whose passes score trees of tokens for many sequences at once."""
 

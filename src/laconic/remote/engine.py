@@ -156,7 +156,7 @@ class RemoteEngine(Engine):
             async with gate:
                 sequence = loop.add(request)
                 await loop.finish(sequence)
-                done[at] = self._result(sequence)
+                done[at] = self.result(sequence)
                 return done[at]
 
         try:
