@@ -140,17 +140,18 @@ def _said(token: int, logprob: float, text: Tokenizer) -> dict[str, Any]:
     return {"token": piece, "logprob": max(logprob, -9999.0), "bytes": list(piece.encode())}
 
 
-def text_logprobs(steps: Sequence[Step], text: Tokenizer, offset: int) -> dict[str, Any]:
-    """Log probabilities as completions have them; ``offset`` is where the text begins."""
+def text_logprobs(steps: Sequence[Step], text: Tokenizer, offset: int, *, ids: bool) -> dict[str, Any]:
+    """Log probabilities as completions have them; ``offset`` is where the text begins, ``ids`` wants no texts."""
+    named = "token_id:{}".format if ids else text.piece
     tokens, values, tops, offsets = [], [], [], []
     for step in steps:
         for one in step.logprobs:
             if one is None or one.token in text.eos:
                 continue
             piece = text.piece(one.token)
-            tokens.append(piece)
+            tokens.append(named(one.token))
             values.append(max(one.logprob, -9999.0))
-            tops.append({text.piece(token): max(value, -9999.0) for token, value in one.top})
+            tops.append({named(token): max(value, -9999.0) for token, value in one.top})
             offsets.append(offset)
             offset += len(piece)
     return {"tokens": tokens, "token_logprobs": values, "top_logprobs": tops, "text_offset": offsets}
@@ -291,6 +292,7 @@ class Text(Reply):
         super().__init__(backend, model, id, jobs, body)
         self._echoed = [self.text.decode(job.request.prompt) if body.echo else "" for job in jobs]
         self._offsets = [len(echoed) for echoed in self._echoed]
+        self._tokens, self._ids = bool(body.return_token_ids), bool(body.return_tokens_as_token_ids)
 
     def begin(self) -> list[bytes]:
         """The prompts, where they are to be said again."""
@@ -305,17 +307,21 @@ class Text(Reply):
             return []
         logprobs = None
         if self.jobs[index].request.logprobs is not None:
-            logprobs = text_logprobs(told.steps, self.text, self._offsets[index])
+            logprobs = text_logprobs(told.steps, self.text, self._offsets[index], ids=self._ids)
         self._offsets[index] += len(text)
-        return [self._chunk(index, told, {"text": text, "logprobs": logprobs}, finish)]
+        said: dict[str, Any] = {"text": text, "logprobs": logprobs}
+        if self._tokens:
+            said["token_ids"] = [token for step in told.steps for token in step.tokens]
+        return [self._chunk(index, told, said, finish)]
 
     def choice(self, index: int, told: Told) -> dict[str, Any]:
         """A whole text."""
         assert told.result is not None
         logprobs = None
         if self.jobs[index].request.logprobs is not None:
-            logprobs = text_logprobs(told.steps, self.text, self._offsets[index])
-        return {
+            logprobs = text_logprobs(told.steps, self.text, self._offsets[index], ids=self._ids)
+        tokens = {"token_ids": list(told.result.tokens)} if self._tokens else {}
+        return tokens | {
             "index": index,
             "text": self._echoed[index] + told.result.text,
             "logprobs": logprobs,

@@ -12,18 +12,18 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from laconic.engine import Engine, acting
+from laconic.engine import Engine
 from laconic.errors import LaconicError, ModelError, RequestError
 from laconic.sequence import Sequence
 from laconic.serve.backend import Load
 from laconic.serve.fair import FairQueue
+from laconic.serve.fitted import fitted
 from laconic.serve.job import Job, Sight, Told
 from laconic.serve.memory import Extent, Memory
 from laconic.serve.prefixes import Prefixes
-from laconic.serve.shadow import Shadow, seen
-from laconic.types import Event, Request
+from laconic.serve.shadow import seen
 
 log = logging.getLogger("laconic.serve")
 CHUNK = 256
@@ -210,35 +210,13 @@ class Runner:
                 self._end(job, Told(error=EngineFailure(f"the request could not begin: {type(error).__name__}.")))
 
     def _begin(self, job: Job) -> None:
-        request = self._fitted(job)
+        request = fitted(self.engine, job)
         slot = self.prefixes.resume(job.key, request.prompt)
         reused = 0 if slot is None else slot.length
         sequence = self._loop.arrive(request, slot)
         sequence.usage.reused = reused
         self._line.charge(job.key, len(request.prompt) - reused)
         self._arriving.append(_Run(job, sequence))
-
-    def _fitted(self, job: Job) -> Request:
-        """The request as its controllers want it; where they only watch, as it came."""
-        plan = self.engine.plan
-        mine = plan.controllers if job.controllers is None else job.controllers
-        if job.shadow:
-            return replace(job.request, controllers=(Shadow(mine),) if mine else ())
-        question = job.request.question
-        if question is None:
-            return replace(job.request, controllers=mine)
-        reading = self.engine.reading()
-        chosen, asked = acting(mine, question, reading)
-        events: tuple[Event, ...] = asked.events
-        if cost := reading.cost():
-            events = (*events, Event("reader", "read", 0, cost))
-        prompt = job.request
-        if asked.messages != question.messages or asked != replace(question, events=asked.events):
-            made = self.engine.made(asked)
-            prompt = replace(
-                job.request, prompt=made.prompt, sampling=made.sampling, limits=made.limits, phase=made.phase
-            )
-        return replace(prompt, controllers=chosen, events=events)
 
     def _read(self) -> None:
         """Read a piece of one prompt: in turn the oldest and the one that has least left, so that none starves."""

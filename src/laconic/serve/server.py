@@ -57,6 +57,8 @@ def serve(
     server = _Server(config, ready)
     try:
         server.run()
+    except KeyboardInterrupt:  # the signal that ended it, raised once more when all is over
+        return
     except SystemExit as error:
         raise RequestError(
             f"{settings.host}:{settings.port} cannot be bound.", "Is another server there? Name another --port."

@@ -28,6 +28,14 @@ class CompletionBody(Body):
         default=None, description="False takes a text without the model's own token before it."
     )
 
+    return_token_ids: StrictBool | None = Field(default=None, description="The ids of what was written, as in vLLM.")
+    return_tokens_as_token_ids: StrictBool | None = Field(
+        default=None, description="In logprobs, ids in place of tokens' texts, as in vLLM."
+    )
+    skip_special_tokens: StrictBool | None = Field(
+        default=None, description="Texts have their tags here whatever is said, as with False."
+    )
+
     def prompts(self) -> list[str | list[int]]:
         """One or several, each a text or tokens."""
         if isinstance(self.prompt, str):
