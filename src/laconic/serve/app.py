@@ -7,9 +7,9 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -94,9 +94,12 @@ class Server:
 
     async def results(self, id: str, jobs: Sequence[Job]) -> list[Told]:
         """The ends of all replies, the steps of each in one. Raises the first error."""
+        replies = [asyncio.ensure_future(self._whole(job)) for job in jobs]
         try:
-            return await asyncio.gather(*map(self._whole, jobs))
+            return await asyncio.gather(*replies)
         finally:
+            for reply in replies:  # where one has failed, the others would wait for ever
+                reply.cancel()
             self.leave(id, jobs)
 
     async def _whole(self, job: Job) -> Told:
@@ -245,10 +248,8 @@ async def _answer(
 ) -> Response:
     headers = {"x-request-id": id}
     if stream:
-        return StreamingResponse(
-            _stream(server, id, jobs, reply), media_type="text/event-stream",
-            headers={**headers, "cache-control": "no-cache", "x-accel-buffering": "no"},
-        )  # fmt: skip
+        headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        return _Events(_stream(server, id, jobs, reply), partial(server.leave, id, jobs), headers)
     whole = asyncio.ensure_future(server.results(id, jobs))
     gone = asyncio.ensure_future(_gone(request))
     try:
@@ -263,13 +264,29 @@ async def _answer(
                 await task
 
 
+class _Events(StreamingResponse):
+    """A stream whose request is left however it ends: where a client goes before it begins, nothing of it runs."""
+
+    def __init__(self, chunks: AsyncGenerator[bytes], leave: Callable[[], None], headers: dict[str, str]) -> None:
+        super().__init__(chunks, media_type="text/event-stream", headers=headers)
+        self._chunks, self._leave = chunks, leave
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
+            await self._chunks.aclose()
+
+
 async def _gone(request: Request) -> None:
     """Return once the client has gone."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-async def _stream(server: Server, id: str, jobs: list[Job], reply: replies.Reply) -> AsyncIterator[bytes]:
+async def _stream(server: Server, id: str, jobs: list[Job], reply: replies.Reply) -> AsyncGenerator[bytes]:
     """Chunks of all replies as they come."""
     news: asyncio.Queue[tuple[int, Told]] = asyncio.Queue()
 
@@ -302,7 +319,6 @@ async def _stream(server: Server, id: str, jobs: list[Job], reply: replies.Reply
         for chunk in reply.end([told.result for told in ends if told.result is not None]):
             yield chunk
     finally:
-        server.leave(id, jobs)
         for listener in listeners:
             listener.cancel()
 
@@ -339,7 +355,6 @@ def _errors(app: FastAPI) -> None:
         return handle
 
     app.add_exception_handler(LaconicError, handler(errors.status))
-    app.add_exception_handler(TooLarge, handler(lambda _: 413))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -347,7 +362,8 @@ def _errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:
-        return errors.reply(error.status_code, str(error.detail), headers=error.headers)
+        name = "request_too_large" if isinstance(error, TooLarge) else None
+        return errors.reply(error.status_code, str(error.detail), name=name, headers=error.headers)
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> JSONResponse:

@@ -9,6 +9,8 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
+
 from laconic.serve.settings import LOOPBACK, Settings
 
 Scope = MutableMapping[str, Any]
@@ -75,7 +77,7 @@ class Guard:
         return given.hex()[:12] if scheme.lower() == "bearer" and any(known) else None
 
     def _counted(self, receive: Receive) -> Receive:
-        """The request's body, up to the limit; what goes on beyond it ends as a client that has gone would."""
+        """The request's body, up to the limit. Raises TooLarge where it goes on."""
         read = 0
 
         async def counted() -> MutableMapping[str, Any]:
@@ -83,7 +85,7 @@ class Guard:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._most:
-                raise TooLarge
+                raise TooLarge(413, f"a request has {self._most} bytes at most.")
             return message
 
         return counted
@@ -92,8 +94,8 @@ class Guard:
         await _refuse(send, 413, "request_too_large", f"a request has {self._most} bytes at most.", shared)
 
 
-class TooLarge(Exception):
-    """A body that came in pieces and was longer than allowed."""
+class TooLarge(HTTPException):
+    """A body that came in pieces and was longer than allowed. Frameworks let go of no other kind of error here."""
 
 
 def _name(host: str) -> str:
