@@ -30,7 +30,7 @@ class Guard:
 
     def __init__(self, app: Any, settings: Settings) -> None:
         self.app = app
-        self._hosts = {*LOOPBACK, settings.host, *settings.hosts}
+        self._hosts = {name.lower() for name in (*LOOPBACK, settings.host, *settings.hosts)}
         self._origins = set(settings.origins)
         self._keys = [sha256(key.encode()).digest() for key in settings.keys]
         self._most = settings.bounds.body
@@ -46,7 +46,7 @@ class Guard:
         if _name(host) not in self._hosts:
             await _refuse(send, 403, "invalid_host", "this server is not known by that name.")
             return
-        own = origin is None or urlsplit(origin).netloc == host
+        own = origin is None or _place(origin) == host
         allowed = own or origin in self._origins
         if not allowed:
             await _refuse(send, 403, "invalid_origin", "pages of other origins may not ask this server.")
@@ -99,10 +99,19 @@ class TooLarge(HTTPException):
 
 
 def _name(host: str) -> str:
-    """A host's name without its port."""
+    """A host's name without its port, in small letters."""
+    host = host.lower()
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.rpartition(":")[0] if ":" in host else host
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an origin; None for what is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 async def _refuse(
