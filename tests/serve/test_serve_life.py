@@ -110,6 +110,7 @@ def test_a_client_that_goes_before_the_reply_begins(live: Live, stream: bool) ->
             return next(coming, {"type": "http.disconnect"})
 
         async def send(message: Any) -> None:
+            await asyncio.sleep(0.05)  # as where nobody reads
             sent_back.append(message)
 
         headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
