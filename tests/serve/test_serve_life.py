@@ -119,7 +119,7 @@ def test_a_client_that_goes_before_the_reply_begins(live: Live, stream: bool) ->
                  "server": None, "client": None, "root_path": ""}  # fmt: skip
         await app(scope, receive, send)
 
-    asyncio.run_coroutine_threadsafe(ask(), live.backend.runner._listener).result(10)  # type: ignore[attr-defined]
+    asyncio.run_coroutine_threadsafe(ask(), live.loop).result(10)
     assert not server.jobs.by_id
     until(live.idle)
 

@@ -186,7 +186,7 @@ def _routes(app: FastAPI, server: Server) -> None:
     @app.post(
         "/v1/chat/completions",
         response_model=ChatCompletion,
-        responses=_errs(400, 401, 404, 413, 429, 500, 502, 503),
+        responses=_STREAMED | _errs(400, 401, 404, 413, 429, 500, 502, 503),
         tags=["completions"],
     )
     async def chat(request: Request, body: ChatBody) -> Any:
@@ -202,7 +202,7 @@ def _routes(app: FastAPI, server: Server) -> None:
     @app.post(
         "/v1/completions",
         response_model=TextCompletion,
-        responses=_errs(400, 401, 404, 413, 429, 500, 502, 503),
+        responses=_STREAMED | _errs(400, 401, 404, 413, 429, 500, 502, 503),
         tags=["completions"],
     )
     async def completion(request: Request, body: CompletionBody) -> Any:
@@ -236,6 +236,9 @@ def _routes(app: FastAPI, server: Server) -> None:
             return FileResponse(_PAGE / "index.html", headers=_STRICT)
 
 
+_STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The reply, or its chunks."}
+}
 _STRICT = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
     "x-content-type-options": "nosniff",

@@ -141,7 +141,7 @@ class Behind:
         except LaconicError as error:
             job.tell(Told(error=error))
         except asyncio.CancelledError:
-            job.tell(Told(error=RequestError("the request was cancelled.")))
+            job.tell(Told(error=Draining("the server has stopped.", "Send the request to another one.")))
         except Exception as error:
             log.exception("a request failed")
             job.tell(Told(error=RemoteError(f"the request failed: {type(error).__name__}.")))
