@@ -268,7 +268,7 @@ class Engine:
                     i, request = waiting.popleft()
                     index[id(loop.add(request))] = i
                 for sequence in loop.step():
-                    results[index.pop(id(sequence))] = self._result(sequence)
+                    results[index.pop(id(sequence))] = self.result(sequence)
         finally:
             for sequence in list(loop.active):
                 loop.cancel(sequence)
@@ -278,7 +278,8 @@ class Engine:
         """Answer one prompt step by step; iterate over the returned stream, then read its ``result``."""
         return Stream(self, self.request(prompt, **options))
 
-    def _result(self, sequence: Sequence) -> Result:
+    def result(self, sequence: Sequence) -> Result:
+        """What a request of one of this engine's loops has written."""
         even = getattr(self.target, "exact", True) or not sequence.usage.drafted
         sequence.lossless = self.lossless and even
         return sequence.result()
@@ -308,7 +309,7 @@ class Stream:
     @property
     def result(self) -> Result:
         """What has been produced so far; final once the iteration has ended."""
-        return self._engine._result(self._sequence)
+        return self._engine.result(self._sequence)
 
 
 def acting(controllers: Seq[Controller], question: Question, reader: Reader) -> tuple[tuple[Controller, ...], Question]:

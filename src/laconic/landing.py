@@ -63,6 +63,11 @@ def landing(request: Request, text: Text, context: int, answer_limit: int | None
     return Landing(at, at - at // _EARLY, min(room, most - at - cost), said, cause)
 
 
+def farewell(landing: Landing | None) -> str:
+    """What hands over to the answer in the middle of a step; nothing where there is no room for words."""
+    return "" if landing is None or not landing.text else _before(landing.text) + landing.text
+
+
 def fitting(said: str, left: str, text: Text, room: int, wanted: int) -> str:
     """``said``, which a controller writes before the closing tag, or nothing where it would cost the answer.
 

@@ -7,6 +7,7 @@ one is under way. The loop reads contracts only: it never asks what a policy is 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -14,8 +15,8 @@ from typing import Literal, cast
 import torch
 
 from laconic.errors import RequestError
-from laconic.landing import fitting, words
-from laconic.models.base import LanguageModel, Scores, ShowsHidden, Slot, Steerable, chain, tied
+from laconic.landing import farewell, fitting, words
+from laconic.models.base import LanguageModel, Nowhere, Scores, ShowsHidden, Slot, Steerable, chain, tied
 from laconic.models.text import Text
 from laconic.probe import bounded
 from laconic.prober import Prober
@@ -34,13 +35,16 @@ from laconic.speculation.base import (
     Verifier,
 )
 from laconic.speculation.pace import Pace
-from laconic.thinking.base import Conclude, Continue, Controller, Inject, Probe, chances, ruled
+from laconic.thinking.base import Conclude, Continue, Controller, Inject, Probe, chances, logprobs, ruled
 from laconic.transcript import Mark
 from laconic.types import Event, Request
 
 PROMPT_WITH_DRAFT = 64
 """Longest prompt that is scored in one pass with the first draft: reading the weights once more costs more than that
 many wider rows of logits. Longer ones are prefilled in passes of their own, without logits."""
+
+_PREDICTED = 32
+"""Tokens of a client's prediction that are drafted at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ class Loop:
         self.draft_model = draft_model
         self.pace = pace or Pace()
         self.active: list[Sequence] = []
+        self.leaving: Callable[[Sequence], object] = id
+        """Called with each request that leaves, before its slot is closed."""
         self._written = 0
         """Tokens that the pass under way has written, and verified."""
         self._prober = Prober(
@@ -90,14 +96,28 @@ class Loop:
 
     def add(self, request: Request) -> Sequence:
         """Let a request join the next pass, a long prompt prefilled. Raises RequestError if its prompt does not fit."""
+        sequence = self.arrive(request)
+        try:
+            while not self.read(sequence, len(request.prompt)):
+                pass
+        except BaseException:
+            self.abandon(sequence)
+            raise
+        return sequence
+
+    def arrive(self, request: Request, slot: Slot | None = None) -> Sequence:
+        """A request that has not joined yet: :meth:`read` its prompt first. Raises as :meth:`add`.
+
+        ``slot`` holds the first tokens of its prompt already, though not the last one; it is the request's from then
+        on, also where this raises.
+        """
         if len(request.prompt) >= self.target.context:
             raise RequestError(
                 f"the prompt has {len(request.prompt)} tokens, the model's context is {self.target.context}.",
                 "Shorten the prompt.",
             )
-        begun = time.perf_counter()
         mine = self.plan.controllers if request.controllers is None else request.controllers
-        slot = self.target.open()
+        slot = self.target.open() if slot is None else slot
         try:
             sequence = Sequence(request, self.text, slot, mine, self.target.context)
         except BaseException:  # a controller that refuses the request, as a rule
@@ -107,13 +127,55 @@ class Loop:
         sequence.context.drafting = self.plan.verifier.drafting
         sequence.context.latest = Latest() if self._shown is not None else None
         self._steer(sequence, sequence.slot)
-        if len(request.prompt) > PROMPT_WITH_DRAFT:
-            sequence.usage.prefill_passes = self.target.prefill(sequence.slot, request.prompt[:-1])
+        return sequence
+
+    def read(self, sequence: Sequence, most: int) -> bool:
+        """Prefill at most ``most`` tokens of a prompt that has arrived; says whether the request has joined.
+
+        The last few tokens are scored with the first draft.
+        """
+        begun = time.perf_counter()
+        tokens, slot = sequence.tokens, sequence.slot
+        left = len(tokens) - 1 - slot.length
+        if left >= PROMPT_WITH_DRAFT and most > 0:
+            chunk = tokens[slot.length : slot.length + min(most, left)]
+            sequence.usage.prefill_passes += self.target.prefill(slot, chunk)
+            left -= len(chunk)
+        joins = left < PROMPT_WITH_DRAFT
+        if joins:
+            self._join(sequence)
+        sequence.usage.seconds["prefill"] += time.perf_counter() - begun
+        return joins
+
+    def pause(self, sequence: Sequence) -> None:
+        """Take a request's cache away between two passes; nothing else of it is lost. See :meth:`unpause`."""
+        self.active.remove(sequence)
+        self.take_cache(sequence)
+
+    def take_cache(self, sequence: Sequence) -> None:
+        """The same for one that has not joined yet."""
+        sequence.slot.close()
+        sequence.slot = Nowhere()
+
+    def abandon(self, sequence: Sequence) -> None:
+        """End a request that has not joined, or is paused."""
+        if sequence.begun:
+            self.plan.drafter.finish(sequence.drafter_state)
+        sequence.slot.close()
+        sequence.slot = Nowhere()
+
+    def unpause(self, sequence: Sequence, slot: Slot | None = None) -> None:
+        """Give a paused request a cache again, as to one that arrives: :meth:`read` all that it has written first."""
+        sequence.slot = self.target.open() if slot is None else slot
+        self._steer(sequence, sequence.slot)
+
+    def _join(self, sequence: Sequence) -> None:
+        self.active.append(sequence)
+        if sequence.begun:  # it had been paused
+            return
+        sequence.begun = True
         sequence.drafter_state = self.plan.drafter.start(sequence.context, self._tools)
         sequence.length_state = self.plan.length.start(sequence.context, self.pace)
-        sequence.usage.seconds["prefill"] += time.perf_counter() - begun
-        self.active.append(sequence)
-        return sequence
 
     def _steer(self, s: Sequence, slot: Slot) -> None:
         """Push the residual stream of a request's slot as its controllers wish, from where its first token is made."""
@@ -129,6 +191,26 @@ class Loop:
         sequence.checks.clear()
         sequence.finish = sequence.finish or "cancelled"
         self._leave(sequence)
+
+    def conclude(self, sequence: Sequence, reason: str) -> bool:
+        """End a thought at the next token, for somebody outside; says whether there is one to end.
+
+        A thought that is about to begin, or a message whose part is not known yet, ends as soon as it is open.
+        """
+        if sequence.done or sequence.transcript.phase == "answer":
+            return False
+        sequence.ending = reason
+        self._end(sequence)
+        return True
+
+    def _end(self, s: Sequence) -> None:
+        """Close the open thought of a request that somebody outside wants to end."""
+        if not s.ending or not s.transcript.thinks or s.done:
+            return
+        self._prober.give_up(s)
+        here = CheckPoint(s.transcript.snapshot(), False, False)
+        self._act(s, here, Conclude(s.ending, farewell(s.landing)), "client")
+        s.ending = ""
 
     def step(self) -> list[Sequence]:
         """One pass over all active requests; returns those that are done and have left."""
@@ -147,13 +229,14 @@ class Loop:
         t2 = time.perf_counter()
         for i, s in enumerate(sequences):
             self._prober.read(scores, i, s)
-        given = sum(s.context.prompt_length - 1 for s in sequences if not s.slot.length)
+        given = sum(max(s.context.prompt_length - 1 - s.slot.length, 0) for s in sequences)
         self._written = 0
         verdicts = self._verify(scores, sequences, writing, t2 - t0)
         t3 = time.perf_counter()
         for s in sequences:
             self._decide(s)
             s.commit()
+            self._end(s)
         self._observe(verdicts)
         t4 = time.perf_counter()
         self._charge(sequences, writing, draft=t1 - t0, score=t2 - t1, verify=t3 - t2, policy=t4 - t3)
@@ -189,7 +272,9 @@ class Loop:
                 expected = list(s.context.expected[:room])
                 s.tree = TokenTree.of_chain(self._prober.to_the_end(s, expected, room), "expected")
                 s.context.expected = ()
-            elif room > 0:
+            elif predicted := self._predicted(s, room):
+                s.tree = TokenTree.of_chain(predicted, "prediction")
+            elif room > 0 and s.request.drafts:
                 free.append((s, room))
         length = self.plan.length
         wished = length.budgets([s.length_state for s, _ in free])
@@ -206,6 +291,12 @@ class Loop:
             s.tree = tree
             s.usage.draft_passes += passes
         return asked
+
+    def _predicted(self, s: Sequence, room: int) -> list[int]:
+        """What the client's prediction says of the next tokens of the answer."""
+        if s.prediction is None or s.transcript.phase != "answer":
+            return []
+        return list(s.prediction.draft(s.tokens[s.transcript.answer_begins :], min(room, _PREDICTED)))
 
     def _verify(
         self, scores: Scores, sequences: Seq[Sequence], writing: Seq[Sequence], seconds: float
@@ -235,15 +326,26 @@ class Loop:
         states = None if hidden is None else hidden[first : first + size]
         rows = TargetRows(logits, best, s.request.sampling, len(s.tokens), states)
         verdict = self.plan.verifier.verify(rows, s.tree, s.context.draws)
+        at = len(s.tokens)
         kept = self._write(s, verdict.tokens)
-        if s.chances is not None and kept:
+        accepted = min(verdict.accepted, kept)
+        s.came(kept, "target")
+        s.origins[len(s.origins) - kept : len(s.origins) - kept + accepted] = ["draft"] * accepted
+        if kept and (s.chances is not None or s.request.logprobs is not None):
             down = torch.tensor([0, *(node + 1 for node in verdict.path)][:kept], device=logits.device)
-            s.chances += chances(logits[down], verdict.tokens[:kept])
+            if s.chances is not None:
+                s.chances += chances(logits[down], verdict.tokens[:kept])
+            if s.request.logprobs is not None:
+                own = scores.of(i)[first : first + size][down]
+                s.logprobs |= dict(enumerate(logprobs(own, verdict.tokens[:kept], s.request.logprobs), start=at))
         s.path += [first + 1 + node for node in verdict.path]
         if s.context.latest is not None and kept:
             self._show(scores, i, s.path[len(s.tokens) - 2 - s.slot.length], s.context)
         s.usage.drafted += len(s.tree)
-        s.usage.accepted += min(verdict.accepted, kept)
+        s.usage.accepted += accepted
+        if s.tree.source == "prediction":
+            s.usage.predicted += accepted
+            s.usage.mispredicted += len(s.tree) - accepted
         self._written += kept
         return verdict
 
@@ -339,6 +441,7 @@ class Loop:
                 continue
             action = controller.decide(state, s.view(check))
             if check.belief is not None and not isinstance(action, Probe):
+                s.beliefs.append((check.point.thinking, check.belief))
                 self.pace.decided(goes_on=isinstance(action, Continue))
             if isinstance(action, Continue) or (check.lands and isinstance(action, Inject)):
                 check.turn, check.belief = check.turn + 1, None
@@ -406,7 +509,7 @@ class Loop:
 
     def _observe(self, verdicts: Seq[tuple[Sequence, Verdict, float]]) -> None:
         """Let drafter and length policy learn from the round, after the controllers had their say."""
-        mine = [(s, v, t) for s, v, t in verdicts if v.tree.source != "expected"]
+        mine = [(s, v, t) for s, v, t in verdicts if v.tree.source not in ("expected", "prediction")]
         if mine:
             self.plan.drafter.observe([s.drafter_state for s, _, _ in mine], [v for _, v, _ in mine])
             for s, verdict, seconds in mine:
@@ -424,4 +527,5 @@ class Loop:
         if s in self.active:
             self.active.remove(s)
             self.plan.drafter.finish(s.drafter_state)
+            self.leaving(s)
             s.slot.close()

@@ -124,6 +124,10 @@ class Prober:
             self._pace.asked_ahead(reached=False)
             s.ahead = None
 
+    def give_up(self, s: Sequence) -> None:
+        """Drop a request's probe, since its thought ends whatever it would find."""
+        s.ride, s.ahead, s.branch = None, None, None
+
     def _answer(self, s: Sequence, ride: Ride) -> None:
         """Let the oldest check point know what its probe has found, if that is all known."""
         belief = ride.belief()

@@ -18,7 +18,7 @@ from laconic.landing import Landing, fitting, landing, words
 from laconic.models.text import Text
 from laconic.probe import bounded, opening, watched
 from laconic.speculation.draws import Draws, warp
-from laconic.speculation.penalty import RepetitionPenalty
+from laconic.speculation.penalty import sampling_rules
 from laconic.thinking.base import Action, Belief, Closing, Conclude, Controller, Inject, LogitRule, Probe, View, chances
 from laconic.thinking.budget.tag import owed
 from laconic.transcript import Mark, Transcript
@@ -42,9 +42,8 @@ def decode(
         controllers = request.controllers
     transcript = Transcript(text, request, tokens, keep_steps=bool(controllers))
     states = [(controller, controller.start(request, text)) for controller in controllers]
-    rules: list[LogitRule] = [rule for controller, state in states if (rule := controller.rule(state)) is not None]
-    if request.sampling.repetition_penalty != 1:
-        rules.insert(0, RepetitionPenalty(request.sampling.repetition_penalty))
+    rules: list[LogitRule] = [*sampling_rules(request.sampling, len(tokens))]
+    rules += [rule for controller, state in states if (rule := controller.rule(state)) is not None]
     answers = [most for controller, state in states if (most := controller.answer_limit(state)) is not None]
     ask = partial(answer, logits, text, hidden=hidden)
     draws, prompt = Draws(request.sampling.seed), len(tokens)

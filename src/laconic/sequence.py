@@ -17,14 +17,15 @@ import torch
 from laconic.landing import landing
 from laconic.models.base import Scores, ScoreTree, Slot
 from laconic.models.text import Text
+from laconic.prediction import Prediction
 from laconic.probe import Ride, bounded
 from laconic.speculation.base import EMPTY, Context, TokenTree, way_down
 from laconic.speculation.draws import Draws
-from laconic.speculation.penalty import RepetitionPenalty
+from laconic.speculation.penalty import sampling_rules
 from laconic.thinking.base import Ban, Belief, Closing, Controller, LogitRule, Place, View, ruled
 from laconic.thinking.budget.tag import owed
-from laconic.transcript import Mark, Snapshot, Transcript
-from laconic.types import Event, FinishReason, Request, Result, Step, Usage
+from laconic.transcript import Mark, Parts, Snapshot, Transcript
+from laconic.types import Event, FinishReason, Logprob, Origin, Request, Result, Step, Usage
 
 _UTF8 = 4
 """Most tokens that one character can be spread over."""
@@ -97,9 +98,8 @@ class Sequence:
         """Whether a controller may say beforehand what it will ask."""
         self.limit = self._next_limit()
         rules = (controller.rule(state) for controller, state in self.controllers)
-        self.rules: list[LogitRule] = [rule for rule in rules if rule is not None]
-        if request.sampling.repetition_penalty != 1:  # first, as it is the model's own
-            self.rules.insert(0, RepetitionPenalty(request.sampling.repetition_penalty))
+        self.rules: list[LogitRule] = [*sampling_rules(request.sampling, len(tokens))]
+        self.rules += [rule for rule in rules if rule is not None]
         if self.rules:
             self.context.ruled = self.ruled
         answers = (controller.answer_limit(state) for controller, state in self.controllers)
@@ -110,6 +110,15 @@ class Sequence:
         needed = any(policy.needs.chances for controller in controllers for policy in controller.walk())
         self.chances: list[float] | None = [] if needed else None
         """The model's probability of each token after the prompt, where a controller needs to know."""
+        self.origins: list[Origin] = []
+        """Where the tokens after the prompt came from; those at the end that are not listed are the target's."""
+        self.logprobs: dict[int, Logprob] = {}
+        """Those of tokens, by their place in the text, where the request asks for them."""
+        self.prediction = Prediction(request.prediction) if request.prediction else None
+        self.beliefs: list[tuple[int, Belief]] = []
+        """What probes have found, each with the thinking tokens written by then."""
+        self.ending = ""
+        """Why somebody outside wants the thought to end as soon as it can; empty where nobody does."""
         self.checks: deque[CheckPoint] = deque()
         self.ride: Ride | None = None
         """The probe of the oldest check point."""
@@ -122,11 +131,13 @@ class Sequence:
         self.usage = Usage(prompt=len(tokens))
         self.events: list[Event] = list(request.events)
         self.lossless = True
+        self.begun = False
+        """Whether it has joined a loop before."""
         self.drafter_state: Any = None
         self.length_state: Any = None
         self.tree: TokenTree = EMPTY
         """The draft of the pass under way."""
-        self._sent, self._shown = len(tokens), 0
+        self._sent, self._text = len(tokens), ""
         self._sent_usage = (0, 0)
         self._sent_at = time.perf_counter()
         self._writers: list[tuple[int, str]] = []
@@ -277,6 +288,8 @@ class Sequence:
         self.transcript.restore(point)
         if self.chances is not None:
             del self.chances[point.length - self.context.prompt_length :]
+        del self.origins[point.length - self.context.prompt_length :]
+        self.logprobs = {at: said for at, said in self.logprobs.items() if at < point.length}
         del self.path[max(point.length - self.slot.length, 0) :]
         self.slot.rollback(max(self.slot.length - point.length, 0))
         self.finish = None
@@ -284,12 +297,19 @@ class Sequence:
     def inject(self, text: str, method: str, context: int) -> None:
         """Write ``text`` into the sequence by force, as far as the limits allow; it is scored with the next pass."""
         self._writers.append((len(self.tokens), method))
+        before = self.generated
         for token in self.text.encode(text):
             if self.full(context):
                 break
             self.transcript.push(token, injected=True)
             if self.chances is not None:
                 self.chances.append(1.0)
+        self.came(self.generated - before, "injected")
+
+    def came(self, count: int, origin: Origin) -> None:
+        """Note where the last ``count`` tokens came from."""
+        self.origins += ["target"] * (self.generated - count - len(self.origins))
+        self.origins += [origin] * count
 
     def full(self, context: int) -> bool:
         """Whether the request's limits, or the model's context, leave no room for another token."""
@@ -337,7 +357,7 @@ class Sequence:
         if upto <= self._sent:
             return []
         start, prompt = self._sent, self.context.prompt_length
-        left = len(self.transcript.parts().text) - self._shown if self.done else None
+        left = len(self.transcript.parts().text) - len(self._text) if self.done else None
         kinds = self.transcript.kinds[start - prompt : upto - prompt]
         now, steps = time.perf_counter(), []
         drafted, accepted = self.usage.drafted - self._sent_usage[0], self.usage.accepted - self._sent_usage[1]
@@ -345,12 +365,17 @@ class Sequence:
             end = start + len(list(group))
             tokens = tuple(self.tokens[start:end])
             method = self._writer(start) if kind == "injected" else self.tree.source
+            origins = self.origins[start - prompt : end - prompt]
+            origins += ["target"] * (len(tokens) - len(origins))
+            wanted = self.request.logprobs is not None
+            logprobs = tuple(self.logprobs.get(at) for at in range(start, end)) if wanted else ()
             text = self._text_between(start, end)
             if left is not None:
                 text = text[:left]
                 left -= len(text)
-            self._shown += len(text)
-            steps.append(Step(kind, text, tokens, drafted, accepted, method, now - self._sent_at))
+            self._text += text
+            seconds = now - self._sent_at
+            steps.append(Step(kind, text, tokens, drafted, accepted, method, seconds, tuple(origins), logprobs))
             start, drafted, accepted, self._sent_at = end, 0, 0, now
         self._sent, self._sent_usage = upto, (self.usage.drafted, self.usage.accepted)
         return steps
@@ -361,6 +386,7 @@ class Sequence:
         # Where a thought is controlled, its count is what the controllers have seen of it.
         kinds = self.transcript.kinds if self.controllers else self.transcript.told()
         usage.thinking, usage.answer, usage.injected = (kinds.count(k) for k in ("thinking", "answer", "injected"))
+        closed = self.transcript.closed - self.context.prompt_length
         return Result(
             text=parts.text,
             thinking=parts.thinking,
@@ -370,7 +396,12 @@ class Sequence:
             usage=usage,
             events=tuple(self.events),
             lossless=self.lossless,
+            thought=max(closed, next((at for at in range(len(kinds), 0, -1) if kinds[at - 1] == "thinking"), 0)),
         )
+
+    def shown(self) -> Parts:
+        """What has been drained so far, taken apart: each of its parts is a beginning of what the result will hold."""
+        return self.transcript.parts(self._text)
 
     def _writer(self, index: int) -> str:
         return next((method for start, method in reversed(self._writers) if start <= index), "")

@@ -84,6 +84,7 @@ class Transcript:
         self._step_start = len(tokens)
         self._closed = len(tokens)
         """Where the answer begins: behind the closing tag."""
+        self._measured = (-1, 0)
         self._header = 0
         """Where a message begins whose part is not known yet; 0 where there is none."""
         self._aside = ""
@@ -311,18 +312,34 @@ class Transcript:
         """Tokens of one kind."""
         return self.kinds.count(kind)
 
-    def parts(self) -> Parts:
-        """Text, thought and answer; end-of-sequence and what follows a stop string are left out."""
-        tokens = self.tokens[self.prompt_length :]
-        if tokens and tokens[-1] in self.text.eos:
-            tokens = tokens[:-1]
-        text = self.text.decode(tokens)
+    @property
+    def closed(self) -> int:
+        """Where the answer begins among the tokens, behind the closing tag; the prompt's length where there is none."""
+        return self._closed
+
+    def parts(self, text: str | None = None) -> Parts:
+        """Text, thought and answer; end-of-sequence and what follows a stop string are left out.
+
+        ``text`` is a beginning of what was written; None for all of it.
+        """
+        if text is None:
+            tokens = self.tokens[self.prompt_length :]
+            if tokens and tokens[-1] in self.text.eos:
+                tokens = tokens[:-1]
+            text = self.text.decode(tokens)
         thinking, answer = self._apart(text)
         cut = self._stop_in(answer, 0)
         if cut is not None:
             text = text[: len(text) - (len(answer) - cut)]
             answer = answer[:cut]
         return Parts(text, *self._bare(thinking, answer))
+
+    @property
+    def _head(self) -> int:
+        """Characters up to the end of the closing tag."""
+        if self._measured[0] != self._closed:
+            self._measured = self._closed, len(self.text.decode(self.tokens[self.prompt_length : self._closed]))
+        return self._measured[1]
 
     def _apart(self, text: str) -> tuple[str, str]:
         """Thought and answer of the whole written ``text``, the answer with all that stands behind the closing tag."""
@@ -332,12 +349,13 @@ class Transcript:
             return messages(form, text, opened=opened) if self._begins != "answer" else ("", text)
         if not (opened or closed or self.phase == "thinking" or self._aside == "thinking"):
             return "", text
-        start = 0 if opened else text.find(form.opens) + len(form.opens)
-        if not closed:
+        begins = text.find(form.opens)
+        start = 0 if opened else begins + len(form.opens) if begins >= 0 else len(text)
+        head = self._head if closed else 0
+        if not closed or len(text) < head:
             aside = max(text.rfind(aside) for aside in form.asides) if self._aside else len(text)
             return text[start:aside], text[aside:]
-        head = self.text.decode(self.tokens[self.prompt_length : self._closed])
-        end = text.rfind(form.closes, start, len(head))
+        end = text.rfind(form.closes, start, head)
         return text[start:end], text[end + len(form.closes) :]
 
     def _bare(self, thinking: str, answer: str) -> tuple[str, str]:

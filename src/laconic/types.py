@@ -11,6 +11,8 @@ from laconic.errors import RequestError
 
 Kind = Literal["thinking", "answer", "injected"]
 FinishReason = Literal["stop", "length", "cancelled"]
+Origin = Literal["target", "draft", "injected"]
+"""Where a token came from: the target's own choice, a draft that it accepted, or somebody who wrote it by force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,9 @@ class Sampling:
 
     The filters apply in the order top-k, top-p, min-p, as in Transformers. Draws depend on ``seed`` and on
     the position of the token alone, so the same seed gives the same output whatever else is in the batch.
-    ``repetition_penalty`` comes before all of them, and in greedy decoding too; 1 is none.
+    Before all of them, and in greedy decoding too, come ``logit_bias`` (what is added to the logits of tokens, by id),
+    ``repetition_penalty`` (1 is none), and then the penalties for tokens that the output holds already: the
+    ``presence_penalty`` once, the ``frequency_penalty`` for each time.
     """
 
     temperature: float = 0.0
@@ -28,6 +32,9 @@ class Sampling:
     min_p: float = 0.0
     seed: int = 0
     repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
@@ -42,6 +49,12 @@ class Sampling:
             raise RequestError(
                 f"repetition_penalty must be a finite number > 0, not {self.repetition_penalty}.", "1 is none."
             )
+        for name in ("presence_penalty", "frequency_penalty"):
+            if not math.isfinite(getattr(self, name)):
+                raise RequestError(f"{name} must be a finite number, not {getattr(self, name)}.", "0 is none.")
+        for token, bias in self.logit_bias:
+            if token < 0 or math.isnan(bias) or bias == math.inf:
+                raise RequestError(f"logit_bias maps token ids to numbers, not {token} to {bias}.")
 
     @property
     def greedy(self) -> bool:
@@ -137,6 +150,10 @@ class Request:
     other words. ``controllers`` are those of this request alone, in place of the run's; they have had their say, and
     ``events`` are what they did. ``phase`` is that in which the reply begins (``before``, ``thinking``, ``answer``);
     None looks for tags at the end of the prompt.
+
+    ``drafts`` False decodes this request plainly, whatever drafts for others. ``prediction`` is what somebody thinks
+    the answer will be, as tokens: a draft, and never forced. ``logprobs`` asks for the log probabilities of what is
+    written, and of so many of the likeliest tokens in each place.
     """
 
     prompt: tuple[int, ...]
@@ -146,10 +163,27 @@ class Request:
     controllers: tuple[Any, ...] | None = None
     events: tuple[Event, ...] = ()
     phase: str | None = None
+    drafts: bool = True
+    prediction: tuple[int, ...] = ()
+    logprobs: int | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt:
             raise RequestError("the prompt is empty.", "Give at least one token to start from.")
+        if self.logprobs is not None and self.logprobs < 0:
+            raise RequestError(f"logprobs must be >= 0, not {self.logprobs}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Logprob:
+    """How likely the model found a token that was written, as a natural logarithm, before temperature and rules.
+
+    ``top`` are the likeliest tokens in its place with theirs, the likeliest first.
+    """
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +191,8 @@ class Step:
     """What one pass added to one request, in the order of the text.
 
     ``drafted`` and ``accepted`` count the draft tokens of that pass; ``method`` names who proposed or injected
-    the tokens; ``seconds`` is the time since the previous step of this request.
+    the tokens; ``seconds`` is the time since the previous step of this request. ``origins`` says of each token where it
+    came from, ``logprobs`` how likely it was, where the request asks; None for a token that nobody drew.
     """
 
     kind: Kind
@@ -167,6 +202,8 @@ class Step:
     accepted: int = 0
     method: str = ""
     seconds: float = 0.0
+    origins: tuple[Origin, ...] = ()
+    logprobs: tuple[Logprob | None, ...] = ()
 
 
 @dataclass(slots=True)
@@ -176,7 +213,9 @@ class Usage:
     ``thinking`` and ``answer`` count tokens that the model chose; tags count with the thought. ``injected``
     tokens were forced by a controller. ``drafted`` were proposed (by the drafter, or by a controller that expects an
     answer), ``accepted`` survived verification; ``probed`` were scored on a probe's branch or in a probe's own pass;
-    ``dropped`` were written by a server and paid for, and are no part of the text.
+    ``dropped`` were written by a server and paid for, and are no part of the text. ``predicted`` and ``mispredicted``
+    are drafted tokens of a client's prediction that did and did not survive; both count as drafted, too. ``reused`` are
+    tokens of the prompt that an earlier request had read already.
     In a batch, a pass is shared: ``target_passes``
     counts each pass that a request took part in, ``seconds`` its equal share of the time.
     """
@@ -189,6 +228,9 @@ class Usage:
     accepted: int = 0
     probed: int = 0
     dropped: int = 0
+    predicted: int = 0
+    mispredicted: int = 0
+    reused: int = 0
     target_passes: int = 0
     draft_passes: int = 0
     prefill_passes: int = 0
@@ -232,7 +274,8 @@ class Result:
     """A finished request. ``text`` is ``thinking`` + tags + ``answer`` as the model would see it again.
 
     ``tokens`` are the ids after the prompt; ``lossless`` is False when any method in use may change the output
-    beyond what plain decoding under the same thinking settings gives.
+    beyond what plain decoding under the same thinking settings gives. ``thought`` are the tokens before the answer's
+    own, tags and what was written by force included.
     """
 
     text: str
@@ -243,3 +286,4 @@ class Result:
     usage: Usage
     events: tuple[Event, ...] = ()
     lossless: bool = True
+    thought: int = 0

@@ -18,6 +18,7 @@ from laconic.cli.pad import pad
 from laconic.cli.peers import peers
 from laconic.cli.replay import replay
 from laconic.cli.run import run
+from laconic.cli.serve import serve
 from laconic.cli.simulate import simulate
 from laconic.cli.specimen import specimen
 from laconic.cli.tune import tune
@@ -56,6 +57,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run)
+app.command()(serve)
 app.command()(compare)
 app.command()(peers)
 app.command()(tune)

@@ -159,6 +159,26 @@ class Slot(Protocol):
         ...
 
 
+class Nowhere:
+    """A slot that holds nothing: of a request whose model runs elsewhere, or whose cache was taken away."""
+
+    length = 0
+    nbytes = 0
+
+    def commit(self, path: Sequence[int]) -> None:
+        """Nothing to keep."""
+
+    def rollback(self, count: int) -> None:
+        """Nothing to forget."""
+
+    def fork(self) -> Nowhere:
+        """Another one."""
+        return Nowhere()
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
 class LanguageModel(Protocol):
     """A causal language model whose passes score trees of tokens for many sequences at once."""
 
@@ -184,6 +204,36 @@ class LanguageModel(Protocol):
 
         Nothing is committed. Raises BrokenLogits if a row holds NaN or nothing finite.
         """
+        ...
+
+
+class Kept(Protocol):
+    """What a model has computed of a text, outside of its passes. It takes no part in any until it is resumed."""
+
+    @property
+    def length(self) -> int:
+        """Tokens that it covers."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it occupies."""
+        ...
+
+
+@runtime_checkable
+class Resumes(Protocol):
+    """A LanguageModel whose work on one text can be taken up by another that begins alike."""
+
+    resumes: bool
+    """Whether it can, as its passes are made; else :meth:`keep` must not be called."""
+
+    def keep(self, slot: Slot) -> Kept:
+        """A copy of what the slot has committed, which outlives the slot. Not for slots that are steered."""
+        ...
+
+    def resume(self, kept: Kept, length: int) -> Slot:
+        """A new slot with the first ``length`` tokens of what was kept, which stays as it is."""
         ...
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache, DynamicIndexedLayer, DynamicLayer
 
-from laconic.models.base import ScoreTree, Slot
+from laconic.models.base import Kept, ScoreTree, Slot
 from laconic.models.host import Made, cache_name, head_input, module_states, restored
 from laconic.models.steering import Touches, decoder_layers, hooked
 
@@ -133,6 +133,24 @@ class OwnSlot:
         return sum(tensor.nbytes for past in (self.past, *self._earlier) for tensor in tensors((past.cache, past.held)))
 
 
+@dataclass(frozen=True, slots=True)
+class OwnKept:
+    """A text and the model's cache of it, outside of any slot."""
+
+    tokens: tuple[int, ...]
+    past: Past
+
+    @property
+    def length(self) -> int:
+        """Tokens that it covers."""
+        return len(self.tokens)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the cache."""
+        return sum(tensor.nbytes for tensor in tensors((self.past.cache, self.past.held)))
+
+
 class CacheHost:
     """A Transformers model behind its own cache. ``stepwise`` feeds it one token at a time."""
 
@@ -181,6 +199,26 @@ class CacheHost:
         """A new, empty slot."""
         slot = OwnSlot(self)
         self.slots.append(slot)
+        return slot
+
+    @property
+    def resumes(self) -> bool:
+        """Where there are keys and values alone."""
+        return self.crops
+
+    def keep(self, slot: Slot) -> OwnKept:
+        """A copy of a slot's cache; see Host."""
+        mine = cast("OwnSlot", slot)
+        return OwnKept(tuple(mine.tokens), self.copied(mine.before(mine.length)))
+
+    def resume(self, kept: Kept, length: int) -> OwnSlot:
+        """A slot that begins with a copy of it; see Host."""
+        mine = cast("OwnKept", kept)
+        if not 0 <= length <= mine.length:
+            raise ValueError(f"cannot resume {length} of {mine.length} tokens")
+        slot = self.open()
+        slot.tokens, slot.past = list(mine.tokens[:length]), self.copied(mine.past)
+        slot.past = slot.before(length)
         return slot
 
     def steer(self, slot: Slot, vectors: Mapping[int, Tensor], start: int) -> None:

@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from laconic.errors import RequestError, UnsupportedModel
-from laconic.models.base import Scores, ScoreTree, Slot
+from laconic.models.base import Kept, Scores, ScoreTree, Slot
 from laconic.models.choice import choose
 from laconic.models.devices import AUTO, SPREAD, fetched, named_device, placed, preferred
 from laconic.models.loaded import note
@@ -102,6 +102,19 @@ class CausalLM:
     def open(self) -> Slot:
         """A new, empty slot."""
         return self.host.open()
+
+    @property
+    def resumes(self) -> bool:
+        """Whether work on one text can be taken up by another; see models.base.Resumes. Not with recurrent states."""
+        return self.host.resumes
+
+    def keep(self, slot: Slot) -> Kept:
+        """A copy of what the slot has committed."""
+        return self.host.keep(slot)
+
+    def resume(self, kept: Kept, length: int) -> Slot:
+        """A new slot with the first ``length`` tokens of what was kept."""
+        return self.host.resume(kept, length)
 
     @torch.inference_mode()
     def prefill(self, slot: Slot, tokens: Sequence[int]) -> int:

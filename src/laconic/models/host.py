@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from laconic.models.base import ScoreTree, Slot
+from laconic.models.base import Kept, ScoreTree, Slot
 
 
 class Made(NamedTuple):
@@ -52,6 +52,19 @@ class Host(Protocol):
 
     def steer(self, slot: Slot, vectors: Mapping[int, Tensor], start: int) -> None:
         """Add ``vectors[l] [hidden]`` behind layer l at positions ``start`` and later of a slot; none ends it."""
+        ...
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a copy of what a slot holds can be taken up by other slots; see models.base.Resumes."""
+        ...
+
+    def keep(self, slot: Slot) -> Kept:
+        """A copy of what a slot has committed."""
+        ...
+
+    def resume(self, kept: Kept, length: int) -> Slot:
+        """A new slot with the first ``length`` tokens of it."""
         ...
 
     def prefill(self, slot: Slot, tokens: Sequence[int]) -> None:

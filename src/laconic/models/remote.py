@@ -85,6 +85,7 @@ class RemoteModel:
         self.model = model
         self.extras = extras
         self.retries = retries
+        self._timeout = timeout
         self._most_logprobs: int | None = None
         self._key = api_key if api_key is not None else os.environ.get(KEY, "")
         self._client = httpx.AsyncClient(
@@ -95,6 +96,11 @@ class RemoteModel:
         )
         self._background = Background()
         self._end = weakref.finalize(self, _end, self._client, self._background)
+
+    def again(self) -> RemoteModel:
+        """The same server and model over connections of its own, for use in another event loop."""
+        timeout, key = self._timeout, self._key
+        return RemoteModel(self.url, self.model, api_key=key, extras=self.extras, timeout=timeout, retries=self.retries)
 
     async def complete(
         self,
@@ -118,7 +124,7 @@ class RemoteModel:
         if logprobs is not None:
             body["logprobs"] = logprobs
         if bans:
-            body["logit_bias"] = {str(token): -100 for token in bans}
+            body.setdefault("logit_bias", {}).update({str(token): -100 for token in bans})
         return completion(await self._completions(body), max_tokens)
 
     async def served(self) -> list[Served]:
@@ -166,6 +172,8 @@ class RemoteModel:
         }
         if not sampling.greedy:
             body["seed"] = sampling.seed
+        if sampling.logit_bias:
+            body["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias}
         if self.extras:
             # Servers take what is not said from the checkpoint's generation_config.json, repetition penalty included.
             body |= {"top_k": sampling.top_k or -1, "min_p": sampling.min_p}

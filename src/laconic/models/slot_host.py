@@ -11,11 +11,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from laconic.models import attention, fast, packed
-from laconic.models.base import ScoreTree, Slot, chain
+from laconic.models.base import Kept, ScoreTree, Slot, chain
 from laconic.models.carried import Carried, Round
 from laconic.models.host import Made, cache_name, head_input
 from laconic.models.mixers import Mixers, Read, States
-from laconic.models.slots import CacheSlot, SlotPass, SlotPool
+from laconic.models.slots import CacheSlot, Entries, SlotPass, SlotPool
 from laconic.models.steering import NOWHERE, Steering, Touches, decoder_layers, hooked, pushes
 
 REFILL_CHUNK = 512
@@ -78,6 +78,19 @@ class SlotHost:
         if self._mixers is not None:
             slot.carried = Carried(self._mixers, self._refill)
         return slot
+
+    @property
+    def resumes(self) -> bool:
+        """Where there are keys and values alone."""
+        return self._mixers is None
+
+    def keep(self, slot: Slot) -> Entries:
+        """A copy of a slot's keys and values; see Host."""
+        return self.pool.taken(cast("CacheSlot", slot))
+
+    def resume(self, kept: Kept, length: int) -> CacheSlot:
+        """A slot that begins with copies of them; see Host."""
+        return self.pool.given(cast("Entries", kept), length)
 
     def steer(self, slot: Slot, vectors: Mapping[int, Tensor], start: int) -> None:
         """Push a slot's residual stream; see Host."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 BLOCK = 256
 """Tokens by which a row's capacity grows."""
+_IDLE = 1 << 28
+"""Bytes that a pool without any slots may hold on to."""
 
 
 class SlotPass:
@@ -251,6 +254,19 @@ class CacheSlot:
         return self._length * self._pool.token_nbytes + (self.carried.nbytes if self.carried is not None else 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Keys and values of a text outside of the pool: ``buffers[i] [length, kv_heads, head_dim]``, layer by layer."""
+
+    length: int
+    buffers: tuple[torch.Tensor, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all of them."""
+        return sum(buffer.nbytes for buffer in self.buffers)
+
+
 class SlotPool:
     """All rows of one model's cache. ``context`` bounds a row's length, padding aside."""
 
@@ -281,6 +297,42 @@ class SlotPool:
             self.copy(last.row, slot.row, last.length)
             last.row = slot.row
             self.slots[slot.row] = last
+        if not self.slots and self.nbytes > _IDLE:
+            self._let_go()
+
+    @torch.inference_mode()
+    def taken(self, slot: CacheSlot) -> Entries:
+        """A copy of what a slot has committed."""
+        buffers = (buffer for layer in self.layers for buffer in layer.buffers())
+        return Entries(slot.length, tuple(buffer[slot.row, : slot.length].clone() for buffer in buffers))
+
+    @torch.inference_mode()
+    def given(self, entries: Entries, length: int) -> CacheSlot:
+        """A new slot with copies of the first ``length`` of some entries. Raises ValueError for more than there are."""
+        if not 0 <= length <= entries.length:
+            raise ValueError(f"cannot resume {length} of {entries.length} tokens")
+        slot = self.open()
+        if length > self.capacity:
+            self._grow(rows=self.row_capacity, capacity=-(-length // BLOCK) * BLOCK)
+        if any(layer.k is None for layer in self.layers):
+            for layer, k, v in zip(self.layers, entries.buffers[::2], entries.buffers[1::2], strict=True):
+                layer.lazy_initialization(k.transpose(0, 1)[None], v.transpose(0, 1)[None])
+        buffers = (buffer for layer in self.layers for buffer in layer.buffers())
+        for buffer, kept in zip(buffers, entries.buffers, strict=True):
+            buffer[slot.row, :length] = kept[:length]
+        slot._length = length
+        return slot
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all buffers, in use or not."""
+        return sum(buffer.nbytes for layer in self.layers for buffer in layer.buffers())
+
+    def _let_go(self) -> None:
+        """Give the buffers back, which nobody uses: they are as large as the most that was ever in flight."""
+        self.capacity, self.row_capacity = BLOCK, 1
+        for layer in self.layers:
+            layer.k, layer.v, layer.is_initialized = None, None, False
 
     def begin(self, trees: Sequence[ScoreTree], slots: Sequence[CacheSlot]) -> SlotPass:
         """Prepare a pass over ``trees``; rows between the slots' that take no part are padded."""

@@ -7,7 +7,18 @@ from typing import cast
 
 from laconic.models.base import LanguageModel, Scores, ScoreTree, ShowsHidden, Slot
 
-_ABILITIES = ("hidden_size", "embedding", "fingerprint", "num_layers", "steer", "residuals", "exact")
+_ABILITIES = (
+    "hidden_size",
+    "embedding",
+    "fingerprint",
+    "num_layers",
+    "steer",
+    "residuals",
+    "exact",
+    "resumes",
+    "keep",
+    "resume",
+)
 """What a LanguageModel may have beside its contract (ShowsHidden, Steerable), and whether drafts change no token."""
 
 

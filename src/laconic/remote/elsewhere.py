@@ -4,27 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from laconic.models.base import Scores, ScoreTree
-
-
-class Nowhere:
-    """The cache of a request whose model runs elsewhere: nothing is kept here."""
-
-    length = 0
-    nbytes = 0
-
-    def commit(self, path: Sequence[int]) -> None:
-        """Nothing to keep."""
-
-    def rollback(self, count: int) -> None:
-        """Nothing to forget."""
-
-    def fork(self) -> Nowhere:
-        """Another one."""
-        return Nowhere()
-
-    def close(self) -> None:
-        """Nothing to give back."""
+from laconic.models.base import Nowhere, Scores, ScoreTree
 
 
 class Elsewhere:

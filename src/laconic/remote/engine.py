@@ -65,7 +65,7 @@ class RemoteEngine(Engine):
         super().__init__(
             target, text, Methods(drafter="none", length="constant", think=tuple(think)), defaults=defaults
         )
-        self._check_probabilities(self.plan.controllers)
+        self.check_probabilities(self.plan.controllers)
 
     @staticmethod
     def load(  # type: ignore[override]  # another place to load from
@@ -125,7 +125,7 @@ class RemoteEngine(Engine):
         request = super().fitted(request)
         if request.controllers is not None:
             check(replace(self.plan, controllers=request.controllers), self.text, self.target, None)
-            self._check_probabilities(request.controllers)
+            self.check_probabilities(request.controllers)
         return request
 
     def reading(self) -> RemoteReading:
@@ -156,7 +156,7 @@ class RemoteEngine(Engine):
             async with gate:
                 sequence = loop.add(request)
                 await loop.finish(sequence)
-                done[at] = self._result(sequence)
+                done[at] = self.result(sequence)
                 return done[at]
 
         try:
@@ -175,7 +175,8 @@ class RemoteEngine(Engine):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _check_probabilities(self, controllers: Seq[Controller]) -> None:
+    def check_probabilities(self, controllers: Seq[Controller]) -> None:
+        """Raise UnmetNeed for controllers that look at probabilities where none are asked for."""
         for policy in (inner for controller in controllers for inner in controller.walk()):
             if (policy.needs.probabilities or policy.needs.chances) and not self.writer.asking.logprobs:
                 raise UnmetNeed(

@@ -42,6 +42,8 @@ class RemoteLoop(Loop):
         super().__init__(target, writer.text, plan)
         self._under_way: dict[int, asyncio.Task[Written]] = {}
         """The next pieces of requests, by the identity of their sequences."""
+        self._writing: dict[int, asyncio.Task[Written]] = {}
+        """The pieces that are waited for."""
         self.writer = writer
         self.asking = writer.asking
 
@@ -82,7 +84,18 @@ class RemoteLoop(Loop):
     async def advance(self, s: Sequence) -> None:
         """Have the server write a piece, and let the controllers decide about it."""
         begun = time.perf_counter()
-        written = await (self._under_way.pop(id(s), None) or self._piece(s))
+        writing = self._under_way.pop(id(s), None) or asyncio.ensure_future(self._piece(s))
+        self._writing[id(s)] = writing
+        try:
+            written = await writing
+        except asyncio.CancelledError:
+            if not (s.ending and writing.cancelled()):
+                writing.cancel()
+                raise
+            self._end(s)
+            return
+        finally:
+            del self._writing[id(s)]
         s.usage.seconds["score"] += time.perf_counter() - begun
         s.usage.dropped += written.paid - len(written.tokens)
         said = self._chances(s, written)
@@ -108,13 +121,32 @@ class RemoteLoop(Loop):
                     s.checks.append(CheckPoint(s.transcript.snapshot(), False, False, "end"))
                     await self._settle(s, last=True)
         s.usage.dropped += len(written.tokens) - count
+        self._end(s)
         if s.done:
+            self._leave(s)
+
+    def conclude(self, sequence: Sequence, reason: str) -> bool:
+        """As :meth:`Loop.conclude`; what the server is writing of the thought is broken off."""
+        if sequence.done or sequence.transcript.phase == "answer":
+            return False
+        sequence.ending = reason
+        if sequence.transcript.thinks and id(sequence) in self._writing:
+            self._writing[id(sequence)].cancel()
+        return True
+
+    async def aclose(self, s: Sequence) -> None:
+        """End a request, whatever it is at; for use inside the model's own event loop."""
+        await self._break_off(s)
+        s.finish = s.finish or "cancelled"
+        if s in self.active:
             self._leave(s)
 
     async def _piece(self, s: Sequence) -> Written:
         most = s.room(self.target.context) + 1
         stop: tuple[str, ...] = s.request.limits.stop
-        if s.controllers and s.transcript.phase != "answer":
+        if s.transcript.phase == "answer" and self.asking.answer:
+            most = min(most, self.asking.answer)
+        if (s.controllers or self.asking.answer) and s.transcript.phase != "answer":
             piece = self.asking.piece
             stop = () if piece else (STEP,)
             most = min(most, piece) if piece else most

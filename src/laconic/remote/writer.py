@@ -47,6 +47,8 @@ class Asking:
     """Whether prompts are token ids, so that the server reads what laconic counts, or text, which it reads anew."""
     piece: int = 0
     """Tokens of a thought that are asked for at once; 0 for a step of it."""
+    answer: int = 0
+    """Tokens of an answer that are asked for at once, so that somebody can read it as it comes; 0 for all of it."""
     logprobs: int = 20
     """How many of the likeliest tokens come with each of a probe's; 0 where a server gives none."""
     ahead: bool = True
@@ -55,8 +57,8 @@ class Asking:
     def __post_init__(self) -> None:
         if self.send not in ("tokens", "text"):
             raise RequestError(f"send must be 'tokens' or 'text', not {self.send!r}.", "See laconic run --help.")
-        if self.piece < 0 or self.logprobs < 0:
-            raise RequestError("piece and logprobs must be >= 0.")
+        if min(self.piece, self.logprobs, self.answer) < 0:
+            raise RequestError("piece, answer and logprobs must be >= 0.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,20 @@
-"""The repetition penalty as a logit rule, so that drafts, trees and probes meet it as plain decoding does."""
+"""Penalties and biases of sampling as logit rules, so that drafts, trees and probes meet them as plain decoding does.
+
+Each looks at the whole text, so each node of a draft has a table of its own (where vLLM shared one, drafts changed the
+output: vllm#22987).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
+
+if TYPE_CHECKING:
+    from laconic.types import Sampling
 
 
 class _Place(Protocol):
@@ -15,12 +23,29 @@ class _Place(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class LogitBias:
+    """A number added to the logits of some tokens; -100 or less all but rules them out.
+
+    Source: the OpenAI API (``logit_bias``).
+    """
+
+    biases: tuple[tuple[int, float], ...]
+
+    def __call__(self, logits: torch.Tensor, place: _Place) -> torch.Tensor:
+        """Logits ``[vocab]`` in float32; ids beyond the vocabulary are nobody's."""
+        changed = logits.to(torch.float32, copy=True)
+        for token, bias in self.biases:
+            if token < len(changed):
+                changed[token] += bias
+        return changed
+
+
+@dataclass(frozen=True, slots=True)
 class RepetitionPenalty:
     """Tokens that stand in the prompt or in the output already become less likely by this factor.
 
     Source: CTRL (Keskar et al. 2019), equation 3 with Transformers' treatment of negative logits: positive ones are
-    divided by the penalty, negative ones multiplied. It looks at the whole text, so each node of a draft has a table of
-    its own (where vLLM shared one, drafts changed the output: vllm#22987).
+    divided by the penalty, negative ones multiplied.
     """
 
     penalty: float
@@ -32,3 +57,45 @@ class RepetitionPenalty:
         values = changed[seen]
         changed[seen] = torch.where(values < 0, values * self.penalty, values / self.penalty)
         return changed
+
+
+@dataclass(frozen=True, slots=True)
+class CountPenalty:
+    """What is taken off the logits of tokens that the output holds: ``presence`` once, ``frequency`` for each time.
+
+    Source: the OpenAI API (``presence_penalty``, ``frequency_penalty``). As in vLLM, the prompt does not count.
+    """
+
+    presence: float
+    frequency: float
+    start: int
+    """Tokens of the prompt."""
+
+    def __call__(self, logits: torch.Tensor, place: _Place) -> torch.Tensor | None:
+        """Logits ``[vocab]`` in float32; None before there is any output."""
+        written = place.tokens[self.start :]
+        if not written:
+            return None
+        times_of = Counter(written)
+        seen = torch.tensor(list(times_of), device=logits.device)
+        times = torch.tensor(list(times_of.values()), device=logits.device)
+        changed = logits.to(torch.float32, copy=True)
+        changed[seen] -= self.presence + self.frequency * times
+        return changed
+
+
+def sampling_rules(
+    sampling: Sampling, prompt: int
+) -> list[Callable[[torch.Tensor, _Place], torch.Tensor | None]]:  # fmt: skip
+    """The rules that a request's sampling asks for, in the order in which vLLM applies them; ``prompt`` in tokens.
+
+    They come before those of controllers, as they are the model's own.
+    """
+    rules: list[Callable[[torch.Tensor, _Place], torch.Tensor | None]] = []
+    if sampling.logit_bias:
+        rules.append(LogitBias(sampling.logit_bias))
+    if sampling.repetition_penalty != 1:
+        rules.append(RepetitionPenalty(sampling.repetition_penalty))
+    if sampling.presence_penalty or sampling.frequency_penalty:
+        rules.append(CountPenalty(sampling.presence_penalty, sampling.frequency_penalty, prompt))
+    return rules

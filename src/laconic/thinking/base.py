@@ -20,7 +20,7 @@ import torch
 
 from laconic.models.text import Text
 from laconic.policy import Policy
-from laconic.types import Question, Request
+from laconic.types import Logprob, Question, Request
 
 Closing = Literal["", "tag", "end"]
 """How a thought is about to end: not at all, with the closing tag, or with the end of the text and no tag."""
@@ -241,6 +241,15 @@ def chances(logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:
     chosen = torch.tensor(tokens, device=logits.device)[:, None]
     found: list[float] = logits.float().log_softmax(-1).gather(1, chosen)[:, 0].exp().tolist()
     return found
+
+
+def logprobs(logits: torch.Tensor, tokens: Sequence[int], most: int) -> list[Logprob]:
+    """How likely ``tokens`` were under ``logits [tokens, vocab]``, and the ``most`` likeliest in each place."""
+    rows = logits.float().log_softmax(-1)
+    best, which = rows.topk(min(most, rows.shape[-1]))
+    own = rows.gather(1, torch.tensor(tokens, device=logits.device)[:, None])[:, 0].tolist()
+    tops = (tuple(zip(ids, values, strict=True)) for ids, values in zip(which.tolist(), best.tolist(), strict=True))
+    return [Logprob(token, value, top) for token, value, top in zip(tokens, own, tops, strict=True)]
 
 
 class Controller(Policy):

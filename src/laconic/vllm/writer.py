@@ -143,13 +143,6 @@ class EngineLoop(RemoteLoop):
         if s.done:
             await self._break_off(s)
 
-    async def aclose(self, s: Served) -> None:
-        """End a request, whatever it is at."""
-        await self._break_off(s)
-        s.finish = s.finish or "cancelled"
-        if s in self.active:
-            self._leave(s)
-
     async def _piece(self, s: Served) -> Written:
         if id(s) not in self._streams:
             self._streams[id(s)] = self._open(s)

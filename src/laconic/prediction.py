@@ -1,0 +1,39 @@
+"""An answer that somebody expects, as a source of drafts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_LONGEST = 16
+"""Tokens of the answer's end at most by which its place in the prediction is found."""
+
+_TRUST = 2
+"""Tokens that are drafted at most for each one of a match, and one more: a word alone stands in many places."""
+
+
+class Prediction:
+    """Follows an answer along the text that was predicted for it.
+
+    The answer's end is looked for in the prediction, longer matches first, and what stands there behind it is the
+    draft; of equal matches the next one behind the last is taken, so that a passage that comes again is not copied from
+    its first place. Before the answer has a first word, the prediction's beginning is the draft. Source: the OpenAI API
+    (predicted outputs); the matching is that of prompt lookup decoding.
+    """
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self._tokens = tuple(tokens)
+        self._at = 0
+
+    def draft(self, answer: Sequence[int], most: int) -> tuple[int, ...]:
+        """At most ``most`` tokens that may follow the answer so far; none where its place is not found."""
+        if not answer:
+            return self._tokens[:most]
+        for size in range(min(_LONGEST, len(answer), len(self._tokens)), 0, -1):
+            tail = tuple(answer[-size:])
+            ends = [
+                at + size for at in range(len(self._tokens) - size + 1) if self._tokens[at : at + size] == tail
+            ]  # fmt: skip
+            if ends:
+                self._at = next((end for end in ends if end >= self._at), ends[-1])
+                return self._tokens[self._at : self._at + min(most, _TRUST * (size + 1))]
+        return ()

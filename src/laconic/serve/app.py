@@ -1,0 +1,355 @@
+"""The web application: routes, errors, and the life of a request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from laconic.errors import LaconicError
+from laconic.serve import errors, replies
+from laconic.serve.api.chat import ChatBody
+from laconic.serve.api.completions import CompletionBody
+from laconic.serve.api.shown import ERRORS, ChatCompletion, Concluded, Health, ModelList, TextCompletion
+from laconic.serve.asking import Asking
+from laconic.serve.audit import Audit
+from laconic.serve.backend import Backend, Busy, Jobs
+from laconic.serve.job import Job, Told
+from laconic.serve.metrics import Metrics
+from laconic.serve.security import Guard, TooLarge
+from laconic.serve.settings import Settings
+from laconic.thinking.base import Controller
+from laconic.types import Step
+
+log = logging.getLogger("laconic.serve")
+_QUIET = 10.0
+"""Seconds of silence after which a stream says that it is alive."""
+_PAGE = Path(__file__).parent / "page"
+"""The page's files, as they are installed."""
+
+
+class Server:
+    """What the routes share."""
+
+    def __init__(
+        self, backend: Backend, settings: Settings, efforts: Mapping[str, tuple[Controller, ...]] | None = None
+    ) -> None:
+        self.backend, self.settings = backend, settings
+        self.asking = Asking(backend, settings.bounds, efforts or {})
+        self.audit = Audit(settings.audit, settings.harm, settings.shadow)
+        self.metrics = Metrics(backend, self.audit, settings.name)
+        backend.watch(self.metrics.passed)
+        self.jobs = Jobs()
+        self.since = time.time()
+        self.ready = False
+
+    def check_model(self, name: str) -> None:
+        """Refuse a model that is not here."""
+        if name and name != self.settings.name:
+            raise errors.NoSuchModel(f"the model '{name}' is not here.", f"This server has '{self.settings.name}'.")
+
+    def submit(self, id: str, jobs: Sequence[Job]) -> None:
+        """Let replies be written; all of them, or none."""
+        if len(self.jobs.by_id) >= self.settings.bounds.streams:
+            raise Busy(f"{self.settings.bounds.streams} requests are under way already.", "Come again in a moment.")
+        for job in jobs:
+            job.shadow = job.controllers is None and bool(self.backend.standing) and self.audit.watches()
+        begun: list[Job] = []
+        try:
+            for job in jobs:
+                self.backend.submit(job)
+                begun.append(job)
+        except BaseException:
+            for job in begun:
+                self.backend.cancel(job)
+            raise
+        self.jobs.add(id, list(jobs))
+
+    def ended(self, job: Job, told: Told) -> None:
+        """Count a reply that is over."""
+        if told.result is not None and job.shadow:
+            self.audit.heard(told.seen, told.result)
+        self.metrics.ended(job, told, time.perf_counter())
+
+    def leave(self, id: str, jobs: Sequence[Job]) -> None:
+        """Nobody listens to a request any more."""
+        for job in jobs:
+            if not job.over:
+                self.backend.cancel(job)
+        self.jobs.remove(id)
+
+    async def results(self, id: str, jobs: Sequence[Job]) -> list[Told]:
+        """The ends of all replies, the steps of each in one. Raises the first error."""
+        try:
+            return await asyncio.gather(*map(self._whole, jobs))
+        finally:
+            self.leave(id, jobs)
+
+    async def _whole(self, job: Job) -> Told:
+        steps: list[Step] = []
+        async for told in job.news():
+            steps += told.steps
+            if told.last:
+                self.ended(job, told)
+                if told.error is not None:
+                    raise told.error
+                return Told(tuple(steps), result=told.result, seen=told.seen)
+        raise AssertionError("news without an end")
+
+
+def application(
+    backend: Backend, settings: Settings, efforts: Mapping[str, tuple[Controller, ...]] | None = None
+) -> Guard:
+    """The ASGI application. It starts the backend and drains it at the end."""
+    server = Server(backend, settings, efforts)
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        await backend.start()
+        server.ready = True
+        yield
+        server.ready = False
+        await backend.stop(settings.grace)
+
+    app = FastAPI(title="laconic", version="1", lifespan=life, docs_url=None, redoc_url=None)
+    app.state.server = server
+    _routes(app, server)
+    _errors(app)
+    return Guard(app, settings)
+
+
+def _routes(app: FastAPI, server: Server) -> None:
+    @app.get("/health", response_model=Health, tags=["server"])
+    async def health() -> Any:
+        """Whether the server is alive."""
+        return {"status": "ok"}
+
+    @app.get("/ready", response_model=Health, responses={503: ERRORS[503]}, tags=["server"])
+    async def ready() -> Any:
+        """Whether it takes requests."""
+        if not server.ready:
+            return errors.reply(503, "the server does not take requests now.", name="not_ready")
+        return {"status": "ready"}
+
+    @app.get("/metrics", tags=["server"], response_class=Response)
+    async def metrics() -> Response:
+        """Prometheus metrics."""
+        return Response(server.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/v1/models", response_model=ModelList, tags=["models"], responses=_errs(401))
+    async def models() -> Any:
+        """The model that is served."""
+        return {"object": "list", "data": [_model(server)]}
+
+    @app.get("/v1/models/{model:path}", tags=["models"], responses=_errs(401, 404))
+    async def model(model: str) -> Any:
+        """The model by its name."""
+        server.check_model(model or "-")
+        return _model(server)
+
+    @app.get("/v1/laconic/status", tags=["laconic"], responses=_errs(401))
+    async def status() -> dict[str, Any]:
+        """What runs, how it goes, and what the audit says."""
+        load = server.backend.load()
+        return {
+            "server": server.backend.describe(),
+            "think": [policy.spec() for policy in server.backend.standing],
+            "efforts": sorted(server.asking.efforts),
+            "load": {name: getattr(load, name) for name in load.__slots__},
+            "pulse": server.backend.pulse(),
+            "audit": server.audit.describe(),
+            "uptime": time.time() - server.since,
+        }
+
+    @app.get("/v1/laconic/methods", tags=["laconic"], responses=_errs(401))
+    async def methods() -> list[dict[str, Any]]:
+        """Thinking controllers that a request may name."""
+        return thinking_methods()
+
+    @app.post(
+        "/v1/chat/completions",
+        response_model=ChatCompletion,
+        responses=_errs(400, 401, 404, 413, 429, 500, 502, 503),
+        tags=["completions"],
+    )
+    async def chat(request: Request, body: ChatBody) -> Any:
+        """A reply to chat messages, its thought in a field of its own."""
+        server.check_model(body.model)
+        id = f"chatcmpl-{secrets.token_hex(12)}"
+        owner = request.scope["owner"]
+        jobs = await asyncio.to_thread(server.asking.chat, body, id, owner)
+        server.submit(id, jobs)
+        reply = replies.Chat(server.backend, server.settings.name, id, jobs, body)
+        return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
+
+    @app.post(
+        "/v1/completions",
+        response_model=TextCompletion,
+        responses=_errs(400, 401, 404, 413, 429, 500, 502, 503),
+        tags=["completions"],
+    )
+    async def completion(request: Request, body: CompletionBody) -> Any:
+        """What follows a text, tags and all."""
+        server.check_model(body.model)
+        id = f"cmpl-{secrets.token_hex(12)}"
+        jobs = await asyncio.to_thread(server.asking.completion, body, id, request.scope["owner"])
+        server.submit(id, jobs)
+        reply = replies.Text(server.backend, server.settings.name, id, jobs, body)
+        return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
+
+    @app.post(
+        "/v1/requests/{id}/conclude",
+        response_model=Concluded,
+        responses=_errs(401, 404),
+        tags=["laconic"],
+    )
+    async def conclude(request: Request, id: str) -> Any:
+        """End the thought of a request now; its answer comes where the request is listened to."""
+        jobs = server.jobs.of(id, request.scope["owner"])
+        if not jobs:
+            raise errors.NoSuchRequest(f"no request '{id}' is under way.", "Its id is that of its first chunk.")
+        found = [await server.backend.conclude(job) for job in jobs]
+        return {"id": id, "concluded": sum(found)}
+
+    if _PAGE.exists():
+        app.mount("/page", StaticFiles(directory=_PAGE), name="page")
+
+        @app.get("/", include_in_schema=False)
+        async def page() -> FileResponse:
+            return FileResponse(_PAGE / "index.html", headers=_STRICT)
+
+
+_STRICT = {
+    "content-security-policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+
+
+async def _answer(
+    server: Server, request: Request, id: str, jobs: list[Job], reply: replies.Reply, *, stream: bool
+) -> Response:
+    headers = {"x-request-id": id}
+    if stream:
+        return StreamingResponse(
+            _stream(server, id, jobs, reply), media_type="text/event-stream",
+            headers={**headers, "cache-control": "no-cache", "x-accel-buffering": "no"},
+        )  # fmt: skip
+    whole = asyncio.ensure_future(server.results(id, jobs))
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({whole, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not whole.done():
+            return Response(status_code=499)  # nobody reads it
+        return JSONResponse(reply.whole(await whole), headers=headers)
+    finally:
+        for task in (whole, gone):
+            task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await task
+
+
+async def _gone(request: Request) -> None:
+    """Return once the client has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _stream(server: Server, id: str, jobs: list[Job], reply: replies.Reply) -> AsyncIterator[bytes]:
+    """Chunks of all replies as they come."""
+    news: asyncio.Queue[tuple[int, Told]] = asyncio.Queue()
+
+    async def listen(index: int, job: Job) -> None:
+        async for told in job.news():
+            news.put_nowait((index, told))
+
+    listeners = [asyncio.ensure_future(listen(index, job)) for index, job in enumerate(jobs)]
+    left = len(jobs)
+    ends: list[Told] = [Told()] * len(jobs)
+    try:
+        for chunk in reply.begin():
+            yield chunk
+        while left:
+            try:
+                index, told = await asyncio.wait_for(news.get(), _QUIET)
+            except TimeoutError:
+                yield replies.ALIVE
+                continue
+            if told.last:
+                left -= 1
+                ends[index] = told
+                server.ended(jobs[index], told)
+            if told.error is not None:
+                log.warning("request %s failed: %s", id, type(told.error).__name__)
+                yield replies.event(errors.body(told.error))
+                return
+            for chunk in reply.chunks(index, told):
+                yield chunk
+        for chunk in reply.end([told.result for told in ends if told.result is not None]):
+            yield chunk
+    finally:
+        server.leave(id, jobs)
+        for listener in listeners:
+            listener.cancel()
+
+
+@cache
+def thinking_methods() -> list[dict[str, Any]]:
+    """Name, summary and knobs of all thinking controllers, from the package's own list of methods."""
+    listed = json.loads(resources.files("laconic").joinpath("methods.json").read_text(encoding="utf-8"))
+    return [
+        {"name": one["name"], "summary": one["summary"], "knobs": one["knobs"], "needs": one["needs"]}
+        for one in listed
+        if one["family"] == "think"
+    ]
+
+
+def _model(server: Server) -> dict[str, Any]:
+    return {
+        "id": server.settings.name, "object": "model", "created": int(server.since), "owned_by": "laconic",
+        "max_model_len": server.backend.context,
+    }  # fmt: skip
+
+
+def _errs(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: ERRORS[status] for status in statuses}
+
+
+def _errors(app: FastAPI) -> None:
+    """Every error in the API's shape."""
+
+    def handler(status: Callable[[Any], int]) -> Any:
+        async def handle(_: Request, error: Any) -> JSONResponse:
+            return errors.of(status(error), error)
+
+        return handle
+
+    app.add_exception_handler(LaconicError, handler(errors.status))
+    app.add_exception_handler(TooLarge, handler(lambda _: 413))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        return errors.invalid(error)
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> JSONResponse:
+        return errors.reply(error.status_code, str(error.detail), headers=error.headers)
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, error: Exception) -> JSONResponse:
+        log.exception("a request failed", exc_info=error)
+        return errors.reply(500, "the server failed.", name="internal_error")

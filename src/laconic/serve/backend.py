@@ -1,0 +1,121 @@
+"""What the server needs of whoever runs the model: requests in, news of them out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from laconic.errors import RequestError
+from laconic.models.defaults import Defaults
+from laconic.models.text import Text
+from laconic.serve.job import Job
+from laconic.thinking.base import Controller
+
+
+class Busy(RequestError):
+    """More requests wait than the server takes. ``seconds`` is when to come again."""
+
+    seconds = 1
+
+
+class Draining(RequestError):
+    """The server is about to end and takes no more requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What goes on at a moment. ``kept`` are bytes of earlier requests' texts, ``places`` how many may run at once."""
+
+    running: int = 0
+    waiting: int = 0
+    places: int = 0
+    kept: int = 0
+    nbytes: int = 0
+    budget: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What requests may ask of a backend; what is missing is refused by name."""
+
+    logprobs: bool = True
+    drafts: bool = True
+    prediction: bool = True
+    grammar: bool = True
+    token_prompts: bool = True
+
+
+class Backend(Protocol):
+    """Whoever runs the model. Its methods are called in the web server's event loop."""
+
+    name: str
+    """``own``, ``upstream`` or ``vllm``."""
+    text: Text
+    context: int
+    defaults: Defaults
+    can: Abilities
+    standing: tuple[Controller, ...]
+    """The server's own controllers, for requests that name none."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """What runs and how; plain values, ready for JSON."""
+        ...
+
+    def controllers(self, think: Sequence[str]) -> tuple[Controller, ...]:
+        """Controllers that a client names, checked for this model. Raises MethodError subclasses."""
+        ...
+
+    async def start(self) -> None:
+        """Get ready. Returns when requests can be served."""
+        ...
+
+    def submit(self, job: Job) -> None:
+        """Let a reply be written; news come through the job. Raises Busy, Draining and RequestError."""
+        ...
+
+    def cancel(self, job: Job) -> None:
+        """Nobody waits for this reply any more."""
+        ...
+
+    async def conclude(self, job: Job) -> bool:
+        """End its thought at the next token; says whether there was one to end."""
+        ...
+
+    def load(self) -> Load:
+        """What goes on now."""
+        ...
+
+    def pulse(self) -> Mapping[str, Any]:
+        """What the last passes cost and gave, for whoever watches; plain values."""
+        ...
+
+    def watch(self, passed: Callable[[Sequence[int]], None]) -> None:
+        """From now on, tell ``passed`` after each pass how many tokens were drafted for each of its requests.
+
+        It is called in whatever thread makes the passes; backends that know of none never call it.
+        """
+        ...
+
+    async def stop(self, grace: float) -> None:
+        """Take no more requests, let those that run end within ``grace`` seconds, and cancel the others."""
+        ...
+
+
+@dataclass
+class Jobs:
+    """Requests that have not ended, by their ids. A reply of several has one job for each."""
+
+    by_id: dict[str, list[Job]] = field(default_factory=dict)
+
+    def add(self, id: str, jobs: list[Job]) -> None:
+        """From now on they can be found."""
+        self.by_id[id] = jobs
+
+    def remove(self, id: str) -> None:
+        """They have ended."""
+        self.by_id.pop(id, None)
+
+    def of(self, id: str, key: str) -> list[Job]:
+        """The jobs of a request, for its owner alone; none for anybody else."""
+        return [job for job in self.by_id.get(id, []) if job.key == key]
