@@ -83,7 +83,17 @@ class Server:
         """Count a reply that is over."""
         if told.result is not None and job.shadow:
             self.audit.heard(told.seen, told.result)
-        self.metrics.ended(job, told, time.perf_counter())
+        now = time.perf_counter()
+        self.metrics.ended(job, told, now)
+        said: dict[str, Any] = {"id": job.id, "owner": job.key, "seconds": round(now - job.received, 3)}
+        if told.result is not None:
+            result, used = told.result, told.result.usage
+            said |= {"finish": result.finish_reason, "prompt": used.prompt, "reused": used.reused}
+            said |= {"thought": result.thought, "tokens": len(result.tokens), "shadow": job.shadow}
+            said["concluded"] = [event.method for event in result.events if event.action == "conclude"]
+        if told.error is not None:
+            said["error"] = type(told.error).__name__
+        log.info("reply", extra={"fields": said})
 
     def leave(self, id: str, jobs: Sequence[Job]) -> None:
         """Nobody listens to a request any more."""
@@ -294,7 +304,6 @@ async def _stream(server: Server, id: str, jobs: list[Job], reply: replies.Reply
                 ends[index] = told
                 server.ended(jobs[index], told)
             if told.error is not None:
-                log.warning("request %s failed: %s", id, type(told.error).__name__)
                 yield replies.event(errors.body(told.error))
                 return
             for chunk in reply.chunks(index, told):
