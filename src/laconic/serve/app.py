@@ -256,7 +256,7 @@ async def _answer(
     headers = {"x-request-id": id}
     if stream:
         return StreamingResponse(
-            _stream(server, id, jobs, reply), media_type="text/event-stream",
+            _stream(server, request, id, jobs, reply), media_type="text/event-stream",
             headers={**headers, "cache-control": "no-cache", "x-accel-buffering": "no"},
         )  # fmt: skip
     whole = asyncio.ensure_future(server.results(id, jobs))
@@ -279,15 +279,22 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def _stream(server: Server, id: str, jobs: list[Job], reply: replies.Reply) -> AsyncIterator[bytes]:
-    """Chunks of all replies as they come."""
-    news: asyncio.Queue[tuple[int, Told]] = asyncio.Queue()
+async def _stream(
+    server: Server, request: Request, id: str, jobs: list[Job], reply: replies.Reply
+) -> AsyncIterator[bytes]:
+    """Chunks of all replies as they come, until the client has gone."""
+    news: asyncio.Queue[tuple[int, Told] | None] = asyncio.Queue()
+
+    async def watch() -> None:
+        await _gone(request)
+        news.put_nowait(None)
 
     async def listen(index: int, job: Job) -> None:
         async for told in job.news():
             news.put_nowait((index, told))
 
     listeners = [asyncio.ensure_future(listen(index, job)) for index, job in enumerate(jobs)]
+    listeners.append(asyncio.ensure_future(watch()))
     left = len(jobs)
     ends: list[Told] = [Told()] * len(jobs)
     try:
@@ -295,10 +302,13 @@ async def _stream(server: Server, id: str, jobs: list[Job], reply: replies.Reply
             yield chunk
         while left:
             try:
-                index, told = await asyncio.wait_for(news.get(), _QUIET)
+                came = await asyncio.wait_for(news.get(), _QUIET)
             except TimeoutError:
                 yield replies.ALIVE
                 continue
+            if came is None:
+                return
+            index, told = came
             if told.last:
                 left -= 1
                 ends[index] = told
