@@ -48,12 +48,12 @@ class Asking:
             tuple(plain([_told(message) for message in body.messages])),
             thinking,
             self._sampling(body),
-            self._limits(body, most, options),
             effort=effort,
             keywords=keywords,
         )
         tokens, phase = _asked(text, question)
-        self._check(tokens, body)
+        self._check(tokens)
+        question = replace(question, limits=self._limits(body, most, options, len(tokens)))
         if body.prediction is not None:
             content = body.prediction.content
             said = content if isinstance(content, str) else "".join(str(part.get("text", "")) for part in content)
@@ -82,11 +82,11 @@ class Asking:
         _, _, controllers = self._thought(body, options, notes)
         for prompt in body.prompts():
             tokens = self._prompt(prompt, special=body.add_special_tokens is not False)
-            self._check(tokens, body)
+            self._check(tokens)
             request = Request(
                 tokens,
                 self._sampling(body),
-                self._limits(body, body.max_tokens, options),
+                self._limits(body, body.max_tokens, options, len(tokens)),
                 drafts=options.draft,
                 logprobs=body.logprobs,
                 phase=self.backend.text.phase(tokens) if self.backend.text.format.thinks else "answer",
@@ -180,11 +180,13 @@ class Asking:
                 raise RequestError(f"logit_bias names token {strange}, which the model does not have.")
         return replace(self.backend.defaults.sampling, **said)
 
-    def _limits(self, body: Body, most: int | None, options: Options) -> Limits:
-        most = min(most or self.backend.defaults.limits.max_new_tokens, self.backend.context)
-        return Limits(most, body.stops(), options.answer_room)
+    def _limits(self, body: Body, most: int | None, options: Options, prompt: int) -> Limits:
+        """As many tokens as the client or the checkpoint says, and the context leaves."""
+        most = min(most or self.backend.defaults.limits.max_new_tokens, self.backend.context - prompt)
+        room = options.answer_room
+        return Limits(most, body.stops(), None if room is None else min(room, most - 1))
 
-    def _check(self, tokens: Sequence[int], body: Body) -> None:
+    def _check(self, tokens: Sequence[int]) -> None:
         longest = min(self.bounds.prompt or self.backend.context, self.backend.context - 1)
         if len(tokens) > longest:
             raise RequestError(f"the prompt has {len(tokens)} tokens; {longest} are the most.", "Shorten the prompt.")
