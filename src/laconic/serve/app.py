@@ -7,7 +7,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 from importlib import resources
@@ -18,12 +18,14 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from laconic.errors import LaconicError
-from laconic.serve import errors, replies
+from laconic.serve import errors, messages, replies
 from laconic.serve.api.chat import ChatBody
 from laconic.serve.api.completions import CompletionBody
+from laconic.serve.api.messages import MessagesBody
 from laconic.serve.api.shown import ERRORS, ChatCompletion, Concluded, Health, ModelList, TextCompletion
 from laconic.serve.asking import Asking
 from laconic.serve.audit import Audit
@@ -221,6 +223,18 @@ def _routes(app: FastAPI, server: Server) -> None:
         reply = replies.Text(server.backend, server.settings.name, id, jobs, body)
         return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
 
+    @app.post(messages.PATH, responses=_errs(400, 401, 404, 413, 429, 500, 502, 503), tags=["completions"])
+    async def message(request: Request, body: MessagesBody) -> Any:
+        """A reply in the shape of Anthropic's Messages."""
+        server.check_model(body.model)
+        id = f"msg_{secrets.token_hex(12)}"
+        chat = messages.as_chat(body)
+        jobs = await asyncio.to_thread(server.asking.chat, chat, id, request.scope["owner"])
+        server.submit(id, jobs)
+        shows = body.thinking is not None and body.thinking.type != "disabled"
+        reply = messages.Messages(server.backend, server.settings.name, id, jobs, chat, shows)
+        return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
+
     @app.post(
         "/v1/requests/{id}/conclude",
         response_model=Concluded,
@@ -314,7 +328,7 @@ async def _stream(
                 ends[index] = told
                 server.ended(jobs[index], told)
             if told.error is not None:
-                yield replies.event(errors.body(told.error))
+                yield reply.failed(errors.body(told.error))
                 return
             for chunk in reply.chunks(index, told):
                 yield chunk
@@ -349,26 +363,35 @@ def _errs(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _errors(app: FastAPI) -> None:
-    """Every error in the API's shape."""
+    """Every error in the shape of the API that was asked."""
 
-    def handler(status: Callable[[Any], int]) -> Any:
-        async def handle(_: Request, error: Any) -> JSONResponse:
-            return errors.of(status(error), error)
+    def shaped(request: Request, reply: JSONResponse) -> JSONResponse:
+        if request.url.path != messages.PATH:
+            return reply
+        body = messages.as_error(reply.status_code, json.loads(bytes(reply.body)))
+        kept = {name: value for name, value in reply.headers.items() if not name.startswith("content-")}
+        return JSONResponse(body, status_code=reply.status_code, headers=kept)
 
-        return handle
+    async def ours(request: Request, error: Exception) -> JSONResponse:
+        return shaped(request, errors.of(errors.status(error), error))
 
-    app.add_exception_handler(LaconicError, handler(errors.status))
-    app.add_exception_handler(TooLarge, handler(lambda _: 413))
+    async def too_large(request: Request, error: Exception) -> JSONResponse:
+        return shaped(request, errors.of(413, error))
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return errors.invalid(error)
+    async def invalid(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError | ValidationError)
+        return shaped(request, errors.invalid(error.errors()))
 
-    @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> JSONResponse:
-        return errors.reply(error.status_code, str(error.detail), headers=error.headers)
+    async def http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        return shaped(request, errors.reply(error.status_code, str(error.detail), headers=error.headers))
 
-    @app.exception_handler(Exception)
-    async def unexpected(_: Request, error: Exception) -> JSONResponse:
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
         log.exception("a request failed", exc_info=error)
-        return errors.reply(500, "the server failed.", name="internal_error")
+        return shaped(request, errors.reply(500, "the server failed.", name="internal_error"))
+
+    for kind, handler in (
+        (LaconicError, ours), (TooLarge, too_large), (RequestValidationError, invalid), (ValidationError, invalid),
+        (HTTPException, http), (Exception, unexpected),
+    ):  # fmt: skip
+        app.add_exception_handler(kind, handler)

@@ -22,6 +22,9 @@ from laconic.serve.settings import Bounds
 from laconic.thinking.base import Controller
 from laconic.types import Limits, Question, Request, Sampling
 
+_FAREWELL = 32
+"""Tokens at most for the words that end a thought."""
+
 
 class Asking:
     """Makes jobs. ``efforts`` are controllers by level of ``reasoning_effort``, as the operator has set them."""
@@ -40,7 +43,7 @@ class Asking:
             )
         notes: list[str] = []
         most = body.max_completion_tokens or body.max_tokens
-        thinking, effort, controllers = self._thought(body, options, notes)
+        thinking, effort, controllers = self._thought(body, options, notes, most)
         keywords = dict(body.chat_template_kwargs or {})
         if body.tools and body.tool_choice != "none":
             keywords["tools"] = [tool.model_dump(exclude_none=True) for tool in body.tools]
@@ -79,7 +82,7 @@ class Asking:
             raise RequestError("best_of is taken only where it is n.", "Ask for n replies and choose among them.")
         options, jobs = body.options(), []
         notes: list[str] = []
-        _, _, controllers = self._thought(body, options, notes)
+        _, _, controllers = self._thought(body, options, notes, body.max_tokens)
         for prompt in body.prompts():
             tokens = self._prompt(prompt, special=body.add_special_tokens is not False)
             self._check(tokens)
@@ -124,7 +127,7 @@ class Asking:
         ]  # fmt: skip
 
     def _thought(
-        self, body: Body, options: Options, notes: list[str]
+        self, body: Body, options: Options, notes: list[str], most: int | None
     ) -> tuple[bool, str, tuple[Controller, ...] | None]:
         """Whether the model may think, the template's level of effort, and controllers; None for the server's own."""
         thinks = self.backend.text.format.thinks
@@ -146,7 +149,7 @@ class Asking:
                 notes.append(
                     f"reasoning_effort={level} has no effect: neither the model's template nor --efforts knows it"
                 )
-        if budget and thinks:
+        if budget and thinks and self._cuts(budget, most, options):
             before += list(self.backend.controllers((f"budget:{budget}",)))
         if not thinks and (budget is not None or (level not in (None, "none"))):
             notes.append("the model does not think, as far as its chat template shows")
@@ -156,6 +159,12 @@ class Asking:
             return thinking, effort, None
         mine = named if named is not None else self.backend.standing
         return thinking, effort, (*before, *mine)
+
+    def _cuts(self, budget: int, most: int | None, options: Options) -> bool:
+        """Whether a budget ends a thought before the limit of all tokens does; else it is kept anyway."""
+        limit = min(most or self.backend.defaults.limits.max_new_tokens, self.backend.context)
+        room = limit // 4 if options.answer_room is None else options.answer_room
+        return budget <= limit - min(room, 256) - _FAREWELL
 
     def _sampling(self, body: Body) -> Sampling:
         """The model's own sampling, with what the client says in its place; an own seed where none is said."""

@@ -213,6 +213,10 @@ class Reply:
         chunk = self._head | {"object": self.kinds[1], "choices": [], "usage": usage(self.jobs, results)}
         return [event(chunk), DONE]
 
+    def failed(self, error: Mapping[str, Any]) -> bytes:
+        """An error in the middle of a stream."""
+        return event(error)
+
     def _chunk(self, index: int, told: Told | None, choice: dict[str, Any], finish: str | None = None) -> bytes:
         own: dict[str, Any] = {}
         if told is not None and told.result is not None:
