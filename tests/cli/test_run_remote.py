@@ -1,16 +1,12 @@
 """``laconic run --url``: the same question, thinking methods and output, over a server."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
+from server import Manners, Server, cached
 from transformers import AutoModelForCausalLM
 
 from laconic.models.load import load_text
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "thinking"))
-from server import Manners, Server, cached
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -106,9 +106,12 @@ class Server:
 
     async def results(self, id: str, jobs: Sequence[Job]) -> list[Told]:
         """The ends of all replies, the steps of each in one. Raises the first error."""
+        replies = [asyncio.ensure_future(self._whole(job)) for job in jobs]
         try:
-            return await asyncio.gather(*map(self._whole, jobs))
+            return await asyncio.gather(*replies)
         finally:
+            for reply in replies:  # where one has failed, the others would wait for ever
+                reply.cancel()
             self.leave(id, jobs)
 
     async def _whole(self, job: Job) -> Told:
@@ -269,10 +272,8 @@ async def _answer(
 ) -> Response:
     headers = {"x-request-id": id}
     if stream:
-        return StreamingResponse(
-            _stream(server, request, id, jobs, reply), media_type="text/event-stream",
-            headers={**headers, "cache-control": "no-cache", "x-accel-buffering": "no"},
-        )  # fmt: skip
+        headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        return _Events(_stream(server, request, id, jobs, reply), partial(server.leave, id, jobs), headers)
     whole = asyncio.ensure_future(server.results(id, jobs))
     gone = asyncio.ensure_future(_gone(request))
     try:
@@ -287,6 +288,22 @@ async def _answer(
                 await task
 
 
+class _Events(StreamingResponse):
+    """A stream whose request is left however it ends: where a client goes before it begins, nothing of it runs."""
+
+    def __init__(self, chunks: AsyncGenerator[bytes], leave: Callable[[], None], headers: dict[str, str]) -> None:
+        super().__init__(chunks, media_type="text/event-stream", headers=headers)
+        self._chunks, self._leave = chunks, leave
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
+            await self._chunks.aclose()
+
+
 async def _gone(request: Request) -> None:
     """Return once the client has gone."""
     while (await request.receive())["type"] != "http.disconnect":
@@ -295,7 +312,7 @@ async def _gone(request: Request) -> None:
 
 async def _stream(
     server: Server, request: Request, id: str, jobs: list[Job], reply: replies.Reply
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Chunks of all replies as they come, until the client has gone."""
     news: asyncio.Queue[tuple[int, Told] | None] = asyncio.Queue()
 
@@ -335,7 +352,6 @@ async def _stream(
         for chunk in reply.end([told.result for told in ends if told.result is not None]):
             yield chunk
     finally:
-        server.leave(id, jobs)
         for listener in listeners:
             listener.cancel()
 
@@ -375,23 +391,21 @@ def _errors(app: FastAPI) -> None:
     async def ours(request: Request, error: Exception) -> JSONResponse:
         return shaped(request, errors.of(errors.status(error), error))
 
-    async def too_large(request: Request, error: Exception) -> JSONResponse:
-        return shaped(request, errors.of(413, error))
-
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError | ValidationError)
         return shaped(request, errors.invalid(error.errors()))
 
     async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        return shaped(request, errors.reply(error.status_code, str(error.detail), headers=error.headers))
+        name = "request_too_large" if isinstance(error, TooLarge) else None
+        return shaped(request, errors.reply(error.status_code, str(error.detail), name=name, headers=error.headers))
 
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         log.exception("a request failed", exc_info=error)
         return shaped(request, errors.reply(500, "the server failed.", name="internal_error"))
 
     for kind, handler in (
-        (LaconicError, ours), (TooLarge, too_large), (RequestValidationError, invalid), (ValidationError, invalid),
-        (HTTPException, http), (Exception, unexpected),
+        (LaconicError, ours), (RequestValidationError, invalid), (ValidationError, invalid), (HTTPException, http),
+        (Exception, unexpected),
     ):  # fmt: skip
         app.add_exception_handler(kind, handler)

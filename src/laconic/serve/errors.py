@@ -65,8 +65,6 @@ def reply(
 def of(code: int, error: Exception) -> JSONResponse:
     """The reply to a request that raised this."""
     headers = {"retry-after": str(error.seconds)} if isinstance(error, Busy) else {}
-    if code == 413:
-        return reply(413, "the request's body is too large.", name="request_too_large")
     return JSONResponse(body(error), status_code=code, headers=headers)
 
 
@@ -75,7 +73,7 @@ def invalid(found: Sequence[Any]) -> JSONResponse:
     first = found[0]
     where = [str(part) for part in first["loc"] if part != "body"]
     param = ".".join(where) or None
-    said = str(first["msg"])
+    said = str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         said = "Unrecognized request argument supplied."
     if first["type"] == "json_invalid":

@@ -57,6 +57,8 @@ class Own:
         self._before = Pulse()
         self._watcher: Callable[[Sequence[int]], object] = len
         self._draining = False
+        self._under_way: list[Job] = []
+        """Those that have not ended: known here at once, to the engine's thread only after its pass."""
 
     def describe(self) -> Mapping[str, Any]:
         """What the engine says, and how requests share it."""
@@ -92,8 +94,10 @@ class Own:
         """Let a reply be written; see Backend."""
         if self._draining:
             raise Draining("the server is about to end.", "Send the request to another one.")
-        if self.runner.load.waiting >= self.queue:
-            raise Busy(f"{self.queue} requests are waiting already.", "Come again in a moment.")
+        self._under_way = [other for other in self._under_way if not (other.over or other.cancelled)]
+        if len(self._under_way) >= self.runner.most + self.queue:
+            raise Busy(f"{len(self._under_way)} requests are under way already.", "Come again in a moment.")
+        self._under_way.append(job)
         self.runner.submit(job)
 
     def cancel(self, job: Job) -> None:

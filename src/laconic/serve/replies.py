@@ -25,22 +25,27 @@ _OWN = ("thinking", "answer", "injected", "drafted", "accepted", "probed", "drop
 """Counters that the response's own field tells."""
 
 
-def usage(jobs: Sequence[Job], results: Sequence[Result]) -> dict[str, Any]:
-    """The API's counts. A prompt is counted once, however many replies it has."""
-    prompts = {job.request.prompt: result.usage for job, result in zip(jobs, results, strict=True)}
-    prompt = sum(len(tokens) for tokens in prompts)
-    written = sum(len(result.tokens) for result in results)
+def counts(prompt: int, written: int) -> dict[str, int]:
+    """What the API counts of every reply."""
+    return {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}
+
+
+def usage(jobs: Sequence[Job], results: Sequence[Result], n: int) -> dict[str, Any]:
+    """The API's counts. A prompt is counted once, for all of its ``n`` replies, which stand together."""
     return {
-        "prompt_tokens": prompt,
-        "completion_tokens": written,
-        "total_tokens": prompt + written,
-        "prompt_tokens_details": {"cached_tokens": min(sum(used.reused for used in prompts.values()), prompt)},
+        **counts(_asked(jobs, n), sum(len(result.tokens) for result in results)),
+        "prompt_tokens_details": {"cached_tokens": sum(result.usage.reused for result in results[::n])},
         "completion_tokens_details": {
             "reasoning_tokens": sum(result.thought for result in results),
             "accepted_prediction_tokens": sum(result.usage.predicted for result in results),
             "rejected_prediction_tokens": sum(result.usage.mispredicted for result in results),
         },
     }
+
+
+def _asked(jobs: Sequence[Job], n: int) -> int:
+    """Tokens of all prompts."""
+    return sum(len(job.request.prompt) for job in jobs[::n])
 
 
 def decisions(job: Job, told: Told, standing: Sequence[Controller], backend: str) -> dict[str, Any]:
@@ -144,19 +149,21 @@ def _said(token: int, logprob: float, text: Tokenizer) -> dict[str, Any]:
 
 
 def text_logprobs(steps: Sequence[Step], text: Tokenizer, offset: int, *, ids: bool) -> dict[str, Any]:
-    """Log probabilities as completions have them; ``offset`` is where the text begins, ``ids`` wants no texts."""
+    """Log probabilities as completions have them; ``offset`` is where the text begins, ``ids`` wants no texts.
+
+    Tokens that nobody drew are listed without any.
+    """
     named = "token_id:{}".format if ids else text.piece
     tokens, values, tops, offsets = [], [], [], []
     for step in steps:
-        for one in step.logprobs:
-            if one is None or one.token in text.eos:
+        for token, one in zip(step.tokens, step.logprobs, strict=True):
+            if token in text.eos:
                 continue
-            piece = text.piece(one.token)
-            tokens.append(named(one.token))
-            values.append(max(one.logprob, -9999.0))
-            tops.append({named(token): max(value, -9999.0) for token, value in one.top})
+            tokens.append(named(token))
+            values.append(None if one is None else max(one.logprob, -9999.0))
+            tops.append(None if one is None else {named(top): max(value, -9999.0) for top, value in one.top})
             offsets.append(offset)
-            offset += len(piece)
+            offset += len(text.piece(token))
     return {"tokens": tokens, "token_logprobs": values, "top_logprobs": tops, "text_offset": offsets}
 
 
@@ -185,6 +192,8 @@ class Reply:
         self.text = backend.text
         options = body.stream_options
         self._usage = bool(options and options.include_usage)
+        self._so_far = bool(options and options.include_usage and options.continuous_usage_stats)
+        self._n, self._written = body.n or 1, 0
         self._trace = body.options().trace
         self._head = head(id, "", model)
 
@@ -192,7 +201,7 @@ class Reply:
         """The reply as one."""
         choices = [self.choice(index, told) for index, told in enumerate(ends)]
         results = [told.result for told in ends if told.result is not None]
-        return self._head | {"object": self.kinds[0], "choices": choices, "usage": usage(self.jobs, results)}
+        return self._head | {"object": self.kinds[0], "choices": choices, "usage": usage(self.jobs, results, self._n)}
 
     def begin(self) -> list[bytes]:
         """The first chunks, before anything is written."""
@@ -200,6 +209,11 @@ class Reply:
 
     def chunks(self, index: int, told: Told) -> list[bytes]:
         """Chunks for news of a reply."""
+        self._written += sum(len(step.tokens) for step in told.steps)
+        return self.news(index, told)
+
+    def news(self, index: int, told: Told) -> list[bytes]:
+        """The same, by the kind of reply."""
         raise NotImplementedError
 
     def choice(self, index: int, told: Told) -> dict[str, Any]:
@@ -210,7 +224,7 @@ class Reply:
         """The last chunks: usage where it was asked for, and the mark of the end."""
         if not self._usage:
             return [DONE]
-        chunk = self._head | {"object": self.kinds[1], "choices": [], "usage": usage(self.jobs, results)}
+        chunk = self._head | {"object": self.kinds[1], "choices": [], "usage": usage(self.jobs, results, self._n)}
         return [event(chunk), DONE]
 
     def failed(self, error: Mapping[str, Any]) -> bytes:
@@ -230,7 +244,7 @@ class Reply:
         if own:
             chunk["laconic"] = own
         if self._usage:
-            chunk["usage"] = None
+            chunk["usage"] = counts(_asked(self.jobs, self._n), self._written) if self._so_far else None
         return event(chunk)
 
     def _decisions(self, index: int, told: Told) -> dict[str, Any]:
@@ -259,7 +273,7 @@ class Chat(Reply):
             for index in range(len(self.jobs))
         ]
 
-    def chunks(self, index: int, told: Told) -> list[bytes]:
+    def news(self, index: int, told: Told) -> list[bytes]:
         """Thought and answer, as far as they are new; the last with why it ended."""
         new = self._sent[index].more(told) if self._calls is None else self._calls[index].more(told)
         logprobs = None
@@ -354,7 +368,7 @@ class Text(Reply):
         said = enumerate(self._echoed)
         return [self._chunk(index, None, {"text": text, "logprobs": None}) for index, text in said if text]
 
-    def chunks(self, index: int, told: Told) -> list[bytes]:
+    def news(self, index: int, told: Told) -> list[bytes]:
         """What was written."""
         text = "".join(step.text for step in told.steps)
         finish = None if told.result is None else told.result.finish_reason

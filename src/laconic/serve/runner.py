@@ -104,7 +104,15 @@ class Runner:
 
     def conclude(self, job: Job, done: Callable[[bool], None]) -> None:
         """End a job's thought; ``done`` is told, in the engine's thread, whether there was one."""
-        self._inbox.put(lambda: done(self._concluded(job)))
+
+        def end() -> None:
+            found = False
+            try:
+                found = self._concluded(job)
+            finally:
+                done(found)
+
+        self._inbox.put(end)
 
     def stop(self) -> None:
         """End the thread after the pass under way; what runs is cancelled. Waits for it."""
@@ -130,8 +138,8 @@ class Runner:
 
     def _serve(self) -> None:
         while not self._stopping:
-            self._listen()
             try:
+                self._listen()
                 self._turn()
             except Exception as error:
                 log.exception("a pass failed; the requests in it are ended")

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 MOST_STOPS = 16
 _LARGEST = (1 << 63) - 1
@@ -77,6 +87,26 @@ class Body(BaseModel):
     laconic: Options | None = None
 
     user: str | None = Field(default=None, description="Taken and without effect.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_whole_characters(cls, body: Any) -> Any:
+        """JSON can write half of a surrogate pair, which no tokenizer takes and no reply can say again."""
+        try:
+            if isinstance(body, dict):
+                json.dumps(body, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("The body holds half of a character (a surrogate without its other half).") from error
+        except RecursionError as error:
+            raise ValueError("The body is nested too deeply.") from error
+        return body
+
+    @field_validator("stream_options")
+    @classmethod
+    def _of_a_stream(cls, options: StreamOptions | None, info: ValidationInfo) -> StreamOptions | None:
+        if options is not None and not info.data.get("stream"):
+            raise ValueError("Only allowed with stream.")
+        return options
 
     def stops(self) -> tuple[str, ...]:
         """Stop strings as a tuple."""
