@@ -80,7 +80,17 @@ class Server:
         """Count a reply that is over."""
         if told.result is not None and job.shadow:
             self.audit.heard(told.seen, told.result)
-        self.metrics.ended(job, told, time.perf_counter())
+        now = time.perf_counter()
+        self.metrics.ended(job, told, now)
+        said: dict[str, Any] = {"id": job.id, "owner": job.key, "seconds": round(now - job.received, 3)}
+        if told.result is not None:
+            result, used = told.result, told.result.usage
+            said |= {"finish": result.finish_reason, "prompt": used.prompt, "reused": used.reused}
+            said |= {"thought": result.thought, "tokens": len(result.tokens), "shadow": job.shadow}
+            said["concluded"] = [event.method for event in result.events if event.action == "conclude"]
+        if told.error is not None:
+            said["error"] = type(told.error).__name__
+        log.info("reply", extra={"fields": said})
 
     def leave(self, id: str, jobs: Sequence[Job]) -> None:
         """Nobody listens to a request any more."""
@@ -232,7 +242,7 @@ async def _answer(
     headers = {"x-request-id": id}
     if stream:
         return StreamingResponse(
-            _stream(server, id, jobs, reply), media_type="text/event-stream",
+            _stream(server, request, id, jobs, reply), media_type="text/event-stream",
             headers={**headers, "cache-control": "no-cache", "x-accel-buffering": "no"},
         )  # fmt: skip
     whole = asyncio.ensure_future(server.results(id, jobs))
@@ -255,15 +265,22 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def _stream(server: Server, id: str, jobs: list[Job], reply: replies.Reply) -> AsyncIterator[bytes]:
-    """Chunks of all replies as they come."""
-    news: asyncio.Queue[tuple[int, Told]] = asyncio.Queue()
+async def _stream(
+    server: Server, request: Request, id: str, jobs: list[Job], reply: replies.Reply
+) -> AsyncIterator[bytes]:
+    """Chunks of all replies as they come, until the client has gone."""
+    news: asyncio.Queue[tuple[int, Told] | None] = asyncio.Queue()
+
+    async def watch() -> None:
+        await _gone(request)
+        news.put_nowait(None)
 
     async def listen(index: int, job: Job) -> None:
         async for told in job.news():
             news.put_nowait((index, told))
 
     listeners = [asyncio.ensure_future(listen(index, job)) for index, job in enumerate(jobs)]
+    listeners.append(asyncio.ensure_future(watch()))
     left = len(jobs)
     ends: list[Told] = [Told()] * len(jobs)
     try:
@@ -271,16 +288,18 @@ async def _stream(server: Server, id: str, jobs: list[Job], reply: replies.Reply
             yield chunk
         while left:
             try:
-                index, told = await asyncio.wait_for(news.get(), _QUIET)
+                came = await asyncio.wait_for(news.get(), _QUIET)
             except TimeoutError:
                 yield replies.ALIVE
                 continue
+            if came is None:
+                return
+            index, told = came
             if told.last:
                 left -= 1
                 ends[index] = told
                 server.ended(jobs[index], told)
             if told.error is not None:
-                log.warning("request %s failed: %s", id, type(told.error).__name__)
                 yield replies.event(errors.body(told.error))
                 return
             for chunk in reply.chunks(index, told):
