@@ -9,20 +9,19 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 from functools import cache, partial
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from laconic.errors import LaconicError
-from laconic.serve import errors, messages, replies
+from laconic.serve import errors, messages, pages, replies
 from laconic.serve.api.chat import ChatBody
 from laconic.serve.api.completions import CompletionBody
 from laconic.serve.api.messages import MessagesBody
@@ -40,8 +39,6 @@ from laconic.types import Step
 log = logging.getLogger("laconic.serve")
 _QUIET = 10.0
 """Seconds of silence after which a stream says that it is alive."""
-_PAGE = Path(__file__).parent / "page"
-"""The page's files, as they are installed."""
 
 
 class Server:
@@ -182,6 +179,7 @@ def _routes(app: FastAPI, server: Server) -> None:
         load = server.backend.load()
         return {
             "server": server.backend.describe(),
+            "can": asdict(server.backend.can),
             "think": [policy.spec() for policy in server.backend.standing],
             "efforts": sorted(server.asking.efforts),
             "load": {name: getattr(load, name) for name in load.__slots__},
@@ -252,19 +250,7 @@ def _routes(app: FastAPI, server: Server) -> None:
         found = [await server.backend.conclude(job) for job in jobs]
         return {"id": id, "concluded": sum(found)}
 
-    if _PAGE.exists():
-        app.mount("/page", StaticFiles(directory=_PAGE), name="page")
-
-        @app.get("/", include_in_schema=False)
-        async def page() -> FileResponse:
-            return FileResponse(_PAGE / "index.html", headers=_STRICT)
-
-
-_STRICT = {
-    "content-security-policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
+    pages.mount(app)
 
 
 async def _answer(

@@ -87,6 +87,7 @@ def trace(told: Told, text: Tokenizer) -> dict[str, Any]:
         "accepted": sum(step.accepted for step in told.steps),
         "seconds": round(told.seconds, 6),
         "together": told.together,
+        "passes": told.passes,
         "beliefs": [
             {"tokens": sight.thinking, "answer": sight.answer, "confidence": round(sight.confidence, 4)}
             for sight in told.sights

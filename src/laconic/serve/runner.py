@@ -256,7 +256,8 @@ class Runner:
             if steps or sights or result is not None:
                 parts = s.shown() if steps else None
                 watched = seen(s.controllers) if result is not None and job.shadow else None
-                told = Told(steps, parts, sights, seconds, together, result, watched)
+                taken = s.usage.target_passes
+                told = Told(steps, parts, sights, seconds, together, result, watched, passes=taken)
                 self._mail.append((job, told))
             if result is not None:
                 self._line.ended(job.key)
