@@ -191,9 +191,12 @@ class Asking:
 
     def _limits(self, body: Body, most: int | None, options: Options, prompt: int) -> Limits:
         """As many tokens as the client or the checkpoint says, and the context leaves."""
-        most = min(most or self.backend.defaults.limits.max_new_tokens, self.backend.context - prompt)
+        limits = Limits(most or self.backend.defaults.limits.max_new_tokens, body.stops(), options.answer_room)
+        left = self.backend.context - prompt
+        if limits.max_new_tokens <= left:
+            return limits
         room = options.answer_room
-        return Limits(most, body.stops(), None if room is None else min(room, most - 1))
+        return replace(limits, max_new_tokens=left, answer_room=None if room is None else min(room, left - 1))
 
     def _check(self, tokens: Sequence[int]) -> None:
         longest = min(self.bounds.prompt or self.backend.context, self.backend.context - 1)

@@ -32,7 +32,7 @@ def as_chat(body: MessagesBody) -> ChatBody:
     asked: dict[str, Any] = {
         "model": body.model, "messages": messages, "max_completion_tokens": body.max_tokens, "stream": body.stream,
         "stop": body.stop_sequences, "temperature": body.temperature, "top_p": body.top_p, "top_k": body.top_k,
-        "laconic": body.laconic,
+        "laconic": None if body.laconic is None else body.laconic.model_dump(),
     }  # fmt: skip
     if body.thinking is not None and body.thinking.type == "disabled":
         asked["reasoning_effort"] = "none"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
-from laconic.serve.api.common import MOST_STOPS, Number, Options, Stop
+from laconic.serve.api.common import MOST_STOPS, Number, Options, Stop, Whole
 
 
 class _Given(BaseModel):
@@ -83,10 +83,8 @@ class Choice(_Given):
     name: str | None = None
 
 
-class MessagesBody(BaseModel):
+class MessagesBody(Whole):
     """A request for a message."""
-
-    model_config = ConfigDict(extra="forbid")
 
     model: str = ""
     messages: Annotated[list[Turn], Field(min_length=1)]
