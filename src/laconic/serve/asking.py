@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from laconic.errors import RequestError
+from laconic.grammar.compiled import vocabulary
 from laconic.models.chat import plain
 from laconic.models.formats.template import source
 from laconic.policy import joined
@@ -19,6 +20,7 @@ from laconic.serve.api.completions import CompletionBody
 from laconic.serve.backend import Backend
 from laconic.serve.job import Job
 from laconic.serve.settings import Bounds
+from laconic.serve.shaped import grammar
 from laconic.thinking.base import Controller
 from laconic.types import Limits, Question, Request, Sampling
 
@@ -63,6 +65,9 @@ class Asking:
             prediction = tuple(text.encode(said))
         else:
             prediction = ()
+        shape = grammar(body, text.format, self.bounds)
+        if shape is not None and self.backend.can.grammar:
+            vocabulary(text).matcher(shape)  # a schema that cannot be kept to is refused before anything begins
         logprobs = (body.top_logprobs or 0) if body.logprobs or body.top_logprobs is not None else None
         request = Request(
             tokens,
@@ -73,6 +78,7 @@ class Asking:
             drafts=options.draft,
             prediction=prediction,
             logprobs=logprobs,
+            grammar=shape,
         )
         return self._jobs(request, body, id, owner, controllers, notes)
 
@@ -113,6 +119,7 @@ class Asking:
             ("logprobs", request.logprobs is not None, can.logprobs),
             ("prediction", bool(request.prediction), can.prediction),
             ("laconic.draft", not request.drafts, can.drafts),
+            ("an answer of a given format", request.grammar is not None, can.grammar),
         ):
             if wanted and not possible:
                 raise RequestError(f"{name} cannot be had from this server's backend ({self.backend.name}).")

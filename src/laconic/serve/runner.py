@@ -250,6 +250,11 @@ class Runner:
             result = self.engine.result(s) if s.done else None
             if result is None and not job.streams:
                 continue
+            if (
+                result is not None and result.finish_reason == "cancelled"
+            ):  # by the loop: its grammar asked for too much
+                self._end(job, Told(error=RequestError(result.events[-1].reason)))
+                continue
             steps = tuple(s.drain())
             sights = tuple(Sight(at, belief.answer, belief.confidence()) for at, belief in s.beliefs[run.sights :])
             run.sights = len(s.beliefs)
