@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from laconic.errors import LaconicError
-from laconic.serve import errors, messages, pages, replies
+from laconic.serve import errors, messages, pages, replies, spans
 from laconic.serve.api.chat import ChatBody
 from laconic.serve.api.completions import CompletionBody
 from laconic.serve.api.messages import MessagesBody
@@ -93,6 +93,7 @@ class Server:
         if told.error is not None:
             said["error"] = type(told.error).__name__
         log.info("reply", extra={"fields": said})
+        spans.reply(now - job.received, said)
 
     def leave(self, id: str, jobs: Sequence[Job]) -> None:
         """Nobody listens to a request any more."""
