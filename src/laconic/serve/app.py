@@ -21,10 +21,11 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from laconic.errors import LaconicError
-from laconic.serve import errors, messages, pages, replies, spans
+from laconic.serve import errors, messages, pages, replies, responses, spans
 from laconic.serve.api.chat import ChatBody
 from laconic.serve.api.completions import CompletionBody
 from laconic.serve.api.messages import MessagesBody
+from laconic.serve.api.responses import ResponsesBody
 from laconic.serve.api.shown import ERRORS, ChatCompletion, Concluded, Health, ModelList, TextCompletion
 from laconic.serve.asking import Asking
 from laconic.serve.audit import Audit
@@ -223,6 +224,17 @@ def _routes(app: FastAPI, server: Server) -> None:
         jobs = await asyncio.to_thread(server.asking.completion, body, id, request.scope["owner"])
         server.submit(id, jobs)
         reply = replies.Text(server.backend, server.settings.name, id, jobs, body)
+        return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
+
+    @app.post(responses.PATH, responses=_errs(400, 401, 404, 413, 429, 500, 502, 503), tags=["completions"])
+    async def response(request: Request, body: ResponsesBody) -> Any:
+        """A reply in the shape of OpenAI's Responses; nothing is stored."""
+        server.check_model(body.model)
+        id = f"resp_{secrets.token_hex(12)}"
+        chat = responses.as_chat(body)
+        jobs = await asyncio.to_thread(server.asking.chat, chat, id, request.scope["owner"])
+        server.submit(id, jobs)
+        reply = responses.Responses(server.backend, server.settings.name, id, jobs, chat, body)
         return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
 
     @app.post(messages.PATH, responses=_errs(400, 401, 404, 413, 429, 500, 502, 503), tags=["completions"])
