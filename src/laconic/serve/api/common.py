@@ -96,7 +96,7 @@ class Body(Whole):
     presence_penalty: Number | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: Number | None = Field(default=None, ge=-2, le=2)
     repetition_penalty: Number | None = Field(default=None, gt=0, le=10)
-    logit_bias: dict[str, Annotated[Number, Field(ge=-100, le=100)]] | None = None
+    logit_bias: dict[str, Annotated[Number, Field(ge=-100, le=100)]] | None = Field(default=None, max_length=1024)
     max_tokens: StrictInt | None = Field(default=None, ge=1, le=_LARGEST)
     thinking_token_budget: StrictInt | None = Field(
         default=None, ge=0, le=_LARGEST, description="Most thinking tokens, as in vLLM; 0 lets no thought begin."
