@@ -29,7 +29,7 @@ from laconic.serve.api.responses import ResponsesBody
 from laconic.serve.api.shown import ERRORS, ChatCompletion, Concluded, Health, ModelList, TextCompletion
 from laconic.serve.asking import Asking
 from laconic.serve.audit import Audit
-from laconic.serve.backend import Backend, Busy, Jobs
+from laconic.serve.backend import Backend, Busy, Jobs, specs
 from laconic.serve.job import Job, Told
 from laconic.serve.metrics import Metrics
 from laconic.serve.security import Guard, TooLarge
@@ -182,7 +182,7 @@ def _routes(app: FastAPI, server: Server) -> None:
         return {
             "server": server.backend.describe(),
             "can": asdict(server.backend.can),
-            "think": [policy.spec() for policy in server.backend.standing],
+            "think": specs(server.backend.standing),
             "efforts": sorted(server.asking.efforts),
             "load": {name: getattr(load, name) for name in load.__slots__},
             "pulse": server.backend.pulse(),

@@ -13,7 +13,7 @@ from laconic.errors import LaconicError, RemoteError, RequestError
 from laconic.policy import registry
 from laconic.remote.loop import RemoteLoop
 from laconic.sequence import Sequence as Reply
-from laconic.serve.backend import Abilities, Busy, Draining, Load
+from laconic.serve.backend import Abilities, Busy, Draining, Load, specs
 from laconic.serve.fair import FairQueue
 from laconic.serve.job import Job, Sight, Told
 from laconic.serve.shadow import seen
@@ -46,7 +46,7 @@ class Elsewhere:
     def describe(self) -> Mapping[str, Any]:
         """What the engine says of the model, and how requests share it."""
         said = self.engine.describe()
-        methods = {"think": said["methods"]["think"]}
+        methods = {"think": specs(self.standing)}
         return {"backend": self.name, **said, "methods": methods, "places": self.places, "queue": self.queue}
 
     def controllers(self, think: Sequence[str]) -> tuple[Controller, ...]:

@@ -13,7 +13,7 @@ from laconic.engine import Engine, check
 from laconic.errors import RequestError, UnmetNeed
 from laconic.models.base import ShowsHidden
 from laconic.policy import registry
-from laconic.serve.backend import Abilities, Busy, Draining, Load
+from laconic.serve.backend import Abilities, Busy, Draining, Load, specs
 from laconic.serve.job import Job
 from laconic.serve.memory import SHARE, Memory, free
 from laconic.serve.prefixes import Prefixes
@@ -62,9 +62,13 @@ class Own:
 
     def describe(self) -> Mapping[str, Any]:
         """What the engine says, and how requests share it."""
+        plan = self.engine.plan
+        parts = {"drafter": plan.drafter, "length": plan.length, "shape": plan.shape, "verifier": plan.verifier}
+        methods: dict[str, Any] = {name: specs([policy])[0] for name, policy in parts.items()}
         return {
             "backend": self.name,
             **self.engine.describe(),
+            "methods": methods | {"think": specs(self.standing)},
             "places": self.runner.most,
             "queue": self.queue,
             "memory": self.memory.most,

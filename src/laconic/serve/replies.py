@@ -15,7 +15,7 @@ from laconic.models.text import Text as Tokenizer
 from laconic.serve.api.chat import ChatBody
 from laconic.serve.api.common import Body
 from laconic.serve.api.completions import CompletionBody
-from laconic.serve.backend import Backend
+from laconic.serve.backend import Backend, specs
 from laconic.serve.job import Job, Told
 from laconic.thinking.base import Controller
 from laconic.types import Logprob, Result, Step
@@ -55,7 +55,7 @@ def decisions(job: Job, told: Told, standing: Sequence[Controller], backend: str
     shown: dict[str, Any] = {
         "id": job.id,
         "backend": backend,
-        "think": [c.spec() for c in (standing if job.controllers is None else job.controllers)],
+        "think": specs(standing if job.controllers is None else job.controllers),
         "events": [
             {"method": event.method, "action": event.action, "tokens": event.tokens, "reason": event.reason}
             for event in result.events
