@@ -14,7 +14,7 @@ from . import options
 
 if TYPE_CHECKING:
     from laconic.bench.harm.aim import Aim
-    from laconic.bench.harm.run import Told
+    from laconic.bench.harm.asked import Told
     from laconic.bench.tasks import Item
 
 
@@ -64,6 +64,8 @@ def tune(
         report.write_text(render(record), encoding="utf-8")
     _show(record)
     typer.echo(f"wrote {out}; use it with --config {out}")
+    if record["shown"] and record["shown"]["interrupted"]:
+        raise typer.Exit(130)
 
 
 @contextmanager
@@ -107,6 +109,8 @@ def _show(record: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from laconic.bench.page import incidents
+
     console = Console(highlight=False)
     title = f"{record['n']} calibration prompts, of which {record['allowed']} may be harmed; the safest setting first"
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1), pad_edge=False)
@@ -131,5 +135,5 @@ def _show(record: dict[str, Any]) -> None:
         saved = "" if ratio is None else f", {1 - ratio:.1%} fewer thinking tokens"
         harm = f"{shown['harms']} harmed (95 % interval {low:.1%} to {high:.1%})"
         console.print(f"on {shown['n']} prompts kept apart: {harm}{saved}", soft_wrap=True)
-        for failure in shown["failures"]:
-            console.print(f"FAILED, left out: {', '.join(failure['items'])} ({failure['error']})", soft_wrap=True)
+        for incident in incidents(shown):
+            console.print(incident, soft_wrap=True)

@@ -12,9 +12,10 @@ import tiny
 
 from laconic import Engine, Limits, Methods, Sampling
 from laconic.bench.harm.aim import Aim
+from laconic.bench.harm.asked import CHUNK
 from laconic.bench.harm.families import sequence
 from laconic.bench.harm.page import render
-from laconic.bench.harm.run import CHUNK, Calibration
+from laconic.bench.harm.run import Calibration
 from laconic.bench.harm.sequence import at_most, passes, upper
 from laconic.bench.harm.split import Split, fingerprint, split
 from laconic.bench.provenance import provenance

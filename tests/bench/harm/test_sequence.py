@@ -7,7 +7,7 @@ import math
 import pytest
 from scipy.stats import beta, binom
 
-from laconic.bench.harm.sequence import allowed, at_most, fewest, fewest_at, fixed_sequence, passes, upper
+from laconic.bench.harm.sequence import MOST_SOUGHT, allowed, at_most, fewest, fewest_at, fixed_sequence, passes, upper
 
 CASES = [(k, n) for n in (1, 2, 7, 59, 299, 1000, 20_000) for k in (0, 1, 2, 5, 17, 100, 999) if k <= n]
 
@@ -59,6 +59,7 @@ def test_prompts_that_it_takes_at_a_rate() -> None:
         assert rate * fewest(0.01, 0.95, harms - 1) > harms - 1, "and no fewer do"
     assert fewest_at(0.01, 0.01, 0.95) is fewest_at(0.5, 0.01, 0.95) is None
     assert fewest_at(0.009999, 0.01, 0.95) is None
+    assert 100_000 < (fewest_at(0.0095, 0.01, 0.95) or 0) < MOST_SOUGHT
 
 
 def test_nothing_is_looked_at_after_the_first_that_fails() -> None:

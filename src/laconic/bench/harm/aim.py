@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from laconic.bench.harm import CONFIDENCE, SHOWN
-from laconic.bench.harm.sequence import allowed, at_most, fewest, fewest_at, upper
+from laconic.bench.harm.sequence import MOST_SOUGHT, allowed, at_most, fewest, fewest_at, upper
 from laconic.bench.harm.split import Split
 from laconic.errors import RequestError, TaskError
 
@@ -47,6 +47,8 @@ class Aim:
     def takes(self, harms: int, n: int) -> str:
         """How many prompts it would take at the rate that was seen, in words."""
         needed = fewest_at(harms / n, self.limit, self.confidence)
-        if needed is None:
+        if needed is None and harms / n >= self.limit:
             return "at that rate no number of prompts would do"
+        if needed is None:
+            return f"at that rate it takes more than {MOST_SOUGHT:,} calibration prompts"
         return f"at that rate it takes about {needed} calibration prompts"

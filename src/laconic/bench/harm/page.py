@@ -87,6 +87,8 @@ def _settings(record: Record) -> str:
         said.append(f"Not tried, being bolder than one that failed: {', '.join(record['not_tried'])}")
     if record["repeated"]:
         said.append(f"{record['repeated']} prompts only repeated others and were left out")
+    if record["reused"]:
+        said.append(f"{record['reused']} answers were not written again, since the setting cannot have touched them")
     plot = page.figure(
         "Harm and thought", "Share of the prompts harmed, with its upper bound; the line is the limit.", _plot(record)
     )

@@ -1,18 +1,20 @@
 """The measuring behind a promise: free thinking once, then a family's settings, from the safest on, until one fails.
 
-Every setting is run. What a finished thought tells of where it would have been ended (``bench.oracle.exits``) is not
-quite what a run writes: its answer is a probe's, and in some texts of a few hundred another one. A promise of one in a
-hundred cannot live with that. What is spared is all that comes after the first setting that fails.
+Settings are run. What a finished thought tells of where it would have been ended (``bench.oracle.exits``) is not quite
+what a run writes: its answer is a probe's, and in some texts of a few hundred another one. A promise of one in a
+hundred cannot live with that. What is spared is all that comes after the first setting that fails, and texts that a
+setting cannot have touched (``asked.untouched``).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from laconic.bench.harm.aim import Aim
+from laconic.bench.harm.asked import Asked, Told
 from laconic.bench.harm.families import Setting
 from laconic.bench.harm.judge import Answer, all_harmed, at_stake, kind_of
 from laconic.bench.harm.promise import circumstances
@@ -24,14 +26,6 @@ from laconic.engine import Engine
 from laconic.errors import MethodError, TaskError
 from laconic.policy import Policy
 from laconic.types import Limits, Request, Sampling
-
-BATCH = 8
-"""Requests at once; what is written does not depend on it."""
-CHUNK = 8 * BATCH
-"""Prompts after which harms are counted: a setting with too many is asked no further."""
-
-Told = Callable[[str, int, int], Any]
-"""Told of progress: what is run, prompts done, prompts in all."""
 
 
 class Calibration:
@@ -80,15 +74,16 @@ class Calibration:
 
         Raises TaskError where free thinking leaves nothing that could be harmed or spared.
         """
-        free = self._ask(self.free, "free thinking", lambda answers: False)
+        asked = Asked(self.split.calibration, self.requests, self.told)
+        free = asked.freely(self.free)
         stake = self._stake(free)
         rows: dict[str, dict[str, Any]] = {}
         cut: dict[str, bool] = {}
 
         def harms(setting: Setting) -> int:
             most = self.aim.allowed(len(free))
-            answers = self._ask(
-                self._under(setting), setting.label, lambda answers: len(all_harmed(self.kind, free, answers)) > most
+            answers = asked.under(
+                self._under(setting), setting.label, lambda some: len(all_harmed(self.kind, free, some)) > most
             )
             rows[setting.spec] = row = self._row(setting, free, answers)
             cut[setting.spec] = any(answer.cut for answer in (*free, *answers))
@@ -108,6 +103,7 @@ class Calibration:
             "n": len(free),
             "allowed": self.aim.allowed(len(free)),
             "repeated": self.split.repeated,
+            "reused": asked.reused,
             "free": {
                 "at_stake": stake,
                 "thinking_tokens": sum(answer.thinking for answer in free) / len(free),
@@ -130,16 +126,6 @@ class Calibration:
 
     def _under(self, setting: Setting) -> Engine:
         return self.free.using(think=(setting.spec,))
-
-    def _ask(self, engine: Engine, stage: str, enough: Callable[[list[Answer]], bool]) -> list[Answer]:
-        """Answers to the calibration prompts, in their order, until they are ``enough``."""
-        items, answers = self.split.calibration, list[Answer]()
-        while len(answers) < len(items) and not enough(answers):
-            part = slice(len(answers), len(answers) + CHUNK)
-            results = engine.run(self.requests[part], batch=BATCH)
-            answers += map(Answer.of, items[part], results)
-            self.told(stage, len(answers), len(items))
-        return answers
 
     def _stake(self, free: Sequence[Answer]) -> int:
         stake = sum(at_stake(self.kind, answer) for answer in free)

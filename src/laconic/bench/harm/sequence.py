@@ -16,9 +16,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_MOST_HARMS = 20_000
-"""Harms up to which a number of prompts is looked for; beyond, the rate is too near the limit to be of any use."""
-
+MOST_SOUGHT = 1_000_000
+"""Prompts up to which a number is looked for; beyond, a rate is too near the limit to be of any use."""
 _NOTHING = 1e-17
 """A share of a sum that no longer changes it."""
 
@@ -102,17 +101,18 @@ def fewest(limit: float, confidence: float, harms: int = 0) -> int:
 def fewest_at(rate: float, limit: float, confidence: float) -> int | None:
     """The fewest prompts that pass if the share ``rate`` of them is harmed, which it is about every other time.
 
-    None where the rate is the limit or more, or so near below it that millions would not do.
+    None where the rate is the limit or more, and where it takes more than ``MOST_SOUGHT``.
     """
     if rate >= limit:
         return None
     # Harms that pass are a share of their prompts which rises towards the limit with their number.
     low, high = -1, 0
     while fewest(limit, confidence, high) * rate > high:
-        low, high = high, 2 * high + 1
-        if high > _MOST_HARMS:
+        if fewest(limit, confidence, high) > MOST_SOUGHT:
             return None
+        low, high = high, 2 * high + 1
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if fewest(limit, confidence, middle) * rate <= middle else (middle, high)
-    return fewest(limit, confidence, high)
+    found = fewest(limit, confidence, high)
+    return found if found <= MOST_SOUGHT else None
