@@ -12,6 +12,9 @@ from laconic.bench.harm.asked import CHUNK, Asked, untouched
 from laconic.bench.harm.judge import Answer
 from laconic.bench.tasks import Item
 from laconic.models.causal_lm import CausalLM
+from laconic.models.text import Text
+from laconic.policy import Card
+from laconic.thinking.base import Ban, Continue, Controller, LogitRule, View
 
 Written = tuple[Engine, list[Request], list[Result]]
 
@@ -33,17 +36,26 @@ def kept(written: Written, *think: str) -> list[bool]:
 
 @pytest.mark.parametrize(
     "spec",
-    ["budget:60", "budget:24", "budget:18,landing=0.5", "budget:9", "trimr:2", "no-wait", "budget:60,minimum=20"],
+    [
+        "budget:60",
+        "budget:24",
+        "budget:18,landing=0.5",
+        "budget:9",
+        "trimr:2",
+        "no-wait",
+        "no-wait:words=s",
+        "budget:60,minimum=20",
+    ],
 )
 def test_what_is_said_to_be_untouched_is(written: Written, spec: str) -> None:
     engine, requests, free = written
     found = kept(written, spec)
     assert any(found)
     results = engine.using(think=(spec,)).run(requests, batch=8)
-    for was_kept, before, now in zip(found, free, results, strict=True):
-        if was_kept:
-            assert (now.tokens, now.finish_reason, now.events) == (before.tokens, before.finish_reason, ())
-    assert sum(found) == sum(not result.events and result.finish_reason == "stop" for result in results)
+    assert found == [
+        not before.events and not now.events and now.tokens == before.tokens
+        for before, now in zip(free, results, strict=True)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -53,6 +65,38 @@ def test_what_is_said_to_be_untouched_is(written: Written, spec: str) -> None:
 )  # fmt: skip
 def test_what_may_have_been_touched_is_written_again(written: Written, spec: str) -> None:
     assert not any(kept(written, "budget:100", spec))
+
+
+def test_a_rule_of_the_answer_matters_where_it_forbids_what_was_written(written: Written) -> None:
+    class Without(Controller):
+        """No answer holds the token."""
+
+        card = Card(paper="a test's own", lossless=False)
+
+        def __init__(self, token: int) -> None:
+            object.__setattr__(self, "token", token)
+
+        def spec(self) -> str:
+            return "without"
+
+        def start(self, request: Request, text: Text) -> int:
+            return self.token  # type: ignore[attr-defined, no-any-return]
+
+        def rule(self, state: int) -> LogitRule:
+            return Ban(lambda place: (state,) if place.phase == "answer" else ())
+
+        def decide(self, state: int, view: View) -> Continue:
+            return Continue()
+
+    engine, requests, free = written
+    clean = [i for i, result in enumerate(free) if not result.events]
+    brace, never = engine.text.encode("}")[0], engine.text.encode("Z")[0]
+    for token, expected in ((brace, []), (never, clean)):
+        under = engine.using(think=(Without(token),))
+        pairs = list(zip(requests, free, strict=True))
+        assert [i for i in range(len(free)) if untouched(under, *pairs[i])] == expected
+        results = under.run(requests, batch=8)
+        assert [i for i in clean if results[i].tokens == free[i].tokens] == expected
 
 
 def test_texts_that_the_loop_ended_or_that_were_drawn_are_written_again(written: Written) -> None:
