@@ -37,14 +37,14 @@ class Held:
         written = place.tokens[place.answer_from :]
         opening = self._opening[len(written) :] if self._opens(place, written) else ()
         if self._come(written):
-            allowed = self._mask(logits.shape[-1])
+            banned = self._mask(logits.shape[-1])
         elif opening:
-            allowed = torch.zeros(logits.shape[-1], dtype=torch.bool)
+            banned = torch.ones(logits.shape[-1], dtype=torch.bool)
         else:  # below a drafted token that is ruled out itself
             return None
         if opening:
-            allowed[opening[0]] = True
-        return None if self.failed else logits.masked_fill(~allowed.to(logits.device), -math.inf)
+            banned[opening[0]] = False
+        return None if self.failed else logits.masked_fill(banned.to(logits.device), -math.inf)
 
     def forced(self, place: Place, most: int) -> list[int]:
         """The tokens that must come next in a text, as far as there is no choice; at most so many.
@@ -76,11 +76,9 @@ class Held:
         return taken == len(more)
 
     def _mask(self, width: int) -> torch.Tensor:
-        """``[width]``: which tokens lead on from where the matcher is. Ids that no token has never do."""
+        """``[width]``: which tokens do not lead on from where the matcher is. Ids that no token has never do."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         if self._matcher.is_error():
             self.failed = f"the grammar has become too complex: {self._matcher.get_error()}"
-        flags = np.unpackbits(bits, bitorder="little")[:width].view(np.bool_)
-        allowed = torch.zeros(width, dtype=torch.bool)
-        allowed[: len(flags)] = torch.from_numpy(flags)
-        return allowed
+        banned = torch.from_numpy(np.unpackbits(~bits, bitorder="little").view(np.bool_))[:width]
+        return torch.nn.functional.pad(banned, (0, width - len(banned)), value=True) if len(banned) < width else banned
