@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -46,7 +47,8 @@ class Live:
         self.state = app.app.state.server
         config = uvicorn.Config(app, "127.0.0.1", 0, log_config=None, access_log=False, timeout_graceful_shutdown=5)
         self._uvicorn = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._uvicorn.run)
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_until_complete, args=(self._uvicorn.serve(),))
         self._thread.start()
         until(lambda: self._uvicorn.started or not self._thread.is_alive())
         assert self._uvicorn.started
@@ -59,6 +61,7 @@ class Live:
         self._uvicorn.should_exit = True
         self._thread.join(20)
         assert not self._thread.is_alive(), "the server does not end"
+        self.loop.close()
 
     def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
         return self.http.post(path, json=body, **options)

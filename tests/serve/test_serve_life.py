@@ -110,6 +110,7 @@ def test_a_client_that_goes_before_the_reply_begins(live: Live, stream: bool) ->
             return next(coming, {"type": "http.disconnect"})
 
         async def send(message: Any) -> None:
+            await asyncio.sleep(0.05)  # as where nobody reads
             sent_back.append(message)
 
         headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
@@ -118,7 +119,7 @@ def test_a_client_that_goes_before_the_reply_begins(live: Live, stream: bool) ->
                  "server": None, "client": None, "root_path": ""}  # fmt: skip
         await app(scope, receive, send)
 
-    asyncio.run_coroutine_threadsafe(ask(), live.backend.runner._listener).result(10)  # type: ignore[attr-defined]
+    asyncio.run_coroutine_threadsafe(ask(), live.loop).result(10)
     assert not server.jobs.by_id
     until(live.idle)
 

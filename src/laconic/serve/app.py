@@ -198,7 +198,7 @@ def _routes(app: FastAPI, server: Server) -> None:
     @app.post(
         "/v1/chat/completions",
         response_model=ChatCompletion,
-        responses=_errs(400, 401, 404, 413, 429, 500, 502, 503),
+        responses=_STREAMED | _errs(400, 401, 404, 413, 429, 500, 502, 503),
         tags=["completions"],
     )
     async def chat(request: Request, body: ChatBody) -> Any:
@@ -214,7 +214,7 @@ def _routes(app: FastAPI, server: Server) -> None:
     @app.post(
         "/v1/completions",
         response_model=TextCompletion,
-        responses=_errs(400, 401, 404, 413, 429, 500, 502, 503),
+        responses=_STREAMED | _errs(400, 401, 404, 413, 429, 500, 502, 503),
         tags=["completions"],
     )
     async def completion(request: Request, body: CompletionBody) -> Any:
@@ -264,6 +264,11 @@ def _routes(app: FastAPI, server: Server) -> None:
         return {"id": id, "concluded": sum(found)}
 
     pages.mount(app)
+
+
+_STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The reply, or its chunks."}
+}
 
 
 async def _answer(

@@ -100,7 +100,10 @@ class Backend(Protocol):
         ...
 
     async def stop(self, grace: float) -> None:
-        """Take no more requests, let those that run end within ``grace`` seconds, and cancel the others."""
+        """Take no more requests, let those that run end within ``grace`` seconds, and end the others with an error.
+
+        It may be called again.
+        """
         ...
 
 

@@ -23,10 +23,6 @@ from laconic.types import Request
 log = logging.getLogger("laconic.serve")
 
 
-class Cancelled(RequestError):
-    """A request that was ended before its reply was whole."""
-
-
 class Elsewhere:
     """Serves jobs by a RemoteLoop. ``places`` are under way at once, ``queue`` more may wait."""
 
@@ -136,7 +132,7 @@ class Elsewhere:
         except LaconicError as error:
             job.tell(Told(error=error))
         except asyncio.CancelledError:
-            job.tell(Told(error=Cancelled("the request was cancelled.")))
+            job.tell(Told(error=Draining("the server has stopped.", "Send the request to another one.")))
         except Exception as error:
             log.exception("a request failed")
             job.tell(Told(error=RemoteError(f"the request failed: {type(error).__name__}.")))

@@ -118,7 +118,7 @@ class Messages(Chat):
         used = {"input_tokens": len(self.jobs[0].request.prompt), "output_tokens": 0}
         return [_event("message_start", {"message": self._message([], None, None, used)})]
 
-    def chunks(self, index: int, told: Told) -> list[bytes]:
+    def news(self, index: int, told: Told) -> list[bytes]:
         """What has come, block by block."""
         new: Mapping[str, Any] = (self._sent if self._calls is None else self._calls)[0].more(told)
         events: list[bytes] = []

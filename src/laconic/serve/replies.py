@@ -6,7 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from laconic.models.formats import Format
@@ -18,7 +18,7 @@ from laconic.serve.api.completions import CompletionBody
 from laconic.serve.backend import Backend, specs
 from laconic.serve.job import Job, Told
 from laconic.thinking.base import Controller
-from laconic.types import Logprob, Result, Step
+from laconic.types import Result, Step
 
 _OWN = ("thinking", "answer", "injected", "drafted", "accepted", "probed", "dropped", "reused",
         "target_passes", "draft_passes", "prefill_passes", "probe_passes")  # fmt: skip
@@ -114,23 +114,29 @@ class Streamed:
 
     thinking: str = ""
     answer: str = ""
-    role: bool = False
-    pending: list[Logprob | None] = field(default_factory=list)
+    again: bool = False
+    """Whether the answer has begun again."""
 
     def more(self, told: Told) -> dict[str, str]:
-        """What has come of thought and answer since the last time."""
+        """What has come of thought and answer since the last time.
+
+        A model that goes on thinking behind its closing tag may write the tag once more: what was sent as its answer
+        is part of the thought then. The answer is sent from its beginning, below what cannot be called back.
+        """
         parts = told.result or told.parts
         if parts is None:
             return {}
-        new = {"reasoning": _beyond(self.thinking, parts.thinking), "content": _beyond(self.answer, parts.answer)}
-        self.thinking += new["reasoning"]
-        self.answer += new["content"]
+        again = not parts.answer.startswith(self.answer)
+        self.again = self.again or again
+        new = {
+            "reasoning": parts.thinking.removeprefix(self.thinking),
+            "content": f"\n\n{parts.answer}" if again else parts.answer.removeprefix(self.answer),
+        }
+        self.thinking, self.answer = parts.thinking, parts.answer
         return {name: piece for name, piece in new.items() if piece}
 
 
-def _beyond(sent: str, whole: str) -> str:
-    """What a text holds beyond what was sent of it; nothing where it has become another one."""
-    return whole[len(sent) :] if whole.startswith(sent) else ""
+_AGAIN = "the model closed its thought once more: what was sent of its answer before that belongs to the thought"
 
 
 def chat_logprobs(steps: Sequence[Step], text: Tokenizer) -> list[dict[str, Any]]:
@@ -277,6 +283,8 @@ class Chat(Reply):
     def news(self, index: int, told: Told) -> list[bytes]:
         """Thought and answer, as far as they are new; the last with why it ended."""
         new = self._sent[index].more(told) if self._calls is None else self._calls[index].more(told)
+        if told.result is not None and self._sent[index].again:
+            self.jobs[index].notes = [*self.jobs[index].notes, _AGAIN]
         logprobs = None
         if self.jobs[index].request.logprobs is not None and any(step.logprobs for step in told.steps):
             logprobs = {"content": chat_logprobs(told.steps, self.text), "refusal": None}

@@ -114,7 +114,7 @@ class Responses(Chat):
             self._event(f"response.{name}", {"response": self._response(None)}) for name in ("created", "in_progress")
         ]
 
-    def chunks(self, index: int, told: Told) -> list[bytes]:
+    def news(self, index: int, told: Told) -> list[bytes]:
         """What has come, item by item."""
         new: Mapping[str, Any] = (self._sent if self._calls is None else self._calls)[0].more(told)
         events: list[bytes] = []

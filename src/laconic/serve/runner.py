@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from laconic.engine import Engine
 from laconic.errors import LaconicError, ModelError, RequestError
 from laconic.sequence import Sequence
-from laconic.serve.backend import Load
+from laconic.serve.backend import Draining, Load
 from laconic.serve.fair import FairQueue
 from laconic.serve.fitted import fitted
 from laconic.serve.job import Job, Sight, Told
@@ -145,7 +145,7 @@ class Runner:
                 log.exception("a pass failed; the requests in it are ended")
                 self._failed(error)
             self._post()
-        self._failed(RequestError("the server has stopped."))
+        self._failed(Draining("the server has stopped.", "Send the request to another one."))
         self._post()
 
     def _listen(self) -> None:
