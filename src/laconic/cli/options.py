@@ -293,11 +293,20 @@ def spoken(format: str | None, system: str | None, template: list[str] | None) -
     if system is not None:
         said["system"] = system
     for pair in template or ():
-        key, equals, value = pair.partition("=")
-        if not key or not equals:
-            raise RequestError(f"'{pair}' is no keyword of a chat template.", "Say -T KEY=VALUE.")
-        said.setdefault("keywords", {})[key] = _value(value)
+        try:
+            key, value = keyword(pair)
+        except ValueError as error:
+            raise RequestError(f"'{pair}' is no keyword of a chat template.", "Say -T KEY=VALUE.") from error
+        said.setdefault("keywords", {})[key] = value
     return said
+
+
+def keyword(pair: str) -> tuple[str, Any]:
+    """A key and its value, out of KEY=VALUE. Raises ValueError."""
+    key, equals, value = pair.partition("=")
+    if not key or not equals:
+        raise ValueError(pair)
+    return key, _value(value)
 
 
 def _value(text: str) -> Any:

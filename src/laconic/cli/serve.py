@@ -13,6 +13,7 @@ from . import options
 if TYPE_CHECKING:
     from laconic.engine import Engine
     from laconic.serve.backend import Backend
+    from laconic.serve.within import Within
     from laconic.thinking.base import Controller
 
 KEYS = "LACONIC_SERVE_KEYS"
@@ -107,6 +108,14 @@ def serve(
     ] = None,
     tokenizer: options.Tokenizer = None,
     server: options.Server = None,
+    engine: Annotated[
+        str, typer.Option(help="Who runs the model here: own, or vllm (its engine in this process).")
+    ] = "own",
+    vllm: Annotated[
+        list[str] | None,
+        typer.Option("--vllm", metavar="KEY=VALUE", help="With --engine vllm: a field of vLLM's AsyncEngineArgs, e.g. "
+                     "max_model_len=8192; may be given several times."),
+    ] = None,
 ) -> None:  # fmt: skip
     """Serve a model to OpenAI clients: it thinks less, and answers always."""
     from laconic.errors import MissingExtra, RequestError
@@ -133,7 +142,13 @@ def serve(
     log_to_stderr()
     backend: Backend
     levels: dict[str, tuple[Controller, ...]]
+    if engine not in ("own", "vllm"):
+        raise RequestError(f"no engine is called '{engine}'.", "own or vllm; other servers are named by --upstream.")
+    if vllm and engine != "vllm":
+        raise RequestError("--vllm is for vLLM's engine.", "Say --engine vllm.")
     if upstream is not None:
+        if engine != "own":
+            raise RequestError("the model runs either behind --upstream or in --engine vllm.")
         from laconic.serve.behind import Behind
 
         from .remote import connect
@@ -144,6 +159,9 @@ def serve(
         )
         backend = Behind(remote, places=batch, queue=queue)
         levels = _levels(efforts, remote)
+    elif engine == "vllm":
+        backend = _within(model, choice, config, vllm or (), spoken, batch, queue)
+        levels = _levels(efforts, backend.engine)
     else:
         if tokenizer is not None or server:
             option = "--server" if server else "--tokenizer"
@@ -154,12 +172,42 @@ def serve(
         chosen = options.choose(choice, config, model, draft_model, dtype, device, spoken=spoken)
         options.settle(threads, chosen.model)
         given = {"draft": chosen.draft, "dtype": chosen.dtype, "device": chosen.device, **spoken}
-        engine = Engine.load(chosen.model, **given, **chosen.methods.fields())
+        mine = Engine.load(chosen.model, **given, **chosen.methods.fields())
         whole = None if memory is None else int(memory * _GIB)
-        backend = Own(engine, places=batch, queue=queue, memory=whole, reuse=reuse)
-        levels = _levels(efforts, engine)
+        backend = Own(mine, places=batch, queue=queue, memory=whole, reuse=reuse)
+        levels = _levels(efforts, mine)
     typer.echo(_about(backend))
     run(backend, settings, levels, ready=lambda url: typer.echo(f"ready: {url}/v1 (page: {url}/)"))
+
+
+def _within(
+    model: str | None,
+    choice: options.Choice,
+    config: Path | None,
+    args: list[str] | tuple[str, ...],
+    spoken: dict[str, Any],
+    places: int,
+    queue: int,
+) -> Within:
+    """vLLM's engine for a model. Raises RequestError for drafting, which is vLLM's business."""
+    from laconic.config import Config, load
+    from laconic.errors import RequestError
+    from laconic.serve.within import Within
+
+    from .defaults import DEFAULT
+
+    for name in ("drafter", "length", "shape", "verifier"):
+        if getattr(choice, name) is not None:
+            raise RequestError(f"the {name} cannot be chosen for vLLM.", "Say --vllm speculative_config={...}.")
+    if model is None:
+        raise RequestError("vLLM needs a model.", "Name one with --model.")
+    file = load(config) if config is not None else Config()
+    think = choice.controllers(DEFAULT.think if file.methods.think is None else file.methods.think)
+    try:
+        given = dict(options.keyword(pair) for pair in args)
+    except ValueError as error:
+        raise RequestError(f"'{error}' is no field of vLLM's.", "Say --vllm KEY=VALUE.") from error
+    return Within.prepared(model, tuple(think), given, places=places, queue=queue, **spoken)
 
 
 def _keys(file: Path | None) -> tuple[str, ...]:

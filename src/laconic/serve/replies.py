@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from laconic.models.formats import Format
+from laconic.models.formats.called import Call, Content, Reader, Thought
 from laconic.models.text import Text as Tokenizer
 from laconic.serve.api.chat import ChatBody
 from laconic.serve.api.common import Body
 from laconic.serve.api.completions import CompletionBody
-from laconic.serve.backend import Backend
+from laconic.serve.backend import Backend, specs
 from laconic.serve.job import Job, Told
 from laconic.thinking.base import Controller
 from laconic.types import Result, Step
@@ -52,7 +55,7 @@ def decisions(job: Job, told: Told, standing: Sequence[Controller], backend: str
     shown: dict[str, Any] = {
         "id": job.id,
         "backend": backend,
-        "think": [c.spec() for c in (standing if job.controllers is None else job.controllers)],
+        "think": specs(standing if job.controllers is None else job.controllers),
         "events": [
             {"method": event.method, "action": event.action, "tokens": event.tokens, "reason": event.reason}
             for event in result.events
@@ -84,6 +87,7 @@ def trace(told: Told, text: Tokenizer) -> dict[str, Any]:
         "accepted": sum(step.accepted for step in told.steps),
         "seconds": round(told.seconds, 6),
         "together": told.together,
+        "passes": told.passes,
         "beliefs": [
             {"tokens": sight.thinking, "answer": sight.answer, "confidence": round(sight.confidence, 4)}
             for sight in told.sights
@@ -230,6 +234,10 @@ class Reply:
         chunk = self._head | {"object": self.kinds[1], "choices": [], "usage": usage(self.jobs, results, self._n)}
         return [event(chunk), DONE]
 
+    def failed(self, error: Mapping[str, Any]) -> bytes:
+        """An error in the middle of a stream."""
+        return event(error)
+
     def _chunk(self, index: int, told: Told | None, choice: dict[str, Any], finish: str | None = None) -> bytes:
         own: dict[str, Any] = {}
         if told is not None and told.result is not None:
@@ -260,6 +268,10 @@ class Chat(Reply):
         super().__init__(backend, model, id, jobs, body)
         self._shows = body.include_reasoning is not False
         self._sent = [Streamed() for _ in jobs]
+        self._calls: list[Calling] | None = None
+        if body.tools and body.tool_choice != "none":
+            tools = [tool.model_dump(exclude_none=True) for tool in body.tools]
+            self._calls = [Calling(self.text.format, tools, job.request.phase or "answer") for job in jobs]
 
     def begin(self) -> list[bytes]:
         """Whose turn it is; from here on the request can be concluded by its id."""
@@ -270,7 +282,7 @@ class Chat(Reply):
 
     def news(self, index: int, told: Told) -> list[bytes]:
         """Thought and answer, as far as they are new; the last with why it ended."""
-        new = self._sent[index].more(told)
+        new = self._sent[index].more(told) if self._calls is None else self._calls[index].more(told)
         if told.result is not None and self._sent[index].again:
             self.jobs[index].notes = [*self.jobs[index].notes, _AGAIN]
         logprobs = None
@@ -281,7 +293,9 @@ class Chat(Reply):
             delta["content"] = new["content"]
         if "reasoning" in new and self._shows:
             delta |= {"reasoning": new["reasoning"], "reasoning_content": new["reasoning"]}
-        finish = None if told.result is None else told.result.finish_reason
+        if "tool_calls" in new:
+            delta["tool_calls"] = new["tool_calls"]
+        finish = None if told.result is None else self._finish(index, told.result)
         if not (delta or logprobs or finish or (self._trace and (told.steps or told.sights))):
             return []
         return [self._chunk(index, told, {"delta": delta, "logprobs": logprobs}, finish)]
@@ -289,20 +303,62 @@ class Chat(Reply):
     def choice(self, index: int, told: Told) -> dict[str, Any]:
         """A message, its thought apart."""
         assert told.result is not None
-        thinking = told.result.thinking if self._shows and told.result.thinking else None
+        result = told.result
+        said: dict[str, Any] = {"reasoning": result.thinking, "content": result.answer}
+        if self._calls is not None:
+            said = {"reasoning": "", "content": None} | self._calls[index].more(told)
+        thinking = said["reasoning"] if self._shows and said["reasoning"] else None
+        calls = [{name: part for name, part in call.items() if name != "index"} for call in said.get("tool_calls", ())]
         logprobs = None
         if self.jobs[index].request.logprobs is not None:
             logprobs = {"content": chat_logprobs(told.steps, self.text), "refusal": None}
         return {
             "index": index,
             "message": {
-                "role": "assistant", "content": told.result.answer, "refusal": None,
-                "reasoning": thinking, "reasoning_content": thinking,
+                "role": "assistant", "content": said["content"], "refusal": None,
+                "reasoning": thinking, "reasoning_content": thinking, **({"tool_calls": calls} if calls else {}),
             },
             "logprobs": logprobs,
-            "finish_reason": told.result.finish_reason,
+            "finish_reason": self._finish(index, result),
             "laconic": self._decisions(index, told),
         }  # fmt: skip
+
+    def _finish(self, index: int, result: Result) -> str:
+        """Why a reply ended, in the API's words."""
+        called = self._calls is not None and self._calls[index].count > 0
+        return "tool_calls" if called and result.finish_reason == "stop" else result.finish_reason
+
+
+class Calling:
+    """A reply that may call tools, taken apart as it comes; a call is told once it is whole."""
+
+    def __init__(self, form: Format, tools: Sequence[Mapping[str, Any]], begins: str) -> None:
+        self._reader = Reader(form, tools, begins=begins)
+        self.count = 0
+        """Calls so far."""
+
+    def more(self, told: Told) -> dict[str, Any]:
+        """What has come of thought, answer and calls since the last time."""
+        pieces = self._reader.push("".join(step.text for step in told.steps))
+        if told.result is not None:
+            pieces += self._reader.finish()
+        new: dict[str, Any] = {}
+        for kind, name in ((Thought, "reasoning"), (Content, "content")):
+            if text := "".join(piece.text for piece in pieces if isinstance(piece, kind)):
+                new[name] = text
+        calls = [piece for piece in pieces if isinstance(piece, Call)]
+        if calls:
+            new["tool_calls"] = [self._call(call) for call in calls]
+        return new
+
+    def _call(self, call: Call) -> dict[str, Any]:
+        self.count += 1
+        return {
+            "index": self.count - 1,
+            "id": f"call_{secrets.token_hex(12)}",
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+        }
 
 
 class Text(Reply):

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from laconic.engine import Engine
-from laconic.errors import LaconicError, ModelError
+from laconic.errors import LaconicError, ModelError, RequestError
 from laconic.sequence import Sequence
 from laconic.serve.backend import Draining, Load
 from laconic.serve.fair import FairQueue
@@ -250,13 +250,19 @@ class Runner:
             result = self.engine.result(s) if s.done else None
             if result is None and not job.streams:
                 continue
+            if (
+                result is not None and result.finish_reason == "cancelled"
+            ):  # by the loop: its grammar asked for too much
+                self._end(job, Told(error=RequestError(result.events[-1].reason)))
+                continue
             steps = tuple(s.drain())
             sights = tuple(Sight(at, belief.answer, belief.confidence()) for at, belief in s.beliefs[run.sights :])
             run.sights = len(s.beliefs)
             if steps or sights or result is not None:
                 parts = s.shown() if steps else None
                 watched = seen(s.controllers) if result is not None and job.shadow else None
-                told = Told(steps, parts, sights, seconds, together, result, watched)
+                taken = s.usage.target_passes
+                told = Told(steps, parts, sights, seconds, together, result, watched, passes=taken)
                 self._mail.append((job, told))
             if result is not None:
                 self._line.ended(job.key)

@@ -55,7 +55,8 @@ class Guard:
         if scope["method"] == "OPTIONS" and not own:
             await _preflight(send, shared)
             return
-        owner = self._owner(headers.get(b"authorization", ""), scope["path"])
+        given = headers.get(b"authorization") or f"Bearer {headers.get(b'x-api-key', '')}"  # as Anthropic's clients
+        owner = self._owner(given, scope["path"])
         if owner is None:
             wanted = [(b"www-authenticate", b"Bearer")]
             await _refuse(send, 401, "invalid_api_key", "a key is needed: Authorization: Bearer KEY.", wanted + shared)
@@ -127,7 +128,7 @@ async def _refuse(
 async def _preflight(send: Send, headers: list[tuple[bytes, bytes]]) -> None:
     """Answer a browser that asks what a page of an allowed origin may do."""
     allowed = [(b"access-control-allow-methods", b"GET, POST"), (b"access-control-max-age", b"600")]
-    allowed += [(b"access-control-allow-headers", b"authorization, content-type")]
+    allowed += [(b"access-control-allow-headers", b"authorization, content-type, x-api-key")]
     await send({"type": "http.response.start", "status": 204, "headers": headers + allowed})
     await send({"type": "http.response.body", "body": b""})
 

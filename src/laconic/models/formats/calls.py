@@ -32,7 +32,7 @@ def with_calls(form: Format, template: Template) -> Format:
         rendered |= text is not None
         if text is None or CALL not in text:
             continue
-        written, ended = _apart(_reply(text, CALL), _reply(plain, ANSWER), template.end)
+        written, ended = apart(replied(text, CALL), replied(plain, ANSWER), template.end)
         opens = _opens(written, form)
         closes = opens and (_closes(written, opens) or ended)
         return replace(form, asides=(opens,), aside_end=closes) if closes else form
@@ -67,7 +67,7 @@ def _called() -> Iterator[list[dict[str, Any]]]:
                 yield messages
 
 
-def _reply(text: str, word: str) -> str:
+def replied(text: str, word: str) -> str:
     """What the template writes behind the question whose reply holds ``word``."""
     return text[text.rfind(ASKED, 0, text.find(word)) + len(ASKED) :]
 
@@ -77,11 +77,11 @@ def _shared(one: str, other: str) -> int:
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def _apart(called: str, plain: str, end_token: str) -> tuple[str, str]:
+def apart(called: str, plain: str, end_token: str, last_call: str = CALL) -> tuple[str, str]:
     """What a call adds to a plain reply, and the mark behind it that ends the turn. No tag is cut in two."""
     head, _, finish = plain.partition(ANSWER)
     mark = next(iter(tags.all_tags(finish)), finish.strip())
-    at = called.find(CALL) + len(CALL)
+    at = called.find(last_call) + len(last_call)
     if ASKED in called:  # the turn of the call is not the last
         behind = called.find(mark, at) if mark else -1
         called = called[: behind if behind >= 0 else called.find(ASKED)]

@@ -14,6 +14,7 @@ from laconic.models.formats.format import Format
 from laconic.models.formats.phase import begins
 from laconic.models.formats.rendered import from_prompts, read_back
 from laconic.models.formats.switches import Effort, Switch, find_effort, find_switch, find_word
+from laconic.models.formats.syntax.learn import learn
 from laconic.models.formats.table import HARMONY, TABLE
 from laconic.models.formats.template import Template
 
@@ -40,6 +41,10 @@ def discover(tokenizer: Any, given: Format | None = None) -> Format:
         found = next((form for form in prompts if form is not None), found)
     if found.thinks and not found.asides and not found.turn:
         found = with_calls(found, template)
+    if found.calls is None and (learned := learn(template, found)) is not None:
+        found = replace(found, calls=learned)
+        if found.thinks and not found.asides and not found.turn and not learned.loose:
+            found = replace(found, asides=(learned.opens.trigger,), aside_end=(*learned.closes.parts, "")[-1])
     switch, effort = _levels(template, found, switch) if template.steady else (None, None)
     if switch is None and found.thinks:
         switch = find_word(lambda system: begins(template.added({}, system), found))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from laconic.models.formats.switches import Effort, Switch
+from laconic.models.formats.syntax import Syntax
 
 Part = Literal["thinking", "answer", "aside"]
 Source = Literal["given", "response_template", "rendered", "table", "none"]
@@ -47,6 +48,8 @@ class Format:
     """How the template switches thinking off and on; None where it cannot."""
     effort: Effort | None = None
     """The template's own levels of effort; None where it has none."""
+    calls: Syntax | None = None
+    """How calls of tools are written, where the template shows it; None where none can be read out of a reply."""
     source: Source = "given"
     """Who says so: the user, the checkpoint's own ``response_template``, a past turn rendered by the template, a table
     of what is left, or nobody."""
@@ -57,6 +60,11 @@ class Format:
     def thinks(self) -> bool:
         """Whether there is a thinking phase that laconic can follow."""
         return bool(self.closes)
+
+    @property
+    def calls_tools(self) -> bool:
+        """Whether calls of tools can be read out of the model's replies (models.formats.called)."""
+        return self.calls is not None or bool(self.turn and self.header_end)
 
     @property
     def ending(self) -> str:
