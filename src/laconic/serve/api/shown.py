@@ -131,3 +131,20 @@ ERRORS: dict[int, dict[str, Any]] = {
         503: "The server takes no requests now.",
     }.items()
 }
+
+
+class MessageError(_Open):
+    """What was wrong, in Anthropic's words."""
+
+    type: str
+    message: str
+
+
+class MessageErrorBody(BaseModel):
+    """An error, as Anthropic's API has it."""
+
+    type: Literal["error"]
+    error: MessageError
+
+
+MESSAGE_ERRORS = {code: {**said, "model": MessageErrorBody} for code, said in ERRORS.items()}
