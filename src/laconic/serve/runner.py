@@ -27,7 +27,7 @@ from laconic.serve.shadow import seen
 
 log = logging.getLogger("laconic.serve")
 CHUNK = 256
-"""Tokens of a prompt that are read between two passes of other requests."""
+"""Tokens of prompts that are read between two passes of other requests."""
 _IDLE_CHUNK = 4 * CHUNK
 """The same where nobody else waits for a pass."""
 
@@ -227,14 +227,19 @@ class Runner:
         self._arriving.append(_Run(job, sequence))
 
     def _read(self) -> None:
-        """Read a piece of one prompt: in turn the oldest and the one that has least left, so that none starves."""
-        if not self._arriving:
-            return
-        self._turns += 1
-        run = self._arriving[0] if self._turns % 2 else min(self._arriving, key=_left)
+        """Read prompts for a while: in turn the oldest and the one that has least left, so that none starves."""
         left = CHUNK if self._running else _IDLE_CHUNK
+        while self._arriving and left > 0:
+            self._turns += 1
+            run = self._arriving[0] if self._turns % 2 else min(self._arriving, key=_left)
+            wanted = max(_left(run), 1)
+            self._read_on(run, left)
+            left -= wanted
+
+    def _read_on(self, run: _Run, most: int) -> None:
+        """Read at most so many tokens of a prompt; it joins the next pass where that is all."""
         try:
-            joined = self._loop.read(run.sequence, left)
+            joined = self._loop.read(run.sequence, most)
         except Exception:
             self._arriving.remove(run)
             self._loop.abandon(run.sequence)
