@@ -25,10 +25,11 @@ def live() -> Iterator[Live]:
         until(made.idle)
 
 
-def shortened(body: Any) -> None:
+def shortened(body: Any, path: str) -> None:
     """A request that writes until the context is full says no more, and takes long."""
     if isinstance(body, dict):
-        for name in {"max_tokens", "max_completion_tokens"} & set(body) or {"max_tokens"}:
+        usual = "max_output_tokens" if path.endswith("/responses") else "max_tokens"
+        for name in {"max_tokens", "max_completion_tokens", "max_output_tokens"} & set(body) or {usual}:
             said = body.get(name, SHORT)
             if said is None or (type(said) is int and SHORT <= said < 1 << 63):
                 body[name] = SHORT
@@ -50,7 +51,7 @@ def test_requests_drawn_from_the_document(live: Live, mode: GenerationMode) -> N
             suppress_health_check=list(HealthCheck),
         )  # fmt: skip
         def asks(case: Any) -> None:
-            shortened(case.body)
+            shortened(case.body, case.path)
             case.call_and_validate(checks=CHECKS, timeout=20)
 
         asks()

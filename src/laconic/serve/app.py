@@ -270,8 +270,13 @@ def _routes(app: FastAPI, server: Server) -> None:
     pages.mount(app)
 
 
+_EVENT = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["data"],
+}
 _STREAMED: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The reply, or its chunks."}
+    200: {"content": {"text/event-stream": {"schema": _EVENT}}, "description": "The reply, or its events."}
 }
 
 
