@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 _WORDS = ("name", "age", "city", "tags", "price", "unit", "done", "items", "when", "note")
+_PATTERNS = ("^[A-Z]{2}[0-9]{3}$", "^(a|bc){1,3}$", "^[^x]{2,4}$")
 
 
 def schema(seed: int) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def _value(rng: random.Random, depth: int) -> dict[str, Any]:
     bounded = {"minimum": low, "maximum": low + rng.randint(0, 500)}
     return {
         "text": lambda: {"type": "string", "minLength": rng.randint(0, 3), "maxLength": rng.randint(3, 9)},
-        "pattern": lambda: {"type": "string", "pattern": rng.choice(("^[A-Z]{2}[0-9]{3}$", "^(a|bc){1,3}$", "^[^x]{2,4}$"))},
+        "pattern": lambda: {"type": "string", "pattern": rng.choice(_PATTERNS)},
         "integer": lambda: {"type": "integer", **bounded},
         "number": lambda: {"type": "number", "multipleOf": 0.25, **bounded},
         "enum": lambda: {"enum": rng.sample(["red", "green", 1, 2.5, True, None, "a \"b\" c"], rng.randint(1, 4))},
@@ -44,6 +45,7 @@ def _value(rng: random.Random, depth: int) -> dict[str, Any]:
         "boolean": lambda: {"type": "boolean"},
         "null": lambda: {"type": ["null", "integer"], **bounded},
         "either": lambda: {"anyOf": [{"type": "boolean"}, {"type": "string", "maxLength": 4}]},
-        "array": lambda: {"type": "array", "items": _value(rng, depth + 1), "minItems": rng.randint(0, 2), "maxItems": 3},
+        "array": lambda: {"type": "array", "items": _value(rng, depth + 1), "minItems": rng.randint(0, 2),
+                          "maxItems": 3},
         "object": lambda: _object(rng, depth),
     }[kind]()  # fmt: skip
