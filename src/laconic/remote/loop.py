@@ -94,7 +94,9 @@ class RemoteLoop(Loop):
         try:
             written = await writing
         except asyncio.CancelledError:
-            if not (s.ending and writing.cancelled()):
+            mine = asyncio.current_task()
+            gone = mine is not None and mine.cancelling() > 0  # and not the piece alone that was broken off
+            if gone or not (s.ending and writing.cancelled()):
                 writing.cancel()
                 raise
             self._end(s)

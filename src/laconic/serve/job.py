@@ -35,8 +35,9 @@ class Seen:
 class Told:
     """News of a reply: what a pass has added, or its end. ``parts`` is all that has been told so far, taken apart.
 
-    ``seconds`` is the time of the pass, ``together`` how many requests shared it. ``result`` comes last, as ``error``
-    does; ``seen`` is what controllers that only watch would have done.
+    ``seconds`` is the time of the pass, ``together`` how many requests shared it, ``passes`` how many target passes the
+    reply has taken so far (0 where nobody knows): not every pass has news. ``result`` comes last, as ``error`` does;
+    ``seen`` is what controllers that only watch would have done.
     """
 
     steps: tuple[Step, ...] = ()
@@ -47,6 +48,7 @@ class Told:
     result: Result | None = None
     seen: Seen | None = None
     error: LaconicError | None = None
+    passes: int = 0
 
     @property
     def last(self) -> bool:

@@ -1,0 +1,40 @@
+// Numbers and counts as people read them; a unit never parts from its number.
+
+const whole = new Intl.NumberFormat("en");
+
+export const count = (value) => whole.format(Math.round(value));
+
+export const many = (value, one, more = `${one}s`) => `${count(value)} ${value === 1 ? one : more}`;
+
+export function percent(share, digits = 0) {
+  return `${(100 * share).toFixed(digits)}\u00a0%`;
+}
+
+/** A probability: never 100 % where it is less. */
+export function chance(share) {
+  const digits = share > 0.99 && share < 1 ? 2 : 0;
+  return `${(Math.floor(share * 100 * 10 ** digits) / 10 ** digits).toFixed(digits)}\u00a0%`;
+}
+
+export function seconds(value) {
+  return `${value.toFixed(value < 10 ? 2 : 1)}\u00a0s`;
+}
+
+const UNITS = ["B", "kB", "MB", "GB", "TB"];
+
+export function bytes(value) {
+  let unit = 0;
+  while (value >= 1000 && unit < UNITS.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${unit && value < 100 ? value.toFixed(1) : Math.round(value)}\u00a0${UNITS[unit]}`;
+}
+
+/** How much less `mine` is than `theirs`, in words. */
+export function less(mine, theirs) {
+  if (!theirs) return "";
+  const share = 1 - mine / theirs;
+  if (Math.abs(share) < 0.005) return "the same";
+  return `${percent(Math.abs(share))} ${share > 0 ? "less" : "more"}`;
+}
