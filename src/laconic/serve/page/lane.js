@@ -105,7 +105,7 @@ export class Lane {
     const { tokens, thought, passes, drafted, accepted } = this.reply;
     const shown = [["Tokens", count(tokens)], ["Thought", count(thought)], ["Time", seconds(this.reply.seconds)]];
     if (passes) shown.push(["Passes", count(passes)], ["Tokens a pass", (tokens / passes).toFixed(1)]);
-    if (drafted) shown.push(["Drafts accepted", percent(accepted / drafted)]);
+    if (drafted) shown.push(["Accepted", percent(accepted / drafted)]);
     if (this.figures.childElementCount !== shown.length) {
       this.figures.replaceChildren(...shown.map(([name]) => el("div", {}, el("dt", {}, name), el("dd"))));
     }

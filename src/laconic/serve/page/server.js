@@ -83,7 +83,7 @@ export class Server {
 function running(server, think, uptime) {
   const model = typeof server.model === "string" ? server.model : about(server.model);
   const { drafter, length } = server.methods;
-  const drafts = drafter && drafter !== "none" ? `${drafter}, length ${length}` : "none";
+  const drafts = !drafter || drafter === "none" ? drafter : `${drafter}, length ${length}`;
   const facts = [["Backend", server.backend], ["Model", model], ["Draft model", about(server.draft_model)], ["Drafts", drafts],
     ["Thinking", think.join(" + ") || "no method"], ["Up for", many(Math.floor(uptime / 60), "minute")]];
   return facts.filter(([, value]) => value);
