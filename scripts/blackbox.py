@@ -37,7 +37,7 @@ CONTROLLERS = ("", "settled", "answer-confidence:0.95", "answer-agreement:3", "b
 """What is compared; the first is free thinking."""
 START = 600.0
 """Seconds that a server has to start."""
-_TESTS = Path(__file__).resolve().parent.parent / "tests" / "thinking"
+_TESTS = Path(__file__).resolve().parent.parent / "tests"
 
 
 def main() -> None:

@@ -75,6 +75,8 @@ class Params:
     ignore_eos: bool = False
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: dict[int, float] | None = None
     eos_token_id: int | None = END
     skip_clone: bool = False
 

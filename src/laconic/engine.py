@@ -13,6 +13,7 @@ import torch
 
 import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.errors import RequestError, UnmetNeed
+from laconic.grammar.compiled import vocabulary
 from laconic.loop import Loop, Plan
 from laconic.models.base import LanguageModel, ShowsHidden, Steerable
 from laconic.models.causal_lm import CausalLM
@@ -29,7 +30,7 @@ from laconic.sequence import Sequence
 from laconic.speculation.base import Drafter, LengthPolicy, Room, TreeShape, Verifier
 from laconic.speculation.pace import Pace
 from laconic.thinking.base import Controller, Reader
-from laconic.types import Limits, Question, Request, Result, Sampling, Step
+from laconic.types import Grammar, Limits, Question, Request, Result, Sampling, Step
 
 Prompt = str | Seq[Message]
 
@@ -186,11 +187,13 @@ class Engine:
         thinking: bool = True,
         effort: str = "",
         keywords: Mapping[str, Any] | None = None,
+        grammar: Grammar | None = None,
     ) -> Request:
         """Turn a question or chat messages into a request. Raises RequestError if it cannot be served.
 
         ``sampling`` and ``limits`` that are not given are the checkpoint's own (``defaults``). ``effort`` is a level of
-        the chat template's own, ``keywords`` are passed to the template as they are.
+        the chat template's own, ``keywords`` are passed to the template as they are. The answer keeps to ``grammar``
+        (laconic.grammar), which is read here; raises UnmetNeed for a tokenizer with which that cannot be done.
         """
         messages = tuple(plain(prompt))
         if effort and (self.text.format.effort is None or self.text.format.effort.keywords(effort) is None):
@@ -201,7 +204,10 @@ class Engine:
                 f"Its levels: {names}. The method effort cuts thoughts.",
             )
         sampling, limits = sampling or self.defaults.sampling, limits or self.defaults.limits
-        return self.made(Question(messages, thinking, sampling, limits, effort=effort, keywords=keywords or {}))
+        if grammar is not None:
+            vocabulary(self.text).matcher(grammar)
+        question = Question(messages, thinking, sampling, limits, effort=effort, keywords=keywords or {})
+        return replace(self.made(question), grammar=grammar)
 
     def fitted(self, request: Request) -> Request:
         """The request as the controllers of this engine want it: they may rewrite the question, or name others for it.
@@ -217,7 +223,11 @@ class Engine:
             asked = asked.noting("reader", "read", cost)
         if asked == question and mine == self.plan.controllers:
             return request
-        return replace(self.made(asked), controllers=mine, events=asked.events)
+        made = self.made(asked)
+        return replace(
+            request, prompt=made.prompt, sampling=made.sampling, limits=made.limits, question=made.question,
+            phase=made.phase, controllers=mine, events=asked.events,
+        )  # fmt: skip
 
     def reading(self) -> Reading:
         """What controllers may ask this engine about one question before it is answered."""

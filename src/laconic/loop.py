@@ -237,6 +237,9 @@ class Loop:
             self._decide(s)
             s.commit()
             self._end(s)
+            if s.held is not None and s.held.failed and not s.done:
+                s.events.append(Event("grammar", "stop", s.generated, s.held.failed))
+                s.finish = "cancelled"
         self._observe(verdicts)
         t4 = time.perf_counter()
         self._charge(sequences, writing, draft=t1 - t0, score=t2 - t1, verify=t3 - t2, policy=t4 - t3)
@@ -272,6 +275,8 @@ class Loop:
                 expected = list(s.context.expected[:room])
                 s.tree = TokenTree.of_chain(self._prober.to_the_end(s, expected, room), "expected")
                 s.context.expected = ()
+            elif forced := self._forced(s, room):
+                s.tree = TokenTree.of_chain(forced, "grammar")
             elif predicted := self._predicted(s, room):
                 s.tree = TokenTree.of_chain(predicted, "prediction")
             elif room > 0 and s.request.drafts:
@@ -291,6 +296,10 @@ class Loop:
             s.tree = tree
             s.usage.draft_passes += passes
         return asked
+
+    def _forced(self, s: Sequence, room: int) -> list[int]:
+        """What the request's grammar says must come next: a draft like any other, which the target hardly refuses."""
+        return s.held.forced(s.transcript.place(), room) if s.held is not None and s.request.drafts else []
 
     def _predicted(self, s: Sequence, room: int) -> list[int]:
         """What the client's prediction says of the next tokens of the answer."""
@@ -509,7 +518,7 @@ class Loop:
 
     def _observe(self, verdicts: Seq[tuple[Sequence, Verdict, float]]) -> None:
         """Let drafter and length policy learn from the round, after the controllers had their say."""
-        mine = [(s, v, t) for s, v, t in verdicts if v.tree.source not in ("expected", "prediction")]
+        mine = [(s, v, t) for s, v, t in verdicts if v.tree.source not in ("expected", "prediction", "grammar")]
         if mine:
             self.plan.drafter.observe([s.drafter_state for s, _, _ in mine], [v for _, v, _ in mine])
             for s, verdict, seconds in mine:

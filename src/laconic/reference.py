@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 
+from laconic.grammar.held import Held
 from laconic.landing import Landing, fitting, landing, words
 from laconic.models.text import Text
 from laconic.probe import bounded, opening, watched
@@ -44,6 +45,7 @@ def decode(
     states = [(controller, controller.start(request, text)) for controller in controllers]
     rules: list[LogitRule] = [*sampling_rules(request.sampling, len(tokens))]
     rules += [rule for controller, state in states if (rule := controller.rule(state)) is not None]
+    rules += [Held(request.grammar, text)] if request.grammar is not None else []
     answers = [most for controller, state in states if (most := controller.answer_limit(state)) is not None]
     ask = partial(answer, logits, text, hidden=hidden)
     draws, prompt = Draws(request.sampling.seed), len(tokens)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from laconic.grammar.held import Held
 from laconic.landing import landing
 from laconic.models.base import Scores, ScoreTree, Slot
 from laconic.models.text import Text
@@ -100,6 +101,9 @@ class Sequence:
         rules = (controller.rule(state) for controller, state in self.controllers)
         self.rules: list[LogitRule] = [*sampling_rules(request.sampling, len(tokens))]
         self.rules += [rule for rule in rules if rule is not None]
+        self.held = Held(request.grammar, text) if request.grammar is not None else None
+        """What holds the answer to the request's grammar."""
+        self.rules += [self.held] if self.held is not None else []
         if self.rules:
             self.context.ruled = self.ruled
         answers = (controller.answer_limit(state) for controller, state in self.controllers)

@@ -283,7 +283,16 @@ class Transcript:
 
     def place(self) -> Place:
         """Where the next token will be written, as logit rules see it."""
-        return Place(self.phase, self.thinking, self.answer, self.step, self.tokens)
+        return Place(self.phase, self.thinking, self.answer, self.step, self.tokens, self._answer_from())
+
+    def _answer_from(self) -> int:
+        """Where the reply to the user begins; -1 in a thought, and in a message that is neither.
+
+        Before a reply has shown what it is, it may be all of it; a call in an answer is part of it.
+        """
+        if self.phase == "before":
+            return -1 if self.text.format.turn else self.prompt_length
+        return self._closed if "answer" in (self.phase, self._aside) else -1
 
     def restore(self, point: Snapshot) -> None:
         """Take back everything written since ``point``."""

@@ -143,6 +143,31 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class GrammarLimits:
+    """How much a grammar may ask for: characters of its source, and what llguidance bounds of reading it and of masks.
+
+    Those who take grammars from strangers set them lower.
+    """
+
+    size: int = 100_000
+    grammar_size: int = 500_000
+    items_in_row: int = 2_000
+    lexer_fuel: int = 1_000_000
+    lexer_states: int = 250_000
+    step_lexer_fuel: int = 200_000
+    step_items: int = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What an answer must be; see :mod:`laconic.grammar`, which makes them."""
+
+    kind: Literal["json", "regex", "choice", "lark", "calls"]
+    source: str
+    limits: GrammarLimits = GrammarLimits()
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One prompt, as token ids, with its own sampling and limits.
 
@@ -153,7 +178,8 @@ class Request:
 
     ``drafts`` False decodes this request plainly, whatever drafts for others. ``prediction`` is what somebody thinks
     the answer will be, as tokens: a draft, and never forced. ``logprobs`` asks for the log probabilities of what is
-    written, and of so many of the likeliest tokens in each place.
+    written, and of so many of the likeliest tokens in each place. ``grammar`` is what the answer must keep to; the
+    thought is free.
     """
 
     prompt: tuple[int, ...]
@@ -166,6 +192,7 @@ class Request:
     drafts: bool = True
     prediction: tuple[int, ...] = ()
     logprobs: int | None = None
+    grammar: Grammar | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt:

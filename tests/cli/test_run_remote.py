@@ -1,16 +1,12 @@
 """``laconic run --url``: the same question, thinking methods and output, over a server."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
+from server import Manners, Server, cached
 from transformers import AutoModelForCausalLM
 
 from laconic.models.load import load_text
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "thinking"))
-from server import Manners, Server, cached
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +80,18 @@ def test_how_a_server_is_asked_can_be_said(laconic, model, server):
     assert {body["logprobs"] for body in server.seen if "logprobs" in body} <= {1, 5}
     done = laconic("run", "Hm?", "-m", model, "--server", "send=text")
     assert "--url" in done.stderr
+
+
+def test_a_promise_says_nothing_of_a_model_elsewhere(laconic, model, server, tmp_path):
+    """A model behind a server cannot be told from others, so a file's promise is shown as not holding."""
+    server.manners = Manners()
+    config = tmp_path / "laconic.toml"
+    config.write_text(
+        'model = "tiny"\n[methods]\nthink = ["budget:9"]\n[promise]\nthink = ["budget:9"]\nkind = "answers-changed"\n'
+        'harm = 0.05\nconfidence = 0.95\nn = 200\nat_stake = 200\nharms = 3\nupper_bound = 0.0382\ndata = "00"\n'
+        'model = "00"\ndtype = "float32"\ndevice = "cpu"\nprompt = "00"\ntemperature = 0.0\ntop_k = 0\ntop_p = 1.0\n'
+        "min_p = 0.0\nrepetition_penalty = 1.0\nmax_tokens = 60\nuncut = true\n"
+    )
+    done = laconic("run", "Hm?", "--url", server.url, "--tokenizer", model, "--config", config, "--max-tokens", 60)
+    assert done.exit_code == 0, done.output
+    assert "promise: does not hold here, since the model is not one that can be told from others" in done.output

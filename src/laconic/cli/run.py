@@ -57,6 +57,7 @@ def run(
 
     from .memory import reasoner as named
     from .memory import solve
+    from .promise import kept
     from .remote import connect
     from .show import Screen, closing_line, how, result_json
 
@@ -85,7 +86,10 @@ def run(
         engine = Engine.load(chosen.model, **given, **chosen.methods.fields())
     sampling = options.sampled(engine.defaults.sampling, **said)
     limits = wanted or replace(engine.defaults.limits, answer_room=answer_room)
+    promise = kept(config, engine, sampling, limits, thinking=not no_think, whole=reasoner is None)
     if reasoner is not None:
+        if promise is not None and not json:
+            typer.echo(promise.line)
         solve(reasoner, question, engine, sampling, limits, json=json)
         return
 
@@ -106,12 +110,16 @@ def run(
     plain = plain_engine.generate(question, **request) if plain_engine is not None and not interrupted else None
     learned = engine.reports()
     if json:
-        typer.echo(result_json(stream.result, plain, learned, engine.describe()))
+        typer.echo(
+            result_json(stream.result, plain, learned, engine.describe(), None if promise is None else promise.told)
+        )
     else:
         if ran := how(engine, sampling):
             typer.echo(ran)
         for note in engine.text.notes():
             typer.echo(f"note: {note}")
+        if promise is not None:
+            typer.echo(promise.line)
         typer.echo(closing_line(stream.result, plain, engine.target.context))
     for line in () if json else in_words(learned):
         typer.echo(line)

@@ -173,16 +173,19 @@ def result_json(
     plain: Result | None = None,
     learned: dict[str, Any] | None = None,
     ran: dict[str, Any] | None = None,
+    promise: dict[str, Any] | None = None,
 ) -> str:
     """A result as JSON; with the plain one under ``baseline`` if it was measured, and what methods ``learned``.
 
-    ``ran`` says what made it (Engine.describe).
+    ``ran`` says what made it (Engine.describe), ``promise`` what its file promises and whether it holds here.
     """
     record = _fields(result)
     if ran is not None:
         record["engine"] = ran
     if learned:
         record["learned"] = learned
+    if promise is not None:
+        record["promise"] = promise
     if plain is not None:
         record["baseline"] = _fields(plain)
     return json.dumps(record, ensure_ascii=False)

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from laconic.bench.tune import TOLERANCE
+from laconic.errors import RequestError
 
 from . import options
 from .compare import writable
+
+_PROMISE = "Promise"
 
 if TYPE_CHECKING:
     from laconic.bench.tune.tuner import Told
@@ -24,8 +27,40 @@ def tune(
         str | None, typer.Option(help="Comma list of bundled kinds, gym:DATASET, or JSONL files; answers are optional.")
     ] = None,
     n: Annotated[int, typer.Option("--n", "-n", help="Problems in total.")] = 70,
-    model: options.Model = "bundled",
+    model: options.AnyModel = None,
     draft_model: options.Draft = None,
+    harm: Annotated[
+        float | None,
+        typer.Option(
+            help="Promise: most harm that a shorter thought may do, as a share of the prompts (0.01). Picks, of one "
+            "--family, the setting that saves most below it.",
+            rich_help_panel=_PROMISE,
+        ),
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="How sure the promise is. Default: 0.95.", rich_help_panel=_PROMISE)
+    ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            help="What --harm chooses from: settled (the default), budget:512/256/128, answer-confidence, any exit's "
+            "threshold.",
+            rich_help_panel=_PROMISE,
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="With --harm: a laconic.toml whose model and drafting are taken.",
+            rich_help_panel=_PROMISE,
+        ),
+    ] = None,
+    temperature: options.OwnTemperature = None,
+    top_k: options.OwnTopK = None,
+    top_p: options.OwnTopP = None,
+    min_p: options.OwnMinP = None,
     drafters: Annotated[
         str | None, typer.Option(help="Comma list of drafters to try; all that fit by default.")
     ] = None,
@@ -33,8 +68,9 @@ def tune(
         str | None, typer.Option(help="Comma list of draft lengths to try, e.g. constant:4,aimd.")
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the answers that a shorter thought may cost.")
-    ] = TOLERANCE,
+        float | None,
+        typer.Option(min=0, max=1, help=f"Share of the answers that a shorter thought may cost. Default: {TOLERANCE}."),
+    ] = None,
     seed: options.Seed = 0,
     max_tokens: options.MaxTokens = 2048,
     threads: options.Threads = None,
@@ -48,6 +84,10 @@ def tune(
     report: Annotated[Path | None, typer.Option("--report", help="Write an HTML report to this file.")] = None,
 ) -> None:
     """Search drafters, lengths, shapes and thinking control on your prompts; write a laconic.toml."""
+    drawn = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    promising = {"confidence": confidence, "family": family, "config": config, **drawn}
+    searching = {"tolerance": tolerance, "drafters": drafters, "lengths": lengths}
+    _together(harm, promising, searching)
     for path in (out, json, report):
         if path is not None:
             writable(path)
@@ -61,19 +101,39 @@ def tune(
     if report is not None:
         page.plots_available()
     items = draw(load(tasks), n, seed)
-    number_format, spoken = options.named_dtype(dtype), options.spoken(format, system, template)
+    spoken = options.spoken(format, system, template)
+    if harm is not None:
+        from laconic.bench.harm import CONFIDENCE
+        from laconic.bench.harm.aim import Aim
+
+        from .tune_harm import tune as promise
+
+        aim = Aim(harm, CONFIDENCE if confidence is None else confidence)
+        chosen = options.choose(options.Choice(think="none"), config, model, draft_model, dtype, device, spoken=spoken)
+        options.settle(threads, chosen.model)
+        promise(
+            items, aim, "settled" if family is None else family, chosen, drawn=drawn | {"seed": seed},
+            max_tokens=max_tokens, spoken=spoken, out=out, json=json, report=report,
+        )  # fmt: skip
+        return
+    model = "bundled" if model is None else model
     options.settle(threads, model)
     draft = draft_model or ("bundled-draft" if model == "bundled" else None)
     engine = Engine.load(
-        model, draft=draft, dtype=number_format, device="auto" if device is None else device, drafter="none", **spoken
+        model,
+        draft=draft,
+        dtype=options.named_dtype(dtype),
+        device="auto" if device is None else device,
+        drafter="none",
+        **spoken,
     )
     with _progress(len(items)) as told:
-        tuner = Tuner(engine, items, limits=Limits(max_tokens, answer_room=0), tolerance=tolerance, told=told)
+        cost = TOLERANCE if tolerance is None else tolerance
+        tuner = Tuner(engine, items, limits=Limits(max_tokens, answer_room=0), tolerance=cost, told=told)
         record = tuner.run(_names(drafters), _names(lengths))
     record["provenance"] = provenance()
-    chosen = as_methods(record["chosen"])
-    config = options.to_config(model, draft_model, dtype, chosen)
-    out.write_text(config.toml(_comment(record)), encoding="utf-8")
+    found = options.to_config(model, draft_model, dtype, as_methods(record["chosen"]))
+    out.write_text(found.toml(_comment(record)), encoding="utf-8")
     if json is not None:
         json.write_text(jsonlib.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if report is not None:
@@ -82,6 +142,20 @@ def tune(
         report.write_text(render(record), encoding="utf-8")
     _show(record)
     typer.echo(f"wrote {out}; use it with --config {out}")
+
+
+def _together(harm: float | None, promising: dict[str, Any], searching: dict[str, Any]) -> None:
+    """Raise RequestError for options of a promise without one, and of the search with one."""
+    for name, value in promising.items() if harm is None else searching.items():
+        if value is None:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if harm is None:
+            raise RequestError(f"{option} belongs to a promise.", "Say what is to be promised with --harm.")
+        raise RequestError(
+            f"{option} belongs to the search, and --harm does not search.",
+            "Search first, then promise with --harm and --config: drafting is taken from that file.",
+        )
 
 
 def _names(text: str | None) -> list[str] | None:

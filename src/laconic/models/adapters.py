@@ -7,14 +7,15 @@ import logging
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING, Any
 
 from laconic.errors import ModelError, ModelNotFound, UnsupportedModel
 from laconic.models.damage import AGAIN, FIND, readable
 from laconic.models.names import find
 from laconic.models.specimen import located
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 ADAPTER = "adapter_config.json"
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")

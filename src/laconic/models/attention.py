@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from transformers import AttentionInterface
 
 from laconic.models.native.bf16 import kernels_for
 from laconic.models.slots import SlotPass
@@ -111,4 +110,6 @@ def _written_out(
 
 def install() -> None:
     """Make the function known to Transformers under :data:`NAME`. Idempotent; changes no existing entry."""
+    from transformers import AttentionInterface
+
     AttentionInterface.register(NAME, slot_attention)

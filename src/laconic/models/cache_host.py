@@ -15,16 +15,18 @@ import inspect
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache, DynamicIndexedLayer, DynamicLayer
 
 from laconic.models.base import Kept, ScoreTree, Slot
 from laconic.models.host import Made, cache_name, head_input, module_states, restored
 from laconic.models.steering import Touches, decoder_layers, hooked
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _LAG = 12
 """Accepted tokens that are scored again and again at most before they have a pass of their own."""

@@ -6,18 +6,21 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from laconic.errors import RequestError, UnsupportedModel
+from laconic.models import bare
+from laconic.models.bare import Bare
 from laconic.models.base import Kept, Scores, ScoreTree, Slot
-from laconic.models.choice import choose
 from laconic.models.devices import AUTO, SPREAD, fetched, named_device, placed, preferred
+from laconic.models.host import Host
 from laconic.models.loaded import note
 from laconic.models.loading import read_config, read_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 PREFILL_CHUNK = 512
 """Prompt tokens per prefill pass; bounds the memory of a pass."""
@@ -32,7 +35,7 @@ class CausalLM:
     afterwards. Raises UnsupportedModel where no way gives this model's logits.
     """
 
-    def __init__(self, model: PreTrainedModel, *, written_out: bool = True) -> None:
+    def __init__(self, model: PreTrainedModel | Bare, *, written_out: bool = True) -> None:
         refuse(model.config)
         self.model = model.eval().requires_grad_(False)
         config = model.config.get_text_config()
@@ -47,7 +50,7 @@ class CausalLM:
         self.num_layers = int(config.num_hidden_layers)
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
         self.dtype, self.device = model.dtype, model.device
-        self.host, self.notes = choose(model, written_out=written_out)
+        self.host, self.notes = _host(model, self._fingerprint, written_out=written_out)
         note(self)
 
     @property
@@ -68,6 +71,10 @@ class CausalLM:
         place, config = named_device(device), read_config(name)
         refuse(config)
         chosen = dtype or preferred(place, config.dtype or torch.float32)
+        if written_out and device != SPREAD and bare.shipped(name) and bare.plain(config):
+            made = bare.read(name, config).to(chosen)
+            if digest(made) in bare.KNOWN:  # else somebody has put other weights there
+                return CausalLM(placed(made, place))
         if device == SPREAD:
             return CausalLM(read_model(name, dtype=chosen, spread=True), written_out=written_out)
         return CausalLM(placed(read_model(name, dtype=chosen), place), written_out=written_out)
@@ -164,11 +171,26 @@ class CausalLM:
         return {layer: torch.cat(parts) for layer, parts in found.items()}
 
 
+def _host(model: PreTrainedModel | Bare, fingerprint: str, *, written_out: bool) -> tuple[Host, tuple[str, ...]]:
+    """How a model's passes are made, and notes on what was tried; a bare model has had its trial before."""
+    if isinstance(model, Bare):
+        if fingerprint not in bare.KNOWN:
+            raise UnsupportedModel("a model without Transformers' own pass must be one that is known to run right.")
+        from laconic.models.slot_host import SlotHost
+
+        host = SlotHost(model, written_out=True)
+        host.pack()
+        return host, ()
+    from laconic.models.choice import choose
+
+    return choose(model, written_out=written_out)
+
+
 _SAMPLES = 64
 """Values of each matrix that go into a fingerprint, at most."""
 
 
-def digest(model: PreTrainedModel) -> str:
+def digest(model: PreTrainedModel | Bare) -> str:
     """Sixteen hexadecimal digits that tell a model from others by its weights, whatever its number format.
 
     Taken from an even sample of every parameter, rounded to bfloat16, so that a checkpoint has the same in float32 and
@@ -206,6 +228,8 @@ def context(config: PreTrainedConfig) -> int:
 
 def refuse(config: PreTrainedConfig) -> None:
     """Raise UnsupportedModel, by name, for what is no decoder-only language model."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
     kind = config.model_type
     text = config.get_text_config()
     if getattr(config, "is_encoder_decoder", False):

@@ -9,14 +9,11 @@ from typing import Any
 import torch
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
 from laconic.errors import ModelError, ModelNotFound, UnsupportedModel, did_you_mean
 from laconic.models.damage import FIND, readable
 
 _CORRECT = "Correct it in that file."
-_QUANTISED = {*AUTO_QUANTIZATION_CONFIG_MAPPING, "bitsandbytes"}
-"""What ``quant_method`` may say; of bitsandbytes Transformers lists the two kinds alone."""
 
 
 def configured(place: str | Path, given: dict[str, Any]) -> PreTrainedConfig:
@@ -61,6 +58,13 @@ def _check_dtype(place: str | Path, said: dict[str, Any]) -> None:
             raise ModelError(f"config.json of '{place}': {key} {json.dumps(name)} is no number format.", _CORRECT)
 
 
+def _quantised() -> set[str]:
+    """What ``quant_method`` may say; of bitsandbytes Transformers lists the two kinds alone."""
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+
+    return {*AUTO_QUANTIZATION_CONFIG_MAPPING, "bitsandbytes"}
+
+
 def _check_quantised(place: str | Path, said: Any) -> None:
     """Transformers passes over methods that it does not know, and would read quantised numbers as plain ones."""
     method = said.get("quant_method") if isinstance(said, dict) else None
@@ -68,10 +72,10 @@ def _check_quantised(place: str | Path, said: Any) -> None:
         return  # bitsandbytes, as old files say it
     if not isinstance(method, str):
         raise ModelError(f"config.json of '{place}': quantization_config names no quant_method.", _CORRECT)
-    if method not in _QUANTISED:
+    if method not in _quantised():
         raise UnsupportedModel(
             f"'{place}' is quantised as '{method}', which Transformers does not know.",
-            did_you_mean(method, _QUANTISED),
+            did_you_mean(method, _quantised()),
         )
 
 

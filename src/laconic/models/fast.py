@@ -15,7 +15,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers.activations import SiLUActivation
 
 from laconic.models.attention import attend
 from laconic.models.native.bf16 import kernels_for
@@ -120,7 +119,7 @@ class FastDecoder:
             PlainProjection(_join([mlp.gate_proj, mlp.up_proj])),
             PlainProjection(mlp.down_proj.weight),
             mlp.act_fn,
-            isinstance(mlp.act_fn, (torch.nn.SiLU, SiLUActivation)),
+            type(mlp.act_fn).__name__ in ("SiLU", "SiLUActivation"),  # PyTorch's, or Transformers' own
             # Qwen decides by layer, Mistral for all layers at once.
             a.sliding_window if hasattr(a, "sliding_window") else getattr(a.config, "sliding_window", None),
         )

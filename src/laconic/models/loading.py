@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from laconic.errors import MissingExtra, ModelError, UnsupportedModel
 from laconic.models import adapters
@@ -17,6 +16,9 @@ from laconic.models.configured import configured
 from laconic.models.damage import readable
 from laconic.models.defaults import read_defaults
 from laconic.models.names import find
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +88,8 @@ def read_model(name: str | Path, *, dtype: Any, spread: bool = False) -> PreTrai
     or of another shape, UnsupportedModel for a format that needs what is not installed, MissingExtra; for an adapter
     what ``adapters.check`` and ``merged`` do as well.
     """
+    from transformers import AutoModelForCausalLM
+
     base = adapted(name)
     if base is not None:
         adapters.check(name, base)

@@ -12,14 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache, LinearAttentionCacheLayerMixin
 
 from laconic.models.host import cache_name, restored
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 State = dict[tuple[str, int], Tensor]
 """What one mixer keeps of a sequence, by kind (``conv``, ``recurrent``) and number; the first dimension is the row."""

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from laconic.models import attention, fast, packed
+from laconic.models.bare import Bare
 from laconic.models.base import Kept, ScoreTree, Slot, chain
 from laconic.models.carried import Carried, Round
 from laconic.models.host import Made, cache_name, head_input
 from laconic.models.mixers import Mixers, Read, States
 from laconic.models.slots import CacheSlot, Entries, SlotPass, SlotPool
 from laconic.models.steering import NOWHERE, Steering, Touches, decoder_layers, hooked, pushes
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 REFILL_CHUNK = 512
 """Tokens a pass where recurrent states are made anew."""
@@ -25,9 +28,12 @@ REFILL_CHUNK = 512
 class SlotHost:
     """The slot cache under a model that takes an attention function, or under the written-out pass of its family."""
 
-    def __init__(self, model: PreTrainedModel, *, written_out: bool = False, mixers: Mixers | None = None) -> None:
-        attention.install()
-        model.set_attn_implementation(attention.NAME)
+    def __init__(
+        self, model: PreTrainedModel | Bare, *, written_out: bool = False, mixers: Mixers | None = None
+    ) -> None:
+        if not isinstance(model, Bare):
+            attention.install()
+            model.set_attn_implementation(attention.NAME)
         self.model = model
         layers = int(model.config.get_text_config().num_hidden_layers)
         self._decoder_layers = decoder_layers(model, layers)

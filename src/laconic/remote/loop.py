@@ -49,6 +49,11 @@ class RemoteLoop(Loop):
 
     def add(self, request: Request) -> Sequence:
         """Let a request join. Raises RequestError if its prompt does not fit, UnmetNeed for a rule other than a Ban."""
+        if request.grammar is not None:
+            raise UnmetNeed(
+                "a grammar changes the model's logits, and needs a model that laconic runs itself.",
+                "Load the model with Engine.load, or ask the server for its own response_format.",
+            )
         sequence = super().add(request)
         for controller, state in sequence.controllers:
             if not isinstance(controller.rule(state), Ban | None):
@@ -89,7 +94,9 @@ class RemoteLoop(Loop):
         try:
             written = await writing
         except asyncio.CancelledError:
-            if not (s.ending and writing.cancelled()):
+            mine = asyncio.current_task()
+            gone = mine is not None and mine.cancelling() > 0  # and not the piece alone that was broken off
+            if gone or not (s.ending and writing.cancelled()):
                 writing.cancel()
                 raise
             self._end(s)

@@ -7,26 +7,29 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from laconic.errors import LaconicError
-from laconic.serve import errors, pages, replies
+from laconic.serve import errors, messages, pages, replies, responses, spans
 from laconic.serve.api.chat import ChatBody
 from laconic.serve.api.completions import CompletionBody
+from laconic.serve.api.messages import MessagesBody
+from laconic.serve.api.responses import ResponsesBody
 from laconic.serve.api.shown import ERRORS, ChatCompletion, Concluded, Health, ModelList, TextCompletion
 from laconic.serve.asking import Asking
 from laconic.serve.audit import Audit
-from laconic.serve.backend import Backend, Busy, Jobs
+from laconic.serve.backend import Backend, Busy, Jobs, specs
 from laconic.serve.job import Job, Told
 from laconic.serve.metrics import Metrics
 from laconic.serve.security import Guard, TooLarge
@@ -91,6 +94,7 @@ class Server:
         if told.error is not None:
             said["error"] = type(told.error).__name__
         log.info("reply", extra={"fields": said})
+        spans.reply(now - job.received, said)
 
     def leave(self, id: str, jobs: Sequence[Job]) -> None:
         """Nobody listens to a request any more."""
@@ -101,9 +105,12 @@ class Server:
 
     async def results(self, id: str, jobs: Sequence[Job]) -> list[Told]:
         """The ends of all replies, the steps of each in one. Raises the first error."""
+        replies = [asyncio.ensure_future(self._whole(job)) for job in jobs]
         try:
-            return await asyncio.gather(*map(self._whole, jobs))
+            return await asyncio.gather(*replies)
         finally:
+            for reply in replies:  # where one has failed, the others would wait for ever
+                reply.cancel()
             self.leave(id, jobs)
 
     async def _whole(self, job: Job) -> Told:
@@ -175,7 +182,7 @@ def _routes(app: FastAPI, server: Server) -> None:
         return {
             "server": server.backend.describe(),
             "can": asdict(server.backend.can),
-            "think": [policy.spec() for policy in server.backend.standing],
+            "think": specs(server.backend.standing),
             "efforts": sorted(server.asking.efforts),
             "load": {name: getattr(load, name) for name in load.__slots__},
             "pulse": server.backend.pulse(),
@@ -191,7 +198,7 @@ def _routes(app: FastAPI, server: Server) -> None:
     @app.post(
         "/v1/chat/completions",
         response_model=ChatCompletion,
-        responses=_errs(400, 401, 404, 413, 429, 500, 502, 503),
+        responses=_STREAMED | _errs(400, 401, 404, 413, 429, 500, 502, 503),
         tags=["completions"],
     )
     async def chat(request: Request, body: ChatBody) -> Any:
@@ -207,7 +214,7 @@ def _routes(app: FastAPI, server: Server) -> None:
     @app.post(
         "/v1/completions",
         response_model=TextCompletion,
-        responses=_errs(400, 401, 404, 413, 429, 500, 502, 503),
+        responses=_STREAMED | _errs(400, 401, 404, 413, 429, 500, 502, 503),
         tags=["completions"],
     )
     async def completion(request: Request, body: CompletionBody) -> Any:
@@ -217,6 +224,29 @@ def _routes(app: FastAPI, server: Server) -> None:
         jobs = await asyncio.to_thread(server.asking.completion, body, id, request.scope["owner"])
         server.submit(id, jobs)
         reply = replies.Text(server.backend, server.settings.name, id, jobs, body)
+        return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
+
+    @app.post(responses.PATH, responses=_errs(400, 401, 404, 413, 429, 500, 502, 503), tags=["completions"])
+    async def response(request: Request, body: ResponsesBody) -> Any:
+        """A reply in the shape of OpenAI's Responses; nothing is stored."""
+        server.check_model(body.model)
+        id = f"resp_{secrets.token_hex(12)}"
+        chat = responses.as_chat(body)
+        jobs = await asyncio.to_thread(server.asking.chat, chat, id, request.scope["owner"])
+        server.submit(id, jobs)
+        reply = responses.Responses(server.backend, server.settings.name, id, jobs, chat, body)
+        return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
+
+    @app.post(messages.PATH, responses=_errs(400, 401, 404, 413, 429, 500, 502, 503), tags=["completions"])
+    async def message(request: Request, body: MessagesBody) -> Any:
+        """A reply in the shape of Anthropic's Messages."""
+        server.check_model(body.model)
+        id = f"msg_{secrets.token_hex(12)}"
+        chat = messages.as_chat(body)
+        jobs = await asyncio.to_thread(server.asking.chat, chat, id, request.scope["owner"])
+        server.submit(id, jobs)
+        shows = body.thinking is not None and body.thinking.type != "disabled"
+        reply = messages.Messages(server.backend, server.settings.name, id, jobs, chat, shows)
         return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
 
     @app.post(
@@ -236,15 +266,18 @@ def _routes(app: FastAPI, server: Server) -> None:
     pages.mount(app)
 
 
+_STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The reply, or its chunks."}
+}
+
+
 async def _answer(
     server: Server, request: Request, id: str, jobs: list[Job], reply: replies.Reply, *, stream: bool
 ) -> Response:
     headers = {"x-request-id": id}
     if stream:
-        return StreamingResponse(
-            _stream(server, request, id, jobs, reply), media_type="text/event-stream",
-            headers={**headers, "cache-control": "no-cache", "x-accel-buffering": "no"},
-        )  # fmt: skip
+        headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        return _Events(_stream(server, request, id, jobs, reply), partial(server.leave, id, jobs), headers)
     whole = asyncio.ensure_future(server.results(id, jobs))
     gone = asyncio.ensure_future(_gone(request))
     try:
@@ -259,6 +292,22 @@ async def _answer(
                 await task
 
 
+class _Events(StreamingResponse):
+    """A stream whose request is left however it ends: where a client goes before it begins, nothing of it runs."""
+
+    def __init__(self, chunks: AsyncGenerator[bytes], leave: Callable[[], None], headers: dict[str, str]) -> None:
+        super().__init__(chunks, media_type="text/event-stream", headers=headers)
+        self._chunks, self._leave = chunks, leave
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
+            await self._chunks.aclose()
+
+
 async def _gone(request: Request) -> None:
     """Return once the client has gone."""
     while (await request.receive())["type"] != "http.disconnect":
@@ -267,7 +316,7 @@ async def _gone(request: Request) -> None:
 
 async def _stream(
     server: Server, request: Request, id: str, jobs: list[Job], reply: replies.Reply
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Chunks of all replies as they come, until the client has gone."""
     news: asyncio.Queue[tuple[int, Told] | None] = asyncio.Queue()
 
@@ -300,14 +349,13 @@ async def _stream(
                 ends[index] = told
                 server.ended(jobs[index], told)
             if told.error is not None:
-                yield replies.event(errors.body(told.error))
+                yield reply.failed(errors.body(told.error))
                 return
             for chunk in reply.chunks(index, told):
                 yield chunk
         for chunk in reply.end([told.result for told in ends if told.result is not None]):
             yield chunk
     finally:
-        server.leave(id, jobs)
         for listener in listeners:
             listener.cancel()
 
@@ -335,26 +383,33 @@ def _errs(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _errors(app: FastAPI) -> None:
-    """Every error in the API's shape."""
+    """Every error in the shape of the API that was asked."""
 
-    def handler(status: Callable[[Any], int]) -> Any:
-        async def handle(_: Request, error: Any) -> JSONResponse:
-            return errors.of(status(error), error)
+    def shaped(request: Request, reply: JSONResponse) -> JSONResponse:
+        if request.url.path != messages.PATH:
+            return reply
+        body = messages.as_error(reply.status_code, json.loads(bytes(reply.body)))
+        kept = {name: value for name, value in reply.headers.items() if not name.startswith("content-")}
+        return JSONResponse(body, status_code=reply.status_code, headers=kept)
 
-        return handle
+    async def ours(request: Request, error: Exception) -> JSONResponse:
+        return shaped(request, errors.of(errors.status(error), error))
 
-    app.add_exception_handler(LaconicError, handler(errors.status))
-    app.add_exception_handler(TooLarge, handler(lambda _: 413))
+    async def invalid(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError | ValidationError)
+        return shaped(request, errors.invalid(error.errors()))
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return errors.invalid(error)
+    async def http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        name = "request_too_large" if isinstance(error, TooLarge) else None
+        return shaped(request, errors.reply(error.status_code, str(error.detail), name=name, headers=error.headers))
 
-    @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> JSONResponse:
-        return errors.reply(error.status_code, str(error.detail), headers=error.headers)
-
-    @app.exception_handler(Exception)
-    async def unexpected(_: Request, error: Exception) -> JSONResponse:
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
         log.exception("a request failed", exc_info=error)
-        return errors.reply(500, "the server failed.", name="internal_error")
+        return shaped(request, errors.reply(500, "the server failed.", name="internal_error"))
+
+    for kind, handler in (
+        (LaconicError, ours), (RequestValidationError, invalid), (ValidationError, invalid), (HTTPException, http),
+        (Exception, unexpected),
+    ):  # fmt: skip
+        app.add_exception_handler(kind, handler)

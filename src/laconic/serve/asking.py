@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from laconic.errors import RequestError
+from laconic.grammar.compiled import vocabulary
 from laconic.models.chat import plain
 from laconic.models.formats.template import source
 from laconic.policy import joined
@@ -19,8 +20,12 @@ from laconic.serve.api.completions import CompletionBody
 from laconic.serve.backend import Backend
 from laconic.serve.job import Job
 from laconic.serve.settings import Bounds
+from laconic.serve.shaped import grammar
 from laconic.thinking.base import Controller
 from laconic.types import Limits, Question, Request, Sampling
+
+_FAREWELL = 32
+"""Tokens at most for the words that end a thought."""
 
 
 class Asking:
@@ -40,7 +45,7 @@ class Asking:
             )
         notes: list[str] = []
         most = body.max_completion_tokens or body.max_tokens
-        thinking, effort, controllers = self._thought(body, options, notes)
+        thinking, effort, controllers = self._thought(body, options, notes, most)
         keywords = dict(body.chat_template_kwargs or {})
         if body.tools and body.tool_choice != "none":
             keywords["tools"] = [tool.model_dump(exclude_none=True) for tool in body.tools]
@@ -48,18 +53,21 @@ class Asking:
             tuple(plain([_told(message) for message in body.messages])),
             thinking,
             self._sampling(body),
-            self._limits(body, most, options),
             effort=effort,
             keywords=keywords,
         )
         tokens, phase = _asked(text, question)
-        self._check(tokens, body)
+        self._check(tokens)
+        question = replace(question, limits=self._limits(body, most, options, len(tokens)))
         if body.prediction is not None:
             content = body.prediction.content
             said = content if isinstance(content, str) else "".join(str(part.get("text", "")) for part in content)
             prediction = tuple(text.encode(said))
         else:
             prediction = ()
+        shape = grammar(body, text.format, self.bounds)
+        if shape is not None and self.backend.can.grammar:
+            vocabulary(text).matcher(shape)  # a schema that cannot be kept to is refused before anything begins
         logprobs = (body.top_logprobs or 0) if body.logprobs or body.top_logprobs is not None else None
         request = Request(
             tokens,
@@ -70,6 +78,7 @@ class Asking:
             drafts=options.draft,
             prediction=prediction,
             logprobs=logprobs,
+            grammar=shape,
         )
         return self._jobs(request, body, id, owner, controllers, notes)
 
@@ -79,14 +88,14 @@ class Asking:
             raise RequestError("best_of is taken only where it is n.", "Ask for n replies and choose among them.")
         options, jobs = body.options(), []
         notes: list[str] = []
-        _, _, controllers = self._thought(body, options, notes)
+        _, _, controllers = self._thought(body, options, notes, body.max_tokens)
         for prompt in body.prompts():
             tokens = self._prompt(prompt, special=body.add_special_tokens is not False)
-            self._check(tokens, body)
+            self._check(tokens)
             request = Request(
                 tokens,
                 self._sampling(body),
-                self._limits(body, body.max_tokens, options),
+                self._limits(body, body.max_tokens, options, len(tokens)),
                 drafts=options.draft,
                 logprobs=body.logprobs,
                 phase=self.backend.text.phase(tokens) if self.backend.text.format.thinks else "answer",
@@ -110,6 +119,7 @@ class Asking:
             ("logprobs", request.logprobs is not None, can.logprobs),
             ("prediction", bool(request.prediction), can.prediction),
             ("laconic.draft", not request.drafts, can.drafts),
+            ("an answer of a given format", request.grammar is not None, can.grammar),
         ):
             if wanted and not possible:
                 raise RequestError(f"{name} cannot be had from this server's backend ({self.backend.name}).")
@@ -124,7 +134,7 @@ class Asking:
         ]  # fmt: skip
 
     def _thought(
-        self, body: Body, options: Options, notes: list[str]
+        self, body: Body, options: Options, notes: list[str], most: int | None
     ) -> tuple[bool, str, tuple[Controller, ...] | None]:
         """Whether the model may think, the template's level of effort, and controllers; None for the server's own."""
         thinks = self.backend.text.format.thinks
@@ -146,7 +156,7 @@ class Asking:
                 notes.append(
                     f"reasoning_effort={level} has no effect: neither the model's template nor --efforts knows it"
                 )
-        if budget and thinks:
+        if budget and thinks and self._cuts(budget, most, options):
             before += list(self.backend.controllers((f"budget:{budget}",)))
         if not thinks and (budget is not None or (level not in (None, "none"))):
             notes.append("the model does not think, as far as its chat template shows")
@@ -156,6 +166,12 @@ class Asking:
             return thinking, effort, None
         mine = named if named is not None else self.backend.standing
         return thinking, effort, (*before, *mine)
+
+    def _cuts(self, budget: int, most: int | None, options: Options) -> bool:
+        """Whether a budget ends a thought before the limit of all tokens does; else it is kept anyway."""
+        limit = min(most or self.backend.defaults.limits.max_new_tokens, self.backend.context)
+        room = limit // 4 if options.answer_room is None else options.answer_room
+        return budget <= limit - min(room, 256) - _FAREWELL
 
     def _sampling(self, body: Body) -> Sampling:
         """The model's own sampling, with what the client says in its place; an own seed where none is said."""
@@ -180,11 +196,16 @@ class Asking:
                 raise RequestError(f"logit_bias names token {strange}, which the model does not have.")
         return replace(self.backend.defaults.sampling, **said)
 
-    def _limits(self, body: Body, most: int | None, options: Options) -> Limits:
-        most = min(most or self.backend.defaults.limits.max_new_tokens, self.backend.context)
-        return Limits(most, body.stops(), options.answer_room)
+    def _limits(self, body: Body, most: int | None, options: Options, prompt: int) -> Limits:
+        """As many tokens as the client or the checkpoint says, and the context leaves."""
+        limits = Limits(most or self.backend.defaults.limits.max_new_tokens, body.stops(), options.answer_room)
+        left = self.backend.context - prompt
+        if limits.max_new_tokens <= left:
+            return limits
+        room = options.answer_room
+        return replace(limits, max_new_tokens=left, answer_room=None if room is None else min(room, left - 1))
 
-    def _check(self, tokens: Sequence[int], body: Body) -> None:
+    def _check(self, tokens: Sequence[int]) -> None:
         longest = min(self.bounds.prompt or self.backend.context, self.backend.context - 1)
         if len(tokens) > longest:
             raise RequestError(f"the prompt has {len(tokens)} tokens; {longest} are the most.", "Shorten the prompt.")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from laconic.errors import RequestError
 from laconic.models.defaults import Defaults
 from laconic.models.text import Text
+from laconic.policy import Policy
 from laconic.serve.job import Job
 from laconic.thinking.base import Controller
 
@@ -98,7 +100,10 @@ class Backend(Protocol):
         ...
 
     async def stop(self, grace: float) -> None:
-        """Take no more requests, let those that run end within ``grace`` seconds, and cancel the others."""
+        """Take no more requests, let those that run end within ``grace`` seconds, and end the others with an error.
+
+        It may be called again.
+        """
         ...
 
 
@@ -119,3 +124,17 @@ class Jobs:
     def of(self, id: str, key: str) -> list[Job]:
         """The jobs of a request, for its owner alone; none for anybody else."""
         return [job for job in self.by_id.get(id, []) if job.key == key]
+
+
+def specs(policies: Iterable[Policy]) -> list[str]:
+    """Policies as clients may see them: where the operator's files are is nobody's business."""
+    return [_without_folders(policy) for policy in policies]
+
+
+def _without_folders(policy: Policy) -> str:
+    said = policy.spec()
+    for inner in policy.walk():
+        for knob in inner.files:
+            if place := str(getattr(inner, knob, "") or ""):
+                said = said.replace(place, Path(place).name)
+    return said

@@ -31,9 +31,8 @@ class Behind(Elsewhere):
         self._here: RemoteEngine
 
     def describe(self) -> Mapping[str, Any]:
-        """The server, and how it is asked."""
-        model = self._remote.model
-        return {**super().describe(), "upstream": model.url, "model": model.model}
+        """What is known of the model there. Where the server is, is the operator's business."""
+        return {**super().describe(), "model": self._remote.model.model}
 
     def controllers(self, think: Sequence[str]) -> tuple[Controller, ...]:
         """Controllers that a client names; see Backend."""

@@ -13,7 +13,7 @@ from laconic.errors import LaconicError, RemoteError, RequestError
 from laconic.policy import registry
 from laconic.remote.loop import RemoteLoop
 from laconic.sequence import Sequence as Reply
-from laconic.serve.backend import Abilities, Busy, Draining, Load
+from laconic.serve.backend import Abilities, Busy, Draining, Load, specs
 from laconic.serve.fair import FairQueue
 from laconic.serve.job import Job, Sight, Told
 from laconic.serve.shadow import seen
@@ -21,10 +21,6 @@ from laconic.thinking.base import Controller
 from laconic.types import Request
 
 log = logging.getLogger("laconic.serve")
-
-
-class Cancelled(RequestError):
-    """A request that was ended before its reply was whole."""
 
 
 class Elsewhere:
@@ -46,7 +42,7 @@ class Elsewhere:
     def describe(self) -> Mapping[str, Any]:
         """What the engine says of the model, and how requests share it."""
         said = self.engine.describe()
-        methods = {"think": said["methods"]["think"]}
+        methods = {"think": specs(self.standing)}
         return {"backend": self.name, **said, "methods": methods, "places": self.places, "queue": self.queue}
 
     def controllers(self, think: Sequence[str]) -> tuple[Controller, ...]:
@@ -136,7 +132,7 @@ class Elsewhere:
         except LaconicError as error:
             job.tell(Told(error=error))
         except asyncio.CancelledError:
-            job.tell(Told(error=Cancelled("the request was cancelled.")))
+            job.tell(Told(error=Draining("the server has stopped.", "Send the request to another one.")))
         except Exception as error:
             log.exception("a request failed")
             job.tell(Told(error=RemoteError(f"the request failed: {type(error).__name__}.")))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from laconic.errors import LaconicError, MethodError, ModelError, RemoteError, RequestError
@@ -66,17 +65,15 @@ def reply(
 def of(code: int, error: Exception) -> JSONResponse:
     """The reply to a request that raised this."""
     headers = {"retry-after": str(error.seconds)} if isinstance(error, Busy) else {}
-    if code == 413:
-        return reply(413, "the request's body is too large.", name="request_too_large")
     return JSONResponse(body(error), status_code=code, headers=headers)
 
 
-def invalid(error: RequestValidationError) -> JSONResponse:
-    """The reply to a body that is not what the API takes: 400, naming the first field that is wrong."""
-    first = error.errors()[0]
+def invalid(found: Sequence[Any]) -> JSONResponse:
+    """The reply to a body that is not what the API takes: 400, naming the first of what pydantic ``found`` wrong."""
+    first = found[0]
     where = [str(part) for part in first["loc"] if part != "body"]
     param = ".".join(where) or None
-    said = str(first["msg"])
+    said = str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         said = "Unrecognized request argument supplied."
     if first["type"] == "json_invalid":

@@ -59,13 +59,13 @@ class Memory:
         return rows * -(-max(map(self._soon, extents)) // _BLOCK) * _BLOCK * self.token
 
     def fits(self, extents: Sequence[Extent]) -> bool:
-        """Whether these can go on together; one alone always may, up to the whole context (see :meth:`possible`)."""
+        """Whether these can go on together; one alone always may (see :attr:`longest`)."""
         return len(extents) == 1 or self.wanted(extents) <= self.most
 
-    def possible(self, extent: Extent) -> bool:
-        """Whether a request would fit if it were alone and went to its limit."""
-        longest = min(extent.prompt + extent.limit, self.context)
-        return -(-longest // _BLOCK) * _BLOCK * self.token <= self.most
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text that fits if it is alone; the model's context, or less."""
+        return min(self.context, self.most // self.token // _BLOCK * _BLOCK)
 
     def _soon(self, extent: Extent) -> int:
         ahead = min(max(_AHEAD, extent.written + _BLOCK), extent.limit)

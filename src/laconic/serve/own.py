@@ -13,15 +13,17 @@ from laconic.engine import Engine, check
 from laconic.errors import RequestError, UnmetNeed
 from laconic.models.base import ShowsHidden
 from laconic.policy import registry
-from laconic.serve.backend import Abilities, Busy, Draining, Load
+from laconic.serve.backend import Abilities, Busy, Draining, Load, specs
 from laconic.serve.job import Job
-from laconic.serve.memory import SHARE, Extent, Memory, free
+from laconic.serve.memory import SHARE, Memory, free
 from laconic.serve.prefixes import Prefixes
 from laconic.serve.runner import Pulse, Runner
 from laconic.thinking.base import Controller
 
 _KEPT = 0.25
 """Of the cache's memory, what is for the texts of earlier requests."""
+_LEAST = 256
+"""Tokens below which a context is of no use."""
 _RECENT = 256
 """Passes of which the page shows what they cost."""
 
@@ -38,27 +40,39 @@ class Own:
         self, engine: Engine, *, places: int = 16, queue: int = 256, memory: int | None = None, reuse: bool = True
     ) -> None:
         self.engine = engine
-        self.text, self.context, self.defaults = engine.text, engine.target.context, engine.defaults
+        self.text, self.defaults = engine.text, engine.defaults
         self.standing = engine.plan.controllers
         self.queue = queue
         whole = memory or int(SHARE * free(getattr(engine.target, "device", None)))
         kept = int(_KEPT * whole) if reuse else 0
         self.memory = Memory.of(engine.target, whole - kept)
+        self.context = self.memory.longest
+        if self.context < _LEAST:
+            raise RequestError(
+                f"{whole / 2**30:.2g} GiB hold a text of {self.context} tokens.", "Give the cache more (--memory)."
+            )
         self.prefixes = Prefixes(engine.target, kept)
         self.runner = Runner(engine, self.memory, self.prefixes, most=places, told=self._passed)
         self._recent: deque[dict[str, Any]] = deque(maxlen=_RECENT)
         self._before = Pulse()
         self._watcher: Callable[[Sequence[int]], object] = len
         self._draining = False
+        self._under_way: list[Job] = []
+        """Those that have not ended: known here at once, to the engine's thread only after its pass."""
 
     def describe(self) -> Mapping[str, Any]:
         """What the engine says, and how requests share it."""
+        plan = self.engine.plan
+        parts = {"drafter": plan.drafter, "length": plan.length, "shape": plan.shape, "verifier": plan.verifier}
+        methods: dict[str, Any] = {name: specs([policy])[0] for name, policy in parts.items()}
         return {
             "backend": self.name,
             **self.engine.describe(),
+            "methods": methods | {"think": specs(self.standing)},
             "places": self.runner.most,
             "queue": self.queue,
             "memory": self.memory.most,
+            "longest": self.context,
             "prefix_reuse": self.prefixes.possible,
         }
 
@@ -84,14 +98,10 @@ class Own:
         """Let a reply be written; see Backend."""
         if self._draining:
             raise Draining("the server is about to end.", "Send the request to another one.")
-        limits = job.request.limits
-        if not self.memory.possible(Extent(len(job.request.prompt), 0, limits.max_new_tokens)):
-            raise RequestError(
-                "the server's memory does not hold so long a text.",
-                "Ask for fewer tokens (max_tokens), or start the server with more (--memory).",
-            )
-        if self.runner.load.waiting >= self.queue:
-            raise Busy(f"{self.queue} requests are waiting already.", "Come again in a moment.")
+        self._under_way = [other for other in self._under_way if not (other.over or other.cancelled)]
+        if len(self._under_way) >= self.runner.most + self.queue:
+            raise Busy(f"{len(self._under_way)} requests are under way already.", "Come again in a moment.")
+        self._under_way.append(job)
         self.runner.submit(job)
 
     def cancel(self, job: Job) -> None:

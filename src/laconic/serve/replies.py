@@ -6,7 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from laconic.models.formats import Format
@@ -15,32 +15,37 @@ from laconic.models.text import Text as Tokenizer
 from laconic.serve.api.chat import ChatBody
 from laconic.serve.api.common import Body
 from laconic.serve.api.completions import CompletionBody
-from laconic.serve.backend import Backend
+from laconic.serve.backend import Backend, specs
 from laconic.serve.job import Job, Told
 from laconic.thinking.base import Controller
-from laconic.types import Logprob, Result, Step
+from laconic.types import Result, Step
 
 _OWN = ("thinking", "answer", "injected", "drafted", "accepted", "probed", "dropped", "reused",
         "target_passes", "draft_passes", "prefill_passes", "probe_passes")  # fmt: skip
 """Counters that the response's own field tells."""
 
 
-def usage(jobs: Sequence[Job], results: Sequence[Result]) -> dict[str, Any]:
-    """The API's counts. A prompt is counted once, however many replies it has."""
-    prompts = {job.request.prompt: result.usage for job, result in zip(jobs, results, strict=True)}
-    prompt = sum(len(tokens) for tokens in prompts)
-    written = sum(len(result.tokens) for result in results)
+def counts(prompt: int, written: int) -> dict[str, int]:
+    """What the API counts of every reply."""
+    return {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}
+
+
+def usage(jobs: Sequence[Job], results: Sequence[Result], n: int) -> dict[str, Any]:
+    """The API's counts. A prompt is counted once, for all of its ``n`` replies, which stand together."""
     return {
-        "prompt_tokens": prompt,
-        "completion_tokens": written,
-        "total_tokens": prompt + written,
-        "prompt_tokens_details": {"cached_tokens": min(sum(used.reused for used in prompts.values()), prompt)},
+        **counts(_asked(jobs, n), sum(len(result.tokens) for result in results)),
+        "prompt_tokens_details": {"cached_tokens": sum(result.usage.reused for result in results[::n])},
         "completion_tokens_details": {
             "reasoning_tokens": sum(result.thought for result in results),
             "accepted_prediction_tokens": sum(result.usage.predicted for result in results),
             "rejected_prediction_tokens": sum(result.usage.mispredicted for result in results),
         },
     }
+
+
+def _asked(jobs: Sequence[Job], n: int) -> int:
+    """Tokens of all prompts."""
+    return sum(len(job.request.prompt) for job in jobs[::n])
 
 
 def decisions(job: Job, told: Told, standing: Sequence[Controller], backend: str) -> dict[str, Any]:
@@ -50,7 +55,7 @@ def decisions(job: Job, told: Told, standing: Sequence[Controller], backend: str
     shown: dict[str, Any] = {
         "id": job.id,
         "backend": backend,
-        "think": [c.spec() for c in (standing if job.controllers is None else job.controllers)],
+        "think": specs(standing if job.controllers is None else job.controllers),
         "events": [
             {"method": event.method, "action": event.action, "tokens": event.tokens, "reason": event.reason}
             for event in result.events
@@ -109,23 +114,29 @@ class Streamed:
 
     thinking: str = ""
     answer: str = ""
-    role: bool = False
-    pending: list[Logprob | None] = field(default_factory=list)
+    again: bool = False
+    """Whether the answer has begun again."""
 
     def more(self, told: Told) -> dict[str, str]:
-        """What has come of thought and answer since the last time."""
+        """What has come of thought and answer since the last time.
+
+        A model that goes on thinking behind its closing tag may write the tag once more: what was sent as its answer
+        is part of the thought then. The answer is sent from its beginning, below what cannot be called back.
+        """
         parts = told.result or told.parts
         if parts is None:
             return {}
-        new = {"reasoning": _beyond(self.thinking, parts.thinking), "content": _beyond(self.answer, parts.answer)}
-        self.thinking += new["reasoning"]
-        self.answer += new["content"]
+        again = not parts.answer.startswith(self.answer)
+        self.again = self.again or again
+        new = {
+            "reasoning": parts.thinking.removeprefix(self.thinking),
+            "content": f"\n\n{parts.answer}" if again else parts.answer.removeprefix(self.answer),
+        }
+        self.thinking, self.answer = parts.thinking, parts.answer
         return {name: piece for name, piece in new.items() if piece}
 
 
-def _beyond(sent: str, whole: str) -> str:
-    """What a text holds beyond what was sent of it; nothing where it has become another one."""
-    return whole[len(sent) :] if whole.startswith(sent) else ""
+_AGAIN = "the model closed its thought once more: what was sent of its answer before that belongs to the thought"
 
 
 def chat_logprobs(steps: Sequence[Step], text: Tokenizer) -> list[dict[str, Any]]:
@@ -145,19 +156,21 @@ def _said(token: int, logprob: float, text: Tokenizer) -> dict[str, Any]:
 
 
 def text_logprobs(steps: Sequence[Step], text: Tokenizer, offset: int, *, ids: bool) -> dict[str, Any]:
-    """Log probabilities as completions have them; ``offset`` is where the text begins, ``ids`` wants no texts."""
+    """Log probabilities as completions have them; ``offset`` is where the text begins, ``ids`` wants no texts.
+
+    Tokens that nobody drew are listed without any.
+    """
     named = "token_id:{}".format if ids else text.piece
     tokens, values, tops, offsets = [], [], [], []
     for step in steps:
-        for one in step.logprobs:
-            if one is None or one.token in text.eos:
+        for token, one in zip(step.tokens, step.logprobs, strict=True):
+            if token in text.eos:
                 continue
-            piece = text.piece(one.token)
-            tokens.append(named(one.token))
-            values.append(max(one.logprob, -9999.0))
-            tops.append({named(token): max(value, -9999.0) for token, value in one.top})
+            tokens.append(named(token))
+            values.append(None if one is None else max(one.logprob, -9999.0))
+            tops.append(None if one is None else {named(top): max(value, -9999.0) for top, value in one.top})
             offsets.append(offset)
-            offset += len(piece)
+            offset += len(text.piece(token))
     return {"tokens": tokens, "token_logprobs": values, "top_logprobs": tops, "text_offset": offsets}
 
 
@@ -186,6 +199,8 @@ class Reply:
         self.text = backend.text
         options = body.stream_options
         self._usage = bool(options and options.include_usage)
+        self._so_far = bool(options and options.include_usage and options.continuous_usage_stats)
+        self._n, self._written = body.n or 1, 0
         self._trace = body.options().trace
         self._head = head(id, "", model)
 
@@ -193,7 +208,7 @@ class Reply:
         """The reply as one."""
         choices = [self.choice(index, told) for index, told in enumerate(ends)]
         results = [told.result for told in ends if told.result is not None]
-        return self._head | {"object": self.kinds[0], "choices": choices, "usage": usage(self.jobs, results)}
+        return self._head | {"object": self.kinds[0], "choices": choices, "usage": usage(self.jobs, results, self._n)}
 
     def begin(self) -> list[bytes]:
         """The first chunks, before anything is written."""
@@ -201,6 +216,11 @@ class Reply:
 
     def chunks(self, index: int, told: Told) -> list[bytes]:
         """Chunks for news of a reply."""
+        self._written += sum(len(step.tokens) for step in told.steps)
+        return self.news(index, told)
+
+    def news(self, index: int, told: Told) -> list[bytes]:
+        """The same, by the kind of reply."""
         raise NotImplementedError
 
     def choice(self, index: int, told: Told) -> dict[str, Any]:
@@ -211,8 +231,12 @@ class Reply:
         """The last chunks: usage where it was asked for, and the mark of the end."""
         if not self._usage:
             return [DONE]
-        chunk = self._head | {"object": self.kinds[1], "choices": [], "usage": usage(self.jobs, results)}
+        chunk = self._head | {"object": self.kinds[1], "choices": [], "usage": usage(self.jobs, results, self._n)}
         return [event(chunk), DONE]
+
+    def failed(self, error: Mapping[str, Any]) -> bytes:
+        """An error in the middle of a stream."""
+        return event(error)
 
     def _chunk(self, index: int, told: Told | None, choice: dict[str, Any], finish: str | None = None) -> bytes:
         own: dict[str, Any] = {}
@@ -227,7 +251,7 @@ class Reply:
         if own:
             chunk["laconic"] = own
         if self._usage:
-            chunk["usage"] = None
+            chunk["usage"] = counts(_asked(self.jobs, self._n), self._written) if self._so_far else None
         return event(chunk)
 
     def _decisions(self, index: int, told: Told) -> dict[str, Any]:
@@ -256,9 +280,11 @@ class Chat(Reply):
             for index in range(len(self.jobs))
         ]
 
-    def chunks(self, index: int, told: Told) -> list[bytes]:
+    def news(self, index: int, told: Told) -> list[bytes]:
         """Thought and answer, as far as they are new; the last with why it ended."""
         new = self._sent[index].more(told) if self._calls is None else self._calls[index].more(told)
+        if told.result is not None and self._sent[index].again:
+            self.jobs[index].notes = [*self.jobs[index].notes, _AGAIN]
         logprobs = None
         if self.jobs[index].request.logprobs is not None and any(step.logprobs for step in told.steps):
             logprobs = {"content": chat_logprobs(told.steps, self.text), "refusal": None}
@@ -351,7 +377,7 @@ class Text(Reply):
         said = enumerate(self._echoed)
         return [self._chunk(index, None, {"text": text, "logprobs": None}) for index, text in said if text]
 
-    def chunks(self, index: int, told: Told) -> list[bytes]:
+    def news(self, index: int, told: Told) -> list[bytes]:
         """What was written."""
         text = "".join(step.text for step in told.steps)
         finish = None if told.result is None else told.result.finish_reason

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from laconic.engine import Engine
 from laconic.errors import LaconicError, ModelError, RequestError
 from laconic.sequence import Sequence
-from laconic.serve.backend import Load
+from laconic.serve.backend import Draining, Load
 from laconic.serve.fair import FairQueue
 from laconic.serve.fitted import fitted
 from laconic.serve.job import Job, Sight, Told
@@ -104,7 +104,15 @@ class Runner:
 
     def conclude(self, job: Job, done: Callable[[bool], None]) -> None:
         """End a job's thought; ``done`` is told, in the engine's thread, whether there was one."""
-        self._inbox.put(lambda: done(self._concluded(job)))
+
+        def end() -> None:
+            found = False
+            try:
+                found = self._concluded(job)
+            finally:
+                done(found)
+
+        self._inbox.put(end)
 
     def stop(self) -> None:
         """End the thread after the pass under way; what runs is cancelled. Waits for it."""
@@ -130,14 +138,14 @@ class Runner:
 
     def _serve(self) -> None:
         while not self._stopping:
-            self._listen()
             try:
+                self._listen()
                 self._turn()
             except Exception as error:
                 log.exception("a pass failed; the requests in it are ended")
                 self._failed(error)
             self._post()
-        self._failed(RequestError("the server has stopped."))
+        self._failed(Draining("the server has stopped.", "Send the request to another one."))
         self._post()
 
     def _listen(self) -> None:
@@ -241,6 +249,11 @@ class Runner:
             s, job = run.sequence, run.job
             result = self.engine.result(s) if s.done else None
             if result is None and not job.streams:
+                continue
+            if (
+                result is not None and result.finish_reason == "cancelled"
+            ):  # by the loop: its grammar asked for too much
+                self._end(job, Told(error=RequestError(result.events[-1].reason)))
                 continue
             steps = tuple(s.drain())
             sights = tuple(Sight(at, belief.answer, belief.confidence()) for at, belief in s.beliefs[run.sights :])

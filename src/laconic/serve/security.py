@@ -9,6 +9,8 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
+
 from laconic.serve.settings import LOOPBACK, Settings
 
 Scope = MutableMapping[str, Any]
@@ -28,7 +30,7 @@ class Guard:
 
     def __init__(self, app: Any, settings: Settings) -> None:
         self.app = app
-        self._hosts = {*LOOPBACK, settings.host, *settings.hosts}
+        self._hosts = {name.lower() for name in (*LOOPBACK, settings.host, *settings.hosts)}
         self._origins = set(settings.origins)
         self._keys = [sha256(key.encode()).digest() for key in settings.keys]
         self._most = settings.bounds.body
@@ -44,7 +46,7 @@ class Guard:
         if _name(host) not in self._hosts:
             await _refuse(send, 403, "invalid_host", "this server is not known by that name.")
             return
-        own = origin is None or urlsplit(origin).netloc == host
+        own = origin is None or _place(origin) == host
         allowed = own or origin in self._origins
         if not allowed:
             await _refuse(send, 403, "invalid_origin", "pages of other origins may not ask this server.")
@@ -53,7 +55,8 @@ class Guard:
         if scope["method"] == "OPTIONS" and not own:
             await _preflight(send, shared)
             return
-        owner = self._owner(headers.get(b"authorization", ""), scope["path"])
+        given = headers.get(b"authorization") or f"Bearer {headers.get(b'x-api-key', '')}"  # as Anthropic's clients
+        owner = self._owner(given, scope["path"])
         if owner is None:
             wanted = [(b"www-authenticate", b"Bearer")]
             await _refuse(send, 401, "invalid_api_key", "a key is needed: Authorization: Bearer KEY.", wanted + shared)
@@ -75,7 +78,7 @@ class Guard:
         return given.hex()[:12] if scheme.lower() == "bearer" and any(known) else None
 
     def _counted(self, receive: Receive) -> Receive:
-        """The request's body, up to the limit; what goes on beyond it ends as a client that has gone would."""
+        """The request's body, up to the limit. Raises TooLarge where it goes on."""
         read = 0
 
         async def counted() -> MutableMapping[str, Any]:
@@ -83,7 +86,7 @@ class Guard:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._most:
-                raise TooLarge
+                raise TooLarge(413, f"a request has {self._most} bytes at most.")
             return message
 
         return counted
@@ -92,15 +95,24 @@ class Guard:
         await _refuse(send, 413, "request_too_large", f"a request has {self._most} bytes at most.", shared)
 
 
-class TooLarge(Exception):
-    """A body that came in pieces and was longer than allowed."""
+class TooLarge(HTTPException):
+    """A body that came in pieces and was longer than allowed. Frameworks let go of no other kind of error here."""
 
 
 def _name(host: str) -> str:
-    """A host's name without its port."""
+    """A host's name without its port, in small letters."""
+    host = host.lower()
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.rpartition(":")[0] if ":" in host else host
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an origin; None for what is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 async def _refuse(
@@ -116,7 +128,7 @@ async def _refuse(
 async def _preflight(send: Send, headers: list[tuple[bytes, bytes]]) -> None:
     """Answer a browser that asks what a page of an allowed origin may do."""
     allowed = [(b"access-control-allow-methods", b"GET, POST"), (b"access-control-max-age", b"600")]
-    allowed += [(b"access-control-allow-headers", b"authorization, content-type")]
+    allowed += [(b"access-control-allow-headers", b"authorization, content-type, x-api-key")]
     await send({"type": "http.response.start", "status": 204, "headers": headers + allowed})
     await send({"type": "http.response.body", "body": b""})
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -19,12 +22,18 @@ _SWITCH = 0.001
 """Seconds for which a thread may hold Python's lock while another wants it: the engine's passes are short."""
 
 
-class _Server(uvicorn.Server):
-    """Says when it is ready."""
+_AFTERWARDS = 3
+"""Seconds for connections to close once everything has ended that was under way."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[str], None]) -> None:
+
+class _Server(uvicorn.Server):
+    """Says when it is ready, and lets requests end before connections are closed."""
+
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[str], None], drain: Callable[[], Awaitable[None]]
+    ) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._drain = ready, drain
 
     async def startup(self, sockets: Any = None) -> None:
         """Start, and say where."""
@@ -33,6 +42,12 @@ class _Server(uvicorn.Server):
             bound = self.servers[0].sockets[0].getsockname()
             host = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
             self._ready(f"http://{host}:{bound[1]}")
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Take no more connections, and let the backend drain: streams that it ends are told so, not cut off."""
+        drained = asyncio.ensure_future(self._drain())
+        await super().shutdown(sockets)
+        await drained
 
 
 def serve(
@@ -51,10 +66,10 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=max(int(settings.grace), 1),
+        timeout_graceful_shutdown=math.ceil(settings.grace) + _AFTERWARDS,
         h11_max_incomplete_event_size=64 << 10,
     )
-    server = _Server(config, ready)
+    server = _Server(config, ready, partial(backend.stop, settings.grace))
     try:
         server.run()
     except KeyboardInterrupt:  # the signal that ended it, raised once more when all is over

@@ -111,7 +111,8 @@ class Within(Elsewhere):
 
     def describe(self) -> Mapping[str, Any]:
         """The engine, and how it was made."""
-        return {**super().describe(), "vllm": {name: str(value) for name, value in self._args.items()}}
+        args = {name: str(value) for name, value in self._args.items() if name not in ("model", "tokenizer")}
+        return {**super().describe(), "vllm": args}
 
     async def start(self) -> None:
         """Start vLLM's engine, and wait until it serves."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -22,7 +23,7 @@ class _Place(Protocol):
     def tokens(self) -> Sequence[int]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LogitBias:
     """A number added to the logits of some tokens; -100 or less all but rules them out.
 
@@ -34,10 +35,13 @@ class LogitBias:
     def __call__(self, logits: torch.Tensor, place: _Place) -> torch.Tensor:
         """Logits ``[vocab]`` in float32; ids beyond the vocabulary are nobody's."""
         changed = logits.to(torch.float32, copy=True)
-        for token, bias in self.biases:
-            if token < len(changed):
-                changed[token] += bias
-        return changed
+        tokens, biases = self._tensors
+        known = tokens < len(changed)
+        return changed.index_add_(0, tokens[known].to(logits.device), biases[known].to(logits.device))
+
+    @cached_property
+    def _tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.tensor([t for t, _ in self.biases]), torch.tensor([float(b) for _, b in self.biases])
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,8 @@ class Place:
     """Where a token is about to be written, as a logit rule sees it.
 
     ``thinking`` and ``answer`` count what the model has written of each, ``step`` the tokens since the last blank line
-    of the thought; ``tokens`` are prompt and output before this place, to be read at once and not kept.
+    of the thought; ``tokens`` are prompt and output before this place, to be read at once and not kept. ``answer_from``
+    is where among them the reply to the user begins, behind the closing tag; -1 in a thought and beside it.
     """
 
     phase: str
@@ -167,6 +168,7 @@ class Place:
     answer: int
     step: int
     tokens: Sequence[int]
+    answer_from: int = -1
 
 
 LogitRule = Callable[[torch.Tensor, Place], torch.Tensor | None]

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator
 
 from laconic.serve.api.common import Body, Prediction
+
+_RENDERING = frozenset((
+    "conversation", "messages", "tools", "chat_template", "add_generation_prompt", "continue_final_message", "tokenize",
+    "padding", "truncation", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask",
+    "tokenizer_kwargs",
+))  # fmt: skip
+"""Arguments of whoever renders a template: a client that could name them could bring a template of its own."""
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
@@ -122,6 +129,13 @@ class ChatBody(Body):
     parallel_tool_calls: StrictBool | None = None
     response_format: ResponseFormat | None = None
     prediction: Prediction | None = None
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _for_the_template(cls, keywords: dict[str, Any] | None) -> dict[str, Any] | None:
+        if taken := sorted(_RENDERING & set(keywords or ())):
+            raise ValueError(f"'{taken[0]}' is not for the template, and cannot be set here.")
+        return keywords
 
     metadata: dict[str, Any] | None = Field(default=None, description="Taken and without effect.")
     store: StrictBool | None = Field(default=None, description="Taken and without effect: nothing is stored.")

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 MOST_STOPS = 16
 _LARGEST = (1 << 63) - 1
@@ -51,10 +61,27 @@ class Prediction(BaseModel):
     content: str | list[dict[str, Any]]
 
 
-class Body(BaseModel):
-    """Fields of both kinds of completions."""
+class Whole(BaseModel):
+    """A body that knows all its fields and holds whole characters."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_whole_characters(cls, body: Any) -> Any:
+        """JSON can write half of a surrogate pair, which no tokenizer takes and no reply can say again."""
+        try:
+            if isinstance(body, dict):
+                json.dumps(body, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("The body holds half of a character (a surrogate without its other half).") from error
+        except RecursionError as error:
+            raise ValueError("The body is nested too deeply.") from error
+        return body
+
+
+class Body(Whole):
+    """Fields of both kinds of completions."""
 
     model: str = Field(default="", description="A name that /v1/models lists; empty for the server's only model.")
     stream: StrictBool | None = None
@@ -69,7 +96,7 @@ class Body(BaseModel):
     presence_penalty: Number | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: Number | None = Field(default=None, ge=-2, le=2)
     repetition_penalty: Number | None = Field(default=None, gt=0, le=10)
-    logit_bias: dict[str, Annotated[Number, Field(ge=-100, le=100)]] | None = None
+    logit_bias: dict[str, Annotated[Number, Field(ge=-100, le=100)]] | None = Field(default=None, max_length=1024)
     max_tokens: StrictInt | None = Field(default=None, ge=1, le=_LARGEST)
     thinking_token_budget: StrictInt | None = Field(
         default=None, ge=0, le=_LARGEST, description="Most thinking tokens, as in vLLM; 0 lets no thought begin."
@@ -77,6 +104,13 @@ class Body(BaseModel):
     laconic: Options | None = None
 
     user: str | None = Field(default=None, description="Taken and without effect.")
+
+    @field_validator("stream_options")
+    @classmethod
+    def _of_a_stream(cls, options: StreamOptions | None, info: ValidationInfo) -> StreamOptions | None:
+        if options is not None and not info.data.get("stream"):
+            raise ValueError("Only allowed with stream.")
+        return options
 
     def stops(self) -> tuple[str, ...]:
         """Stop strings as a tuple."""

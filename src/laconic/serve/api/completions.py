@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, StrictBool, StrictInt
+from pydantic import Field, StrictBool, StrictInt, ValidationInfo, field_validator
 
 from laconic.serve.api.common import Body
 
@@ -35,6 +35,13 @@ class CompletionBody(Body):
     skip_special_tokens: StrictBool | None = Field(
         default=None, description="Texts have their tags here whatever is said, as with False."
     )
+
+    @field_validator("echo")
+    @classmethod
+    def _without_logprobs(cls, echo: bool | None, info: ValidationInfo) -> bool | None:
+        if echo and info.data.get("logprobs") is not None:
+            raise ValueError("The prompt's own log probabilities cannot be had here: ask for echo or logprobs.")
+        return echo
 
     def prompts(self) -> list[str | list[int]]:
         """One or several, each a text or tokens."""
