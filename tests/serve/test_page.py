@@ -170,6 +170,21 @@ def test_streams_that_fail(page, body, words):
     expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
 
 
+def test_markup_in_a_reply_is_text(page):
+    markup = '<img src="x" onerror="document.title = 1"><b>bold</b>'
+    tokens = [{"text": markup, "origin": "target", "kind": "answer"}]
+    looks = [{"tokens": 3, "answer": markup, "confidence": 0.5}]
+    trace = {"tokens": tokens, "drafted": 0, "accepted": 0, "beliefs": looks, "passes": 1}
+    chunk = {"id": "x", "choices": [{"delta": {"content": markup}, "finish_reason": "stop"}]}
+    body = f"data: {json.dumps({**chunk, 'laconic': {'trace': trace}})}\n\ndata: [DONE]\n\n"
+    page.route("**/v1/chat/completions", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
+    ask(page, markup)
+    ended(page)
+    for place in (".turn h2", ".tape", ".lane p.answer"):
+        expect(page.locator(place)).to_have_text(markup)
+    assert page.locator(".turn :is(img, b)").count() == 0
+
+
 def test_a_conversation(page, asked):
     ask(page, "What is 2 + 3?")
     ended(page)

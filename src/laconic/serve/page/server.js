@@ -24,7 +24,8 @@ export class Server {
     this.runs = el("dl", { class: "facts" });
     const memory = el("section", { class: "panel" }, el("h2", {}, "Memory of the cache"), this.memory, this.held);
     const runs = el("section", { class: "panel wide" }, el("h2", {}, "What runs"), this.runs);
-    root.append(this.problem, this.figures, el("div", { class: "panels" }, this.rate.root, this.lengths.root, this.harm.root, memory, runs));
+    const panels = [this.rate.root, this.lengths.root, this.harm.root, memory, runs];
+    root.append(this.problem, this.figures, el("div", { class: "panels" }, ...panels));
     document.addEventListener("visibilitychange", () => this.#watch());
   }
 
@@ -67,7 +68,7 @@ export class Server {
     facts(this.figures, shown);
     this.rate.draw(pulse.tokens, uptime);
     this.lengths.draw(recent.flatMap((pass) => pass.lengths));
-    this.harm.draw(audit);
+    this.harm.draw(audit, think.length > 0);
     this.#memory(load);
     facts(this.runs, running(server, think, uptime));
   }
