@@ -257,6 +257,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    begun = provenance()
     known = cases(given.cases, given.seed)
     seen = Seen()
     with serving("--batch", "6", "--queue", "4", "--memory", "0.25") as served:
@@ -288,7 +289,7 @@ def main() -> None:
         )},
         "memory_growth": late / early - 1,
         "settings": {name: value for name, value in vars(given).items() if name != "json"},
-        "provenance": provenance(),
+        "provenance": begun,
     }  # fmt: skip
     print(json.dumps(record, indent=1))
     if given.json:

@@ -59,9 +59,15 @@ def test_a_paused_request_can_be_left(tight: Live) -> None:
     assert not bundled().target.slots
 
 
-def test_what_can_never_fit_is_refused(tight: Live) -> None:
-    assert "memory" in refused(tight.post(CHAT, body(0) | {"max_tokens": 1500}), 400)["message"]
-    assert len(tight.chat(body(0) | {"max_tokens": 40})["choices"]) == 1
+def test_the_memory_is_the_context(tight: Live) -> None:
+    """What can never fit is not begun: the longest text that the memory holds is what the model's length is here."""
+    (model,) = tight.http.get("/v1/models").json()["data"]
+    longest = model["max_model_len"]
+    assert longest == tight.backend.context < bundled().target.context
+    used = tight.chat(body(0) | {"max_tokens": 1500})["usage"]
+    assert used["total_tokens"] <= longest
+    long = [{"role": "user", "content": "Is it? " * longest}]
+    assert str(longest - 1) in refused(tight.post(CHAT, {"messages": long}), 400)["message"]
 
 
 def test_the_rectangle_is_as_long_as_the_longest() -> None:
@@ -74,9 +80,8 @@ def test_the_rectangle_is_as_long_as_the_longest() -> None:
     assert made.fits([short] * 4)
     assert not made.fits([short] * 3 + [long])
     assert made.fits([long])  # one alone always may
-    assert made.possible(long)
-    assert not Memory(token=10, most=10 * 2047, context=2048).possible(long)
-    assert made.possible(Extent(30, 0, 1900))
+    assert made.longest == 2048
+    assert Memory(token=10, most=10 * 2047, context=2048).longest == 1792
 
 
 def test_a_conversation_goes_on_from_what_is_kept() -> None:

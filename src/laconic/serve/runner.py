@@ -227,22 +227,26 @@ class Runner:
         self._arriving.append(_Run(job, sequence))
 
     def _read(self) -> None:
-        """Read a piece of one prompt: in turn the oldest and the one that has least left, so that none starves."""
-        if not self._arriving:
-            return
-        self._turns += 1
-        run = self._arriving[0] if self._turns % 2 else min(self._arriving, key=_left)
+        """Read some of the prompts that have arrived, so many tokens in all; short ones join without being read.
+
+        In turn it is the oldest prompt's and the one's that has least left, so that none starves.
+        """
         left = CHUNK if self._running else _IDLE_CHUNK
-        try:
-            joined = self._loop.read(run.sequence, left)
-        except Exception:
-            self._arriving.remove(run)
-            self._loop.abandon(run.sequence)
-            self._end(run.job, Told(error=EngineFailure("the prompt could not be read.")))
-            raise
-        if joined:
-            self._arriving.remove(run)
-            self._running[id(run.sequence)] = run
+        while self._arriving and left > 0:
+            self._turns += 1
+            run = self._arriving[0] if self._turns % 2 else min(self._arriving, key=_left)
+            before = run.sequence.slot.length
+            try:
+                joined = self._loop.read(run.sequence, left)
+            except Exception:
+                self._arriving.remove(run)
+                self._loop.abandon(run.sequence)
+                self._end(run.job, Told(error=EngineFailure("the prompt could not be read.")))
+                raise
+            left -= run.sequence.slot.length - before
+            if joined:
+                self._arriving.remove(run)
+                self._running[id(run.sequence)] = run
 
     def _tell(self, runs: list[_Run], seconds: float, together: int) -> None:
         for run in runs:
@@ -250,9 +254,7 @@ class Runner:
             result = self.engine.result(s) if s.done else None
             if result is None and not job.streams:
                 continue
-            if (
-                result is not None and result.finish_reason == "cancelled"
-            ):  # by the loop: its grammar asked for too much
+            if result is not None and result.finish_reason == "cancelled":  # its grammar asked for too much
                 self._end(job, Told(error=RequestError(result.events[-1].reason)))
                 continue
             steps = tuple(s.drain())
@@ -295,7 +297,8 @@ class Runner:
             self.prefixes.keep(run.job.key, s.tokens, s.slot)
 
     def _concluded(self, job: Job) -> bool:
-        run = next((run for run in self._running.values() if run.job is job), None)
+        begun = (*self._running.values(), *self._arriving, *self._paused)
+        run = next((run for run in begun if run.job is job), None)
         return run is not None and self._loop.conclude(run.sequence, "the client asked for the answer")
 
     def _drop(self, job: Job) -> None:
