@@ -89,15 +89,18 @@ class RemoteLoop(Loop):
     async def advance(self, s: Sequence) -> None:
         """Have the server write a piece, and let the controllers decide about it."""
         begun = time.perf_counter()
+        if s.ending and await self._ended(s):
+            return
         writing = self._under_way.pop(id(s), None) or asyncio.ensure_future(self._piece(s))
         self._writing[id(s)] = writing
         try:
             written = await writing
         except asyncio.CancelledError:
-            if not (s.ending and writing.cancelled()):
+            whole = asyncio.current_task()
+            if not (s.ending and writing.cancelled()) or (whole is not None and whole.cancelling()):
                 writing.cancel()
                 raise
-            self._end(s)
+            await self._ended(s)
             return
         finally:
             del self._writing[id(s)]
@@ -117,6 +120,8 @@ class RemoteLoop(Loop):
             self._write(s, [token])
             if await self._settle(s, last=count == len(written.tokens)) or s.finish is not None:
                 break
+            if s.ending and s.transcript.thinks:
+                break
         else:
             if written.cut:
                 s.finish = "length"
@@ -126,8 +131,7 @@ class RemoteLoop(Loop):
                     s.checks.append(CheckPoint(s.transcript.snapshot(), False, False, "end"))
                     await self._settle(s, last=True)
         s.usage.dropped += len(written.tokens) - count
-        self._end(s)
-        if s.done:
+        if not await self._ended(s) and s.done:
             self._leave(s)
 
     def conclude(self, sequence: Sequence, reason: str) -> bool:
@@ -137,6 +141,20 @@ class RemoteLoop(Loop):
         sequence.ending = reason
         if sequence.transcript.thinks and id(sequence) in self._writing:
             self._writing[id(sequence)].cancel()
+        return True
+
+    async def _ended(self, s: Sequence) -> bool:
+        """End the thought that somebody outside wants to end, and break off what is being written of it.
+
+        Says whether there was one.
+        """
+        before = len(s.events)
+        self._end(s)
+        if len(s.events) == before:
+            return False
+        await self._break_off(s)
+        if s.done:
+            self._leave(s)
         return True
 
     async def aclose(self, s: Sequence) -> None:
