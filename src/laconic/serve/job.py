@@ -76,6 +76,8 @@ class Job:
     started: float | None = None
     """When its first tokens came."""
     cancelled: bool = False
+    ending: str = ""
+    """Why its thought shall end as soon as there is one; empty where nobody wants that, or somebody has seen to it."""
     over: bool = False
     """Whether its last news have come."""
     _news: asyncio.Queue[Told] = field(default_factory=asyncio.Queue)

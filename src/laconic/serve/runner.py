@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from laconic.engine import Engine
 from laconic.errors import LaconicError, ModelError, RequestError
 from laconic.sequence import Sequence
-from laconic.serve.backend import Draining, Load
+from laconic.serve.backend import ENDED, Draining, Load
 from laconic.serve.fair import FairQueue
 from laconic.serve.fitted import fitted
 from laconic.serve.job import Job, Sight, Told
@@ -223,6 +223,8 @@ class Runner:
         reused = 0 if slot is None else slot.length
         sequence = self._loop.arrive(request, slot)
         sequence.usage.reused = reused
+        if job.ending:
+            self._loop.conclude(sequence, job.ending)
         self._line.charge(job.key, len(request.prompt) - reused)
         self._arriving.append(_Run(job, sequence))
 
@@ -297,9 +299,14 @@ class Runner:
             self.prefixes.keep(run.job.key, s.tokens, s.slot)
 
     def _concluded(self, job: Job) -> bool:
-        begun = (*self._running.values(), *self._arriving, *self._paused)
-        run = next((run for run in begun if run.job is job), None)
-        return run is not None and self._loop.conclude(run.sequence, "the client asked for the answer")
+        runs = (*self._running.values(), *self._arriving, *self._paused)
+        run = next((run for run in runs if run.job is job), None)
+        if run is not None:
+            return self._loop.conclude(run.sequence, ENDED)
+        if job not in self._line.waiting() or job.request.phase == "answer":
+            return False
+        job.ending = ENDED
+        return True
 
     def _drop(self, job: Job) -> None:
         """A request whose client has gone: it takes part in no further pass."""
