@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from laconic.errors import LaconicError
+from laconic.grammar.compiled import vocabulary
 from laconic.serve import errors, messages, pages, replies, responses, spans
 from laconic.serve.api.chat import ChatBody
 from laconic.serve.api.completions import CompletionBody
@@ -135,7 +136,9 @@ def application(
     async def life(_: FastAPI) -> AsyncIterator[None]:
         await backend.start()
         server.ready = True
+        reading = asyncio.ensure_future(asyncio.to_thread(_read_vocabulary, backend))
         yield
+        reading.cancel()
         server.ready = False
         await backend.stop(settings.grace)
 
@@ -144,6 +147,13 @@ def application(
     _routes(app, server)
     _errors(app)
     return Guard(app, settings)
+
+
+def _read_vocabulary(backend: Backend) -> None:
+    """Read the tokenizer's words for grammars beforehand: with 150,000 of them the first request would wait for long."""
+    if backend.can.grammar:
+        with suppress(LaconicError):  # one that allows no grammar; requests that want one are told
+            vocabulary(backend.text)
 
 
 def _routes(app: FastAPI, server: Server) -> None:
