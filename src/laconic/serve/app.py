@@ -150,7 +150,7 @@ def application(
 
 
 def _read_vocabulary(backend: Backend) -> None:
-    """Read the tokenizer's words for grammars beforehand: with 150,000 of them the first request would wait for long."""
+    """Read the tokenizer's words for grammars beforehand: 150,000 of them take seconds."""
     if backend.can.grammar:
         with suppress(LaconicError):  # one that allows no grammar; requests that want one are told
             vocabulary(backend.text)
