@@ -109,6 +109,29 @@ def test_plain_decoding_beside_it(page, asked):
     assert page.locator(".lane").nth(1).locator(".token:not(.target)").count() == 0
 
 
+def test_a_saving_that_is_none(page):
+    """Where laconic writes more than plain decoding, it is said so; two answers are not called the same."""
+
+    def answer(route):
+        plain = route.request.post_data_json["laconic"].get("draft") is False
+        tokens, passes = (5, 5) if plain else (10, 2)
+        news = []
+        for done in range(1, passes + 1):
+            said = [{"text": " w", "origin": "target", "kind": "answer"}] * (tokens // passes)
+            trace = {"tokens": said, "drafted": 0, "accepted": 0, "beliefs": [], "passes": done}
+            choice = {"delta": {"content": f"{tokens}"}, "finish_reason": "stop" if done == passes else None}
+            news.append(f"data: {json.dumps({'id': 'x', 'choices': [choice], 'laconic': {'trace': trace}})}\n\n")
+        route.fulfill(body="".join([*news, "data: [DONE]\n\n"]), content_type="text/event-stream")
+
+    page.route("**/v1/chat/completions", answer)
+    ask(page, QUESTION, compare="after")
+    ended(page, lanes=2)
+    saving = page.locator(".saving")
+    expect(saving).to_contain_text(re.compile(r"tokens\s*100\s% more\s*10 against 5"))
+    expect(saving).to_contain_text(re.compile(r"passes\s*60\s% less\s*2 against 5"))
+    expect(saving).to_contain_text("The answers are not the same text.")
+
+
 def test_answer_now(page):
     ask(page, QUESTION, method="none", temperature="0", seed="1")
     ended(page)
