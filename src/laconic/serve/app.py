@@ -27,7 +27,7 @@ from laconic.serve.api.chat import ChatBody
 from laconic.serve.api.completions import CompletionBody
 from laconic.serve.api.messages import MessagesBody
 from laconic.serve.api.responses import ResponsesBody
-from laconic.serve.api.shown import ERRORS, ChatCompletion, Concluded, Health, ModelList, TextCompletion
+from laconic.serve.api.shown import ERRORS, ChatCompletion, Concluded, Health, ModelList, OtherErrorBody, TextCompletion
 from laconic.serve.asking import Asking
 from laconic.serve.audit import Audit
 from laconic.serve.backend import Backend, Busy, Jobs, specs
@@ -236,7 +236,7 @@ def _routes(app: FastAPI, server: Server) -> None:
         reply = replies.Text(server.backend, server.settings.name, id, jobs, body)
         return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
 
-    @app.post(responses.PATH, responses=_errs(400, 401, 404, 413, 429, 500, 502, 503), tags=["completions"])
+    @app.post(responses.PATH, responses=_STREAMED | _errs(400, 401, 404, 413, 429, 500, 502, 503), tags=["completions"])
     async def response(request: Request, body: ResponsesBody) -> Any:
         """A reply in the shape of OpenAI's Responses; nothing is stored."""
         server.check_model(body.model)
@@ -247,7 +247,11 @@ def _routes(app: FastAPI, server: Server) -> None:
         reply = responses.Responses(server.backend, server.settings.name, id, jobs, chat, body)
         return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
 
-    @app.post(messages.PATH, responses=_errs(400, 401, 404, 413, 429, 500, 502, 503), tags=["completions"])
+    theirs: dict[int | str, dict[str, Any]] = {
+        status: {**said, "model": OtherErrorBody} for status, said in ERRORS.items() if status != 403
+    }
+
+    @app.post(messages.PATH, responses=_STREAMED | theirs, tags=["completions"])
     async def message(request: Request, body: MessagesBody) -> Any:
         """A reply in the shape of Anthropic's Messages."""
         server.check_model(body.model)

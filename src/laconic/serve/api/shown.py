@@ -117,6 +117,20 @@ class ErrorBody(BaseModel):
     error: Error
 
 
+class OtherError(_Open):
+    """What was wrong."""
+
+    type: str
+    message: str
+
+
+class OtherErrorBody(BaseModel):
+    """An error, as Anthropic's API has it."""
+
+    type: Literal["error"]
+    error: OtherError
+
+
 ERRORS: dict[int, dict[str, Any]] = {
     code: {"model": ErrorBody, "description": said}
     for code, said in {
