@@ -5,7 +5,7 @@
 Through the whole server, over laconic's own engine with the bundled model and over an upstream server with one that
 writes at random. Limits are tiny as often as not, end tokens are made likely inside the thought, and closing tags
 unlikely. What a client asks for itself is counted apart: its own stop string at the head of the answer, and
-``answer_room`` of 0, which leaves thoughts alone.
+``answer_room`` of 0, which leaves thoughts alone. So is a model whose very first token is the end of the text.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _THINK = (
     "answer-agreement:1",
     "loop-break:every=16",
     "budget:30+settled",
-    "soft-landing",
+    "soft-landing:20",
 )
 _STOPS = ("The", "answer", "\n", "}", "zzz", ".")
 
@@ -108,6 +108,8 @@ async def ask(backend: Backend, n: int, questions: list[str], seed: int, *, upst
                     counts["empty by the client's own stop string"] += 1
                 elif asked.get("laconic", {}).get("answer_room") == 0:
                     counts["empty by the client's answer_room of 0"] += 1
+                elif not choice["message"]["reasoning"] and not choice["laconic"]["events"]:
+                    counts["empty from the first token: no thought, no answer"] += 1
                 else:
                     counts["empty"] += 1
                     empty.append(asked)

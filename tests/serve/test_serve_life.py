@@ -7,15 +7,18 @@ import json
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from live import QUESTION, Live, bundled, joined, offline, ok, own, refused, serving, until
 
+from laconic import Limits
 from laconic.errors import BrokenLogits
 from laconic.serve.app import application
 from laconic.serve.backend import Busy
 from laconic.serve.job import Job
+from laconic.serve.runner import CHUNK
 from laconic.serve.settings import Bounds, Settings
 
 CHAT = "/v1/chat/completions"
@@ -275,3 +278,49 @@ def test_who_drains_takes_no_more(live: Live, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(live.state, "ready", False)
     refused(live.http.get("/ready"), 503)
     ok(live.http.get("/health"))
+
+
+def test_short_prompts_that_come_together_begin_together() -> None:
+    backend, request = own(places=8), bundled().request(QUESTION, limits=Limits(12))
+
+    async def ask() -> None:
+        jobs = [Job(str(i), "-", request, streams=False) for i in range(6)]
+        for job in jobs:
+            backend.submit(job)
+        await backend.start()
+        for job in jobs:
+            assert [told.result async for told in job.news()][-1] is not None
+        await backend.stop(1)
+
+    asyncio.run(ask())
+    assert backend.pulse()["recent"][0]["together"] == 6
+
+
+def test_long_prompts_are_read_between_passes() -> None:
+    """Nobody who writes waits for more of them than a piece."""
+    backend, engine = own(places=8), bundled()
+    long = engine.request(QUESTION + "Think well. " * 120, limits=Limits(8))
+    short = engine.request(QUESTION, limits=Limits(40))
+
+    async def ask() -> None:
+        jobs = [Job("0", "-", replace(short, drafts=False)), *(Job(str(i), "-", long) for i in range(1, 4))]
+        for job in jobs:
+            backend.submit(job)
+        await backend.start()
+        for job in jobs:
+            assert [told.result async for told in job.news()][-1] is not None
+        await backend.stop(1)
+
+    read: list[int] = []
+    prefill = engine.target.prefill
+
+    def counted(slot: Any, tokens: Any) -> int:
+        read.append(len(tokens))
+        return prefill(slot, tokens)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine.target, "prefill", counted)
+        asyncio.run(ask())
+    assert len(long.prompt) > 2 * CHUNK
+    assert max(read[3:]) <= CHUNK
+    assert not engine.target.slots

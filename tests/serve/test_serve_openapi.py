@@ -38,14 +38,15 @@ def shortened(body: Any) -> None:
 def test_requests_drawn_from_the_document(live: Live, mode: GenerationMode) -> None:
     described = schemathesis.openapi.from_url(f"{live.url}/openapi.json")
     operations = [found.ok() for found in described.get_all_operations()]
-    assert {operation.path for operation in operations} >= {"/v1/chat/completions", "/v1/completions", "/health"}
+    paths = {operation.path for operation in operations}
+    assert paths >= {"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/health"}
     for operation in operations:
         if mode is GenerationMode.NEGATIVE and not operation.body:
             continue
 
         @given(case=operation.as_strategy(generation_mode=mode))
         @settings(
-            max_examples=40 if operation.body else 6, derandomize=True, deadline=None, database=None,
+            max_examples=8 if operation.body else 4, derandomize=True, deadline=None, database=None,
             suppress_health_check=list(HealthCheck),
         )  # fmt: skip
         def asks(case: Any) -> None:

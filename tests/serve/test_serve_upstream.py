@@ -27,6 +27,8 @@ ASCII = {chr(code): 9.0 for code in range(32, 127)}
 MODEL = Hashed(TEXT, {**ASCII, "\n\n": 12.5, "}": 13.0, "<|im_end|>": 8.0, "</think>": 9.5, "<think>": 4.0})
 SLIPS = Hashed(TEXT, {**ASCII, "\n\n": 12.5, "}": 13.0, "<|im_end|>": 13.0, "</think>": 5.0, "<think>": 4.0})
 """Ends its text wherever it is, its thought as a rule."""
+BLANK = Hashed(TEXT, {"\n\n": 99.0})
+"""Never begins."""
 ENDLESS = Hashed(TEXT, {**ASCII, "\n\n": 12.5, "<|im_end|>": -99.0, "</think>": -99.0})
 
 
@@ -170,6 +172,16 @@ def test_a_thought_is_concluded() -> None:
         assert choice["message"]["content"]
         assert ("client", "conclude") in [(e["method"], e["action"]) for e in choice["laconic"]["events"]]
         assert choice["laconic"]["usage"]["thinking"] < 200
+
+
+def test_who_wants_the_answer_and_goes_is_gone() -> None:
+    """What is broken off for the one is not to be taken for the other."""
+    with upstream(BLANK, manners=Manners(delay=0.05)) as (live, server):
+        body = {"messages": [{"role": "user", "content": "Hm?"}], "max_tokens": 400, "stream": True}
+        with live.http.stream("POST", CHAT, json=body) as reply:
+            until(lambda: server.busy > 0)
+            assert ok(live.http.post(f"/v1/requests/{reply.headers['x-request-id']}/conclude"))["concluded"] == 1
+        until(live.idle, 5)
 
 
 def test_a_full_queue() -> None:

@@ -54,6 +54,8 @@ def test_metrics_are_the_sums_of_what_was_replied(acting: Live) -> None:
     assert more["laconic:empty_answers_total"] == 0
     assert more["vllm:time_to_first_token_seconds_count"] == more["vllm:e2e_request_latency_seconds_count"] == 3
     assert more["vllm:spec_decode_num_draft_tokens_total"] >= sum(used["drafted"] for used in usages)
+    first, whole = (more[f"vllm:{name}_seconds_sum"] for name in ("time_to_first_token", "e2e_request_latency"))
+    assert first < 0.7 * whole  # though nobody was told before the end
     assert more["laconic:passes_total"] > 0
     assert after["vllm:num_requests_running"] == after["vllm:num_requests_waiting"] == 0
     assert 0 <= after["vllm:kv_cache_usage_perc"] <= 1

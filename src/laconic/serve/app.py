@@ -27,7 +27,7 @@ from laconic.serve.api.chat import ChatBody
 from laconic.serve.api.completions import CompletionBody
 from laconic.serve.api.messages import MessagesBody
 from laconic.serve.api.responses import ResponsesBody
-from laconic.serve.api.shown import ERRORS, ChatCompletion, Concluded, Health, ModelList, OtherErrorBody, TextCompletion
+from laconic.serve.api.shown import ERRORS, MESSAGE_ERRORS, ChatCompletion, Concluded, Health, ModelList, TextCompletion
 from laconic.serve.asking import Asking
 from laconic.serve.audit import Audit
 from laconic.serve.backend import Backend, Busy, Jobs, specs
@@ -247,11 +247,11 @@ def _routes(app: FastAPI, server: Server) -> None:
         reply = responses.Responses(server.backend, server.settings.name, id, jobs, chat, body)
         return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
 
-    theirs: dict[int | str, dict[str, Any]] = {
-        status: {**said, "model": OtherErrorBody} for status, said in ERRORS.items() if status != 403
-    }
-
-    @app.post(messages.PATH, responses=_STREAMED | theirs, tags=["completions"])
+    @app.post(
+        messages.PATH,
+        responses=_STREAMED | _errs(400, 401, 404, 413, 429, 500, 502, 503, of=MESSAGE_ERRORS),
+        tags=["completions"],
+    )
     async def message(request: Request, body: MessagesBody) -> Any:
         """A reply in the shape of Anthropic's Messages."""
         server.check_model(body.model)
@@ -392,8 +392,8 @@ def _model(server: Server) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _errs(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: ERRORS[status] for status in statuses}
+def _errs(*statuses: int, of: Mapping[int, dict[str, Any]] = ERRORS) -> dict[int | str, dict[str, Any]]:
+    return {status: of[status] for status in statuses}
 
 
 def _errors(app: FastAPI) -> None:

@@ -160,6 +160,8 @@ class Elsewhere:
                 await loop.advance(s)
                 self._line.charge(job.key, max(s.generated - written, 0))
                 written = s.generated
+                if written:
+                    job.begun()
                 found = tuple(Sight(at, b.answer, b.confidence()) for at, b in s.beliefs[sights:])
                 sights = len(s.beliefs)
                 result = self.engine.result(s) if s.done else None

@@ -82,10 +82,15 @@ class Job:
     """Whether its last news have come."""
     _news: asyncio.Queue[Told] = field(default_factory=asyncio.Queue)
 
+    def begun(self) -> None:
+        """Its first tokens have come, whether or not anybody is told of them yet. May be called from any thread."""
+        if self.started is None:
+            self.started = time.perf_counter()
+
     def tell(self, told: Told) -> None:
         """Pass news on. To be called in the event loop of who listens."""
-        if self.started is None and (told.steps or told.result):
-            self.started = time.perf_counter()
+        if told.steps or told.result:
+            self.begun()
         self.over = self.over or told.last
         self._news.put_nowait(told)
 

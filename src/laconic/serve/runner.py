@@ -254,6 +254,8 @@ class Runner:
         for run in runs:
             s, job = run.sequence, run.job
             result = self.engine.result(s) if s.done else None
+            if s.generated:
+                job.begun()
             if result is None and not job.streams:
                 continue
             if result is not None and result.finish_reason == "cancelled":  # its grammar asked for too much

@@ -117,20 +117,6 @@ class ErrorBody(BaseModel):
     error: Error
 
 
-class OtherError(_Open):
-    """What was wrong."""
-
-    type: str
-    message: str
-
-
-class OtherErrorBody(BaseModel):
-    """An error, as Anthropic's API has it."""
-
-    type: Literal["error"]
-    error: OtherError
-
-
 ERRORS: dict[int, dict[str, Any]] = {
     code: {"model": ErrorBody, "description": said}
     for code, said in {
@@ -145,3 +131,20 @@ ERRORS: dict[int, dict[str, Any]] = {
         503: "The server takes no requests now.",
     }.items()
 }
+
+
+class MessageError(_Open):
+    """What was wrong, in Anthropic's words."""
+
+    type: str
+    message: str
+
+
+class MessageErrorBody(BaseModel):
+    """An error, as Anthropic's API has it."""
+
+    type: Literal["error"]
+    error: MessageError
+
+
+MESSAGE_ERRORS = {code: {**said, "model": MessageErrorBody} for code, said in ERRORS.items()}
