@@ -217,7 +217,6 @@ def _routes(app: FastAPI, server: Server) -> None:
         id = f"chatcmpl-{secrets.token_hex(12)}"
         owner = request.scope["owner"]
         jobs = await asyncio.to_thread(server.asking.chat, body, id, owner)
-        server.submit(id, jobs)
         reply = replies.Chat(server.backend, server.settings.name, id, jobs, body)
         return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
 
@@ -232,7 +231,6 @@ def _routes(app: FastAPI, server: Server) -> None:
         server.check_model(body.model)
         id = f"cmpl-{secrets.token_hex(12)}"
         jobs = await asyncio.to_thread(server.asking.completion, body, id, request.scope["owner"])
-        server.submit(id, jobs)
         reply = replies.Text(server.backend, server.settings.name, id, jobs, body)
         return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
 
@@ -243,7 +241,6 @@ def _routes(app: FastAPI, server: Server) -> None:
         id = f"resp_{secrets.token_hex(12)}"
         chat = responses.as_chat(body)
         jobs = await asyncio.to_thread(server.asking.chat, chat, id, request.scope["owner"])
-        server.submit(id, jobs)
         reply = responses.Responses(server.backend, server.settings.name, id, jobs, chat, body)
         return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
 
@@ -258,7 +255,6 @@ def _routes(app: FastAPI, server: Server) -> None:
         id = f"msg_{secrets.token_hex(12)}"
         chat = messages.as_chat(body)
         jobs = await asyncio.to_thread(server.asking.chat, chat, id, request.scope["owner"])
-        server.submit(id, jobs)
         shows = body.thinking is not None and body.thinking.type != "disabled"
         reply = messages.Messages(server.backend, server.settings.name, id, jobs, chat, shows)
         return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
@@ -288,6 +284,7 @@ _STREAMED: dict[int | str, dict[str, Any]] = {
 async def _answer(
     server: Server, request: Request, id: str, jobs: list[Job], reply: replies.Reply, *, stream: bool
 ) -> Response:
+    server.submit(id, jobs)  # last of all: from here on somebody listens, and leaves
     headers = {"x-request-id": id}
     if stream:
         headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
@@ -300,6 +297,7 @@ async def _answer(
             return Response(status_code=499)  # nobody reads it
         return JSONResponse(reply.whole(await whole), headers=headers)
     finally:
+        server.leave(id, jobs)
         for task in (whole, gone):
             task.cancel()
             with suppress(asyncio.CancelledError, Exception):

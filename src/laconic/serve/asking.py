@@ -45,7 +45,7 @@ class Asking:
             )
         notes: list[str] = []
         most = body.max_completion_tokens or body.max_tokens
-        thinking, effort, controllers = self._thought(body, options, notes, most)
+        thinking, effort, first, named = self._thought(body, options, notes, most)
         keywords = dict(body.chat_template_kwargs or {})
         if body.tools and body.tool_choice != "none":
             keywords["tools"] = [tool.model_dump(exclude_none=True) for tool in body.tools]
@@ -80,7 +80,7 @@ class Asking:
             logprobs=logprobs,
             grammar=shape,
         )
-        return self._jobs(request, body, id, owner, controllers, notes)
+        return self._jobs(request, body, id, owner, first, named, notes)
 
     def completion(self, body: CompletionBody, id: str, owner: str) -> list[Job]:
         """The jobs of a completion: for each prompt as many as there are to be replies."""
@@ -88,7 +88,7 @@ class Asking:
             raise RequestError("best_of is taken only where it is n.", "Ask for n replies and choose among them.")
         options, jobs = body.options(), []
         notes: list[str] = []
-        _, _, controllers = self._thought(body, options, notes, body.max_tokens)
+        _, _, first, named = self._thought(body, options, notes, body.max_tokens)
         for prompt in body.prompts():
             tokens = self._prompt(prompt, special=body.add_special_tokens is not False)
             self._check(tokens)
@@ -100,7 +100,7 @@ class Asking:
                 logprobs=body.logprobs,
                 phase=self.backend.text.phase(tokens) if self.backend.text.format.thinks else "answer",
             )
-            jobs += self._jobs(request, body, id, owner, controllers, notes)
+            jobs += self._jobs(request, body, id, owner, first, named, notes)
         if len(jobs) > self.bounds.n:
             raise RequestError(f"{len(jobs)} replies at once are too many.", f"At most {self.bounds.n}.")
         return jobs
@@ -111,7 +111,8 @@ class Asking:
         body: Body,
         id: str,
         owner: str,
-        controllers: tuple[Controller, ...] | None,
+        first: tuple[Controller, ...],
+        named: tuple[Controller, ...] | None,
         notes: list[str],
     ) -> list[Job]:
         can = self.backend.can
@@ -128,15 +129,16 @@ class Asking:
             raise RequestError(f"n={n} is more than this server gives.", f"At most {self.bounds.n}.")
         seeds = (replace(request.sampling, seed=request.sampling.seed + i) for i in range(n))
         return [
-            Job(f"{id}-{i}" if n > 1 else id, owner, replace(request, sampling=sampling), controllers,
+            Job(f"{id}-{i}" if n > 1 else id, owner, replace(request, sampling=sampling), named, first=first,
                 streams=bool(body.stream), notes=notes)
             for i, sampling in enumerate(seeds)
         ]  # fmt: skip
 
     def _thought(
         self, body: Body, options: Options, notes: list[str], most: int | None
-    ) -> tuple[bool, str, tuple[Controller, ...] | None]:
-        """Whether the model may think, the template's level of effort, and controllers; None for the server's own."""
+    ) -> tuple[bool, str, tuple[Controller, ...], tuple[Controller, ...] | None]:
+        """Whether the model may think, the template's level of effort, what level and budget of this request ask for,
+        and the controllers behind that; None for the server's own."""
         thinks = self.backend.text.format.thinks
         thinking, effort, named, before = True, "", None, []
         budget = body.thinking_token_budget
@@ -162,10 +164,7 @@ class Asking:
             notes.append("the model does not think, as far as its chat template shows")
         if not thinking and not thinks:
             thinking = True  # there is nothing to switch off
-        if named is None and not before:
-            return thinking, effort, None
-        mine = named if named is not None else self.backend.standing
-        return thinking, effort, (*before, *mine)
+        return thinking, effort, tuple(before), named
 
     def _cuts(self, budget: int, most: int | None, options: Options) -> bool:
         """Whether a budget ends a thought before the limit of all tokens does; else it is kept anyway."""
