@@ -77,6 +77,8 @@ class Policy:
     """Knobs that hold any number of methods, as a tuple: in brackets, joined by ``+``."""
     files: ClassVar[frozenset[str]] = frozenset()
     """Knobs that name a file or folder of this machine, which no stranger may have opened."""
+    patterns: ClassVar[frozenset[str]] = frozenset()
+    """Knobs that are regular expressions: a stranger's may take for ever, and nothing else would run meanwhile."""
     hints: ClassVar[Mapping[str, str]] = {}
     """What to do about a knob that is missing or refused, by its name."""
 
@@ -183,7 +185,8 @@ class Registry:
     def build(self, family: Family, spec: str | Policy, *, files: bool = True) -> Policy:
         """Build a policy from a spec string; a policy passes through unchanged.
 
-        Without ``files``, specs are taken from strangers: knobs that name a file are refused before anything is opened.
+        Without ``files``, specs are taken from strangers: knobs that name a file, and regular expressions, are refused
+        before anything is opened or tried.
         Raises UnknownMethod, UnknownKnob or InvalidKnob, each naming what was wrong.
         """
         if isinstance(spec, Policy):
@@ -203,6 +206,8 @@ class Registry:
                 raise UnknownKnob(f"'{name}' has no knob '{knob}'.", did_you_mean(knob, known) if known else "")
             if knob in cls.files and not files:
                 raise InvalidKnob(f"'{name}', knob '{knob}' names a file, which no request may.", "Leave it out.")
+            if knob in cls.patterns and not files:
+                raise InvalidKnob(f"'{name}', knob '{knob}' is a pattern, which no request may give.", "Leave it out.")
             inner = cls.parts.get(knob, family)
             value = value.strip()
             if not bracketed(value):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 _LONGEST = 16
 """Tokens of the answer's end at most by which its place in the prediction is found."""
 
@@ -22,18 +24,28 @@ class Prediction:
 
     def __init__(self, tokens: Sequence[int]) -> None:
         self._tokens = tuple(tokens)
+        self._numbers = np.asarray(self._tokens, dtype=np.int64)
         self._at = 0
 
     def draft(self, answer: Sequence[int], most: int) -> tuple[int, ...]:
         """At most ``most`` tokens that may follow the answer so far; none where its place is not found."""
         if not answer:
             return self._tokens[:most]
-        for size in range(min(_LONGEST, len(answer), len(self._tokens)), 0, -1):
-            tail = tuple(answer[-size:])
-            ends = [
-                at + size for at in range(len(self._tokens) - size + 1) if self._tokens[at : at + size] == tail
-            ]  # fmt: skip
-            if ends:
-                self._at = next((end for end in ends if end >= self._at), ends[-1])
-                return self._tokens[self._at : self._at + min(most, _TRUST * (size + 1))]
-        return ()
+        ends, size = self._places(answer)
+        if not len(ends):
+            return ()
+        next_one = int(np.searchsorted(ends, self._at))
+        self._at = int(ends[min(next_one, len(ends) - 1)])
+        return self._tokens[self._at : self._at + min(most, _TRUST * (size + 1))]
+
+    def _places(self, answer: Sequence[int]) -> tuple[np.ndarray, int]:
+        """Where the longest end of the answer that stands in the prediction ends there, in order, and its length."""
+        ends = np.flatnonzero(self._numbers == answer[-1]) + 1
+        size = 1
+        while size < min(_LONGEST, len(answer)):
+            longer = ends[ends > size]
+            longer = longer[self._numbers[longer - size - 1] == answer[-size - 1]]
+            if not len(longer):
+                break
+            ends, size = longer, size + 1
+        return ends, size

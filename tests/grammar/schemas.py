@@ -30,10 +30,6 @@ def _object(rng: random.Random, depth: int) -> dict[str, Any]:
     }
 
 
-def _array(rng: random.Random, depth: int) -> dict[str, Any]:
-    return {"type": "array", "items": _value(rng, depth + 1), "minItems": rng.randint(0, 2), "maxItems": 3}
-
-
 def _value(rng: random.Random, depth: int) -> dict[str, Any]:
     kinds = ["text", "pattern", "integer", "number", "enum", "const", "boolean", "null", "either"]
     kind = rng.choice(kinds + ["array", "object"] * (depth < 3))
@@ -49,6 +45,7 @@ def _value(rng: random.Random, depth: int) -> dict[str, Any]:
         "boolean": lambda: {"type": "boolean"},
         "null": lambda: {"type": ["null", "integer"], **bounded},
         "either": lambda: {"anyOf": [{"type": "boolean"}, {"type": "string", "maxLength": 4}]},
-        "array": lambda: _array(rng, depth),
+        "array": lambda: {"type": "array", "items": _value(rng, depth + 1), "minItems": rng.randint(0, 2),
+                          "maxItems": 3},
         "object": lambda: _object(rng, depth),
     }[kind]()  # fmt: skip

@@ -17,6 +17,7 @@ from laconic.models.formats.called import parse
 from laconic.models.text import Text
 from laconic.transcript import Transcript
 from tests.models.test_called import FAMILIES
+from tests.models.test_called import written as reply
 from tests.models.test_formats import tokenizer
 
 SHAPES = (
@@ -80,6 +81,25 @@ def test_what_can_be_written_is_read_back(shape: str, tokens: bool) -> None:
                 else:
                     assert arguments == {}
     assert names == {"get_weather", "now"}
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "a list, other keys"])  # that writes ids too
+@pytest.mark.parametrize("tokens", [False, True], ids=["tags in bytes", "tags are tokens"])
+def test_a_call_as_the_template_writes_it_is_allowed(shape: str, tokens: bool) -> None:
+    text = text_of(shape, *(text_of(shape).format.asides if tokens else ()))
+    calls = [("get_weather", {"at": "Paris", "days": 3}), ("now", {})]
+    for asked, several in ((calls[:1], False), (calls[1:], True), (calls, True)):
+        held = Held(calling(text.format, TOOLS, several=several), text)
+        made = Transcript(text, Request((1,), phase="thinking"), [1])
+        for token in text.encode("</think>\n\n" + reply(FAMILIES[shape], *asked).lstrip()):
+            if made.phase != "thinking":
+                row = held(torch.zeros(len(text.tokenizer)), made.place())
+                assert row is not None
+                assert row[token] == 0, (text.decode(made.tokens[1:]), text.decode([token]))
+            made.push(token)
+        row = held(torch.zeros(len(text.tokenizer)), made.place())
+        assert row is not None
+        assert row[min(text.eos)] == 0
 
 
 @pytest.mark.parametrize("shape", sorted(set(FAMILIES) - {*SHAPES}))

@@ -30,6 +30,7 @@ GRAMMARS = {
     "spread": (json_schema(SCHEMA), ['{\n  "name": "x",\n  "n": 7\n}', '{"name":"x","n":7}']),
     "regex": (regex("[0-9]{2,4}(px|em)?"), ["12", "1234em"]),
     "choice": (choice(["yes", "no", "nobody"]), ["yes", "no", "nobody"]),
+    "odd letters": (choice(['ä "b"\\\n', "🎉 ｜", "a\tb"]), ['ä "b"\\\n', "🎉 ｜", "a\tb"]),
     "lark": (lark('start: "(" start* ")"'), ["()", "(()(()))"]),
 }
 

@@ -30,10 +30,9 @@ needs_bundled = pytest.mark.skipif(
 @contextmanager
 def served(*options: str) -> Iterator[str]:
     """The address of the page of ``laconic serve``, while it runs."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "laconic", "serve", "--port", "0", "--threads", "1", *options],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "PYTHONPATH": str(SOURCE)},
-    )  # fmt: skip
+    command = [sys.executable, "-m", "laconic", "serve", "--port", "0", *options]
+    here = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=here)
     assert server.stdout is not None
     with server.stdout:
         try:
@@ -68,7 +67,8 @@ def looking(browser: Browser, address: str, **options: object) -> Iterator[Page]
     page.goto(address)
     yield page
     context.close()
-    assert [one for one in wrong if "401" not in one and "400" not in one] == []
+    # A browser reports every request that was refused; the tests that make such look at what the page says of it.
+    assert [one for one in wrong if not one.startswith("Failed to load resource")] == []
 
 
 def choose(page: Page, **fields: str) -> None:

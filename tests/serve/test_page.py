@@ -109,6 +109,29 @@ def test_plain_decoding_beside_it(page, asked):
     assert page.locator(".lane").nth(1).locator(".token:not(.target)").count() == 0
 
 
+def test_a_saving_that_is_none(page):
+    """Where laconic writes more than plain decoding, it is said so; two answers are not called the same."""
+
+    def answer(route):
+        plain = route.request.post_data_json["laconic"].get("draft") is False
+        tokens, passes = (5, 5) if plain else (10, 2)
+        news = []
+        for done in range(1, passes + 1):
+            said = [{"text": " w", "origin": "target", "kind": "answer"}] * (tokens // passes)
+            trace = {"tokens": said, "drafted": 0, "accepted": 0, "beliefs": [], "passes": done}
+            choice = {"delta": {"content": f"{tokens}"}, "finish_reason": "stop" if done == passes else None}
+            news.append(f"data: {json.dumps({'id': 'x', 'choices': [choice], 'laconic': {'trace': trace}})}\n\n")
+        route.fulfill(body="".join([*news, "data: [DONE]\n\n"]), content_type="text/event-stream")
+
+    page.route("**/v1/chat/completions", answer)
+    ask(page, QUESTION, compare="after")
+    ended(page, lanes=2)
+    saving = page.locator(".saving")
+    expect(saving).to_contain_text(re.compile(r"tokens\s*100\s% more\s*10 against 5"))
+    expect(saving).to_contain_text(re.compile(r"passes\s*60\s% less\s*2 against 5"))
+    expect(saving).to_contain_text("The answers are not the same text.")
+
+
 def test_answer_now(page):
     ask(page, QUESTION, method="none", temperature="0", seed="1")
     ended(page)
@@ -152,6 +175,39 @@ def test_what_the_server_refuses_is_said_in_its_words(page):
     expect(page.locator("#question")).to_have_value(re.compile("^word"))  # nothing is lost
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('data: {"error": {"message": "the engine failed."}}\n\n', "the engine failed."),
+        (": waiting\n\n", "The connection ended before the reply did."),
+        (None, "The server cannot be reached."),
+    ],
+)
+def test_streams_that_fail(page, body, words):
+    def answer(route):
+        route.abort() if body is None else route.fulfill(body=body, content_type="text/event-stream")
+
+    page.route("**/v1/chat/completions", answer)
+    ask(page, QUESTION)
+    expect(page.locator(".lane[data-phase=failed] .problem")).to_have_text(words)
+    expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
+
+
+def test_markup_in_a_reply_is_text(page):
+    markup = '<img src="x" onerror="document.title = 1"><b>bold</b>'
+    tokens = [{"text": markup, "origin": "target", "kind": "answer"}]
+    looks = [{"tokens": 3, "answer": markup, "confidence": 0.5}]
+    trace = {"tokens": tokens, "drafted": 0, "accepted": 0, "beliefs": looks, "passes": 1}
+    chunk = {"id": "x", "choices": [{"delta": {"content": markup}, "finish_reason": "stop"}]}
+    body = f"data: {json.dumps({**chunk, 'laconic': {'trace': trace}})}\n\ndata: [DONE]\n\n"
+    page.route("**/v1/chat/completions", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
+    ask(page, markup)
+    ended(page)
+    for place in (".turn h2", ".tape", ".lane p.answer"):
+        expect(page.locator(place)).to_have_text(markup)
+    assert page.locator(".turn :is(img, b)").count() == 0
+
+
 def test_a_conversation(page, asked):
     ask(page, "What is 2 + 3?")
     ended(page)
@@ -193,6 +249,24 @@ def test_the_server_view_asks_while_it_is_seen(page):
     seen = len(polls)
     page.wait_for_timeout(1500)
     assert len(polls) == seen
+
+
+def test_the_audit_with_its_interval(page):
+    audit = {"mode": "stopped", "share": 0.1, "limit": 0.05, "watched": 60, "ended": 50, "compared": 40, "changed": 8}
+    audit |= {"harm": 0.2, "low": 0.105, "high": 0.348, "saved": 0.41}
+
+    def answer(route):
+        route.fulfill(json=route.fetch().json() | {"audit": audit})
+
+    page.route("**/v1/laconic/status", answer)
+    page.get_by_role("link", name="Server").click()
+    panel = page.locator(".panel").filter(has_text="Audit")
+    expect(panel).to_contain_text("has stopped ending thoughts")
+    expect(panel).to_contain_text(re.compile(r"20\.0\s% of answers would change \(10\.5\s% to 34\.8\s%"))
+    expect(panel).to_contain_text(re.compile(r"60 requests watched.*acting saves 41\s%"))
+    drawn = [panel.locator(f"svg .{name}").get_attribute("d") for name in ("interval", "limit")]
+    low, high, limit = (float(number) for path in drawn for number in re.findall(r"[MH]([\d.]+)", path))
+    assert limit < low < float(panel.locator("svg circle").get_attribute("cx")) < high
 
 
 def test_a_server_with_keys(browser, tmp_path):

@@ -96,7 +96,7 @@ def test_a_thought_is_ended_when_the_client_wants_it() -> None:
     result = asyncio.run(serve())[-1].result
     assert result is not None
     assert [event.method for event in result.events][:1] == ["client"]
-    assert result.usage.thinking < own((), one.request.prompt, one.request.limits).usage.thinking
+    assert result.events[0].tokens < 10
     assert llm.open == 0
 
 

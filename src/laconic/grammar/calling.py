@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from laconic.errors import RequestError, UnmetNeed, did_you_mean
-from laconic.grammar.said import DEFAULT, _sized
+from laconic.grammar.said import DEFAULT, sized
 from laconic.models.formats import Format
 from laconic.models.formats.syntax import Syntax
 from laconic.models.formats.syntax.bodies import Named, Whole
-from laconic.models.formats.syntax.literal import WILD, Literal
+from laconic.models.formats.syntax.literal import WILD
 from laconic.models.formats.syntax.values import Tool, schemas
 from laconic.types import Grammar, GrammarLimits
 
@@ -39,21 +39,17 @@ def calling(
         raise UnmetNeed("a call of a tool cannot be required of this model: its calls are not tags around JSON.", _HINT)
     rules = [_call(syntax.body, tool, dict(schema)) for tool, schema in chosen.items()]
     source = {
-        "opens": _spaced(syntax.opens),
-        "joins": _spaced(syntax.joins) if syntax.joins is not None and several else None,
-        "closes": _spaced(syntax.closes),
+        "opens": syntax.opens.parts,
+        "joins": syntax.joins.parts if syntax.joins is not None and several else None,
+        "closes": syntax.closes.parts,
         "calls": rules,
     }
-    return _sized(Grammar("calls", json.dumps(source), limits), "tools' schemas together")
+    return sized(Grammar("calls", json.dumps(source), limits), "tools' schemas together")
 
 
 def _parts(syntax: Syntax) -> tuple[str, ...]:
     middle = syntax.body.middle.parts if isinstance(syntax.body, Named) else ()
     return (*syntax.opens.parts, *middle, *(syntax.joins.parts if syntax.joins else ()), *syntax.closes.parts)
-
-
-def _spaced(literal: Literal) -> list[str]:
-    return list(literal.parts)
 
 
 def _call(body: Whole | Named, name: str, schema: dict[str, Any]) -> dict[str, Any]:

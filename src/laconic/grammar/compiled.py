@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,14 +16,18 @@ _KEPT = 64
 """Grammars that a tokenizer remembers."""
 _LEAD = r"/[ \t\r\n]{0,8}/"
 """White space that may stand before an answer."""
+_SPACE = r"/[ \n]{0,2}/"
+_lock = Lock()
+"""Grammars are read in whatever thread a request comes in."""
 _vocabularies: WeakKeyDictionary[Text, Vocabulary] = WeakKeyDictionary()
 
 
 def vocabulary(text: Text) -> Vocabulary:
     """What llguidance knows of a tokenizer. Made once for each, which takes seconds for a large one."""
-    if text not in _vocabularies:
-        _vocabularies[text] = Vocabulary(text)
-    return _vocabularies[text]
+    with _lock:
+        if text not in _vocabularies:
+            _vocabularies[text] = Vocabulary(text)
+        return _vocabularies[text]
 
 
 class Vocabulary:
@@ -50,12 +55,13 @@ class Vocabulary:
 
     def matcher(self, grammar: Grammar) -> Any:
         """A matcher at the grammar's beginning. Raises RequestError for a grammar that llguidance refuses."""
-        if grammar not in self._matchers:
-            self._matchers[grammar] = self._read(grammar)
-            while len(self._matchers) > _KEPT:
-                self._matchers.popitem(last=False)
-        self._matchers.move_to_end(grammar)
-        return self._matchers[grammar].deep_copy()
+        with _lock:
+            if grammar not in self._matchers:
+                self._matchers[grammar] = self._read(grammar)
+                while len(self._matchers) > _KEPT:
+                    self._matchers.popitem(last=False)
+            self._matchers.move_to_end(grammar)
+            return self._matchers[grammar].deep_copy()
 
     def _read(self, grammar: Grammar) -> Any:
         from llguidance import LLMatcher, LLParserLimits
@@ -84,38 +90,33 @@ class Vocabulary:
         form = self._form
         if not form.thinks:
             return "start: @body"
-        heads = [self._words([header.strip()]) for header in form.headers if not form.turn]
-        head = f"({' | '.join(heads)} LEAD)?" if heads else ""
-        tail = f"(LEAD {self._words([form.answer_end.strip()])})?" if form.answer_end and not form.turn else ""
+        heads = [self._terminals(header.strip()) for header in form.headers if not form.turn]
+        head = f"(({' | '.join(heads)}) LEAD)?" if heads else ""
+        tail = f"(LEAD {self._terminals(form.answer_end.strip())})?" if form.answer_end and not form.turn else ""
         return f"start: LEAD {head} @body {tail}\nLEAD: {_LEAD}"
 
     def _calls(self, source: dict[str, Any]) -> str:
-        calls = []
-        for at, call in enumerate(source["calls"]):
-            calls.append(f"{self._words(call['words'], '')} @body{at}")
-        more = f"({self._words(source['joins'])} call)*" if source["joins"] is not None else ""
-        whole = f"LEAD {self._words(source['opens'])} call {more} {self._words(source['closes'])}"
-        return f"start: {whole}\ncall: {' | '.join(calls)}\nLEAD: {_LEAD}\nSPACE: /[ \\n]{{0,2}}/"
+        """A reply of calls; between all words of the family's there may be the white space that it writes there."""
+        calls = [f"{self._words(call['words'])} @body{at}" for at, call in enumerate(source["calls"])]
+        more = f"(SPACE {self._words(source['joins'])} call)*" if source["joins"] is not None else ""
+        whole = f"LEAD {self._words(source['opens'])} call {more} SPACE {self._words(source['closes'])}"
+        return f"start: {whole}\ncall: {' | '.join(calls)}\nLEAD: {_LEAD}\nSPACE: {_SPACE}"
 
-    def _words(self, parts: list[str], between: str = "SPACE") -> str:
-        """Words and tags one after the other; a tag that is a token of its own, apart from all text, by its number."""
-        found: list[str] = []
-        for part in parts:
-            found += [between] * bool(between and len(parts) > 1) + self._tokens_of(part)
-        return " ".join(found)
+    def _words(self, parts: list[str]) -> str:
+        return " ".join(f"{self._terminals(part)} SPACE" for part in parts)
 
-    def _tokens_of(self, part: str) -> list[str]:
-        """A text as Lark's terminals."""
+    def _terminals(self, part: str) -> str:
+        """A text in Lark's syntax; a token of it that stands apart from all text, as tags may, by its number."""
         tokens, found, plain = self._tokenizer.encode(part, add_special_tokens=False), [], ""
         if not any(self.tokens.is_special_token(token) for token in tokens):
-            return [json.dumps(part)]
+            return json.dumps(part)
         for token in tokens:
             if self.tokens.is_special_token(token):
                 found += [json.dumps(plain)] * bool(plain) + [f"<[{token}]>"]
                 plain = ""
             else:
                 plain += self.tokens.decode_str([token])
-        return found + [json.dumps(plain)] * bool(plain)
+        return " ".join(found + [json.dumps(plain)] * bool(plain))
 
     def _bodies(self, grammar: Grammar) -> list[dict[str, Any]]:
         if grammar.kind == "calls":

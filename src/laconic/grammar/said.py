@@ -34,7 +34,7 @@ def json_schema(
         source = json.dumps({"schema": whole, "writing": _COMPACT if compact else _FLEXIBLE}, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise RequestError(f"the JSON schema holds what is no JSON: {error}.") from None
-    return _sized(Grammar("json", source, limits), "JSON schema")
+    return sized(Grammar("json", source, limits), "JSON schema")
 
 
 def json_object(*, compact: bool = False, limits: GrammarLimits = DEFAULT) -> Grammar:
@@ -46,24 +46,25 @@ def regex(pattern: str, *, limits: GrammarLimits = DEFAULT) -> Grammar:
     """An answer that a regular expression matches as a whole (Rust's syntax: no look-around, no back references)."""
     if not pattern:
         raise RequestError("the regular expression is empty.", "An answer must be able to say something.")
-    return _sized(Grammar("regex", pattern, limits), "regular expression")
+    return sized(Grammar("regex", pattern, limits), "regular expression")
 
 
 def choice(texts: Sequence[str], *, limits: GrammarLimits = DEFAULT) -> Grammar:
     """An answer that is one of these texts, letter by letter."""
     if isinstance(texts, str) or not texts or not all(isinstance(text, str) and text for text in texts):
         raise RequestError("a choice is a list of texts that are not empty.", "For example ['yes', 'no'].")
-    return _sized(Grammar("choice", json.dumps(list(dict.fromkeys(texts))), limits), "choice")
+    return sized(Grammar("choice", json.dumps(list(dict.fromkeys(texts))), limits), "choice")
 
 
 def lark(grammar: str, *, limits: GrammarLimits = DEFAULT) -> Grammar:
     """An answer of a grammar in Lark's syntax as llguidance takes it, from its rule ``start`` on."""
     if not grammar.strip():
         raise RequestError("the grammar is empty.", "It needs a rule `start`.")
-    return _sized(Grammar("lark", grammar, limits), "grammar")
+    return sized(Grammar("lark", grammar, limits), "grammar")
 
 
-def _sized(grammar: Grammar, what: str) -> Grammar:
+def sized(grammar: Grammar, what: str) -> Grammar:
+    """The grammar, if its source is no larger than its limits say. Raises RequestError."""
     most = grammar.limits.size
     if len(grammar.source) > most:
         raise RequestError(

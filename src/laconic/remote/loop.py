@@ -89,6 +89,8 @@ class RemoteLoop(Loop):
     async def advance(self, s: Sequence) -> None:
         """Have the server write a piece, and let the controllers decide about it."""
         begun = time.perf_counter()
+        if s.ending and await self._ended(s):
+            return
         writing = self._under_way.pop(id(s), None) or asyncio.ensure_future(self._piece(s))
         self._writing[id(s)] = writing
         try:
@@ -99,7 +101,7 @@ class RemoteLoop(Loop):
             if gone or not (s.ending and writing.cancelled()):
                 writing.cancel()
                 raise
-            self._end(s)
+            await self._ended(s)
             return
         finally:
             del self._writing[id(s)]
@@ -119,6 +121,8 @@ class RemoteLoop(Loop):
             self._write(s, [token])
             if await self._settle(s, last=count == len(written.tokens)) or s.finish is not None:
                 break
+            if s.ending and s.transcript.thinks:
+                break
         else:
             if written.cut:
                 s.finish = "length"
@@ -128,8 +132,7 @@ class RemoteLoop(Loop):
                     s.checks.append(CheckPoint(s.transcript.snapshot(), False, False, "end"))
                     await self._settle(s, last=True)
         s.usage.dropped += len(written.tokens) - count
-        self._end(s)
-        if s.done:
+        if not await self._ended(s) and s.done:
             self._leave(s)
 
     def conclude(self, sequence: Sequence, reason: str) -> bool:
@@ -139,6 +142,20 @@ class RemoteLoop(Loop):
         sequence.ending = reason
         if sequence.transcript.thinks and id(sequence) in self._writing:
             self._writing[id(sequence)].cancel()
+        return True
+
+    async def _ended(self, s: Sequence) -> bool:
+        """End the thought that somebody outside wants to end, and break off what is being written of it.
+
+        Says whether there was one.
+        """
+        before = len(s.events)
+        self._end(s)
+        if len(s.events) == before:
+            return False
+        await self._break_off(s)
+        if s.done:
+            self._leave(s)
         return True
 
     async def aclose(self, s: Sequence) -> None:

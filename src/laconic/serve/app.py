@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from laconic.errors import LaconicError
+from laconic.grammar.compiled import vocabulary
 from laconic.serve import errors, messages, pages, replies, responses, spans
 from laconic.serve.api.chat import ChatBody
 from laconic.serve.api.completions import CompletionBody
@@ -135,7 +136,9 @@ def application(
     async def life(_: FastAPI) -> AsyncIterator[None]:
         await backend.start()
         server.ready = True
+        reading = asyncio.ensure_future(asyncio.to_thread(_read_vocabulary, backend))
         yield
+        reading.cancel()
         server.ready = False
         await backend.stop(settings.grace)
 
@@ -144,6 +147,13 @@ def application(
     _routes(app, server)
     _errors(app)
     return Guard(app, settings)
+
+
+def _read_vocabulary(backend: Backend) -> None:
+    """Read the tokenizer's words for grammars beforehand: 150,000 of them take seconds."""
+    if backend.can.grammar:
+        with suppress(LaconicError):  # one that allows no grammar; requests that want one are told
+            vocabulary(backend.text)
 
 
 def _routes(app: FastAPI, server: Server) -> None:
@@ -207,7 +217,6 @@ def _routes(app: FastAPI, server: Server) -> None:
         id = f"chatcmpl-{secrets.token_hex(12)}"
         owner = request.scope["owner"]
         jobs = await asyncio.to_thread(server.asking.chat, body, id, owner)
-        server.submit(id, jobs)
         reply = replies.Chat(server.backend, server.settings.name, id, jobs, body)
         return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
 
@@ -222,7 +231,6 @@ def _routes(app: FastAPI, server: Server) -> None:
         server.check_model(body.model)
         id = f"cmpl-{secrets.token_hex(12)}"
         jobs = await asyncio.to_thread(server.asking.completion, body, id, request.scope["owner"])
-        server.submit(id, jobs)
         reply = replies.Text(server.backend, server.settings.name, id, jobs, body)
         return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
 
@@ -233,7 +241,6 @@ def _routes(app: FastAPI, server: Server) -> None:
         id = f"resp_{secrets.token_hex(12)}"
         chat = responses.as_chat(body)
         jobs = await asyncio.to_thread(server.asking.chat, chat, id, request.scope["owner"])
-        server.submit(id, jobs)
         reply = responses.Responses(server.backend, server.settings.name, id, jobs, chat, body)
         return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
 
@@ -248,7 +255,6 @@ def _routes(app: FastAPI, server: Server) -> None:
         id = f"msg_{secrets.token_hex(12)}"
         chat = messages.as_chat(body)
         jobs = await asyncio.to_thread(server.asking.chat, chat, id, request.scope["owner"])
-        server.submit(id, jobs)
         shows = body.thinking is not None and body.thinking.type != "disabled"
         reply = messages.Messages(server.backend, server.settings.name, id, jobs, chat, shows)
         return await _answer(server, request, id, jobs, reply, stream=bool(body.stream))
@@ -283,6 +289,7 @@ _STREAMED: dict[int | str, dict[str, Any]] = {
 async def _answer(
     server: Server, request: Request, id: str, jobs: list[Job], reply: replies.Reply, *, stream: bool
 ) -> Response:
+    server.submit(id, jobs)  # last of all: from here on somebody listens, and leaves
     headers = {"x-request-id": id}
     if stream:
         headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
@@ -295,6 +302,7 @@ async def _answer(
             return Response(status_code=499)  # nobody reads it
         return JSONResponse(reply.whole(await whole), headers=headers)
     finally:
+        server.leave(id, jobs)
         for task in (whole, gone):
             task.cancel()
             with suppress(asyncio.CancelledError, Exception):

@@ -26,6 +26,10 @@ from laconic.types import Limits, Question, Request, Sampling
 
 _FAREWELL = 32
 """Tokens at most for the words that end a thought."""
+_SPECS = 4096
+"""Characters of all controllers that a request names, at most."""
+_METHODS = 32
+"""Methods among them, at most, those in brackets included."""
 
 
 class Asking:
@@ -35,6 +39,8 @@ class Asking:
         self.backend = backend
         self.bounds = bounds
         self.efforts = efforts
+        self._widest = max(map(len, backend.text.tokenizer.get_vocab()), default=1)
+        """No token is longer, in characters."""
 
     def chat(self, body: ChatBody, id: str, owner: str) -> list[Job]:
         """The jobs of a chat completion, one for each reply. Raises LaconicError subclasses."""
@@ -45,12 +51,14 @@ class Asking:
             )
         notes: list[str] = []
         most = body.max_completion_tokens or body.max_tokens
-        thinking, effort, controllers = self._thought(body, options, notes, most)
+        thinking, effort, first, named = self._thought(body, options, notes, most)
         keywords = dict(body.chat_template_kwargs or {})
         if body.tools and body.tool_choice != "none":
             keywords["tools"] = [tool.model_dump(exclude_none=True) for tool in body.tools]
+        messages = tuple(plain([_told(message) for message in body.messages]))
+        self._bound(sum(len(str(message["content"] or "").strip()) for message in messages), "prompt")
         question = Question(
-            tuple(plain([_told(message) for message in body.messages])),
+            messages,
             thinking,
             self._sampling(body),
             effort=effort,
@@ -62,6 +70,7 @@ class Asking:
         if body.prediction is not None:
             content = body.prediction.content
             said = content if isinstance(content, str) else "".join(str(part.get("text", "")) for part in content)
+            self._bound(len(said), "prediction")
             prediction = tuple(text.encode(said))
         else:
             prediction = ()
@@ -80,16 +89,18 @@ class Asking:
             logprobs=logprobs,
             grammar=shape,
         )
-        return self._jobs(request, body, id, owner, controllers, notes)
+        return self._jobs(request, body, id, owner, first, named, notes)
 
     def completion(self, body: CompletionBody, id: str, owner: str) -> list[Job]:
         """The jobs of a completion: for each prompt as many as there are to be replies."""
         if body.best_of is not None and body.best_of != (body.n or 1):
             raise RequestError("best_of is taken only where it is n.", "Ask for n replies and choose among them.")
-        options, jobs = body.options(), []
+        options, jobs, prompts = body.options(), [], body.prompts()
+        if (replies := len(prompts) * (body.n or 1)) > self.bounds.n:
+            raise RequestError(f"{replies} replies at once are too many.", f"At most {self.bounds.n}.")
         notes: list[str] = []
-        _, _, controllers = self._thought(body, options, notes, body.max_tokens)
-        for prompt in body.prompts():
+        _, _, first, named = self._thought(body, options, notes, body.max_tokens)
+        for prompt in prompts:
             tokens = self._prompt(prompt, special=body.add_special_tokens is not False)
             self._check(tokens)
             request = Request(
@@ -100,9 +111,7 @@ class Asking:
                 logprobs=body.logprobs,
                 phase=self.backend.text.phase(tokens) if self.backend.text.format.thinks else "answer",
             )
-            jobs += self._jobs(request, body, id, owner, controllers, notes)
-        if len(jobs) > self.bounds.n:
-            raise RequestError(f"{len(jobs)} replies at once are too many.", f"At most {self.bounds.n}.")
+            jobs += self._jobs(request, body, id, owner, first, named, notes)
         return jobs
 
     def _jobs(
@@ -111,7 +120,8 @@ class Asking:
         body: Body,
         id: str,
         owner: str,
-        controllers: tuple[Controller, ...] | None,
+        first: tuple[Controller, ...],
+        named: tuple[Controller, ...] | None,
         notes: list[str],
     ) -> list[Job]:
         can = self.backend.can
@@ -128,20 +138,21 @@ class Asking:
             raise RequestError(f"n={n} is more than this server gives.", f"At most {self.bounds.n}.")
         seeds = (replace(request.sampling, seed=request.sampling.seed + i) for i in range(n))
         return [
-            Job(f"{id}-{i}" if n > 1 else id, owner, replace(request, sampling=sampling), controllers,
+            Job(f"{id}-{i}" if n > 1 else id, owner, replace(request, sampling=sampling), named, first=first,
                 streams=bool(body.stream), notes=notes)
             for i, sampling in enumerate(seeds)
         ]  # fmt: skip
 
     def _thought(
         self, body: Body, options: Options, notes: list[str], most: int | None
-    ) -> tuple[bool, str, tuple[Controller, ...] | None]:
-        """Whether the model may think, the template's level of effort, and controllers; None for the server's own."""
+    ) -> tuple[bool, str, tuple[Controller, ...], tuple[Controller, ...] | None]:
+        """Whether the model may think, the template's level of effort, what level and budget of this request ask for,
+        and the controllers behind that; None for the server's own."""
         thinks = self.backend.text.format.thinks
         thinking, effort, named, before = True, "", None, []
         budget = body.thinking_token_budget
         if options.think is not None:
-            specs = joined(options.think) if isinstance(options.think, str) else tuple(options.think)
+            specs = _specs(options.think)
             named = self.backend.controllers(tuple(spec for spec in specs if spec not in ("", "none")))
         level = getattr(body, "reasoning_effort", None)
         if level == "none" or budget == 0:
@@ -162,10 +173,7 @@ class Asking:
             notes.append("the model does not think, as far as its chat template shows")
         if not thinking and not thinks:
             thinking = True  # there is nothing to switch off
-        if named is None and not before:
-            return thinking, effort, None
-        mine = named if named is not None else self.backend.standing
-        return thinking, effort, (*before, *mine)
+        return thinking, effort, tuple(before), named
 
     def _cuts(self, budget: int, most: int | None, options: Options) -> bool:
         """Whether a budget ends a thought before the limit of all tokens does; else it is kept anyway."""
@@ -205,6 +213,12 @@ class Asking:
         room = options.answer_room
         return replace(limits, max_new_tokens=left, answer_room=None if room is None else min(room, left - 1))
 
+    def _bound(self, characters: int, what: str) -> None:
+        """Refuse what cannot fit before it is made into tokens, which takes seconds a megabyte."""
+        least, longest = -(-characters // self._widest), self.backend.context
+        if least > longest:
+            raise RequestError(f"the {what} has at least {least} tokens; {longest} are the most.", "Shorten it.")
+
     def _check(self, tokens: Sequence[int]) -> None:
         longest = min(self.bounds.prompt or self.backend.context, self.backend.context - 1)
         if len(tokens) > longest:
@@ -218,6 +232,7 @@ class Asking:
             if strange is not None:
                 raise RequestError(f"the prompt holds token {strange}, which the model does not have.")
             return tuple(prompt)
+        self._bound(len(prompt.strip()), "prompt")
         ids = text.tokenizer.encode(prompt, add_special_tokens=special)
         if not ids:
             raise RequestError("the prompt is empty.", "Give at least one token to start from.")
@@ -226,6 +241,16 @@ class Asking:
     @property
     def _knows_tools(self) -> bool:
         return "tools" in (source(self.backend.text.tokenizer) or "")
+
+
+def _specs(think: str | Sequence[str]) -> tuple[str, ...]:
+    """The specs of controllers that a request names; they are counted before any is read."""
+    parts = [think] if isinstance(think, str) else think
+    if sum(map(len, parts)) > _SPECS or sum(1 + part.count("+") + part.count("[") for part in parts) > _METHODS:
+        raise RequestError(
+            "laconic.think names too much.", f"At most {_METHODS} methods, in {_SPECS} characters altogether."
+        )
+    return joined(think) if isinstance(think, str) else tuple(think)
 
 
 def _asked(text: Any, question: Question) -> tuple[tuple[int, ...], str]:
@@ -252,7 +277,7 @@ def _told(message: Message) -> dict[str, Any]:
     for call in told.get("tool_calls", ()):
         arguments = call["function"].get("arguments")
         if isinstance(arguments, str):
-            with suppress(ValueError):  # what the model wrote was no JSON; it is shown what it wrote
+            with suppress(ValueError, RecursionError):  # what the model wrote was no JSON; it is shown what it wrote
                 call["function"]["arguments"] = json.loads(arguments) if arguments.strip() else {}
     return told
 

@@ -14,6 +14,9 @@ from laconic.policy import Policy
 from laconic.serve.job import Job
 from laconic.thinking.base import Controller
 
+ENDED = "the client asked for the answer"
+"""Why a thought has ended that a client had concluded."""
+
 
 class Busy(RequestError):
     """More requests wait than the server takes. ``seconds`` is when to come again."""
@@ -81,7 +84,7 @@ class Backend(Protocol):
         ...
 
     async def conclude(self, job: Job) -> bool:
-        """End its thought at the next token; says whether there was one to end."""
+        """End its thought at the next token, or as soon as it begins; says whether there is, or may be, one to end."""
         ...
 
     def load(self) -> Load:

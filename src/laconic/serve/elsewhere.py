@@ -13,7 +13,7 @@ from laconic.errors import LaconicError, RemoteError, RequestError
 from laconic.policy import registry
 from laconic.remote.loop import RemoteLoop
 from laconic.sequence import Sequence as Reply
-from laconic.serve.backend import Abilities, Busy, Draining, Load, specs
+from laconic.serve.backend import ENDED, Abilities, Busy, Draining, Load, specs
 from laconic.serve.fair import FairQueue
 from laconic.serve.job import Job, Sight, Told
 from laconic.serve.shadow import seen
@@ -93,10 +93,13 @@ class Elsewhere:
 
     async def conclude(self, job: Job) -> bool:
         """End a thought; see Backend."""
-        if job not in self._running:
+        if job in self._running:
+            loop, reply = self._running[job]
+            return loop.conclude(reply, ENDED)
+        if job.over or job.cancelled or job.request.phase == "answer":
             return False
-        loop, reply = self._running[job]
-        return loop.conclude(reply, "the client asked for the answer")
+        job.ending = ENDED
+        return True
 
     def load(self) -> Load:
         """What goes on now."""
@@ -149,6 +152,8 @@ class Elsewhere:
         s = loop.add(request)
         self._line.charge(job.key, len(request.prompt))
         self._running[job] = loop, s
+        if job.ending:
+            loop.conclude(s, job.ending)
         sights = written = 0
         try:
             while not s.done:

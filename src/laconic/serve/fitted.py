@@ -15,9 +15,7 @@ def fitted(engine: Engine, job: Job) -> Request:
 
     Raises LaconicError subclasses where they refuse it.
     """
-    mine = engine.plan.controllers if job.controllers is None else job.controllers
-    if job.shadow:
-        return replace(job.request, controllers=(Shadow(mine),) if mine else ())
+    mine = job.asked((Shadow(engine.plan.controllers),) if job.shadow else engine.plan.controllers)
     question = job.request.question
     if question is None:
         return replace(job.request, controllers=mine)

@@ -61,13 +61,15 @@ class Job:
     """A reply to be written. ``key`` is whose it is: the name under which work is shared fairly and texts are kept.
 
     ``controllers`` are asked what becomes of the question when its turn comes; None for the server's own, ``shadow``
-    for such that only watch. ``streams`` False is told of nothing but the end.
+    for such that only watch. ``first`` come before them and act in any case: the request's own budget, or its level of
+    effort. ``streams`` False is told of nothing but the end.
     """
 
     id: str
     key: str
     request: Request
     controllers: tuple[Controller, ...] | None = None
+    first: tuple[Controller, ...] = ()
     shadow: bool = False
     streams: bool = True
     notes: list[str] = field(default_factory=list)
@@ -76,6 +78,8 @@ class Job:
     started: float | None = None
     """When its first tokens came."""
     cancelled: bool = False
+    ending: str = ""
+    """Why its thought shall end as soon as there is one; empty where nobody wants that, or somebody has seen to it."""
     over: bool = False
     """Whether its last news have come."""
     _news: asyncio.Queue[Told] = field(default_factory=asyncio.Queue)
@@ -84,6 +88,10 @@ class Job:
         """Its first tokens have come, whether or not anybody is told of them yet. May be called from any thread."""
         if self.started is None:
             self.started = time.perf_counter()
+
+    def asked(self, standing: tuple[Controller, ...]) -> tuple[Controller, ...]:
+        """All its controllers in their order, where those of the server are ``standing``."""
+        return (*self.first, *(standing if self.controllers is None else self.controllers))
 
     def tell(self, told: Told) -> None:
         """Pass news on. To be called in the event loop of who listens."""

@@ -55,7 +55,7 @@ def decisions(job: Job, told: Told, standing: Sequence[Controller], backend: str
     shown: dict[str, Any] = {
         "id": job.id,
         "backend": backend,
-        "think": specs(standing if job.controllers is None else job.controllers),
+        "think": specs(job.asked(tuple(standing))),
         "events": [
             {"method": event.method, "action": event.action, "tokens": event.tokens, "reason": event.reason}
             for event in result.events

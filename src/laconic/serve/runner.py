@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from laconic.engine import Engine
 from laconic.errors import LaconicError, ModelError, RequestError
 from laconic.sequence import Sequence
-from laconic.serve.backend import Draining, Load
+from laconic.serve.backend import ENDED, Draining, Load
 from laconic.serve.fair import FairQueue
 from laconic.serve.fitted import fitted
 from laconic.serve.job import Job, Sight, Told
@@ -141,7 +141,9 @@ class Runner:
             try:
                 self._listen()
                 self._turn()
-            except Exception as error:
+            except (
+                BaseException
+            ) as error:  # what panics in a library of Rust's is no Exception, and nobody else would hear
                 log.exception("a pass failed; the requests in it are ended")
                 self._failed(error)
             self._post()
@@ -213,7 +215,7 @@ class Runner:
                 self._begin(job)
             except LaconicError as error:
                 self._end(job, Told(error=error))
-            except Exception as error:
+            except BaseException as error:
                 log.exception("a request could not begin")
                 self._end(job, Told(error=EngineFailure(f"the request could not begin: {type(error).__name__}.")))
 
@@ -223,6 +225,8 @@ class Runner:
         reused = 0 if slot is None else slot.length
         sequence = self._loop.arrive(request, slot)
         sequence.usage.reused = reused
+        if job.ending:
+            self._loop.conclude(sequence, job.ending)
         self._line.charge(job.key, len(request.prompt) - reused)
         self._arriving.append(_Run(job, sequence))
 
@@ -238,7 +242,7 @@ class Runner:
             before = run.sequence.slot.length
             try:
                 joined = self._loop.read(run.sequence, left)
-            except Exception:
+            except BaseException:
                 self._arriving.remove(run)
                 self._loop.abandon(run.sequence)
                 self._end(run.job, Told(error=EngineFailure("the prompt could not be read.")))
@@ -249,27 +253,39 @@ class Runner:
                 self._running[id(run.sequence)] = run
 
     def _tell(self, runs: list[_Run], seconds: float, together: int) -> None:
+        """Put down what there is to tell of each; one of which it cannot be told ends alone."""
         for run in runs:
-            s, job = run.sequence, run.job
-            result = self.engine.result(s) if s.done else None
-            if s.generated:
-                job.begun()
-            if result is None and not job.streams:
+            try:
+                told = self._news(run, seconds, together)
+            except Exception as error:
+                log.exception("a request cannot be told of")
+                if self._running.pop(id(run.sequence), None) is not None:
+                    self._loop.cancel(run.sequence)
+                told = Told(error=EngineFailure(f"the reply cannot be told: {type(error).__name__}."))
+            if told is None:
                 continue
-            if result is not None and result.finish_reason == "cancelled":  # its grammar asked for too much
-                self._end(job, Told(error=RequestError(result.events[-1].reason)))
-                continue
-            steps = tuple(s.drain())
-            sights = tuple(Sight(at, belief.answer, belief.confidence()) for at, belief in s.beliefs[run.sights :])
-            run.sights = len(s.beliefs)
-            if steps or sights or result is not None:
-                parts = s.shown() if steps else None
-                watched = seen(s.controllers) if result is not None and job.shadow else None
-                taken = s.usage.target_passes
-                told = Told(steps, parts, sights, seconds, together, result, watched, passes=taken)
-                self._mail.append((job, told))
-            if result is not None:
-                self._line.ended(job.key)
+            self._mail.append((run.job, told))
+            if told.last:
+                self._line.ended(run.job.key)
+
+    def _news(self, run: _Run, seconds: float, together: int) -> Told | None:
+        """What is new of a request after a pass; None for nothing that its client wants to know."""
+        s, job = run.sequence, run.job
+        result = self.engine.result(s) if s.done else None
+        if s.generated:
+            job.begun()
+        if result is None and not job.streams:
+            return None
+        if result is not None and result.finish_reason == "cancelled":  # by the loop: its grammar asked for too much
+            return Told(error=RequestError(result.events[-1].reason))
+        steps = tuple(s.drain())
+        sights = tuple(Sight(at, belief.answer, belief.confidence()) for at, belief in s.beliefs[run.sights :])
+        run.sights = len(s.beliefs)
+        if not (steps or sights or result is not None):
+            return None
+        parts = s.shown() if steps else None
+        watched = seen(s.controllers) if result is not None and job.shadow else None
+        return Told(steps, parts, sights, seconds, together, result, watched, passes=s.usage.target_passes)
 
     def _count(self, runs: list[_Run], before: dict[int, tuple[int, int, int]], seconds: float) -> None:
         pulse = self.pulse
@@ -295,13 +311,22 @@ class Runner:
     def _keep(self, s: Sequence) -> None:
         """Keep what a request that leaves has computed, for others that begin alike."""
         run = self._running.get(id(s))
-        if run is not None and not any(controller.steering(state) for controller, state in s.controllers):
+        if run is None or any(controller.steering(state) for controller, state in s.controllers):
+            return
+        try:
             self.prefixes.keep(run.job.key, s.tokens, s.slot)
+        except Exception:  # mostly no memory for a copy, which is no reason to lose a reply that is written
+            log.exception("what a request has computed is not kept for later ones")
 
     def _concluded(self, job: Job) -> bool:
-        begun = (*self._running.values(), *self._arriving, *self._paused)
-        run = next((run for run in begun if run.job is job), None)
-        return run is not None and self._loop.conclude(run.sequence, "the client asked for the answer")
+        runs = (*self._running.values(), *self._arriving, *self._paused)
+        run = next((run for run in runs if run.job is job), None)
+        if run is not None:
+            return self._loop.conclude(run.sequence, ENDED)
+        if job not in self._line.waiting() or job.request.phase == "answer":
+            return False
+        job.ending = ENDED
+        return True
 
     def _drop(self, job: Job) -> None:
         """A request whose client has gone: it takes part in no further pass."""
@@ -321,7 +346,7 @@ class Runner:
         self._line.ended(job.key)
         self._mail.append((job, told))
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         """End everything under way with an error, and go on with a fresh loop."""
         shown = (
             error if isinstance(error, LaconicError) else EngineFailure(f"the engine failed: {type(error).__name__}.")

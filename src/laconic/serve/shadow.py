@@ -9,7 +9,7 @@ from typing import Any
 from laconic.models.text import Text
 from laconic.policy import Card, Needs, Policy
 from laconic.serve.job import Seen
-from laconic.thinking.base import Action, Conclude, Continue, Controller, Inject, Probe, View
+from laconic.thinking.base import Action, Belief, Conclude, Continue, Controller, Inject, Probe, View
 from laconic.types import Request
 
 ASKED = Probe("The answer is \\boxed", "}", max_tokens=48)
@@ -19,11 +19,14 @@ METHOD = "shadow"
 
 @dataclass(slots=True)
 class Watched:
-    """State of one request. ``over`` says that its controllers have had their say."""
+    """State of one request. ``over`` says that its controllers have had their say, ``answers`` whether the probe that
+    was passed on asks for the answer; ``thinking`` and ``reason`` are where and why one of them wanted to end."""
 
     states: list[Any]
     turn: int = 0
     over: bool = False
+    answers: bool = False
+    thinking: int = 0
     reason: str = ""
     found: Seen | None = None
 
@@ -86,27 +89,31 @@ class Shadow(Controller):
         if state.over:
             return Continue()
         if state.reason:
-            return self._ended(state, view)
+            return self._ended(state, view.belief)
+        if view.belief is None:  # another place, whatever became of a probe at the last one
+            state.turn = 0
         while state.turn < len(self.controllers):
             action = self.controllers[state.turn].decide(state.states[state.turn], view)
             if isinstance(action, Probe):
+                state.answers = action.close
                 return action
             if isinstance(action, Inject):
                 state.over = True
                 return Continue()
             if isinstance(action, Conclude):
-                state.reason = action.reason
-                asked = view.belief is not None and view.belief.complete and view.belief.answer
-                return self._ended(state, view) if asked else ASKED
+                state.reason, state.thinking = action.reason, view.thinking
+                found = view.belief
+                known = found is not None and state.answers and found.complete and found.answer
+                return self._ended(state, found) if known else ASKED
             state.turn += 1
             view = replace(view, belief=None)
         state.turn = 0
         return Continue()
 
-    def _ended(self, state: Watched, view: View) -> Action:
-        """Remember what was found at the end that somebody wanted."""
-        answer = view.belief.answer if view.belief is not None else ""
-        state.found = Seen(view.thinking, state.reason, answer)
+    def _ended(self, state: Watched, belief: Belief | None) -> Action:
+        """Remember what was found at the end that somebody wanted; nothing where there was no room to ask."""
+        answer = belief.answer if belief is not None and belief.complete else ""
+        state.found = Seen(state.thinking, state.reason, answer)
         state.over = True
         return Continue()
 

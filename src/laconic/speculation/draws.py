@@ -110,6 +110,10 @@ def foresee(probs: torch.Tensor, draws: Draws, position: int) -> tuple[Tokens, F
     return tokens, chances / chances.sum()
 
 
+_COLDEST = 1e-15
+"""Temperature below which nothing changes but that quotients leave float32: all weight is on the largest logit."""
+
+
 def warp(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     """The distribution that ``sampling`` draws from: temperature, then top-k, top-p, min-p.
 
@@ -120,7 +124,7 @@ def warp(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     if sampling.greedy:
         return torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
     shape, order = logits.shape, None
-    logits = (logits / sampling.temperature).reshape(-1, shape[-1])
+    logits = (logits / max(sampling.temperature, _COLDEST)).reshape(-1, shape[-1])
     if 0 < sampling.top_k < shape[-1]:
         logits, order = top_k(logits, sampling.top_k)
     probs = logits.softmax(-1)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from laconic.types import Sampling
 
 
+_LARGEST = 1e20
+"""No penalty makes a logit larger: beyond float32 two tokens would be infinitely likely, and neither could be drawn."""
+
+
 class _Place(Protocol):
     @property
     def tokens(self) -> Sequence[int]: ...
@@ -59,7 +63,7 @@ class RepetitionPenalty:
         changed = logits.to(torch.float32, copy=True)
         seen = torch.tensor(place.tokens, device=logits.device)
         values = changed[seen]
-        changed[seen] = torch.where(values < 0, values * self.penalty, values / self.penalty)
+        changed[seen] = torch.where(values < 0, values * self.penalty, values / self.penalty).clamp(-_LARGEST, _LARGEST)
         return changed
 
 

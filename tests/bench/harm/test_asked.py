@@ -43,7 +43,6 @@ def kept(written: Written, *think: str) -> list[bool]:
         "budget:9",
         "trimr:2",
         "no-wait",
-        "no-wait:words=s",
         "budget:60,minimum=20",
     ],
 )

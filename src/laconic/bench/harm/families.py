@@ -83,11 +83,8 @@ def sequence(spec: str, most: int) -> list[Setting]:
     grid = _sorted(name, family, values) if values else [f"{value:g}" for value in family.grid or lengths(most)]
     if not grid:
         raise InvalidKnob(f"'{name}': no setting fits a limit of {most} tokens.", "Name values, or raise --max-tokens.")
-    return [
-        Setting(f"{family.knob}={value}", registry.build("think", ":".join((name, ",".join(knobs)))).spec())
-        for value in grid
-        for knobs in [(f"{family.knob}={value}", *others)]
-    ]
+    labels = [f"{family.knob}={value}" for value in grid]
+    return [Setting(label, registry.build("think", f"{name}:{','.join((label, *others))}").spec()) for label in labels]
 
 
 def _sorted(name: str, family: Family, values: list[str]) -> list[str]:

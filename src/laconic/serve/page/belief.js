@@ -34,11 +34,12 @@ export class Belief {
     if (state === this.#drawn) return;
     this.#drawn = state;
     const last = looks.at(-1);
-    say(this.words, `Belief: after ${many(last.tokens, "token")} ${last.answer ? `“${last.answer}”` : "no answer"}, ${chance(last.confidence)} sure`);
+    const found = last.answer ? `“${last.answer}”` : "no answer";
+    say(this.words, `Belief: after ${many(last.tokens, "token")} ${found}, ${chance(last.confidence)} sure`);
     for (const look of looks.slice(this.table.childElementCount)) this.table.append(row(look));
     this.chart.setAttribute("width", width);
-    const found = looks.filter((look) => look.answer);
-    this.chart.replaceChildren(...drawing(found, Math.max(thought, last.tokens), exit, width));
+    const drawn = looks.filter((look) => look.answer);
+    this.chart.replaceChildren(...drawing(drawn, Math.max(thought, last.tokens), exit, width));
   }
 }
 
@@ -56,13 +57,17 @@ function drawing(looks, most, exit, width) {
     svg("path", { class: "grid", d: `M${EDGE.left} ${y(share)}H${width - EDGE.right}` }),
     svg("text", { x: EDGE.left - 8, y: y(share) + 4, "text-anchor": "end" }, `${+(100 * share).toFixed(2)} %`),
   ]);
-  const ends = [0, most].map((tokens) =>
-    svg("text", { x: x(tokens), y: HEIGHT - 6, "text-anchor": tokens ? "end" : "start" }, tokens ? many(tokens, "token") : "0"));
-  const line = svg("path", { class: "line", d: looks.map((look, at) => `${at ? "L" : "M"}${x(look.tokens)} ${y(look.confidence)}`).join("") });
+  const ends = [
+    svg("text", { x: x(0), y: HEIGHT - 6, "text-anchor": "start" }, "0"),
+    svg("text", { x: x(most), y: HEIGHT - 6, "text-anchor": "end" }, many(most, "token")),
+  ];
+  const along = looks.map((look, at) => `${at ? "L" : "M"}${x(look.tokens)} ${y(look.confidence)}`);
+  const line = svg("path", { class: "line", d: along.join("") });
   const final = looks.at(-1)?.answer;
-  const points = looks.map((look) =>
-    svg("circle", { class: look.answer === final ? "look" : "look other", cx: x(look.tokens), cy: y(look.confidence), r: 3.5 }));
-  return [...grid, ...ends, ...(exit ? ending(x(exit.tokens), y(0), y(looks.at(-1)?.confidence ?? 1)) : []), line, ...points, ...labels(looks, x, y)];
+  const points = looks.map(({ tokens, answer, confidence }) =>
+    svg("circle", { class: answer === final ? "look" : "look other", cx: x(tokens), cy: y(confidence), r: 3.5 }));
+  const left = exit ? ending(x(exit.tokens), y(0), y(looks.at(-1)?.confidence ?? 1)) : [];
+  return [...grid, ...ends, ...left, line, ...points, ...labels(looks, x, y)];
 }
 
 function ending(x, bottom, top) {

@@ -19,22 +19,17 @@ export class Harm {
     this.root = el("section", { class: "panel" }, el("h2", {}, "Audit"), this.mode, this.chart, this.words, this.counts);
   }
 
-  draw({ mode, share, limit, watched, ended, compared, changed, harm, low, high, saved }) {
-    say(this.mode, MODES[mode]);
-    this.mode.dataset.mode = mode;
-    this.chart.toggleAttribute("hidden", !compared);
-    if (compared) {
-      this.#interval(harm, low, high, limit);
-      say(this.words, `${percent(harm, 1)} of answers would change (${percent(low, 1)} to ${percent(high, 1)} with 95\u00a0% confidence); ` +
-        `the line is the limit, ${percent(limit)}`);
-    } else {
-      say(this.words, share || mode === "shadow" ? "Nothing has been compared yet." : "No request is watched: --audit 0.02 would watch 2 % of them.");
-    }
-    const kept = saved === null ? "" : `; acting saves ${percent(saved)} of the thought where it acts`;
-    say(this.counts, watched ? `${many(watched, "request")} watched, ${ended} with an early end, ${compared} compared, ${changed} changed${kept}` : "");
+  /** `acts` is whether the server has methods that end thoughts. */
+  draw(audit, acts) {
+    say(this.mode, acts ? MODES[audit.mode] : "The server has no method that ends thoughts.");
+    this.mode.dataset.mode = audit.mode;
+    this.chart.toggleAttribute("hidden", !audit.compared);
+    if (audit.compared) this.#interval(audit);
+    say(this.words, found(audit));
+    say(this.counts, audit.watched ? counts(audit) : "");
   }
 
-  #interval(harm, low, high, limit) {
+  #interval({ harm, low, high, limit }) {
     const width = this.chart.clientWidth;
     const most = Math.min(1, Math.max(2.5 * limit, 1.2 * high, 0.1));
     const x = (share) => 6 + (share / most) * (width - 12);
@@ -48,4 +43,18 @@ export class Harm {
       svg("text", { x: x(most), y: HEIGHT - 4, "text-anchor": "end" }, percent(most)),
     );
   }
+}
+
+function found({ mode, share, compared, harm, low, high, limit }) {
+  if (compared) {
+    const range = `${percent(low, 1)} to ${percent(high, 1)} with ${percent(0.95)} confidence`;
+    return `${percent(harm, 1)} of answers would change (${range}); the line is the limit, ${percent(limit)}`;
+  }
+  if (share || mode === "shadow") return "Nothing has been compared yet.";
+  return "No request is watched: --audit 0.02 would watch 2 % of them.";
+}
+
+function counts({ watched, ended, compared, changed, saved }) {
+  const kept = saved === null ? "" : `; acting saves ${percent(saved)} of the thought where it acts`;
+  return `${many(watched, "request")} watched, ${ended} with an early end, ${compared} compared, ${changed} changed${kept}`;
 }

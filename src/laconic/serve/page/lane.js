@@ -46,10 +46,11 @@ export class Lane {
     this.passes = new Passes();
     this.belief = new Belief();
     this.decisions = el("ul", { class: "decisions" });
-    const head = el("header", {}, el("h3", {}, title), this.state, el("span", { class: "buttons" }, this.now, this.stop));
+    const buttons = el("span", { class: "buttons" }, this.now, this.stop);
+    const head = el("header", {}, el("h3", {}, title), this.state, buttons);
     const text = el("div", { class: "text" }, this.tape.root, this.answer, this.problem);
     const beside = el("div", { class: "beside" }, this.figures, this.passes.root, this.belief.root, this.decisions);
-    this.root = el("section", { class: "lane", "aria-label": title }, head, text, beside);
+    this.root = el("div", { class: "lane", role: "group", "aria-label": title }, head, text, beside);
   }
 
   /** Ask, and show what comes. Never throws: what went wrong is said in the lane. */
@@ -65,7 +66,7 @@ export class Lane {
     } catch (error) {
       this.reply.end(error.name === "AbortError" ? "stopped" : "failed");
       if (error instanceof Refused) this.#tell(error.message);
-      else if (error.name !== "AbortError") throw error;
+      else if (error.name !== "AbortError") this.#failed(error);
     } finally {
       soon(this.#draw);
     }
@@ -79,6 +80,12 @@ export class Lane {
       if (!(error instanceof Refused)) throw error;
       if (!this.reply.over) this.#tell(error.message);
     }
+  }
+
+  /** A mistake of the page's own: said here, and told to whoever looks for it. */
+  #failed(error) {
+    console.error(error);
+    this.#tell(`The page failed: ${error.message}`);
   }
 
   #tell(words) {
@@ -105,7 +112,7 @@ export class Lane {
     const { tokens, thought, passes, drafted, accepted } = this.reply;
     const shown = [["Tokens", count(tokens)], ["Thought", count(thought)], ["Time", seconds(this.reply.seconds)]];
     if (passes) shown.push(["Passes", count(passes)], ["Tokens a pass", (tokens / passes).toFixed(1)]);
-    if (drafted) shown.push(["Drafts accepted", percent(accepted / drafted)]);
+    if (drafted) shown.push(["Accepted", percent(accepted / drafted)]);
     if (this.figures.childElementCount !== shown.length) {
       this.figures.replaceChildren(...shown.map(([name]) => el("div", {}, el("dt", {}, name), el("dd"))));
     }

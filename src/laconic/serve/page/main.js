@@ -14,7 +14,8 @@ const asks = composer.querySelector("[type=submit]");
 
 async function learn() {
   try {
-    const [models, status, methods] = await Promise.all(["v1/models", "v1/laconic/status", "v1/laconic/methods"].map((path) => get(path)));
+    const paths = ["v1/models", "v1/laconic/status", "v1/laconic/methods"];
+    const [models, status, methods] = await Promise.all(paths.map((path) => get(path)));
     say(byId("model"), models.data[0].id);
     settings.learn(status, methods);
   } catch (error) {

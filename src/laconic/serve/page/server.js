@@ -24,7 +24,8 @@ export class Server {
     this.runs = el("dl", { class: "facts" });
     const memory = el("section", { class: "panel" }, el("h2", {}, "Memory of the cache"), this.memory, this.held);
     const runs = el("section", { class: "panel wide" }, el("h2", {}, "What runs"), this.runs);
-    root.append(this.problem, this.figures, el("div", { class: "panels" }, this.rate.root, this.lengths.root, this.harm.root, memory, runs));
+    const panels = [this.rate.root, this.lengths.root, this.harm.root, memory, runs];
+    root.append(this.problem, this.figures, el("div", { class: "panels" }, ...panels));
     document.addEventListener("visibilitychange", () => this.#watch());
   }
 
@@ -67,7 +68,7 @@ export class Server {
     facts(this.figures, shown);
     this.rate.draw(pulse.tokens, uptime);
     this.lengths.draw(recent.flatMap((pass) => pass.lengths));
-    this.harm.draw(audit);
+    this.harm.draw(audit, think.length > 0);
     this.#memory(load);
     facts(this.runs, running(server, think, uptime));
   }
@@ -83,7 +84,7 @@ export class Server {
 function running(server, think, uptime) {
   const model = typeof server.model === "string" ? server.model : about(server.model);
   const { drafter, length } = server.methods;
-  const drafts = drafter && drafter !== "none" ? `${drafter}, length ${length}` : "none";
+  const drafts = !drafter || drafter === "none" ? drafter : `${drafter}, length ${length}`;
   const facts = [["Backend", server.backend], ["Model", model], ["Draft model", about(server.draft_model)], ["Drafts", drafts],
     ["Thinking", think.join(" + ") || "no method"], ["Up for", many(Math.floor(uptime / 60), "minute")]];
   return facts.filter(([, value]) => value);

@@ -82,7 +82,7 @@ export class Settings {
     byId("spec-field").hidden = !method && chosen !== OTHER;
     if (method) byId("spec").value = chosen + missing.map((knob, at) => `${at ? "," : ":"}${knob.name}=`).join("");
     const wanted = missing.map((knob) => `${knob.name} (${knob.type})`).join(", ");
-    say(byId("method-note"), method ? method.summary + (wanted && ` Say its ${wanted} below.`) : "");
+    say(byId("method-note"), method ? unmarked(method.summary) + (wanted && ` Its spec must say ${wanted}.`) : "");
   }
 }
 
@@ -90,6 +90,9 @@ export class Settings {
 function levels(effort) {
   return Array.isArray(effort) ? effort : Object.keys(effort ?? {});
 }
+
+/** A method's summary without its marks for code. */
+const unmarked = (text) => text.replaceAll("``", "");
 
 function number(id) {
   const { value } = byId(id);

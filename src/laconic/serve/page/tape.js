@@ -12,7 +12,7 @@ export class Tape {
   #hidden = false;
 
   constructor(label) {
-    this.root = el("div", { class: "tape", tabindex: "0", role: "region", "aria-label": label });
+    this.root = el("div", { class: "tape", tabindex: "0", role: "group", "aria-label": label });
   }
 
   /** Add tokens; the end stays in view unless the reader has scrolled up. */
@@ -25,9 +25,8 @@ export class Tape {
     this.#hidden = !shown; // what is not shown may forget how far it was scrolled
   }
 
-  #write({ text, origin, kind }) {
-    const answers = kind === "answer";
-    if (!this.#block || (answers && !this.#block.classList.contains("answers"))) this.#open(answers);
+  #write({ text, origin }) {
+    if (!this.#block) this.root.append((this.#block = el("div", { class: "step" })));
     const same = this.#span?.classList.contains(origin) && this.#span.firstChild.length < LONGEST;
     if (same) {
       this.#span.firstChild.appendData(text);
@@ -37,11 +36,5 @@ export class Tape {
     }
     // A block for each step: what is above the last one is laid out once.
     if (/\n\s*\n$/.test(text)) this.#block = this.#span = null;
-  }
-
-  #open(answers) {
-    this.#span = null;
-    this.#block = el("div", { class: answers ? "step answers" : "step" });
-    this.root.append(this.#block);
   }
 }

@@ -10,10 +10,10 @@ export function percent(share, digits = 0) {
   return `${(100 * share).toFixed(digits)}\u00a0%`;
 }
 
-/** A probability: never 100 % where it is less. */
+/** A probability, which the server tells with four digits: never 100 % where it may be less. */
 export function chance(share) {
-  const digits = share > 0.99 && share < 1 ? 2 : 0;
-  return `${(Math.floor(share * 100 * 10 ** digits) / 10 ** digits).toFixed(digits)}\u00a0%`;
+  if (share > 0.9999) return "over 99.99\u00a0%";
+  return percent(share, share > 0.99 ? 2 : 0);
 }
 
 export function seconds(value) {

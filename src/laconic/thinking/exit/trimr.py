@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -64,6 +64,7 @@ class TrimR(Controller):
         lossless=False,
     )
     needs = Needs(thinking=True)
+    patterns: ClassVar[frozenset[str]] = frozenset({"cues"})
 
     agree: Annotated[int, Field(ge=2)] = 2
     """Parts in a row that must state the same result; those that state none are passed over."""
