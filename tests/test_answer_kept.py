@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 import tiny
 import torch
-from fakes import FakeModel
+from fakes import FakeModel, Hashed
 
 from laconic import Engine, Limits, Methods, Request, Result, Sampling, reference
+from laconic.types import Question
 
 TEXT = tiny.text()
 PROMPT = "Why?</think>\n\n}</think>x Q<think>\n"
@@ -125,3 +127,22 @@ def test_probes_stay_within_the_context(spec: str, probes: str) -> None:
         for drafter, length in DRAFTERS:
             result = run(model, Limits(400), think=(spec,), probes=probes, drafter=drafter, length=length)
             assert len(result.tokens) <= more
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_a_reply_to_a_question_does_not_end_before_it_begins(temperature: float) -> None:
+    """A model that likes to end at once is asked again; a text that is only written on may be over."""
+    model = Hashed(TEXT, {TEXT.decode([min(TEXT.eos)]): 30.0})
+    question = Question(({"role": "user", "content": "2 * 7?"},))
+    asked = Request(
+        tuple(TEXT.encode("2 * 7?")), Sampling(temperature), Limits(20), question, controllers=(), phase="before"
+    )
+    for request, empty in ((asked, False), (replace(asked, question=None), True)):
+        for drafter in ("none", "suffix"):
+            engine = Engine(model, TEXT, Methods(drafter=drafter, length="constant:4"))
+            (alone,), many = engine.run([request]), engine.run([request, request], batch=2)
+            tokens, finish = reference.decode(model.after, TEXT, request, (), model.context)
+            assert list(alone.tokens) == tokens
+            assert [one.tokens for one in many] == [alone.tokens] * 2
+            assert alone.finish_reason == finish
+            assert (len(tokens) == 1) == empty

@@ -303,7 +303,7 @@ class Loop:
 
     def _predicted(self, s: Sequence, room: int) -> list[int]:
         """What the client's prediction says of the next tokens of the answer."""
-        if s.prediction is None or s.transcript.phase != "answer":
+        if s.prediction is None or not s.request.drafts or s.transcript.phase != "answer":
             return []
         return list(s.prediction.draft(s.tokens[s.transcript.answer_begins :], min(room, _PREDICTED)))
 

@@ -20,8 +20,20 @@ from laconic.models.text import Text
 from laconic.probe import bounded, opening, watched
 from laconic.speculation.draws import Draws, warp
 from laconic.speculation.penalty import sampling_rules
-from laconic.thinking.base import Action, Belief, Closing, Conclude, Controller, Inject, LogitRule, Probe, View, chances
-from laconic.thinking.budget.tag import owed
+from laconic.thinking.base import (
+    Action,
+    Ban,
+    Belief,
+    Closing,
+    Conclude,
+    Controller,
+    Inject,
+    LogitRule,
+    Probe,
+    View,
+    chances,
+)
+from laconic.thinking.budget.tag import owed, owes_a_reply
 from laconic.transcript import Mark, Transcript
 from laconic.types import FinishReason, Request
 
@@ -50,7 +62,9 @@ def decode(
     ask = partial(answer, logits, text, hidden=hidden)
     draws, prompt = Draws(request.sampling.seed), len(tokens)
     said: list[float] = []
-    owing = False
+    owing: Ban | None = None
+    if owes_a_reply(request, text) and transcript.phase in ("before", "answer"):
+        rules.append(owing := owed(text, len(tokens)))
     most = min(prompt + request.limits.max_new_tokens, context)
     land = landing(request, text, context, min(answers, default=None))
     bounds = Bounds(most, context, land.room if land else 1)
@@ -61,13 +75,16 @@ def decode(
     while True:
         row = logits(tokens)
         place = transcript.place()
+        if owing is not None and not owing.banned(place):
+            rules.remove(owing)
+            owing = None
         for rule in rules:
             changed = rule(row, place)
             row = row if changed is None else changed
         token = draws.pick(warp(row, request.sampling), len(tokens))
-        if token in text.eos and request.limits.answers and transcript.unanswered and not owing:
-            owing = True  # as it ends the text right behind its thought, another one is drawn
-            rules.append(owed(text, len(tokens)))
+        if token in text.eos and request.limits.answers and transcript.unanswered and owing is None:
+            owing = owed(text, len(tokens))  # as it ends the text right behind its thought, another one is drawn
+            rules.append(owing)
             changed = rules[-1](row, place)
             row = row if changed is None else changed
             token = draws.pick(warp(row, request.sampling), len(tokens))
@@ -88,9 +105,8 @@ def decode(
             if not full():
                 transcript.push(token, injected=True)
                 said.append(1.0)
-        if written is not None and transcript.phase == "answer" and request.limits.answers and not owing:
-            owing = True
-            rules.append(owed(text, len(tokens)))
+        if written is not None and transcript.phase == "answer" and request.limits.answers and owing is None:
+            rules.append(owing := owed(text, len(tokens)))
         if full():
             return tokens[prompt:], "length"
 

@@ -24,7 +24,7 @@ from laconic.speculation.base import EMPTY, Context, TokenTree, way_down
 from laconic.speculation.draws import Draws
 from laconic.speculation.penalty import sampling_rules
 from laconic.thinking.base import Ban, Belief, Closing, Controller, LogitRule, Place, View, ruled
-from laconic.thinking.budget.tag import owed
+from laconic.thinking.budget.tag import owed, owes_a_reply
 from laconic.transcript import Mark, Parts, Snapshot, Transcript
 from laconic.types import Event, FinishReason, Logprob, Origin, Request, Result, Step, Usage
 
@@ -111,6 +111,8 @@ class Sequence:
         self.landing = landing(request, text, context, self.answer_limit)
         """Where the loop itself ends the thought, to leave room for the answer."""
         self._owed: Ban | None = None
+        if owes_a_reply(request, text) and self.transcript.phase in ("before", "answer"):
+            self.owe()
         needed = any(policy.needs.chances for controller in controllers for policy in controller.walk())
         self.chances: list[float] | None = [] if needed else None
         """The model's probability of each token after the prompt, where a controller needs to know."""
@@ -329,17 +331,22 @@ class Sequence:
         return self.landing is not None and self.landing.due(self.generated, boundary=boundary)
 
     def owe(self) -> None:
-        """Rule out end tokens until something of the answer is written: the thought was closed for the model."""
-        if self._owed is None:
-            self._owed = owed(self.text, len(self.tokens))
-            self.rules.append(self._owed)
-            self.context.ruled = self.ruled
+        """Rule out end tokens until something is written behind this point: of the answer, or of the whole reply."""
+        if self._owed is not None:
+            if self._owed.banned(self.transcript.place()):
+                return
+            self.rules.remove(self._owed)
+        self._owed = owed(self.text, len(self.tokens))
+        self.rules.append(self._owed)
+        self.context.ruled = self.ruled
 
     def ends_unanswered(self, token: int) -> bool:
         """Whether ``token`` would end the text right behind a thought, so that another must be drawn in its place."""
         if token not in self.text.eos or not self.request.limits.answers:
             return False
-        return self._owed is None and self.transcript.unanswered
+        if self._owed is not None and self._owed.banned(self.transcript.place()):
+            return False  # there is nothing else to draw
+        return self.transcript.unanswered
 
     def refresh_limit(self) -> None:
         """Ask the controllers again after how many thinking tokens they must be asked."""

@@ -8,6 +8,7 @@ import torch
 
 from laconic.models.text import Text
 from laconic.thinking.base import Ban, Place
+from laconic.types import Request
 
 _WINDOW = 48
 """Tokens that a closing tag is spread over at most."""
@@ -79,9 +80,17 @@ def owed(text: Text, since: int) -> Ban:
 
     def banned(place: Place) -> Sequence[int]:
         behind = place.tokens[since:]
-        return ends if place.phase == "answer" and blank(text, behind) else ()
+        return ends if place.phase in ("before", "answer") and blank(text, behind) else ()
 
     return Ban(banned)
+
+
+def owes_a_reply(request: Request, text: Text) -> bool:
+    """Whether a reply must not end before it says anything: a question that was asked of a model that thinks.
+
+    A text that is only written on may well be over.
+    """
+    return request.question is not None and text.format.thinks and request.limits.answers
 
 
 def _unanswered(text: Text, tokens: Sequence[int]) -> bool:
