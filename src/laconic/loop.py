@@ -111,22 +111,22 @@ class Loop:
         ``slot`` holds the first tokens of its prompt already, though not the last one; it is the request's from then
         on, also where this raises.
         """
-        if len(request.prompt) >= self.target.context:
-            raise RequestError(
-                f"the prompt has {len(request.prompt)} tokens, the model's context is {self.target.context}.",
-                "Shorten the prompt.",
-            )
         mine = self.plan.controllers if request.controllers is None else request.controllers
         slot = self.target.open() if slot is None else slot
         try:
+            if len(request.prompt) >= self.target.context:
+                raise RequestError(
+                    f"the prompt has {len(request.prompt)} tokens, the model's context is {self.target.context}.",
+                    "Shorten the prompt.",
+                )
             sequence = Sequence(request, self.text, slot, mine, self.target.context)
+            sequence.context.ends = self.text.eos
+            sequence.context.drafting = self.plan.verifier.drafting
+            sequence.context.latest = Latest() if self._shown is not None else None
+            self._steer(sequence, slot)
         except BaseException:  # a controller that refuses the request, as a rule
             slot.close()
             raise
-        sequence.context.ends = self.text.eos
-        sequence.context.drafting = self.plan.verifier.drafting
-        sequence.context.latest = Latest() if self._shown is not None else None
-        self._steer(sequence, sequence.slot)
         return sequence
 
     def read(self, sequence: Sequence, most: int) -> bool:

@@ -131,9 +131,11 @@ class Transcript:
     def awaited(self) -> tuple[str, ...]:
         """Texts of several tokens that change the meaning of what has been written of them: a tag, stop strings."""
         form = self.text.format
-        if self.phase != "thinking":
-            return self._stop
-        return (form.message_end or form.closes,) if self.text.close_token is None else ()
+        tags = (form.message_end or form.closes,) if self.text.close_token is None else ()
+        if self.phase == "thinking":
+            return tags
+        again = self._closed > self.prompt_length and not form.turn  # another closing tag makes thought of an answer
+        return (*self._stop, *tags) if again else self._stop
 
     def told(self) -> list[Kind]:
         """The kinds of all tokens, with those before another closing tag as thought, where an answer follows it."""

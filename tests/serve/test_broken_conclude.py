@@ -171,3 +171,21 @@ def test_an_answer_that_has_not_begun_is_none_to_end() -> None:
         return found
 
     assert not asyncio.run(serve())
+
+
+@pytest.mark.parametrize("grace", [0.0, 20.0])
+def test_who_waits_when_the_server_ends_is_served_or_told(grace: float) -> None:
+    llm = LLM()
+    backend, jobs = within(llm, places=1), [Job(str(at), "-", long()) for at in range(3)]
+
+    async def serve() -> list[Told]:
+        for job in jobs:
+            backend.submit(job)
+        await asyncio.sleep(0)
+        await super(Within, backend).stop(grace)  # the stand-in has no engine to shut down
+        return [(await news(job))[-1] for job in jobs]
+
+    for told in asyncio.run(asyncio.wait_for(serve(), 30)):
+        assert (told.error is None) == (grace > 0)
+        assert (told.result is None) == (grace == 0)
+    assert llm.open == 0

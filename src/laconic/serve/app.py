@@ -349,14 +349,17 @@ async def _stream(
     listeners.append(asyncio.ensure_future(watch()))
     left = len(jobs)
     ends: list[Told] = [Told()] * len(jobs)
+    clock = asyncio.get_running_loop().time
     try:
         for chunk in reply.begin():
             yield chunk
+        quiet = clock() + _QUIET
         while left:
             try:
-                came = await asyncio.wait_for(news.get(), _QUIET)
+                came = await asyncio.wait_for(news.get(), max(quiet - clock(), 0))
             except TimeoutError:
                 yield replies.ALIVE
+                quiet = clock() + _QUIET
                 continue
             if came is None:
                 return
@@ -370,6 +373,7 @@ async def _stream(
                 return
             for chunk in reply.chunks(index, told):
                 yield chunk
+                quiet = clock() + _QUIET  # not all news are sent: of a thought that is not shown, none are
         for chunk in reply.end([told.result for told in ends if told.result is not None]):
             yield chunk
     finally:

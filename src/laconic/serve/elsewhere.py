@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -115,8 +116,12 @@ class Elsewhere:
     async def stop(self, grace: float) -> None:
         """Drain; see Backend."""
         self._draining = True
-        if self._tasks:
-            await asyncio.wait(list(self._tasks.values()), timeout=grace)
+        until = time.monotonic() + grace
+        while self._tasks and (left := until - time.monotonic()) > 0:
+            await asyncio.wait(list(self._tasks.values()), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        for job in self._line.waiting():
+            self._line.take(job)
+            job.tell(Told(error=Cancelled("the server has stopped.")))
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -143,8 +148,7 @@ class Elsewhere:
             del self._tasks[job]
             self._running.pop(job, None)
             self._line.ended(job.key)
-            if not self._draining:
-                self._pump()
+            self._pump()
 
     async def _write(self, job: Job) -> None:
         request = await self.fitted(job)

@@ -30,10 +30,10 @@ def counts(prompt: int, written: int) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}
 
 
-def usage(jobs: Sequence[Job], results: Sequence[Result], n: int) -> dict[str, Any]:
-    """The API's counts. A prompt is counted once, for all of its ``n`` replies, which stand together."""
+def usage(results: Sequence[Result], n: int) -> dict[str, Any]:
+    """The API's counts. A prompt is counted once, as it was read, for all of its ``n`` replies; they stand together."""
     return {
-        **counts(_asked(jobs, n), sum(len(result.tokens) for result in results)),
+        **counts(sum(result.usage.prompt for result in results[::n]), sum(len(result.tokens) for result in results)),
         "prompt_tokens_details": {"cached_tokens": sum(result.usage.reused for result in results[::n])},
         "completion_tokens_details": {
             "reasoning_tokens": sum(result.thought for result in results),
@@ -126,17 +126,25 @@ class Streamed:
         parts = told.result or told.parts
         if parts is None:
             return {}
-        again = not parts.answer.startswith(self.answer)
-        self.again = self.again or again
-        new = {
-            "reasoning": parts.thinking.removeprefix(self.thinking),
-            "content": f"\n\n{parts.answer}" if again else parts.answer.removeprefix(self.answer),
-        }
-        self.thinking, self.answer = parts.thinking, parts.answer
+        new = {}
+        self.again = self.again or not (parts.answer.startswith(self.answer) or self.answer.startswith(parts.answer))
+        new["reasoning"], self.thinking = _beyond(self.thinking, parts.thinking)
+        new["content"], self.answer = _beyond(self.answer, parts.answer)
         return {name: piece for name, piece in new.items() if piece}
 
 
 _AGAIN = "the model closed its thought once more: what was sent of its answer before that belongs to the thought"
+
+
+def _beyond(sent: str, whole: str) -> tuple[str, str]:
+    """What is to be sent of a text of which ``sent`` is known, and what is known then.
+
+    Behind another closing tag an answer begins anew, since what stood before it was thought: what was sent cannot be
+    taken back, but the answer must not be lost, so it follows below it.
+    """
+    if whole.startswith(sent):
+        return whole[len(sent) :], whole
+    return ("", sent) if sent.startswith(whole) else (f"\n\n{whole}", whole)
 
 
 def chat_logprobs(steps: Sequence[Step], text: Tokenizer) -> list[dict[str, Any]]:
@@ -208,7 +216,7 @@ class Reply:
         """The reply as one."""
         choices = [self.choice(index, told) for index, told in enumerate(ends)]
         results = [told.result for told in ends if told.result is not None]
-        return self._head | {"object": self.kinds[0], "choices": choices, "usage": usage(self.jobs, results, self._n)}
+        return self._head | {"object": self.kinds[0], "choices": choices, "usage": usage(results, self._n)}
 
     def begin(self) -> list[bytes]:
         """The first chunks, before anything is written."""
@@ -231,7 +239,7 @@ class Reply:
         """The last chunks: usage where it was asked for, and the mark of the end."""
         if not self._usage:
             return [DONE]
-        chunk = self._head | {"object": self.kinds[1], "choices": [], "usage": usage(self.jobs, results, self._n)}
+        chunk = self._head | {"object": self.kinds[1], "choices": [], "usage": usage(results, self._n)}
         return [event(chunk), DONE]
 
     def failed(self, error: Mapping[str, Any]) -> bytes:
@@ -381,7 +389,7 @@ class Text(Reply):
         """What was written."""
         text = "".join(step.text for step in told.steps)
         finish = None if told.result is None else told.result.finish_reason
-        if not (text or finish or (self._trace and told.sights)):
+        if not (told.steps or finish or (self._trace and told.sights)):
             return []
         logprobs = None
         if self.jobs[index].request.logprobs is not None:

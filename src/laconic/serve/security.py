@@ -62,7 +62,7 @@ class Guard:
             await _refuse(send, 401, "invalid_api_key", "a key is needed: Authorization: Bearer KEY.", wanted + shared)
             return
         length = headers.get(b"content-length", "0")
-        if length.isdigit() and int(length) > self._most:
+        if length.isascii() and length.isdigit() and int(length) > self._most:
             await self._too_large(send, shared)
             return
         scope["owner"] = owner
@@ -73,7 +73,7 @@ class Guard:
         if not self._keys or path in _OPEN or path.startswith(_PAGE):
             return ANYBODY
         scheme, _, key = authorization.partition(" ")
-        given = sha256(key.strip().encode()).digest()
+        given = sha256(key.strip(" \t").encode("latin-1")).digest()  # the very bytes that were sent
         known = [hmac.compare_digest(given, known) for known in self._keys]
         return given.hex()[:12] if scheme.lower() == "bearer" and any(known) else None
 

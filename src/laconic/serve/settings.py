@@ -63,6 +63,11 @@ class Settings:
             raise RequestError("an API key has at least 8 characters.")
 
     @property
+    def everywhere(self) -> bool:
+        """Whether it is bound to all addresses of this machine, whatever their names."""
+        return self.host in ("0.0.0.0", "::", "")
+
+    @property
     def local(self) -> bool:
         """Whether only this machine reaches it."""
         if self.host in LOOPBACK:
