@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from live import Live, bundled, ok, own, refused, serving
@@ -137,3 +138,16 @@ def test_an_open_server_has_keys() -> None:
         Settings(keys=("short",))
     assert Settings(host="0.0.0.0", keys=(KEY,)).keys
     assert Settings(host="127.0.0.9").local
+
+
+def test_a_server_bound_everywhere_is_reached_by_any_name_with_a_key() -> None:
+    """Probes come by address; who rebinds a name has no key."""
+    settings = Settings(host="0.0.0.0", keys=(KEY,), grace=1.0)
+    with serving(own(), settings) as live:
+        other = {"host": "10.1.2.3:8000"}
+        assert live.http.get("/health", headers=other).status_code == 200
+        assert live.http.get("/v1/models", headers=other).status_code == 401
+        assert live.http.get("/v1/models", headers={**other, "authorization": f"Bearer {KEY}"}).status_code == 200
+    with serving(own(), replace(settings, hosts=("example.org",))) as live:
+        assert live.http.get("/health", headers={"host": "10.1.2.3"}).status_code == 403
+        assert live.http.get("/health", headers={"host": "example.org"}).status_code == 200

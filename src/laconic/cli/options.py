@@ -121,12 +121,13 @@ Server = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY=VALUE",
-        help="With --url, how the server is asked: send=text (where it takes no token ids), logprobs=5, piece=64, "
-        "ahead=no, extras=no, timeout=60, retries=0. May be given several times.",
+        help="With --url or --upstream, how it is asked: send=text (where it takes no token ids), logprobs=5, "
+        "piece=64, ahead=no, extras=no, timeout=60, retries=0. May be given several times.",
     ),
 ]
 Tokenizer = Annotated[
-    str | None, typer.Option(help="With --url: path or hub name of the model's tokenizer, if not the model's name.")
+    str | None,
+    typer.Option(help="With --url or --upstream: path or hub name of the model's tokenizer, if not the model's name."),
 ]
 OwnTemperature = Annotated[
     float | None, typer.Option(help="0 is greedy. Default: the checkpoint's own.", rich_help_panel=_SAMPLING)

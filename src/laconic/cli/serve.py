@@ -177,6 +177,13 @@ def serve(
         backend = Own(mine, places=batch, queue=queue, memory=whole, reuse=reuse)
         levels = _levels(efforts, mine)
     typer.echo(_about(backend))
+    if backend.name == "own":
+        from .promise import kept
+
+        defaults = backend.defaults
+        promise = kept(config, mine, defaults.sampling, defaults.limits, thinking=True, whole=True)
+        if promise is not None:
+            typer.echo(f"{promise.line} It is about requests that change neither sampling nor methods.")
     run(backend, settings, levels, ready=lambda url: typer.echo(f"ready: {url}/v1 (page: {url}/)"))
 
 

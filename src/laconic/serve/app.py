@@ -20,7 +20,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from laconic.errors import LaconicError
+from laconic.errors import LaconicError, RemoteError
 from laconic.grammar.compiled import vocabulary
 from laconic.serve import errors, messages, pages, replies, responses, spans
 from laconic.serve.api.chat import ChatBody
@@ -83,7 +83,10 @@ class Server:
     def ended(self, job: Job, told: Told) -> None:
         """Count a reply that is over."""
         if told.result is not None and job.shadow:
+            stopped = self.audit.stopped
             self.audit.heard(told.seen, told.result)
+            if self.audit.stopped != stopped:
+                log.warning("audit", extra={"fields": {"stopped": self.audit.stopped, "harm": self.audit.interval}})
         now = time.perf_counter()
         self.metrics.ended(job, told, now)
         said: dict[str, Any] = {"id": job.id, "owner": job.key, "seconds": round(now - job.received, 3)}
@@ -94,6 +97,8 @@ class Server:
             said["concluded"] = [event.method for event in result.events if event.action == "conclude"]
         if told.error is not None:
             said["error"] = type(told.error).__name__
+            if isinstance(told.error, RemoteError):
+                said["upstream"] = told.error.message
         log.info("reply", extra={"fields": said})
         spans.reply(now - job.received, said)
 
@@ -102,6 +107,8 @@ class Server:
         for job in jobs:
             if not job.over:
                 self.backend.cancel(job)
+                self.metrics.left()
+                log.info("left", extra={"fields": {"id": job.id, "owner": job.key}})
         self.jobs.remove(id)
 
     async def results(self, id: str, jobs: Sequence[Job]) -> list[Told]:

@@ -121,7 +121,7 @@ class Elsewhere:
             await asyncio.wait(list(self._tasks.values()), timeout=left, return_when=asyncio.FIRST_COMPLETED)
         for job in self._line.waiting():
             self._line.take(job)
-            job.tell(Told(error=Cancelled("the server has stopped.")))
+            job.tell(Told(error=Draining("the server has stopped.", "Send the request to another one.")))
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()

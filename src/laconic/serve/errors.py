@@ -41,6 +41,8 @@ def body(error: Exception) -> dict[str, Any]:
     """An error raised on purpose, as a body; for others, that there was one."""
     code = next((code for kind, _, code in _STATUS if isinstance(error, kind)), "internal_error")
     said = f"{error.message} {error.hint}".strip() if isinstance(error, LaconicError) else "the server failed."
+    if isinstance(error, RemoteError):  # what it says is for the operator, and in the log
+        said = "the server behind this one failed, or did not answer as it should."
     return _body(status(error), said, code)
 
 

@@ -34,8 +34,9 @@ class Metrics:
             return Histogram(name, said, ["model_name"], buckets=buckets, registry=self.registry).labels(**label)
 
         self._label = label
-        self._known = {policy.name for policy in backend.standing} | {"loop", "client"}
+        self._known = {policy.name for policy in backend.standing} | {"loop", "client", "budget", "effort"}
         self._ended = counter("vllm:request_success", "Requests that have ended, by reason.", "finished_reason")
+        self._left = counter("laconic:requests_left", "Requests whose clients went before the end.").labels(**label)
         self._failed = counter("laconic:request_failures", "Requests that have failed, by kind of error.", "error")
         self._prompt = counter("vllm:prompt_tokens", "Tokens of prompts.").labels(**label)
         self._reused = counter("vllm:prefix_cache_hits", "Tokens of prompts that were read before.").labels(**label)
@@ -53,6 +54,10 @@ class Metrics:
         """A pass is over in which so many tokens were drafted for its requests."""
         for length in lengths:
             self._length.observe(length)
+
+    def left(self) -> None:
+        """A client went before its reply was whole."""
+        self._left.inc()
 
     def ended(self, job: Job, told: Told, now: float) -> None:
         """A reply is over."""

@@ -31,6 +31,8 @@ class Guard:
     def __init__(self, app: Any, settings: Settings) -> None:
         self.app = app
         self._hosts = {name.lower() for name in (*LOOPBACK, settings.host, *settings.hosts)}
+        self._any = settings.everywhere and not settings.hosts
+        """Whether any name will do: who rebinds a name to this server has none of its keys, which it then wants."""
         self._origins = set(settings.origins)
         self._keys = [sha256(key.encode()).digest() for key in settings.keys]
         self._most = settings.bounds.body
@@ -43,8 +45,8 @@ class Guard:
             return
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         host, origin = headers.get(b"host", ""), headers.get(b"origin")
-        if _name(host) not in self._hosts:
-            await _refuse(send, 403, "invalid_host", "this server is not known by that name.")
+        if not self._any and _name(host) not in self._hosts:
+            await _refuse(send, 403, "invalid_host", "this server is not known by that name (--allowed-host).")
             return
         own = origin is None or _place(origin) == host
         allowed = own or origin in self._origins
@@ -53,13 +55,19 @@ class Guard:
             return
         shared = [] if own else [(b"access-control-allow-origin", str(origin).encode("latin-1")), (b"vary", b"Origin")]
         if scope["method"] == "OPTIONS" and not own:
-            await _preflight(send, shared)
+            await _preflight(send, shared, headers.get(b"access-control-request-headers", ""))
             return
         given = headers.get(b"authorization") or f"Bearer {headers.get(b'x-api-key', '')}"  # as Anthropic's clients
         owner = self._owner(given, scope["path"])
         if owner is None:
             wanted = [(b"www-authenticate", b"Bearer")]
-            await _refuse(send, 401, "invalid_api_key", "a key is needed: Authorization: Bearer KEY.", wanted + shared)
+            await _refuse(
+                send,
+                401,
+                "invalid_api_key",
+                "a key is needed: Authorization: Bearer KEY, or x-api-key: KEY.",
+                wanted + shared,
+            )
             return
         length = headers.get(b"content-length", "0")
         if length.isascii() and length.isdigit() and int(length) > self._most:
@@ -125,10 +133,10 @@ async def _refuse(
     await send({"type": "http.response.body", "body": body})
 
 
-async def _preflight(send: Send, headers: list[tuple[bytes, bytes]]) -> None:
-    """Answer a browser that asks what a page of an allowed origin may do."""
+async def _preflight(send: Send, headers: list[tuple[bytes, bytes]], wanted: str) -> None:
+    """Answer a browser that asks what a page of an allowed origin may do: send what headers it likes."""
     allowed = [(b"access-control-allow-methods", b"GET, POST"), (b"access-control-max-age", b"600")]
-    allowed += [(b"access-control-allow-headers", b"authorization, content-type, x-api-key")]
+    allowed += [(b"access-control-allow-headers", wanted.encode("latin-1"))] if wanted else []
     await send({"type": "http.response.start", "status": 204, "headers": headers + allowed})
     await send({"type": "http.response.body", "body": b""})
 

@@ -64,7 +64,7 @@ class Settings:
 
     @property
     def everywhere(self) -> bool:
-        """Whether it is bound to all addresses of this machine, whatever their names."""
+        """Whether it is bound to all addresses of this machine, under whatever names."""
         return self.host in ("0.0.0.0", "::", "")
 
     @property
