@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -43,6 +44,7 @@ class Live:
         efforts: dict[str, tuple[Controller, ...]] | None = None,
     ) -> None:
         self.backend = backend
+        sys.setswitchinterval(0.001)  # as ``laconic.serve.server.serve`` does
         app = application(backend, settings or Settings(grace=5.0), efforts)
         self.state = app.app.state.server
         config = uvicorn.Config(app, "127.0.0.1", 0, log_config=None, access_log=False, timeout_graceful_shutdown=5)
