@@ -203,7 +203,7 @@ def test_usage_counts_every_token_once(live: Live) -> None:
     reasoning = usage["completion_tokens_details"]["reasoning_tokens"]
     assert 0 < reasoning < kinds
     wrong = {"type": "content", "content": "The answer is \\boxed{19}."}
-    predicted = live.chat({"prediction": wrong, "laconic": {"draft": False}})["usage"]
+    predicted = live.chat({"prediction": wrong})["usage"]
     details = predicted["completion_tokens_details"]
     assert details["accepted_prediction_tokens"] > 0
     assert details["rejected_prediction_tokens"] > 0

@@ -65,7 +65,7 @@ def test_clients_make_up_no_labels(acting: Live) -> None:
     for think in ("budget:20", "answer-agreement:1"):
         acting.chat(ASKED | {"laconic": {"think": think}})
     labels = [name for name in metrics(acting) if name.startswith("laconic:conclusions_total")]
-    assert all(re.search(r'method="(settled|loop|client|other)"', name) for name in labels)
+    assert all(re.search(r'method="(settled|loop|client|budget|effort|other)"', name) for name in labels)
     assert any('method="other"' in name for name in labels)
 
 
