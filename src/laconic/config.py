@@ -93,6 +93,9 @@ class PromiseTable(pydantic.BaseModel):
     """Limit of new tokens; room was kept for answers as usual."""
     uncut: bool
     """Whether no text met that limit, so that a higher one gives the same texts."""
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
 
 
 class Config(pydantic.BaseModel):

@@ -63,6 +63,8 @@ OTHERS: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "top-p": ({}, Sampling(0.7, 20, 0.9), LIMITS, "top_p is 0.9, not 1"),
     "min-p": ({}, Sampling(0.7, 20, 1.0, 0.1), LIMITS, "min_p is 0.1, not 0"),
     "penalty": ({}, Sampling(0.7, 20, repetition_penalty=1.1), LIMITS, "repetition_penalty is 1.1, not 1"),
+    "presence": ({}, Sampling(0.7, 20, presence_penalty=0.5), LIMITS, "presence_penalty is 0.5, not 0"),
+    "bias": ({}, Sampling(0.7, 20, logit_bias=((3, 1.0),)), LIMITS, "logit_bias is ((3, 1.0),), not ()"),
     "fewer tokens": ({}, WARM, Limits(99), "the limits of new tokens are not 100"),
     "another room": ({}, WARM, Limits(100, answer_room=50), "the limits of new tokens are not 100"),
     "stop strings": ({}, WARM, Limits(100, stop=("x",)), "stop strings"),

@@ -13,7 +13,8 @@ from laconic.models.base import ShowsHidden
 from laconic.policy import registry
 from laconic.types import Limits, Sampling
 
-_DRAWN = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+_DRAWN = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty",
+          "presence_penalty", "frequency_penalty", "logit_bias")  # fmt: skip
 _FILTERS = ("top_k", "top_p", "min_p")
 _HARM = {"right-answers-lost": "lose their right answer", "answers-changed": "get another answer, or none"}
 
