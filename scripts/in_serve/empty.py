@@ -2,8 +2,9 @@
 
     python scripts/in_serve/empty.py --n 10000 --json docs/results/serve_empty.json
 
-Through the whole server, over laconic's own engine with the bundled model and over an upstream server with one that
-writes at random. Limits are tiny as often as not, end tokens are made likely inside the thought, and closing tags
+Through the whole server, over laconic's own engine with the bundled model, over an upstream server with one that
+writes at random, and (``--backends vllm``, under the Python of vLLM's environment) over vLLM with the bundled model.
+Limits are tiny as often as not, end tokens are made likely inside the thought, and closing tags
 unlikely. What a client asks for itself is counted apart: its own stop string at the head of the answer, and
 ``answer_room`` of 0, which leaves thoughts alone. So is a model whose very first token is the end of the text.
 """
@@ -144,15 +145,25 @@ def at_random() -> Iterator[Behind]:
         yield Behind(RemoteEngine(RemoteModel(server.url, "tiny"), text, ("settled",), context=512))
 
 
+def by_vllm() -> Backend:
+    """vLLM's engine in this process over the bundled model, under the Python of vLLM's environment."""
+    from laconic.models.reasoner import target_path
+    from laconic.serve.within import Within
+
+    args = {"dtype": "float32", "max_model_len": 768, "enforce_eager": True, "block_size": 32, "max_num_seqs": 16}
+    return Within.prepared(str(target_path()), ("loop-break:every=128", "settled"), args)
+
+
 def main() -> None:
     """Ask, print, write the record; the exit status says whether any reply was empty."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=10_000, help="requests over each backend")
-    parser.add_argument("--backends", default="own,upstream")
+    parser.add_argument("--backends", default="own,upstream", help="a comma list of own, upstream and vllm")
+    parser.add_argument("--tasks", help="problems as JSONL (scripts/in_vllm/problems.py), where they cannot be made")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    questions = [item.question for item in draw(load(None), 200, given.seed)]
+    questions = [item.question for item in draw(load(given.tasks), 200, given.seed)]
     found: dict[str, Any] = {}
     for name in given.backends.split(","):
         begun = time.monotonic()
@@ -161,6 +172,8 @@ def main() -> None:
             found[name] = asyncio.run(
                 ask(Own(engine, memory=512 << 20), given.n, questions, given.seed, upstream=False)
             )
+        elif name == "vllm":
+            found[name] = asyncio.run(ask(by_vllm(), given.n, questions, given.seed, upstream=True))
         else:
             with at_random() as backend:
                 found[name] = asyncio.run(ask(backend, given.n, questions, given.seed, upstream=True))

@@ -140,6 +140,20 @@ def test_what_fails_in_vllm_fails_one_request(fault: str) -> None:
     assert second[-1].result is not None
 
 
+def test_what_vllm_does_not_take_is_refused_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Strict(Params):
+        def __init__(self, **said: Any) -> None:
+            super().__init__(**said)
+            if self.temperature > 2:
+                raise ValueError("temperature must be in [0, 2]")
+
+    monkeypatch.setattr(sys.modules["vllm"], "SamplingParams", Strict)
+    backend = within(LLM())
+    with pytest.raises(RequestError, match="temperature"):
+        backend.submit(job(sampling=Sampling(3.0)))
+    assert not backend.load().running
+
+
 @pytest.mark.parametrize("sampling", [Sampling(presence_penalty=0.5), Sampling(frequency_penalty=0.5)])
 def test_penalties_that_count_what_was_written_are_refused(sampling: Sampling) -> None:
     backend = within(LLM())

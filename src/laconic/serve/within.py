@@ -17,7 +17,7 @@ from laconic.remote.loop import RemoteLoop
 from laconic.serve.elsewhere import Elsewhere
 from laconic.serve.fitted import fitted
 from laconic.serve.job import Job
-from laconic.types import Request
+from laconic.types import Request, Sampling
 from laconic.vllm.writer import EngineLoop, EngineWriter, FromEngine, GivenUp
 
 
@@ -125,23 +125,20 @@ class Within(Elsewhere):
         """The request as its controllers want it."""
         return fitted(self.engine, job)
 
+    def refuse(self, request: Request) -> None:
+        """As :meth:`Elsewhere.refuse`; and what vLLM's own bounds rule out."""
+        super().refuse(request)
+        try:
+            _params(request.sampling)
+        except ValueError as error:  # vLLM's own are ValueErrors, too
+            raise RequestError(f"vLLM refuses this request: {error}") from error
+
     def loop(self, job: Job) -> RemoteLoop:
         """A loop of the job's own, whose writer has the job's sampling."""
-        from vllm import SamplingParams
-
-        sampling = job.request.sampling
-        params = SamplingParams(
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k or -1,
-            min_p=sampling.min_p,
-            seed=sampling.seed,
-            repetition_penalty=sampling.repetition_penalty,
-            logit_bias=dict(sampling.logit_bias) or None,
-        )
         model = self.engine.target
         assert isinstance(model, Model)
-        return _Loop(EngineWriter(self._ask, params, self.text), model, replace(self.engine.plan, controllers=()))
+        writer = EngineWriter(self._ask, _params(job.request.sampling), self.text)
+        return _Loop(writer, model, replace(self.engine.plan, controllers=()))
 
     async def stop(self, grace: float) -> None:
         """Drain, and end vLLM's engine."""
@@ -155,6 +152,21 @@ class Within(Elsewhere):
         async with contextlib.aclosing(outputs) as told:
             async for output in told:
                 yield output
+
+
+def _params(sampling: Sampling) -> Any:
+    """vLLM's sampling parameters. Raises ValueError for values that it does not take."""
+    from vllm import SamplingParams
+
+    return SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k or -1,
+        min_p=sampling.min_p,
+        seed=sampling.seed,
+        repetition_penalty=sampling.repetition_penalty,
+        logit_bias=dict(sampling.logit_bias) or None,
+    )
 
 
 class _Loop(EngineLoop):

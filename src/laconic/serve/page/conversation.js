@@ -66,6 +66,7 @@ class Turn {
   async run(mine, plain) {
     const first = this.mine.run(mine);
     if (this.mode === "after") await first;
+    if (this.mine.reply.phase === "failed") return;  // what was wrong with it is wrong for both, as a rule
     await Promise.all([first, this.plain?.run(plain)]);
   }
 

@@ -23,9 +23,10 @@ export class Saving {
     const beyond = mine.over && theirs.tokens >= mine.tokens;
     const shared = Math.min(mine.tokens, theirs.tokens);
     const [a, b] = both || beyond ? [mine, theirs] : [mine.at(shared), theirs.at(shared)];
-    const known = both || shared > 0;
+    const failed = [mine, theirs].some((reply) => ["failed", "stopped"].includes(reply.phase));
+    const known = !failed && (both || shared > 0);
     const until = beyond ? "plain decoding goes on" : `at ${many(shared, "token")} of each`;
-    say(this.title, both ? "Saving, whole replies" : `Saving so far, ${until}`);
+    say(this.title, failed ? "No saving to tell" : both ? "Saving, whole replies" : `Saving so far, ${until}`);
     Object.entries(SHOWN).forEach(([name, shown], at) => {
       const [item, x, y] = [this.items[at], known && a[name], known && b[name]];
       // Of as many tokens there is nothing to compare; and some servers do not tell their passes.
@@ -33,11 +34,10 @@ export class Saving {
       say(item.children[1], known ? less(x, y) : "–");
       say(item.children[2], known ? `${shown(x)} against ${shown(y)}` : "");
     });
-    say(this.same, both ? compared(mine, theirs) : "");
+    say(this.same, failed ? "One of the replies did not come to its end." : both ? compared(mine, theirs) : "");
   }
 }
 
 function compared(mine, theirs) {
-  if (mine.phase !== "done" || theirs.phase !== "done") return "One of the replies did not come to its end.";
   return mine.answer.trim() === theirs.answer.trim() ? "Both give the same answer." : "The answers are not the same text.";
 }
