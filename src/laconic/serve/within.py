@@ -130,7 +130,7 @@ class Within(Elsewhere):
         super().refuse(request)
         try:
             _params(request.sampling)
-        except ValueError as error:  # vLLM's own are ValueErrors, too
+        except Exception as error:  # of vLLM's own kinds, which differ by version
             raise RequestError(f"vLLM refuses this request: {error}") from error
 
     def loop(self, job: Job) -> RemoteLoop:
@@ -155,7 +155,7 @@ class Within(Elsewhere):
 
 
 def _params(sampling: Sampling) -> Any:
-    """vLLM's sampling parameters. Raises ValueError for values that it does not take."""
+    """vLLM's sampling parameters. Raises an error of vLLM's for values that it does not take."""
     from vllm import SamplingParams
 
     return SamplingParams(
