@@ -217,17 +217,26 @@ class Engine:
         question = request.question
         if question is None or request.controllers is not None:
             return request
+        found = self.under(request, self.plan.controllers)
+        untouched = replace(request, controllers=self.plan.controllers, events=question.events)
+        return request if found == untouched else found
+
+    def under(self, request: Request, controllers: tuple[Controller, ...]) -> Request:
+        """The request as these controllers want it, and those that act on it; they may ask the model first."""
+        question = request.question
+        if question is None:
+            return replace(request, controllers=controllers)
         reading = self.reading()
-        mine, asked = acting(self.plan.controllers, question, reading)
+        mine, asked = acting(controllers, question, reading)
         if cost := reading.cost():
             asked = asked.noting("reader", "read", cost)
-        if asked == question and mine == self.plan.controllers:
-            return request
-        made = self.made(asked)
-        return replace(
-            request, prompt=made.prompt, sampling=made.sampling, limits=made.limits, question=made.question,
-            phase=made.phase, controllers=mine, events=asked.events,
-        )  # fmt: skip
+        if asked != replace(question, events=asked.events):
+            made = self.made(asked)
+            request = replace(
+                request, prompt=made.prompt, sampling=made.sampling, limits=made.limits, question=made.question,
+                phase=made.phase,
+            )  # fmt: skip
+        return replace(request, controllers=mine, events=asked.events)
 
     def reading(self) -> Reading:
         """What controllers may ask this engine about one question before it is answered."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from laconic.engine import Engine, acting
+from laconic.engine import Engine
 from laconic.serve.job import Job
 from laconic.serve.shadow import Shadow
-from laconic.types import Event, Request
+from laconic.types import Request
 
 
 def fitted(engine: Engine, job: Job) -> Request:
@@ -16,16 +14,4 @@ def fitted(engine: Engine, job: Job) -> Request:
     Raises LaconicError subclasses where they refuse it.
     """
     mine = job.asked((Shadow(engine.plan.controllers),) if job.shadow else engine.plan.controllers)
-    question = job.request.question
-    if question is None:
-        return replace(job.request, controllers=mine)
-    reading = engine.reading()
-    chosen, asked = acting(mine, question, reading)
-    events: tuple[Event, ...] = asked.events
-    if cost := reading.cost():
-        events = (*events, Event("reader", "read", 0, cost))
-    request = job.request
-    if asked != replace(question, events=asked.events):
-        made = engine.made(asked)
-        request = replace(request, prompt=made.prompt, sampling=made.sampling, limits=made.limits, phase=made.phase)
-    return replace(request, controllers=chosen, events=events)
+    return engine.under(job.request, mine)

@@ -10,7 +10,7 @@ from laconic.serve.api.chat import ChatBody
 from laconic.serve.api.messages import Block, MessagesBody, ResultBlock, TextBlock, ThinkingBlock, Turn, UseBlock
 from laconic.serve.backend import Backend
 from laconic.serve.job import Job, Told
-from laconic.serve.replies import Calling, Chat, decisions
+from laconic.serve.replies import Chat, decisions
 from laconic.types import Result
 
 PATH = "/v1/messages"
@@ -215,6 +215,3 @@ def as_error(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
     """An error of this server's in Anthropic's shape."""
     kind = _KINDS.get(status, "api_error")
     return {"type": "error", "error": {"type": kind, "message": body["error"]["message"]}}
-
-
-__all__ = ["PATH", "Calling", "Messages", "as_chat", "as_error"]
