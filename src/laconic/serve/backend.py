@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from laconic.errors import RequestError
 from laconic.models.defaults import Defaults
 from laconic.models.text import Text
-from laconic.policy import Policy
+from laconic.policy import Policy, registry
 from laconic.serve.job import Job
 from laconic.thinking.base import Controller
 
@@ -48,7 +48,6 @@ class Abilities:
     drafts: bool = True
     prediction: bool = True
     grammar: bool = True
-    token_prompts: bool = True
 
 
 class Backend(Protocol):
@@ -127,6 +126,11 @@ class Jobs:
     def of(self, id: str, key: str) -> list[Job]:
         """The jobs of a request, for its owner alone; none for anybody else."""
         return [job for job in self.by_id.get(id, []) if job.key == key]
+
+
+def strangers(think: Sequence[str]) -> tuple[Controller, ...]:
+    """Controllers that a client names. No file of the server's is read for one, and no pattern of theirs is tried."""
+    return tuple(cast(Controller, registry.build("think", spec, files=False)) for spec in think)
 
 
 def specs(policies: Iterable[Policy]) -> list[str]:

@@ -7,14 +7,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from laconic.engine import Engine, check
 from laconic.errors import LaconicError, RemoteError, RequestError
-from laconic.policy import registry
 from laconic.remote.loop import RemoteLoop
 from laconic.sequence import Sequence as Reply
-from laconic.serve.backend import ENDED, Abilities, Busy, Draining, Load, specs
+from laconic.serve.backend import ENDED, Abilities, Busy, Draining, Load, specs, strangers
 from laconic.serve.fair import FairQueue
 from laconic.serve.job import Job, Sight, Told
 from laconic.serve.shadow import seen
@@ -48,7 +47,7 @@ class Elsewhere:
 
     def controllers(self, think: Sequence[str]) -> tuple[Controller, ...]:
         """Controllers that a client names; see Backend."""
-        made = tuple(cast(Controller, registry.build("think", spec, files=False)) for spec in think)
+        made = strangers(think)
         check(replace(self.engine.plan, controllers=made), self.text, self.engine.target, None)
         return made
 

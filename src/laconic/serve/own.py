@@ -7,13 +7,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from laconic.engine import Engine, check
 from laconic.errors import RequestError, UnmetNeed
 from laconic.models.base import ShowsHidden
-from laconic.policy import registry
-from laconic.serve.backend import Abilities, Busy, Draining, Load, specs
+from laconic.serve.backend import Abilities, Busy, Draining, Load, specs, strangers
 from laconic.serve.job import Job
 from laconic.serve.memory import SHARE, Memory, free
 from laconic.serve.prefixes import Prefixes
@@ -78,7 +77,7 @@ class Own:
 
     def controllers(self, think: Sequence[str]) -> tuple[Controller, ...]:
         """Controllers that a client names. No file of the server's is read for one."""
-        made = tuple(cast(Controller, registry.build("think", spec, files=False)) for spec in think)
+        made = strangers(think)
         check(replace(self.engine.plan, controllers=made), self.text, self.engine.target, self.engine.draft_model)
         target = self.engine.target
         shows = isinstance(target, ShowsHidden) and target.keep_hidden
