@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
-from fakes import FakeModel, Hashed
 
 from laconic import Engine, Limits, Methods, Request, Result, Sampling, reference
 from laconic.types import Question
+from tests import tiny
+from tests.fakes import FakeModel, Hashed
 
 TEXT = tiny.text()
 PROMPT = "Why?</think>\n\n}</think>x Q<think>\n"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-import tiny
 import torch
 
 from laconic import Engine, Limits, Methods, Request, Sampling, reference
 from laconic.errors import RequestError
 from laconic.models.causal_lm import CausalLM
+from tests import tiny
 
 TEXT = tiny.text()
 NEVER_CLOSES = tiny.model(0, bias={"\n\n": 4.0, "<|im_end|>": -30.0, "</think>": -30.0})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-import tiny
 import torch
 
 from laconic import Engine, Format, Limits, Methods, Request, Result, Sampling, reference
@@ -16,6 +15,7 @@ from laconic.policy import registry
 from laconic.prober import Prober
 from laconic.speculation.pace import Pace
 from laconic.thinking.base import Controller
+from tests import tiny
 
 MODEL = tiny.model(0, bias=tiny.REASONER)
 TEXT = tiny.text()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 import pytest
-import tiny
 import torch
 
 from laconic import Engine, Limits, Methods, Request
@@ -17,6 +16,7 @@ from laconic.speculation.base import Drafter, Tools
 from laconic.speculation.drafters.draft_model import DraftModel
 from laconic.thinking.base import Belief, Continue, Probe, View
 from laconic.thinking.exit.answer_confidence import AnswerConfidence
+from tests import tiny
 from tests.speculation.rounds import build, context_of
 
 TEXT = tiny.text()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
 
 from laconic import Format, Limits, Request
@@ -13,6 +12,7 @@ from laconic.policy import knobs
 from laconic.sequence import Sequence
 from laconic.speculation.base import TokenTree
 from laconic.thinking.base import LogitRule
+from tests import tiny
 from tests.fakes import FakeSlot
 from tests.told import TEXT, Acting, Told, loop
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import tiny
-from fakes import Writes
 
 from laconic import Engine, Format, Limits, Methods, Result, Step
 from laconic.models.text import Text
+from tests import tiny
+from tests.fakes import Writes
 from tests.test_transcript import ANALYSIS, HARMONY, NEXT
 
 THINKS = tiny.text()

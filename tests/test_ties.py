@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from unittest import mock
 
 import pytest
-import tiny
 import torch
 
 from laconic import Engine, Limits, Methods, Request, Sampling
@@ -15,6 +14,7 @@ from laconic.loop import Loop
 from laconic.models.base import Scores, ScoreTree
 from laconic.models.causal_lm import CausalLM
 from laconic.speculation.base import TokenTree
+from tests import tiny
 from tests.fakes import FakeModel, FakeSlot
 from tests.told import Acting, finished, loop
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 
 from laconic import Format, Limits, Request
 from laconic.errors import RequestError, TokenizerMismatch
 from laconic.models.text import Text
 from laconic.transcript import Mark, Transcript
+from tests import tiny
 from tests.models.test_formats import tokenizer, turns
 
 TEXT = tiny.text()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import tiny
 import torch
 
 from laconic import Limits, Request
@@ -16,6 +15,7 @@ from laconic.sequence import Sequence as Running
 from laconic.speculation.base import Context, Drafter, Judge, TokenTree, Tools
 from laconic.speculation.pace import Pace
 from laconic.thinking.base import Action, Continue, Controller, LogitRule, Probe, View
+from tests import tiny
 from tests.fakes import FakeModel
 from tests.speculation.rounds import build
 

@@ -10,9 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import tiny
 import torch
-from fakes import Hashed
 
 from laconic import Engine, Limits, Methods, Result, Sampling
 from laconic.models.text import Text
@@ -20,6 +18,8 @@ from laconic.policy import Card, knobs, registry
 from laconic.thinking.base import Action, Continue, Controller, LogitRule, Place, View
 from laconic.types import Request
 from laconic.vllm.host import Host, Settings
+from tests import tiny
+from tests.fakes import Hashed
 
 TEXT = tiny.text()
 BIASES = {**{chr(code): 9.0 for code in range(32, 127)}, "\n\n": 12.5, "<|im_end|>": 10.5, "</think>": 10.5}

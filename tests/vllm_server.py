@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from vllm_fakes import END, MODEL, TEXT, Kind, Params, configuration, host
 
 from laconic import Sampling
 from laconic.speculation.draws import warp
 from laconic.vllm import counters
 from laconic.vllm.served import deciding
+from tests.vllm_fakes import END, MODEL, TEXT, Kind, Params, configuration, host
 
 
 class Refused(ValueError):

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from vllm_fakes import END, MODEL, Direction, Params, Update
 
 from laconic import Sampling
 from laconic.speculation.draws import warp
+from tests.vllm_fakes import END, MODEL, Direction, Params, Update
 
 
 @dataclass(eq=False)

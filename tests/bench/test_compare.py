@@ -2,10 +2,10 @@ import json
 from dataclasses import replace
 
 import pytest
-import scripted
 
 from laconic.errors import TaskError
 from laconic.types import Sampling
+from tests.bench import scripted
 
 SUMMARY = {
     "n", "accuracy", "accuracy_ci", "thinking_tokens", "answer_tokens", "target_passes", "tokens_per_pass",

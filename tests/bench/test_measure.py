@@ -1,7 +1,6 @@
 from types import SimpleNamespace
 
 import pytest
-import scripted
 
 from laconic.bench.measure import EngineVariant, Stopwatch, measure
 from laconic.bench.record import overhead, ratio, summary
@@ -9,6 +8,7 @@ from laconic.engine import Engine, Methods
 from laconic.errors import RequestError
 from laconic.types import Limits, Request
 from tests import tiny
+from tests.bench import scripted
 from tests.fakes import FakeModel
 
 

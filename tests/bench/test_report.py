@@ -1,8 +1,8 @@
 import json
 
-import pages
 import pytest
-import scripted
+
+from tests.bench import pages, scripted
 
 pytest.importorskip("matplotlib")
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from checkpoint import save
 from typer.testing import CliRunner
+
+from tests.cli.checkpoint import save
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,12 @@
 import json
 
 import pytest
-from checkpoint import needs_bundled
 from typer.testing import CliRunner
 
 from laconic.bench.certify import greedy
 from laconic.bench.certify.certificate import verify_digest
 from laconic.cli.certify import sentences
+from tests.cli.checkpoint import needs_bundled
 
 QUICK = ("--n", 3, "--max-tokens", 30, "--reference", 1, "--batch", 2, "--temperatures", "0.8", "--contexts", 2,
          "--samples", 96, "--top-k-events", 8)  # fmt: skip

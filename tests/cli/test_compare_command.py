@@ -1,9 +1,9 @@
 import json
 
 import pytest
-from checkpoint import needs_bundled
 
 from laconic.bench.measure import EngineVariant
+from tests.cli.checkpoint import needs_bundled
 
 SUMMARY = {
     "n", "accuracy", "accuracy_ci", "thinking_tokens", "answer_tokens", "target_passes", "tokens_per_pass",

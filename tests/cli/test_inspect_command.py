@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
-from checkpoint import needs_bundled
 from transformers import AutoModelForCausalLM, BertConfig
 from typer.testing import CliRunner
 
 from laconic.cli.main import app
+from tests import tiny
+from tests.cli.checkpoint import needs_bundled
 
 
 def saved(folder: Path, *, template: str | None = tiny.TEMPLATE) -> str:

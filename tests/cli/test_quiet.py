@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoint import save
 from safetensors.torch import load_file, save_file
 
 import laconic.cli
 from laconic.cli.quiet import matters
+from tests.cli.checkpoint import save
 
 SLOW = "`causal_conv1d_fn` is falling back to its reference PyTorch implementation because it is not installed."
 

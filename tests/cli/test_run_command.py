@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from checkpoint import needs_bundled
 
 from laconic.types import Result
+from tests.cli.checkpoint import needs_bundled
 
 
 def test_text_then_one_line(laconic, model):

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from server import Manners, Server, cached
 from transformers import AutoModelForCausalLM
 
 from laconic.models.load import load_text
+from tests.server import Manners, Server, cached
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,9 @@
 import json
 
 import pytest
-from checkpoint import needs_bundled
 
 from laconic.config import load
+from tests.cli.checkpoint import needs_bundled
 
 
 def tuned(laconic, tmp_path, *arguments):

@@ -7,12 +7,7 @@ import inspect
 import re
 from pathlib import Path
 
-import heads
 import pytest
-import routes
-import signals
-import steered
-import tiny
 
 import laconic
 from laconic import Engine, Limits, Methods, Request, Sampling
@@ -22,6 +17,7 @@ from laconic.bench.measure import EngineVariant
 from laconic.errors import UnmetNeed
 from laconic.models.causal_lm import CausalLM
 from laconic.policy import Policy, registry
+from tests import heads, routes, signals, steered, tiny
 from tests.fakes import FakeModel
 
 ALL = list(registry.all())

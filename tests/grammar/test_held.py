@@ -6,7 +6,6 @@ import json
 import random
 
 import pytest
-import tiny
 import torch
 
 from laconic import Request
@@ -16,6 +15,7 @@ from laconic.models.formats import Format
 from laconic.models.text import Text
 from laconic.thinking.base import Place
 from laconic.transcript import Transcript
+from tests import tiny
 
 TEXT = tiny.text()
 PLAIN = Text(tiny.tokenizer(), format="none")

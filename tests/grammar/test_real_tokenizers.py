@@ -10,7 +10,6 @@ import weakref
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from transformers import PreTrainedTokenizerFast
 
@@ -21,6 +20,7 @@ from laconic.grammar.held import Held
 from laconic.loop import Loop, Plan
 from laconic.models.text import Text
 from laconic.transcript import Transcript
+from tests import tiny
 from tests.fakes import FakeModel
 from tests.grammar.test_held import SCHEMA
 from tests.speculation.rounds import build

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import tiny
 
 from laconic import Engine
 from laconic.errors import RequestError, UnmetNeed
 from laconic.grammar import Grammar, GrammarLimits, choice, json_object, json_schema, lark, regex
 from laconic.grammar.compiled import vocabulary
 from laconic.models.text import Text
+from tests import tiny
 from tests.fakes import FakeModel
 
 TEXT = tiny.text()

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -18,6 +17,7 @@ from laconic.errors import LaconicError, ModelError, ModelNotFound, UnsupportedM
 from laconic.models import adapters, loading
 from laconic.models.causal_lm import CausalLM
 from laconic.models.load import load_defaults, load_text
+from tests import tiny
 
 WEIGHTS = "adapter_model.safetensors"
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import tiny
-from fakes import Writes
 
 from laconic import Engine, Limits, Methods, Request
 from laconic.models.formats import Format, discover
 from laconic.models.text import Text
+from tests import tiny
+from tests.fakes import Writes
 from tests.models.test_formats import ROWS, tokenizer, turns
 
 THOUGHT = "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from transformers import (
     AutoModelForCausalLM,
@@ -34,6 +33,7 @@ from laconic.models.base import ScoreTree, chain
 from laconic.models.causal_lm import CausalLM, refuse
 from laconic.models.packed import worthwhile
 from laconic.models.slots import BLOCK
+from tests import tiny
 
 SMALL: dict[str, Any] = {
     "vocab_size": 97,

@@ -6,12 +6,12 @@ import re
 from typing import Any
 
 import pytest
-import tiny
 
 from laconic import Engine, Format
 from laconic.errors import RequestError
 from laconic.models.text import Text
 from laconic.remote import RemoteEngine
+from tests import tiny
 from tests.models.test_formats import ROWS, tokenizer, turns
 
 SAID = ["mistral-small-4", "seed-oss", "granite-3.3", "an answer between tags", "apertus"]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 
 from laconic import Engine, Limits, Methods, Request, Sampling, reference
@@ -18,6 +17,7 @@ from laconic.errors import ModelError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.defaults import LONG, Defaults, end_tokens, read_defaults
 from laconic.models.load import load_defaults, load_text
+from tests import tiny
 
 
 def written(folder: Path, **generation: Any) -> Path:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from transformers import AutoModelForCausalLM
 
@@ -17,6 +16,7 @@ from laconic.errors import MissingExtra, ModelError, RequestError
 from laconic.models import devices
 from laconic.models.causal_lm import CausalLM
 from laconic.models.devices import best, named_device, placed, preferred
+from tests import tiny
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

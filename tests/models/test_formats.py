@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import tiny
 
 from laconic.models.formats import Format, discover
+from tests import tiny
 
 
 def turns(past: str, opening: str = "", *, before: str = "", roles: str = "<|im_start|>{}\n|<|im_end|>\n") -> str:

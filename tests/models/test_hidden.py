@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 
 import pytest
-import tiny
 import torch
 from transformers import AutoModelForCausalLM, Gemma2Config, PreTrainedModel
 
 from laconic.models.base import ScoreTree, ShowsHidden, chain
 from laconic.models.causal_lm import CausalLM
+from tests import tiny
 
 LONG, SHORT = [(7 * i) % 90 + 3 for i in range(20)], [(5 * i) % 90 + 3 for i in range(11)]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, Qwen3Config
@@ -20,6 +19,7 @@ from laconic.models.base import chain
 from laconic.models.causal_lm import CausalLM
 from laconic.models.devices import preferred
 from laconic.models.load import load_text
+from tests import tiny
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 
 from laconic.models.mistral import adapted
 from laconic.models.text import Text
+from tests import tiny
 
 CONTROL = ("[INST]", "[/INST]", "[THINK]", "[/THINK]")
 

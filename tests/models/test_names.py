@@ -9,7 +9,6 @@ from typing import Any
 
 import huggingface_hub
 import pytest
-import tiny
 from huggingface_hub.errors import EntryNotFoundError
 
 from laconic.errors import ModelNotFound
@@ -17,6 +16,7 @@ from laconic.models import names
 from laconic.models.causal_lm import CausalLM
 from laconic.models.load import load_defaults, load_model, load_text
 from laconic.models.names import find
+from tests import tiny
 
 LOADS = (CausalLM.load, load_model, load_text, load_defaults)
 

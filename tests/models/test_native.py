@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTrainedConfig, Qwen2Config, Qwen3Config
@@ -17,6 +16,7 @@ from laconic.models import packed
 from laconic.models.base import ScoreTree, chain
 from laconic.models.causal_lm import CausalLM
 from laconic.models.native import bf16, build
+from tests import tiny
 
 KERNELS = bf16.kernels()
 needs_kernels = pytest.mark.skipif(KERNELS is None, reason="no AVX2, or no C compiler")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
@@ -28,6 +27,7 @@ from laconic.models.pad import Shape, pad, pad_to, parse_size, plan
 from laconic.models.pad import weights as weights_module
 from laconic.models.pad.shards import save
 from laconic.models.reasoner import target_path
+from tests import tiny
 
 SMALL: dict[str, Any] = {
     "vocab_size": 264,

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
-import tiny
 import torch
 from transformers import AutoModelForCausalLM, Lfm2Config, PreTrainedConfig, PreTrainedModel, Qwen3NextConfig
 
@@ -15,6 +14,7 @@ from laconic import Engine, Limits, Methods, Request, Sampling, reference
 from laconic.models.causal_lm import CausalLM
 from laconic.policy import registry
 from laconic.thinking.base import Controller
+from tests import tiny
 
 SIZES: dict[str, Any] = {
     "vocab_size": 264,

@@ -5,10 +5,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-import tiny
 import torch
-from steered import logits as reference
-from steered import vectors
 from transformers import AutoModelForCausalLM, Gemma2Config, GPTNeoXConfig, PreTrainedModel, Qwen3Config
 
 from laconic.errors import RequestError, UnsupportedModel
@@ -16,6 +13,9 @@ from laconic.models import steering
 from laconic.models.base import ScoreTree, Slot, Steerable, chain
 from laconic.models.causal_lm import PREFILL_CHUNK, CausalLM
 from laconic.models.native.bf16 import kernels
+from tests import tiny
+from tests.steered import logits as reference
+from tests.steered import vectors
 
 LONG, SHORT = [(7 * i) % 90 + 3 for i in range(20)], [(5 * i) % 90 + 3 for i in range(11)]
 TREE = ScoreTree([9, 10, 11, 12, 13], [-1, 0, 0, 2, -1], [-1, -1, -1, -1, 14])

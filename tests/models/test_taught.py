@@ -9,7 +9,6 @@ from random import Random
 from typing import Any
 
 import pytest
-import tiny
 import torch
 
 from laconic import Engine, Limits
@@ -23,6 +22,7 @@ from laconic.models.specimen.reasoner.card import card
 from laconic.models.specimen.reasoner.evaluate import summary
 from laconic.models.specimen.reasoner.stories import STORIES
 from laconic.models.specimen.reasoner.sums import Step, backwards, forwards, other_route, parsed, slipped, small
+from tests import tiny
 
 pytest.importorskip("reasoning_gym", reason="the problems come from reasoning-gym")
 

@@ -6,7 +6,6 @@ import copy
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
@@ -16,6 +15,7 @@ from laconic.errors import UnsupportedModel
 from laconic.models import choice, fast, trial
 from laconic.models.causal_lm import CausalLM, context
 from laconic.models.slot_host import SlotHost
+from tests import tiny
 
 
 def rough(dtype: torch.dtype = torch.bfloat16) -> PreTrainedModel:

@@ -9,9 +9,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from server import Manners, Server, following
-from vllm_fakes import END, MODEL, TEXT, prompts
-from vllm_server import LLM, Params, stand_ins
 
 from laconic.engine import Methods
 from laconic.models.defaults import Defaults
@@ -22,6 +19,9 @@ from laconic.serve.job import Job, Told
 from laconic.serve.within import Within
 from laconic.thinking.base import Probe
 from laconic.types import Limits, Request, Result
+from tests.server import Manners, Server, following
+from tests.vllm_fakes import END, MODEL, TEXT, prompts
+from tests.vllm_server import LLM, Params, stand_ins
 
 
 @pytest.fixture(autouse=True)

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from live import Live, asked, bundled, own, serving
 
 from laconic.errors import InvalidKnob
 from laconic.policy import registry
 from laconic.prediction import Prediction
 from laconic.serve.asking import Asking
 from laconic.serve.settings import Bounds, Settings
+from tests.serve.live import Live, asked, bundled, own, serving
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from live import Live, bundled, joined, ok, own, serving, until
 
 from laconic import Request, Result, Sampling
 from laconic.serve.backend import ENDED
+from tests.serve.live import Live, bundled, joined, ok, own, serving, until
 
 CHAT = "/v1/chat/completions"
 QUESTION = "What is 37 * 48 + 15?"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from live import bundled
 
 from laconic import Limits, Sampling
 from laconic.speculation.draws import warp
 from laconic.speculation.penalty import sampling_rules
 from laconic.thinking.base import Place, ruled
+from tests.serve.live import bundled
 
 QUESTION = "What is 3 + 15?"
 

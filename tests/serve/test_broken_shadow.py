@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from live import Live, bundled, own, serving
 
 from laconic import Request, Result, Sampling
 from laconic.policy import registry
@@ -14,6 +13,7 @@ from laconic.serve.job import Seen
 from laconic.serve.settings import Settings
 from laconic.serve.shadow import ASKED, Shadow, seen
 from laconic.thinking.base import Belief, Conclude, Continue, Controller, Probe, View
+from tests.serve.live import Live, bundled, own, serving
 
 QUESTIONS = ("What is 37 * 48 + 15?", "What is 3 + 15?", "What is (12 - 4) * 7?")
 WATCHED = (

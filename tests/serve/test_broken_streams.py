@@ -5,9 +5,6 @@ from __future__ import annotations
 import time
 
 import pytest
-import tiny
-from fakes import Writes
-from live import bundled, ok, own, serving
 
 from laconic import Engine, Format, Limits, Methods
 from laconic.errors import RequestError
@@ -17,6 +14,9 @@ from laconic.serve.job import Told
 from laconic.serve.replies import Streamed
 from laconic.serve.settings import Settings
 from laconic.types import Request
+from tests import tiny
+from tests.fakes import Writes
+from tests.serve.live import bundled, ok, own, serving
 
 CHAT = "/v1/chat/completions"
 TEXTS = {

@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
-from live import Live, bundled, ok, own, refused, serving, until
 
 from laconic.sequence import Sequence
 from laconic.serve import replies
+from tests.serve.live import Live, bundled, ok, own, refused, serving, until
 
 CHAT = "/v1/chat/completions"
 

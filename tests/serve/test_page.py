@@ -5,8 +5,20 @@ import re
 from collections import Counter
 
 import pytest
-from browsing import LONG, ask, choose, chromium, ended, figure, looking, needs_bundled, needs_chromium, served
 from playwright.sync_api import expect
+
+from tests.serve.browsing import (
+    LONG,
+    ask,
+    choose,
+    chromium,
+    ended,
+    figure,
+    looking,
+    needs_bundled,
+    needs_chromium,
+    served,
+)
 
 pytestmark = [needs_chromium, needs_bundled]
 QUESTION = "What is 37 * 48 + 15?"

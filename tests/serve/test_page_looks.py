@@ -4,10 +4,10 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from browsing import LONG, ask, choose, chromium, ended, looking, needs_bundled, needs_chromium, served
 from playwright.sync_api import expect
 
 from laconic.serve.pages import PAGE
+from tests.serve.browsing import LONG, ask, choose, chromium, ended, looking, needs_bundled, needs_chromium, served
 
 QUESTION = "What is 37 * 48 + 15?"
 CONTRASTS = """() => {

@@ -8,13 +8,13 @@ from typing import Any
 import openai
 import pytest
 import torch
-from live import Live, bundled, own, serving
-from test_serve_shapes import SCHEMA, TEMPLATE
 
 from laconic.engine import Engine, Methods
 from laconic.models.text import Text
 from laconic.serve.api.responses import ResponsesBody
 from laconic.serve.responses import as_chat
+from tests.serve.live import Live, bundled, own, serving
+from tests.serve.test_serve_shapes import SCHEMA, TEMPLATE
 
 QUESTION = "What is 37 * 48 + 15?"
 TOOL = {

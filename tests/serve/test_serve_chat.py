@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from live import QUESTION, Live, bundled, joined, offline, own, serving
 
 from laconic.models.base import chain
+from tests.serve.live import QUESTION, Live, bundled, joined, offline, own, serving
 
 CHAT = "/v1/chat/completions"
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from live import Live, bundled, ok, own, serving
 
 from laconic import Limits, Request, Sampling
+from tests.serve.live import Live, bundled, ok, own, serving
 
 TEXT = "/v1/completions"
 PROMPT = "<|im_start|>user\nWhat is 3 + 15?<|im_end|>\n<|im_start|>assistant\n<think>\n"

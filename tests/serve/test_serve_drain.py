@@ -14,7 +14,8 @@ from typing import Any
 
 import httpx
 import pytest
-from live import QUESTION, bundled, offline
+
+from tests.serve.live import QUESTION, bundled, offline
 
 CHAT = "/v1/chat/completions"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from live import asked, bundled, own, serving
 
 from laconic.cli.serve import _levels
 from laconic.thinking.budget.lengths import Lengths, fingerprint
+from tests.serve.live import asked, bundled, own, serving
 
 QUESTION = [{"role": "user", "content": "What is 37 * 48 + 15?"}]
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from live import QUESTION, Live, bundled, joined, offline, ok, own, refused, serving, until
 
 from laconic import Limits
 from laconic.errors import BrokenLogits
@@ -20,6 +19,7 @@ from laconic.serve.backend import Busy
 from laconic.serve.job import Job
 from laconic.serve.runner import CHUNK
 from laconic.serve.settings import Bounds, Settings
+from tests.serve.live import QUESTION, Live, bundled, joined, offline, ok, own, refused, serving, until
 
 CHAT = "/v1/chat/completions"
 

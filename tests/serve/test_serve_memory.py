@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from live import QUESTION, Live, bundled, offline, own, refused, serving, until
 
 from laconic.errors import RequestError
 from laconic.serve import memory
 from laconic.serve.job import Told
 from laconic.serve.memory import Extent, Memory
 from laconic.serve.prefixes import Prefixes
+from tests.serve.live import QUESTION, Live, bundled, offline, own, refused, serving, until
 
 CHAT = "/v1/chat/completions"
 TOKEN = Memory.of(bundled().target, 1).token

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from live import QUESTION, Live, bundled, offline, own, serving, until
 
 from laconic.serve.settings import Settings
+from tests.serve.live import QUESTION, Live, bundled, offline, own, serving, until
 
 KEY = "a-key-of-ann"
 SAID: dict[str, Any] = {"model": "laconic", "messages": [{"role": "user", "content": QUESTION}]}

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
-from live import Live, own, serving, until
 from schemathesis import GenerationMode, checks
+
+from tests.serve.live import Live, own, serving, until
 
 SHORT = 6
 CHECKS = (

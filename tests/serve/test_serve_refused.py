@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
-from live import Live, bundled, ok, own, refused, serving
 
 from laconic.serve.settings import Bounds, Settings
+from tests.serve.live import Live, bundled, ok, own, refused, serving
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "What is 3 + 15?"}], "max_tokens": 8}

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from live import Live, bundled, ok, own, refused, serving
 
 from laconic.errors import RequestError
 from laconic.serve.settings import Settings
+from tests.serve.live import Live, bundled, ok, own, refused, serving
 
 KEY, OTHER = "a-key-of-ann", "a-key-of-bob"
 PAGE = "https://chat.example.org"

@@ -11,16 +11,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import tiny
-from fakes import Hashed
-from live import Live, joined, offline, ok, refused, serving, until
-from server import Manners, Server, following
 
 from laconic import Engine, Methods
 from laconic.models.remote import RemoteModel
 from laconic.remote import RemoteEngine
 from laconic.serve.behind import Behind
 from laconic.serve.settings import Settings
+from tests import tiny
+from tests.fakes import Hashed
+from tests.serve.live import Live, joined, offline, ok, refused, serving, until
+from tests.server import Manners, Server, following
 
 CHAT, TEXT = "/v1/chat/completions", tiny.text()
 ASCII = {chr(code): 9.0 for code in range(32, 127)}

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from live import Live, bundled, offline, ok, own, serving, until
 
 from laconic import Result, Usage
 from laconic.serve.audit import Audit
 from laconic.serve.job import Seen
 from laconic.serve.settings import Settings
+from tests.serve.live import Live, bundled, offline, ok, own, serving, until
 
 ASKED: dict[str, Any] = {"max_tokens": 300}
 THINK = ("settled:0.05",)

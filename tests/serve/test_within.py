@@ -10,8 +10,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from vllm_fakes import TEXT, own, prompts
-from vllm_server import LLM, Params, stand_ins
 
 from laconic.engine import Methods
 from laconic.errors import RequestError, UnmetNeed
@@ -21,6 +19,8 @@ from laconic.serve.job import Job, Told
 from laconic.serve.within import VllmFailure, Within
 from laconic.thinking.base import Controller, Reader
 from laconic.types import Limits, Question, Request, Sampling
+from tests.vllm_fakes import TEXT, own, prompts
+from tests.vllm_server import LLM, Params, stand_ins
 
 THINK = ("budget:20", "answer-confidence:0.3,tokens=8", "loop-break:every=16")
 

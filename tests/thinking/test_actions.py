@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import pytest
-import tiny
 import torch
 
 from laconic import Engine, Format, Limits, Methods, Request, Sampling, reference
@@ -19,6 +18,7 @@ from laconic.policy import Card, Needs, knobs
 from laconic.sequence import Sequence
 from laconic.thinking.base import Action, Conclude, Continue, Controller, Inject, LogitRule, Place, Probe, View
 from laconic.types import Question
+from tests import tiny
 
 TEXTS = {"one token": tiny.text(), "several": Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<a", "/>"))}
 MODELS = {

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 
 from laconic import Engine, Format, Limits, Methods, Request, Sampling, reference
@@ -25,6 +24,7 @@ from laconic.thinking.base import Ban, Conclude, Continue, Controller, Inject, P
 from laconic.thinking.budget import tag
 from laconic.thinking.budget.effort import PERCENT, TOKENS
 from laconic.thinking.budget.lengths import load
+from tests import tiny
 
 TEXTS = {"one token": tiny.text(), "several": Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<a", "/>"))}
 MODELS = {

@@ -8,9 +8,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
-import tiny
 import torch
-from server import Manners
 
 from laconic import Engine, Limits, Methods, Request, Sampling, reference
 from laconic.bench.oracle.exits import Thought, ended
@@ -25,6 +23,8 @@ from laconic.remote.writer import Written
 from laconic.thinking.base import Action, Belief, Conclude, Continue, Controller, Inject, Probe, View
 from laconic.thinking.exit.probed import ProbedExit
 from laconic.thinking.exit.settled import Numbers, doubt
+from tests import tiny
+from tests.server import Manners
 from tests.thinking.test_remote import MODELS, TEXTS, outside, requests
 
 TEXT = tiny.text()

@@ -7,7 +7,6 @@ import random
 from typing import Any
 
 import pytest
-import tiny
 
 from laconic import Engine, Limits, Methods
 from laconic.errors import InvalidKnob
@@ -16,6 +15,7 @@ from laconic.policy import registry
 from laconic.thinking.base import Belief, Conclude, Continue, Probe, View
 from laconic.thinking.exit.probed import Look, ProbedExit
 from laconic.thinking.exit.settled import promise
+from tests import tiny
 
 
 def belief(answer: str, prob: float = 0.9, entropy: float = 0.1, complete: bool = True) -> Belief:

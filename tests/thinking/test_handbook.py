@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 
 from laconic import Engine, Limits, Methods
 from laconic.errors import HandbookError, InvalidKnob
@@ -17,6 +16,7 @@ from laconic.policy import registry
 from laconic.thinking.memory.behaviors import INTRO
 from laconic.thinking.memory.handbook import Behavior, Handbook, parse
 from laconic.thinking.memory.ranking import Ranking
+from tests import tiny
 
 SHELF = Handbook(
     [

@@ -10,7 +10,6 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 import pytest
-import tiny
 import torch
 
 from laconic import Engine, Format, Limits, Methods, Request, Sampling, reference
@@ -21,6 +20,7 @@ from laconic.policy import registry
 from laconic.thinking.base import Belief, Continue, Controller, Inject, Place, Probe, View
 from laconic.thinking.hint.cues import Cues, begins_with
 from laconic.types import Question
+from tests import tiny
 
 
 class Pieces:

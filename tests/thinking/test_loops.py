@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 
 import pytest
-import tiny
 import torch
 
 from laconic import Engine, Format, Limits, Methods, Request, Sampling, reference
@@ -16,6 +15,7 @@ from laconic.models.text import Text
 from laconic.policy import registry
 from laconic.thinking.base import Conclude, Continue, Controller, View
 from laconic.thinking.exit.repeats import Tally, circle
+from tests import tiny
 
 TEXT = tiny.text()
 SEVERAL = Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<a", "/>"))

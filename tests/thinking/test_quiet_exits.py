@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import tiny
 import torch
 
 from laconic import Engine, Format, Limits, Methods, Request, Sampling, reference
@@ -19,6 +18,7 @@ from laconic.policy import registry
 from laconic.thinking.base import Belief, Conclude, Continue, Controller, Probe, View, Watched
 from laconic.thinking.exit.entropy_slope import steepness
 from laconic.thinking.statements import result
+from tests import tiny
 
 TEXTS = {"one token": tiny.text(), "several": Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<a", "/>"))}
 MODELS = {

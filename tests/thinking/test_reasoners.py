@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import tiny
 
 from laconic import Engine, Limits, Methods, Result, Sampling
 from laconic.errors import InvalidKnob, RequestError, UnmetNeed
@@ -16,6 +15,7 @@ from laconic.policy import registry
 from laconic.thinking.memory.base import Reasoner, Solved
 from laconic.thinking.memory.workspace import Draft, Workspace, answers, clip, ended, tail
 from laconic.types import Usage
+from tests import tiny
 
 MARK = "\n</think>\n\n"
 

@@ -12,9 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import pytest
-import tiny
-from fakes import Hashed
-from server import Manners, Server, following
 
 from laconic import Engine, Format, Limits, Methods, Request, Result, Sampling
 from laconic.errors import BadReply, BadStatus, MethodError, NoLogprobs, RequestError, UnmetNeed, Unreachable
@@ -26,6 +23,9 @@ from laconic.remote import RemoteEngine
 from laconic.remote.loop import mixed
 from laconic.remote.writer import Asking, Writer
 from laconic.thinking.base import Action, Ban, Belief, Conclude, Continue, Controller, Inject, LogitRule, Probe, View
+from tests import tiny
+from tests.fakes import Hashed
+from tests.server import Manners, Server, following
 
 ASCII = {chr(code): 9.0 for code in range(32, 127)}
 """Bytes that are characters: what is written survives being sent as text."""

@@ -6,9 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-import tiny
-from fakes import Writes
-from server import Manners, Server, following
 
 from laconic import Limits, Request, Result, Sampling
 from laconic.errors import BadReply, BadStatus
@@ -16,6 +13,9 @@ from laconic.models.remote import RemoteModel
 from laconic.models.replies import Completion, Said
 from laconic.remote import RemoteEngine
 from laconic.remote.writer import Asking, Writer, Written
+from tests import tiny
+from tests.fakes import Writes
+from tests.server import Manners, Server, following
 
 TEXT = tiny.text()
 PROMPT = TEXT.prompt("Why?")

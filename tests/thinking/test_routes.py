@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import routes
-import tiny
 import torch
 
 from laconic import Engine, Format, Limits, Methods, Request, Sampling, reference
@@ -24,6 +22,7 @@ from laconic.thinking.base import Belief, Controller, Probe
 from laconic.thinking.route.base import Router
 from laconic.thinking.route.difficulty import load
 from laconic.types import Question
+from tests import routes, tiny
 from tests.fakes import FakeModel
 
 OPENS = tiny.TEMPLATE.replace("{% endif %}{% endif %}", "{% else %}<think>\n{% endif %}{% endif %}")

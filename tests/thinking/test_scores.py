@@ -6,7 +6,6 @@ import math
 import random
 
 import pytest
-import tiny
 import torch
 
 from laconic import Engine, Limits, Methods, Sampling
@@ -19,6 +18,7 @@ from laconic.thinking.scores.redundancy import loops, near_duplicates, repeated,
 from laconic.thinking.scores.score import score
 from laconic.thinking.scores.surprise import first_token_surprisal, high_windows, window_entropy
 from laconic.thinking.scores.trace import Trace, starts, steps
+from tests import tiny
 
 
 def failed(*steps: str) -> list[bool]:

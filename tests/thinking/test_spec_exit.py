@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import signals
-import tiny
 import torch
 
 from laconic import Engine, Limits, Methods, Request, Sampling, reference
@@ -23,6 +21,7 @@ from laconic.models.causal_lm import CausalLM
 from laconic.policy import registry
 from laconic.thinking.base import Belief, Conclude, Continue, Controller, Probe, View
 from laconic.thinking.exit.signals import About, SignalHead, Signals, Trained, load, read
+from tests import signals, tiny
 from tests.fakes import FakeModel
 
 TEXT = tiny.text()

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import steered
-import tiny
 import torch
 
 from laconic import Engine, Limits, Methods, Request, Sampling, reference
@@ -28,6 +26,7 @@ from laconic.thinking.base import Controller
 from laconic.thinking.steer.direction import LayerAbout, load
 from laconic.thinking.steer.push import Push
 from laconic.thinking.steer.steer import Steer
+from tests import steered, tiny
 from tests.fakes import FakeModel
 
 OPENS = tiny.TEMPLATE.replace("{% endif %}{% endif %}", "{% else %}<think>\n{% endif %}{% endif %}")

@@ -6,9 +6,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
-import tiny
 import torch
-from fakes import Hashed
 
 from laconic import Engine, Format, Limits, Methods, Result, Sampling
 from laconic.errors import UnmetNeed
@@ -16,6 +14,8 @@ from laconic.models.text import Text
 from laconic.speculation.draws import warp
 from laconic.types import Request
 from laconic.vllm.inside import Following, Inside, OutOfStep
+from tests import tiny
+from tests.fakes import Hashed
 
 TEXTS = {"one token": tiny.text(), "several": Text(tiny.tokenizer(tags_as_tokens=False), format=Format("<a", "/>"))}
 BIASES = {

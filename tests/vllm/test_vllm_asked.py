@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vllm_fakes import Params, think
 
 from laconic.errors import LaconicError, MethodError, RequestError
 from laconic.vllm.asked import ANSWER_ROOM, PART, THINK, Asked
+from tests.vllm_fakes import Params, think
 
 
 @pytest.mark.parametrize(

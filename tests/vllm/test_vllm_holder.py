@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import tiny
 import torch
-from vllm_fakes import END, TEXT, Params, Update, fakes_of_methods, host, own, plain, prompts, think
-from vllm_worker import Client, Worker
 
 from laconic import Format, Limits
 from laconic.models.text import Text
 from laconic.vllm.holder import Holder
 from laconic.vllm.seats import Seat
+from tests import tiny
+from tests.vllm_fakes import END, TEXT, Params, Update, fakes_of_methods, host, own, plain, prompts, think
+from tests.vllm_worker import Client, Worker
 
 THINK = {
     "budget": ("budget:24",),

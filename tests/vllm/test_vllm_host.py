@@ -9,9 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import tiny
-from vllm_fakes import END, TEXT, Params, configuration, fakes_of_methods, host, prompts, think
-from vllm_server import stand_ins
 
 from laconic import Format
 from laconic.errors import LaconicError, MethodError, ModelError, RequestError, UnmetNeed
@@ -20,6 +17,9 @@ from laconic.vllm import workers
 from laconic.vllm.admission import FAULT, admitting, hosted, marking, reporting
 from laconic.vllm.asked import EXPECTED, OURS, PART, SEED, Asked, left_alone
 from laconic.vllm.host import Host, Settings
+from tests import tiny
+from tests.vllm_fakes import END, TEXT, Params, configuration, fakes_of_methods, host, prompts, think
+from tests.vllm_server import stand_ins
 
 PROMPT = prompts(1)[0]
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from vllm_fakes import TEXT, Kind, Params, own, plain, prompts, think
-from vllm_server import LLM, Count, Refused, ids, served, stand_ins, tokens_of
 
 from laconic import Limits
 from laconic.vllm.asked import EXPECTED, PART, left_alone
+from tests.vllm_fakes import TEXT, Kind, Params, own, plain, prompts, think
+from tests.vllm_server import LLM, Count, Refused, ids, served, stand_ins, tokens_of
 
 
 @pytest.fixture(autouse=True)

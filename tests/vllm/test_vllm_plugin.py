@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from vllm_fakes import Params, configuration, think
 
 from laconic.vllm import plugin, workers
 from laconic.vllm.holder import Holder
 from laconic.vllm.plugin import HOLDER, PluginError, Seam, register, version
+from tests.vllm_fakes import Params, configuration, think
 
 SEAMS = list(plugin.SEAMS)
 

@@ -9,8 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from vllm_fakes import END, TEXT, Params, Update, configuration, own, plain, prompts, think
-from vllm_worker import Client, Drafting
 
 from laconic import Limits
 from laconic.errors import UnmetNeed
@@ -18,6 +16,8 @@ from laconic.vllm import workers
 from laconic.vllm.asked import EXPECTED
 from laconic.vllm.holder import Holder
 from laconic.vllm.proposer import Proposer
+from tests.vllm_fakes import END, TEXT, Params, Update, configuration, own, plain, prompts, think
+from tests.vllm_worker import Client, Drafting
 
 PROMPT = TEXT.encode("?<think>")
 

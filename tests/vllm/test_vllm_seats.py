@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vllm_fakes import END, Direction, Params, Update, host, prompts, think
 
 from laconic.vllm.asked import EXPECTED
 from laconic.vllm.seats import Seat, Seats
+from tests.vllm_fakes import END, Direction, Params, Update, host, prompts, think
 
 ONE_WAY, SWAP = Direction.UNIDIRECTIONAL, Direction.SWAP
 PROMPT = prompts(1)[0]

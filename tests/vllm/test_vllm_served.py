@@ -6,11 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from vllm_fakes import TEXT, Kind, Params, fakes_of_methods, own, plain, prompts, think
-from vllm_server import LLM, Count, ids, served, stand_ins, tokens_of
 
 from laconic import Limits
 from laconic.vllm.admission import FAULT
+from tests.vllm_fakes import TEXT, Kind, Params, fakes_of_methods, own, plain, prompts, think
+from tests.vllm_server import LLM, Count, ids, served, stand_ins, tokens_of
 
 THINK = {
     "settled": ("settled:0.06",),

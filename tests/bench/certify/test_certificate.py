@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 
-import faults
 import pytest
 
 from laconic.bench.certify.base import joined
@@ -14,6 +13,7 @@ from laconic.bench.certify.certificate import FORMAT, Settings, certify, signed,
 from laconic.bench.certify.identity import identify
 from laconic.errors import RequestError
 from laconic.types import Sampling
+from tests.bench.certify import faults
 
 QUESTIONS = [f"What is {i} + 7? And {i} + 7 again?" for i in range(3)]
 QUICK = Settings(samplings=(Sampling(0.7),), max_new_tokens=24, references=1, batch=2, contexts=2, samples=96, keep=8,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faults
 import pytest
 import torch
 
@@ -13,6 +12,7 @@ from laconic.errors import RequestError
 from laconic.models.base import Scores
 from laconic.types import Limits, Request
 from tests import tiny
+from tests.bench.certify import faults
 from tests.fakes import FakeModel
 
 LIMITS = Limits(24)

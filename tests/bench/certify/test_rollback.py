@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faults
 import pytest
 
 from laconic.bench.certify import greedy, rollback
@@ -11,6 +10,7 @@ from laconic.engine import Engine
 from laconic.errors import RequestError
 from laconic.models.base import chain
 from laconic.types import Limits, Sampling
+from tests.bench.certify import faults
 from tests.fakes import FakeModel
 
 SAMPLINGS = [Sampling(), Sampling(1.0)]

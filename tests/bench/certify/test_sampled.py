@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faults
 import pytest
 import torch
 
@@ -14,6 +13,7 @@ from laconic.errors import RequestError
 from laconic.speculation.draws import warp
 from laconic.types import Sampling
 from tests import tiny
+from tests.bench.certify import faults
 from tests.fakes import FakeModel
 
 MODEST = {"samplings": [Sampling(1.0)], "contexts": 2, "samples": 240, "keep": 4, "false_alarm": 1e-3}

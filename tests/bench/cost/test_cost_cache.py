@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
-from bench.cost.planted import Planted
 
 from laconic.bench.cost import CostModel, load, pass_cost
 from laconic.bench.cost.cache import cache_folder, fingerprint
 from laconic.models.causal_lm import CausalLM
+from tests import tiny
+from tests.bench.cost.planted import Planted
 
 
 def planted() -> Planted:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import tiny
-from bench.cost.planted import Planted
 
 from laconic.bench.cost import fit, measure
 from laconic.errors import RequestError
 from laconic.models.causal_lm import CausalLM
+from tests import tiny
+from tests.bench.cost.planted import Planted
 
 
 def seconds(n: int, c: int, r: int) -> float:

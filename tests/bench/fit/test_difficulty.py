@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-import tiny
 import torch
 
 from laconic import Engine, Limits, Methods
@@ -14,6 +13,7 @@ from laconic.bench.tasks import Item
 from laconic.errors import TaskError, UnmetNeed
 from laconic.models.causal_lm import CausalLM
 from laconic.reading import Reading
+from tests import tiny
 from tests.fakes import FakeModel
 
 NOTHING = torch.zeros(2)

@@ -7,7 +7,6 @@ import random
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 
 from laconic import Engine, Limits, Methods, Request, Sampling
@@ -18,6 +17,7 @@ from laconic.bench.fit.texts import Text, states, write
 from laconic.errors import TaskError, UnknownMethod, UnmetNeed
 from laconic.models.causal_lm import CausalLM
 from laconic.speculation.heads import AcceptanceHead, LengthHead, load
+from tests import tiny
 from tests.fakes import FakeModel
 
 MODEL = tiny.model(0, bias=tiny.REASONER)

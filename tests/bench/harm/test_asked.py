@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import tiny
 
 from laconic import Engine, Limits, Methods, Request, Result, Sampling
 from laconic.bench.harm.asked import CHUNK, Asked, untouched
@@ -15,6 +14,7 @@ from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
 from laconic.policy import Card
 from laconic.thinking.base import Ban, Continue, Controller, LogitRule, View
+from tests import tiny
 
 Written = tuple[Engine, list[Request], list[Result]]
 

@@ -6,7 +6,6 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-import tiny
 
 from laconic import Engine, Limits, Methods, Sampling
 from laconic.bench.harm.promise import circumstances, differences, said, told
@@ -14,6 +13,7 @@ from laconic.config import PromiseTable
 from laconic.errors import UnmetNeed
 from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
+from tests import tiny
 from tests.fakes import FakeModel
 
 TARGET = CausalLM(tiny.model(1))

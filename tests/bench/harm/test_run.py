@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import tiny
 
 from laconic import Engine, Limits, Methods, Sampling
 from laconic.bench.harm.aim import Aim
@@ -25,6 +24,7 @@ from laconic.errors import MethodError, RequestError, TaskError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
 from laconic.policy import registry
+from tests import tiny
 from tests.bench import pages
 
 TEXT = Text(

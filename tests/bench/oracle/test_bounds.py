@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import tiny
 
 from laconic import Engine, Limits, Methods, Request, Result, Usage
 from laconic.bench.measure import Trial
@@ -14,6 +13,7 @@ from laconic.bench.oracle import bounds
 from laconic.bench.oracle.length import Costs
 from laconic.bench.tasks import Item
 from laconic.models.causal_lm import CausalLM
+from tests import tiny
 
 TEXT = tiny.text()
 MODEL = tiny.model(5, bias={"}": 3.0}, sharpness=4.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 
 from laconic import Engine, Limits, Methods, Request, Sampling
 from laconic.bench.oracle.exits import Thought, ended
@@ -11,6 +10,7 @@ from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
 from laconic.policy import registry
 from laconic.thinking.base import Continue, Controller, Inject, LogitRule, View
+from tests import tiny
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from itertools import product
 
 import pytest
-import tiny
 
 from laconic import Engine, Limits, Methods, Request
 from laconic.bench.oracle.length import (
@@ -24,6 +23,7 @@ from laconic.bench.oracle.length import (
 from laconic.models.causal_lm import CausalLM
 from laconic.policy import registry
 from laconic.speculation.base import Tools
+from tests import tiny
 
 COSTS = Costs(target=1.0, node=0.05, draft=0.15)
 TEXT = tiny.text()

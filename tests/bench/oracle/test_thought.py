@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from itertools import product
 
 import pytest
-import tiny
 import torch
 
 from laconic import Request, reference
 from laconic.bench.oracle.thought import ASK, Scan, bisect, endings, scan
 from laconic.models.causal_lm import CausalLM
+from tests import tiny
 
 MODEL = tiny.model(1, bias={"}": 3.0}, sharpness=4.0)
 TEXT = tiny.text()

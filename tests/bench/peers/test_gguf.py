@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 
 from laconic.bench.peers.base import PeerUnavailable
 from laconic.bench.peers.gguf import write
+from tests import tiny
 
 gguf = pytest.importorskip("gguf")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 
 from laconic import Engine, Limits, Methods, Request, Sampling
@@ -13,6 +12,7 @@ from laconic.bench.peers.base import result
 from laconic.bench.peers.hf import Checkpoint, TransformersGenerate
 from laconic.errors import RequestError
 from laconic.models.causal_lm import CausalLM
+from tests import tiny
 
 TEXT = tiny.text()
 REQUESTS = [Request(tuple(TEXT.encode(f"Hello, hello, hello there {i}!")), limits=Limits(30)) for i in range(3)]

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny
 
 from laconic import Limits, Request, Sampling
 from laconic.bench.peers import vllm
 from laconic.bench.peers.base import PeerUnavailable
 from laconic.bench.peers.piped import PipedPeer
 from laconic.errors import RequestError
+from tests import tiny
 
 TEXT = tiny.text()
 PROMPT = tuple(TEXT.encode("Hello!"))

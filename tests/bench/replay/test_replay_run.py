@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-import tiny
 
 from laconic.bench.replay.page import render
 from laconic.bench.replay.run import Setup, model_free, replay, variants
 from laconic.bench.replay.wording import about, notes
 from laconic.errors import ModelNotFound, RequestError, TaskError, UnknownMethod, UnmetNeed
 from laconic.policy import registry
+from tests import tiny
 
 PHRASE = (
     "Thank you. Your flight from New York to Seattle has been booked; is there anything else that I can do for you?"

@@ -3,10 +3,10 @@
 import random
 
 import pytest
-import tiny
 
 from laconic.bench.replay.tokens import Splitter, load
 from laconic.errors import ModelNotFound
+from tests import tiny
 
 
 def test_reproduces_any_text():

@@ -3,11 +3,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from by_hand import script
 
 from laconic.bench.simulate.arrivals import Load, loads, read
 from laconic.bench.simulate.jobs import jobs
 from laconic.errors import RequestError, TaskError
+from tests.bench.simulate.by_hand import script
 
 AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
 2023-11-16 18:17:04.0319600,3180,8

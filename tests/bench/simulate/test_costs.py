@@ -2,7 +2,6 @@ import json
 from dataclasses import asdict
 
 import pytest
-import tiny
 
 from laconic import Engine, Methods, Request
 from laconic.bench.cost import Cell, fit
@@ -16,6 +15,7 @@ from laconic.bench.simulate.host import fit as fit_host
 from laconic.errors import LaconicError, RequestError
 from laconic.models.causal_lm import CausalLM
 from laconic.speculation.length.uniform import Uniform
+from tests import tiny
 
 
 def seconds(tokens: int, context: int, requests: int) -> float:

@@ -4,12 +4,12 @@ import random
 
 import pytest
 import torch
-from by_hand import script
 
 from laconic.bench.simulate.draft import distribution
 from laconic.bench.simulate.recording import Recording, Stray, read, write
 from laconic.errors import TaskError
 from laconic.speculation.length.signal import entropy
+from tests.bench.simulate.by_hand import script
 
 
 def test_a_file_gives_back_what_was_written(tmp_path):

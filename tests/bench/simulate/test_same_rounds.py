@@ -6,8 +6,6 @@ from collections import deque
 from collections.abc import Sequence
 
 import pytest
-import tiny
-from fakes import FakeModel
 
 from laconic import Engine, Limits, Methods, Request
 from laconic.bench.simulate.jobs import Job
@@ -17,6 +15,8 @@ from laconic.bench.simulate.recording import Recording
 from laconic.bench.simulate.run import policy
 from laconic.bench.simulate.server import Server
 from laconic.models.causal_lm import CausalLM
+from tests import tiny
+from tests.fakes import FakeModel
 
 TEXT = tiny.text()
 SPECS = [

@@ -4,7 +4,6 @@ import random
 from itertools import pairwise
 
 import pytest
-from by_hand import script
 
 from laconic.bench.simulate.costs import Line
 from laconic.bench.simulate.host import HostCost
@@ -14,6 +13,7 @@ from laconic.bench.simulate.run import policy
 from laconic.bench.simulate.server import Server
 from laconic.errors import RequestError
 from laconic.speculation.base import EMPTY, Go, LengthPolicy
+from tests.bench.simulate.by_hand import script
 
 TARGET, DRAFT = Line(1.0, 0.1), Line(0.2)
 

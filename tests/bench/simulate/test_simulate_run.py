@@ -3,7 +3,6 @@ import statistics
 from itertools import count
 
 import pytest
-from by_hand import script
 
 from laconic.bench.simulate.arrivals import Load, loads
 from laconic.bench.simulate.costs import Line
@@ -16,6 +15,7 @@ from laconic.bench.simulate.server import Server
 from laconic.bench.simulate.wording import about, seconds
 from laconic.errors import MethodError, RequestError, UnmetNeed
 from tests.bench.pages import whole
+from tests.bench.simulate.by_hand import script
 
 RECORDING = Recording((script("1101" * 5), script("1110" * 4), script("1" * 12)), {"model": "m"})
 SETUP = Setup(

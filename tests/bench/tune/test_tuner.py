@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import tiny
 
 from laconic import Engine, Limits, Methods
 from laconic.bench.provenance import provenance
@@ -18,6 +17,7 @@ from laconic.bench.tune.tuner import Score, Tuner, _clearly_loses, as_methods
 from laconic.errors import TaskError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
+from tests import tiny
 from tests.bench import pages
 
 MODEL = tiny.model(1, bias=tiny.REASONER | {"</think>": 3.0})

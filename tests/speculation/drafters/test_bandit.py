@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 
 from laconic import Engine, Limits, Methods, Request, Sampling
 from laconic.errors import InvalidKnob, UnknownKnob, UnknownMethod, UnmetNeed
@@ -12,6 +11,7 @@ from laconic.speculation.arms import Pull
 from laconic.speculation.base import Arm, Tools
 from laconic.speculation.drafters.bandit import Bandit
 from laconic.speculation.drafters.suffix import Suffix
+from tests import tiny
 from tests.fakes import FakeModel
 from tests.speculation.rounds import build, context_of, decode, plain
 

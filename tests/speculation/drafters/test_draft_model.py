@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 
 import pytest
-import tiny
 import torch
 
 from laconic import Engine, Limits, Methods
@@ -15,6 +14,7 @@ from laconic.models.causal_lm import CausalLM
 from laconic.speculation.base import Tools
 from laconic.speculation.draws import Draws, warp
 from laconic.types import Sampling
+from tests import tiny
 from tests.fakes import FakeModel
 from tests.speculation.rounds import build, context_of, decode, plain
 

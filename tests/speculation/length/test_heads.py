@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import heads
 import pytest
-import tiny
 import torch
 
 from laconic import Engine, Limits, Methods, Request, Sampling
@@ -22,6 +20,7 @@ from laconic.speculation.heads import About, AcceptanceHead, load
 from laconic.speculation.length.ada_eagle import AdaEAGLE
 from laconic.speculation.length.specdec_pp import SpecDecPP
 from laconic.speculation.pace import Pace
+from tests import heads, tiny
 from tests.fakes import FakeModel
 from tests.speculation.rounds import build, context_of
 

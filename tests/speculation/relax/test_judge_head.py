@@ -6,9 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-import heads
 import pytest
-import tiny
 import torch
 
 from laconic import Engine, Limits, Methods, Request, Sampling
@@ -23,6 +21,7 @@ from laconic.models.causal_lm import CausalLM
 from laconic.speculation.base import Refused
 from laconic.speculation.heads import load
 from laconic.speculation.relax.judge_head import JudgeHead
+from tests import heads, tiny
 
 MODEL = tiny.model(0, bias=tiny.REASONER)
 TARGET, DRAFT, TEXT = CausalLM(MODEL), CausalLM(tiny.noisy(MODEL, 0.1)), tiny.text()

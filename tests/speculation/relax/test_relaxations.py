@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-import tiny
 import torch
 
 from laconic import Engine, Limits, Methods
@@ -13,6 +12,7 @@ from laconic.models.causal_lm import CausalLM
 from laconic.policy import registry
 from laconic.speculation.base import Refused, TokenTree
 from laconic.types import Sampling
+from tests import tiny
 from tests.fakes import FakeModel
 from tests.speculation.exact import distance, integrate, law_of_text, plain_law, sampled_trees
 from tests.speculation.rounds import build, context_of, decode, plain, rows_of
