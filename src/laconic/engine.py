@@ -15,7 +15,7 @@ import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.errors import RequestError, UnmetNeed
 from laconic.grammar.compiled import vocabulary
 from laconic.loop import Loop, Plan
-from laconic.models.base import LanguageModel, ShowsHidden, Steerable
+from laconic.models.base import LanguageModel, ShowsHidden, ShowsLayers, Steerable
 from laconic.models.causal_lm import CausalLM
 from laconic.models.chat import plain
 from laconic.models.defaults import Defaults
@@ -27,7 +27,7 @@ from laconic.models.text import Message, Text
 from laconic.policy import Policy, registry
 from laconic.reading import Reading
 from laconic.sequence import Sequence
-from laconic.speculation.base import Drafter, LengthPolicy, Room, TreeShape, Verifier
+from laconic.speculation.base import Drafter, LengthPolicy, Room, TreeShape, Verifier, layers_read
 from laconic.speculation.pace import Pace
 from laconic.thinking.base import Controller, Reader
 from laconic.types import Grammar, Limits, Question, Request, Result, Sampling, Step
@@ -398,6 +398,12 @@ def check(plan: Plan, text: Text, target: LanguageModel, draft_model: LanguageMo
                 f"'{policy.name}' pushes the target's residual stream, which this model does not let it do.",
                 "Use it with a model that laconic runs itself (CausalLM).",
             )
+        reads = isinstance(policy, Drafter) and policy.reads_layers(getattr(target, "num_layers", 1))
+        if reads and not (isinstance(target, ShowsLayers) and target.shows_layers):
+            raise UnmetNeed(
+                f"'{policy.name}' reads the outputs of the target's layers, which this model does not show.",
+                "Use it with a model that laconic runs over slots (laconic inspect says how passes are made).",
+            )
         policy.suits(target, draft_model)
 
 
@@ -408,3 +414,5 @@ def _keep_hidden(plan: Plan, target: LanguageModel, draft_model: LanguageModel |
         cast(ShowsHidden, target).keep_hidden = True
     if any(need.draft_hidden for need in needs):
         cast(ShowsHidden, draft_model).keep_hidden = True
+    if isinstance(target, ShowsLayers) and (read := layers_read(plan.drafter, target.num_layers)):
+        target.show(read)

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, cast
 
 import torch
 
 from laconic.errors import RequestError
 from laconic.landing import farewell, fitting, words
-from laconic.models.base import LanguageModel, Nowhere, Scores, ShowsHidden, Slot, Steerable, chain, tied
+from laconic.models.base import LanguageModel, Nowhere, Scores, ShowsHidden, ShowsLayers, Slot, Steerable, chain, tied
 from laconic.models.text import Text
 from laconic.probe import bounded
 from laconic.prober import Prober
@@ -33,6 +34,7 @@ from laconic.speculation.base import (
     TreeShape,
     Verdict,
     Verifier,
+    layers_read,
 )
 from laconic.speculation.pace import Pace
 from laconic.thinking.base import Conclude, Continue, Controller, Inject, Probe, chances, logprobs, ruled
@@ -89,10 +91,13 @@ class Loop:
             context=target.context,
             riding=plan.probes == "branch",
         )
-        self._tools = Tools(draft_model, plan.shape, target.vocab_size, self.pace)
+        self._tools = Tools(draft_model, plan.shape, target.vocab_size, self.pace, getattr(target, "embeddings", None))
         drafting = (*plan.drafter.walk(), *plan.length.walk())
         watched = any(policy.needs.target_hidden for policy in drafting)
         self._shown = target if watched and isinstance(target, ShowsHidden) else None
+        self._layered: ShowsLayers | None = None
+        if isinstance(target, ShowsLayers) and layers_read(plan.drafter, target.num_layers):
+            self._layered = target
 
     def add(self, request: Request) -> Sequence:
         """Let a request join the next pass, a long prompt prefilled. Raises RequestError if its prompt does not fit."""
@@ -123,6 +128,8 @@ class Loop:
             sequence.context.ends = self.text.eos
             sequence.context.drafting = self.plan.verifier.drafting
             sequence.context.latest = Latest() if self._shown is not None else None
+            if self._layered is not None:
+                sequence.context.outputs = partial(_outputs, self._layered, sequence)
             self._steer(sequence, slot)
         except BaseException:  # a controller that refuses the request, as a rule
             slot.close()
@@ -538,3 +545,8 @@ class Loop:
             self.plan.drafter.finish(s.drafter_state)
             self.leaving(s)
             s.slot.close()
+
+
+def _outputs(model: ShowsLayers, s: Sequence, begin: int, layers: Seq[int]) -> torch.Tensor | None:
+    """What layers of the target put out at the cached tokens of a request; see Context.outputs."""
+    return None if isinstance(s.slot, Nowhere) else model.shown(s.slot, begin, layers)

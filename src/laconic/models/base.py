@@ -256,6 +256,38 @@ class ShowsHidden(Protocol):
 
 
 @runtime_checkable
+class ShowsLayers(Protocol):
+    """A LanguageModel that can keep what some of its layers put out, token by token, as long as its cache."""
+
+    hidden_size: int
+    """Width of what a layer puts out."""
+    num_layers: int
+    """Decoder layers, counted from 0."""
+    shows_layers: bool
+    """Whether it can, as its passes are made; else :meth:`show` must not be called."""
+
+    def show(self, layers: Sequence[int]) -> None:
+        """Keep the outputs of these layers too, from now on, of all that slots commit. No logits depend on it."""
+        ...
+
+    def shown(self, slot: Slot, begin: int, layers: Sequence[int]) -> torch.Tensor | None:
+        """Outputs ``[length - begin, layers, hidden_size]`` of these layers at a slot's tokens from ``begin`` on.
+
+        A view that holds until the next pass. None where not all of them were kept: of what a slot read before they
+        were asked for there are none.
+        """
+        ...
+
+    def embeddings(self, tokens: Sequence[int]) -> torch.Tensor:
+        """The input embeddings of ``tokens``, shape ``[tokens, hidden_size]``."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that tell this model's weights from others, whatever its number format."""
+        ...
+
+
+@runtime_checkable
 class Steerable(Protocol):
     """A LanguageModel whose residual stream can be pushed, and read."""
 

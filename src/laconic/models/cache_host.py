@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicIndexedLayer, DynamicLayer
 
+from laconic.errors import UnsupportedModel
 from laconic.models.base import Kept, ScoreTree, Slot
 from laconic.models.host import Made, cache_name, head_input, module_states, restored
 from laconic.models.steering import Touches, decoder_layers, hooked
@@ -207,6 +208,19 @@ class CacheHost:
     def resumes(self) -> bool:
         """Where there are keys and values alone."""
         return self.crops
+
+    @property
+    def shows_layers(self) -> bool:
+        """Never: what was put out would have to follow the cache's crops and copies."""
+        return False
+
+    def show(self, layers: Sequence[int]) -> None:
+        """Not here; see Host. Raises UnsupportedModel."""
+        raise UnsupportedModel("outputs of layers are kept beside slots alone, and this model keeps its own cache.")
+
+    def shown(self, slot: Slot, begin: int, layers: Sequence[int]) -> Tensor | None:
+        """Nothing is kept; see Host."""
+        return None
 
     def keep(self, slot: Slot) -> OwnKept:
         """A copy of a slot's cache; see Host."""

@@ -144,6 +144,27 @@ class CausalLM:
         """The input embedding of ``token``, shape ``[hidden_size]``."""
         return cast(torch.Tensor, self.model.get_input_embeddings().weight[token])
 
+    def embeddings(self, tokens: Sequence[int]) -> torch.Tensor:
+        """The input embeddings of ``tokens``, shape ``[tokens, hidden_size]``."""
+        weight = cast(torch.Tensor, self.model.get_input_embeddings().weight)
+        return weight[torch.tensor(tokens, device=weight.device)]
+
+    @property
+    def shows_layers(self) -> bool:
+        """Whether layers' outputs can be kept; see models.base.ShowsLayers. Where passes are made over slots."""
+        return self.host.shows_layers
+
+    def show(self, layers: Sequence[int]) -> None:
+        """Keep these layers' outputs too. Raises RequestError for a layer that the model does not have."""
+        odd = next((layer for layer in layers if not 0 <= layer < self.num_layers), None)
+        if odd is not None:
+            raise RequestError(f"there is no layer {odd}.", f"This model has layers 0 to {self.num_layers - 1}.")
+        self.host.show(layers)
+
+    def shown(self, slot: Slot, begin: int, layers: Sequence[int]) -> torch.Tensor | None:
+        """Outputs of layers at a slot's tokens; see models.base.ShowsLayers."""
+        return self.host.shown(slot, begin, layers)
+
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that tell this model from others by its weights; see :func:`digest`."""
         return self._fingerprint

@@ -67,6 +67,21 @@ class Host(Protocol):
         """A new slot with the first ``length`` tokens of it."""
         ...
 
+    @property
+    def shows_layers(self) -> bool:
+        """Whether outputs of layers can be kept beside the cache; see models.base.ShowsLayers."""
+        ...
+
+    def show(self, layers: Sequence[int]) -> None:
+        """Keep these layers' outputs too, beside those that are kept already."""
+        ...
+
+    def shown(self, slot: Slot, begin: int, layers: Sequence[int]) -> Tensor | None:
+        """Outputs ``[length - begin, layers, hidden]`` at a slot's tokens from ``begin`` on, if all of them were
+        kept.
+        """
+        ...
+
     def prefill(self, slot: Slot, tokens: Sequence[int]) -> None:
         """Commit ``tokens``, as many as one pass may hold, without logits."""
         ...

@@ -16,7 +16,7 @@ from laconic.models.carried import Carried, Round
 from laconic.models.host import Made, cache_name, head_input
 from laconic.models.mixers import Mixers, Read, States
 from laconic.models.slots import CacheSlot, Entries, SlotPass, SlotPool
-from laconic.models.steering import NOWHERE, Steering, Touches, decoder_layers, hooked, pushes
+from laconic.models.steering import NOWHERE, Steering, Touch, Touches, decoder_layers, hooked, pushes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -102,6 +102,23 @@ class SlotHost:
         """Push a slot's residual stream; see Host."""
         cast("CacheSlot", slot).steering = Steering(vectors, start) if vectors else None
 
+    @property
+    def shows_layers(self) -> bool:
+        """Where the model's decoder layers are known."""
+        return self.fast is not None or self._decoder_layers is not None
+
+    def show(self, layers: Sequence[int]) -> None:
+        """Keep layers' outputs; see Host."""
+        self.pool.show(sorted({*self.pool.outputs.layers, *layers}))
+
+    def shown(self, slot: Slot, begin: int, layers: Sequence[int]) -> Tensor | None:
+        """What was kept of them; see Host."""
+        kept = self.pool.outputs.layers
+        found = self.pool.shown(cast("CacheSlot", slot), begin)
+        if found is None or tuple(layers) == kept:
+            return found
+        return found[:, [kept.index(layer) for layer in layers]] if set(layers) <= set(kept) else None
+
     def prefill(self, slot: Slot, tokens: Sequence[int]) -> None:
         """Commit ``tokens``; see Host."""
         self._commit(cast("CacheSlot", slot), tokens, NOWHERE)
@@ -114,7 +131,7 @@ class SlotHost:
         """One pass over all trees; see Host."""
         mine = cast("Sequence[CacheSlot]", slots)
         with self._begun(trees, mine, record=True) as (now, _):
-            after = self._pushes(now, trees, mine)
+            after = self._touches(now, trees, mine)
             logits, states = self.forward(now, after=after, hidden=hidden)
         rows = [slot.row - now.lo for slot in mine]
         starts = [now.starts[row] for row in rows] if self.fast is not None else [row * now.width for row in rows]
@@ -133,7 +150,7 @@ class SlotHost:
     def _commit(self, slot: CacheSlot, tokens: Sequence[int], see: Touches) -> None:
         trees = [chain(tokens)]
         with self._begun(trees, [slot], record=False) as (now, read):
-            after = see or self._pushes(now, trees, [slot])
+            after = see or self._touches(now, trees, [slot])
             if self.fast is not None:
                 self.fast(self.pool, logits=False, after=after)
             else:
@@ -166,6 +183,29 @@ class SlotHost:
                 self.prefill(slot, tokens[start : start + REFILL_CHUNK])
             assert slot.carried is not None
             return slot.carried.at(len(tokens))
+
+    def _touches(self, now: SlotPass, trees: Sequence[ScoreTree], slots: Sequence[CacheSlot]) -> Touches:
+        """What happens to layers' outputs on their way: they are pushed where a slot is steered, then kept if asked."""
+        after = self._pushes(now, trees, slots)
+        if not self.pool.outputs.layers:
+            return after
+        where = self.pool.places
+        if self.fast is not None and now.real is not None:
+            where = where[now.real]
+        return {
+            **after,
+            **{layer: self._keeping(i, where, after.get(layer)) for i, layer in enumerate(self.pool.outputs.layers)},
+        }
+
+    def _keeping(self, index: int, where: Tensor, push: Touch | None) -> Touch:
+        pool = self.pool
+
+        def touch(x: Tensor) -> Tensor:
+            x = x if push is None else push(x)
+            pool.outputs.write(index, where, x, (pool.row_capacity, pool.capacity))
+            return x
+
+        return touch
 
     def _pushes(self, now: SlotPass, trees: Sequence[ScoreTree], slots: Sequence[CacheSlot]) -> Touches:
         if all(slot.steering is None for slot in slots):

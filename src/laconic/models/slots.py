@@ -192,6 +192,28 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # Transformers ships n
         return [t for t in (self.k, self.v) if t is not None]
 
 
+class Outputs:
+    """What some layers put out at every committed token, kept like a layer's entries: ``[rows, capacity, n, hidden]``.
+
+    Nothing is kept until somebody asks for ``layers``.
+    """
+
+    def __init__(self) -> None:
+        self.layers: tuple[int, ...] = ()
+        self.k: torch.Tensor | None = None
+        self.v: None = None
+
+    def write(self, index: int, where: torch.Tensor, x: torch.Tensor, shape: tuple[int, int]) -> None:
+        """Put ``x [nodes, hidden]``, the outputs of ``layers[index]``, at the places ``where [nodes]`` of the pool."""
+        if self.k is None:
+            self.k = x.new_zeros((*shape, len(self.layers), x.shape[-1]))
+        self.k.view(-1, *self.k.shape[2:])[:, index].index_copy_(0, where, x)
+
+    def buffers(self) -> list[torch.Tensor]:
+        """The buffer, once allocated."""
+        return [] if self.k is None else [self.k]
+
+
 class CacheSlot:
     """One sequence's row; see models.base.Slot."""
 
@@ -204,6 +226,8 @@ class CacheSlot:
         """The recurrent states of this sequence, where the model has any."""
         self.scored_at = 0
         """Where the entries of the last pass begin: its length then."""
+        self.shown_from = 0
+        """Where layers' outputs are kept from: there are none of what was read before anybody asked."""
         self._length = 0
 
     @property
@@ -231,6 +255,7 @@ class CacheSlot:
         if not 0 <= count <= self._length:
             raise ValueError(f"cannot roll back {count} of {self._length} tokens")
         self._length -= count
+        self.shown_from = min(self.shown_from, self._length)
         if self.carried is not None:
             self.carried.rollback(count)
 
@@ -239,7 +264,7 @@ class CacheSlot:
         other = self._pool.open()
         self._pool.copy(self.row, other.row, self._length)
         other._length = self._length
-        other.steering = self.steering
+        other.steering, other.shown_from = self.steering, self.shown_from
         other.carried = None if self.carried is None else self.carried.fork()
         return other
 
@@ -260,11 +285,15 @@ class Entries:
 
     length: int
     buffers: tuple[torch.Tensor, ...]
+    outputs: torch.Tensor | None = None
+    """What ``layers`` put out at these tokens, ``[length, n, hidden]``, if it was kept of all of them."""
+    layers: tuple[int, ...] = ()
 
     @property
     def nbytes(self) -> int:
         """Bytes of all of them."""
-        return sum(buffer.nbytes for buffer in self.buffers)
+        shown = 0 if self.outputs is None else self.outputs.nbytes
+        return shown + sum(buffer.nbytes for buffer in self.buffers)
 
 
 class SlotPool:
@@ -277,6 +306,7 @@ class SlotPool:
         self.slots: list[CacheSlot] = []
         self.layers = [_SlotLayer(self) for _ in range(layers)]
         self.cache = Cache(layers=list(self.layers))
+        self.outputs = Outputs()
         self.current: SlotPass
         self.places: torch.Tensor
 
@@ -304,7 +334,9 @@ class SlotPool:
     def taken(self, slot: CacheSlot) -> Entries:
         """A copy of what a slot has committed."""
         buffers = (buffer for layer in self.layers for buffer in layer.buffers())
-        return Entries(slot.length, tuple(buffer[slot.row, : slot.length].clone() for buffer in buffers))
+        entries = tuple(buffer[slot.row, : slot.length].clone() for buffer in buffers)
+        shown = self.shown(slot, 0)
+        return Entries(slot.length, entries, None if shown is None else shown.clone(), self.outputs.layers)
 
     @torch.inference_mode()
     def given(self, entries: Entries, length: int) -> CacheSlot:
@@ -321,18 +353,43 @@ class SlotPool:
         for buffer, kept in zip(buffers, entries.buffers, strict=True):
             buffer[slot.row, :length] = kept[:length]
         slot._length = length
+        if entries.outputs is None or entries.layers != self.outputs.layers:
+            slot.shown_from = length
+        else:
+            if self.outputs.k is None:
+                shape = self.row_capacity, self.capacity, *entries.outputs.shape[1:]
+                self.outputs.k = entries.outputs.new_zeros(shape)
+            self.outputs.k[slot.row, :length] = entries.outputs[:length]
         return slot
+
+    def show(self, layers: Sequence[int]) -> None:
+        """Keep these layers' outputs from now on, in place of what was kept before; of none, nothing."""
+        if tuple(layers) != self.outputs.layers:
+            self.outputs.layers, self.outputs.k = tuple(layers), None
+            for slot in self.slots:
+                slot.shown_from = slot.length
+
+    def shown(self, slot: CacheSlot, begin: int) -> torch.Tensor | None:
+        """Outputs ``[length - begin, n, hidden]`` at a slot's tokens from ``begin`` on; None if not all are there."""
+        if begin < slot.shown_from or self.outputs.k is None:
+            return None
+        return self.outputs.k[slot.row, begin : slot.length]
 
     @property
     def nbytes(self) -> int:
         """Bytes of all buffers, in use or not."""
-        return sum(buffer.nbytes for layer in self.layers for buffer in layer.buffers())
+        return sum(buffer.nbytes for layer in self._stored for buffer in layer.buffers())
+
+    @property
+    def _stored(self) -> tuple[_SlotLayer | Outputs, ...]:
+        return (*self.layers, self.outputs)
 
     def _let_go(self) -> None:
         """Give the buffers back, which nobody uses: they are as large as the most that was ever in flight."""
         self.capacity, self.row_capacity = BLOCK, 1
         for layer in self.layers:
             layer.k, layer.v, layer.is_initialized = None, None, False
+        self.outputs.k = None
 
     def begin(self, trees: Sequence[ScoreTree], slots: Sequence[CacheSlot]) -> SlotPass:
         """Prepare a pass over ``trees``; rows between the slots' that take no part are padded."""
@@ -359,25 +416,25 @@ class SlotPool:
     def gather(self, row: int, length: int, path: Sequence[int]) -> None:
         """Move the entries at places ``path`` of the row's free space to its front."""
         source = torch.tensor(path, device=self.device) + length
-        for layer in self.layers:
+        for layer in self._stored:
             for buffer in layer.buffers():
                 buffer[row, length : length + len(path)] = buffer[row].index_select(0, source)
 
     @torch.inference_mode()
     def copy(self, source: int, target: int, length: int) -> None:
         """Copy the first ``length`` entries of one row to another."""
-        for layer in self.layers:
+        for layer in self._stored:
             for buffer in layer.buffers():
                 buffer[target, :length] = buffer[source, :length]
 
     @property
     def token_nbytes(self) -> int:
-        """Bytes of one token's keys and values over all layers; 0 before the first pass."""
-        return sum(b[0, 0].nbytes for layer in self.layers for b in layer.buffers())
+        """Bytes of one token's entries over all layers, kept outputs included; 0 before the first pass."""
+        return sum(b[0, 0].nbytes for layer in self._stored for b in layer.buffers())
 
     @torch.inference_mode()
     def _grow(self, rows: int, capacity: int) -> None:
-        for layer in self.layers:
+        for layer in self._stored:
             for name in ("k", "v"):
                 old = getattr(layer, name)
                 if old is not None:

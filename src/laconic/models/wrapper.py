@@ -10,6 +10,7 @@ from laconic.models.base import LanguageModel, Scores, ScoreTree, ShowsHidden, S
 _ABILITIES = (
     "hidden_size",
     "embedding",
+    "embeddings",
     "fingerprint",
     "num_layers",
     "steer",
@@ -18,6 +19,9 @@ _ABILITIES = (
     "resumes",
     "keep",
     "resume",
+    "shows_layers",
+    "show",
+    "shown",
 )
 """What a LanguageModel may have beside its contract (ShowsHidden, Steerable), and whether drafts change no token."""
 

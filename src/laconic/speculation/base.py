@@ -125,6 +125,10 @@ class Context:
     """Tokens that a controller expects next (e.g. the answer a probe has just seen); a free draft."""
     latest: Latest | None = None
     """What the target was thinking last; None where no policy asked for it (see Needs.target_hidden)."""
+    outputs: Callable[[int, Sequence[int]], torch.Tensor | None] | None = None
+    """What layers of the target put out, ``[tokens, layers, width]``, at the tokens of the text from a given one on
+    that are in its cache: normally all but the last. None in place of it where not all were kept; None where no drafter
+    asked (see Drafter.reads_layers)."""
     ruled: Callable[[torch.Tensor, Sequence[int]], torch.Tensor] | None = None
     """What the request's logit rules make of logits ``[vocab]`` of the token after the committed text and these drafted
     ones; None without rules. A drafter that knows logits guesses what will be left of them."""
@@ -203,6 +207,8 @@ class Tools:
     vocab_size: int
     pace: Pace = field(default_factory=Pace)
     """What rounds cost lately; the loop keeps it up to date."""
+    embed: Callable[[Sequence[int]], torch.Tensor] | None = None
+    """The target's own input embeddings ``[tokens, width]``; None of a model that does not show them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +241,10 @@ class Drafter(Policy):
     def knows_hidden(self) -> bool:
         """Whether nodes come with the hidden state of the draft model (see Needs.draft_hidden)."""
         return False
+
+    def reads_layers(self, layers: int) -> Sequence[int]:
+        """Which of the target's ``layers`` layers' outputs the drafter reads (Context.outputs), from 0; mostly none."""
+        return ()
 
     @property
     def choices(self) -> Sequence[Arm]:
@@ -275,6 +285,12 @@ class Drafter(Policy):
 
     def finish(self, state: Any) -> None:
         """Release what the state holds (cache slots, shared-store entries)."""
+
+
+def layers_read(drafter: Drafter, layers: int) -> list[int]:
+    """All of the target's ``layers`` layers that a drafter, its parts or its arms read (Drafter.reads_layers)."""
+    parts = [*drafter.walk(), *(part for arm in drafter.choices for part in arm.drafter.walk())]
+    return sorted({layer for part in parts if isinstance(part, Drafter) for layer in part.reads_layers(layers)})
 
 
 class LengthPolicy(Policy):

@@ -76,20 +76,27 @@ class Draws:
         first = waits.argsort()[:k]
         return tokens[first], waits[first]
 
-    def waits(self, probs: torch.Tensor, position: int, stream: int = TOKEN, sub: int = 0) -> tuple[Tokens, Floats]:
+    def waits(
+        self, probs: torch.Tensor, position: int, stream: int = TOKEN, sub: int = 0, ids: Tokens | None = None
+    ) -> tuple[Tokens, Floats]:
         """The tokens that ``probs [vocab]`` allows, and how long each lets one wait; both ``[allowed]``.
+
+        With ``ids [n]``, ``probs [n]`` are those of these tokens alone.
 
         In NumPy, whose calls cost a fraction of PyTorch's on rows as short as these, and on the CPU wherever the
         model is, so that a seed means the same everywhere.
         """
         rates = probs.detach().cpu().numpy()
         tokens = rates.nonzero()[0]
+        rates = rates[tokens]
+        if ids is not None:
+            tokens = ids[tokens]
         if len(tokens) == 1:
             return tokens, np.zeros(1)
         counter = ((position << 16) | (stream << 12) | sub) & MASK
         key = mix((self._key + counter * GOLDEN) & MASK)
         bits = _mixed((tokens + 1).astype(np.uint64) * _STEP + np.uint64(key)) >> _11
-        return tokens, -np.log((bits + 0.5) * 2.0**-53) / rates[tokens].astype(np.float64)
+        return tokens, -np.log((bits + 0.5) * 2.0**-53) / rates.astype(np.float64)
 
 
 _DOUBT = 0.5
@@ -97,13 +104,15 @@ _DOUBT = 0.5
 calibrate take any monotone measure; on the bundled pair half to one told right from wrong guesses equally well."""
 
 
-def foresee(probs: torch.Tensor, draws: Draws, position: int) -> tuple[Tokens, Floats]:
+def foresee(probs: torch.Tensor, draws: Draws, position: int, ids: Tokens | None = None) -> tuple[Tokens, Floats]:
     """What a target that resembles ``probs [vocab]`` will draw at ``position``: tokens and probabilities ``[allowed]``.
+
+    With ``ids [n]``, ``probs [n]`` are those of these tokens alone: a guess at the draw needs only the likely ones.
 
     The target's own waiting times are known but for its probabilities. Were they ``probs``, the first to come would be
     certain; the logarithms of both being some way apart, a token's chance falls with how long after the first it comes.
     """
-    tokens, waits = draws.waits(probs, position)
+    tokens, waits = draws.waits(probs, position, ids=ids)
     if len(tokens) == 1:
         return tokens, np.ones(1)
     chances: Floats = (waits.min() / waits) ** (1 / _DOUBT)

@@ -88,6 +88,11 @@ class Kernels:
         weight = F.pad(weight, (0, 0, 0, -out % _OUT))
         return weight.view(-1, _OUT, size // 2, 2).transpose(1, 2).contiguous()
 
+    @staticmethod
+    def unpack(packed: Tensor, out: int) -> Tensor:
+        """The weight ``[out, in]`` that :meth:`pack` was given."""
+        return packed.transpose(1, 2).reshape(packed.shape[0] * _OUT, -1)[:out].contiguous()
+
     def linear(self, x: Tensor, packed: Tensor, out: int, bias: Tensor | None = None) -> Tensor:
         """``x W^T + b``: ``[rows, out]`` from ``x [rows, in]`` and a packed weight."""
         x = x.contiguous()

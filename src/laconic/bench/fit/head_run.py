@@ -1,0 +1,182 @@
+"""``fit head``: from a target to a draft head for it. Writes texts, notes features along them, trains, measures.
+
+Texts are kept in the folder as they are written, so a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from laconic.bench.fit import shards
+from laconic.bench.fit.draft_head import Learning, learn, measures
+from laconic.bench.fit.features import Recorder
+from laconic.bench.fit.shards import Noted, Texts
+from laconic.bench.fit.split import split
+from laconic.bench.fit.teacher import Teacher, agreement
+from laconic.bench.provenance import provenance
+from laconic.engine import Engine
+from laconic.errors import HeadError, UnmetNeed
+from laconic.models.base import ShowsLayers
+from laconic.models.parts import layer_weights, output_rows
+from laconic.speculation.drafters.head.contract import Shape
+from laconic.speculation.drafters.head.files import Loaded, described
+from laconic.speculation.drafters.head.kinds import built
+from laconic.speculation.vocabulary import kept_tokens
+from laconic.types import Request
+
+Batches = Callable[[int], Sequence[Request]]
+"""The requests of a batch by its number; none where there are no more."""
+_AGREES = 0.9
+"""Share of greedy tokens that the teacher must name itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRecipe:
+    """What head, and how it is trained. ``tokens`` are written, ``kept`` of the vocabulary can be said.
+
+    ``layers`` are the target's layers whose outputs it reads; none are an early, a middle one and the last. ``knobs``
+    are the kind's own.
+    """
+
+    kind: str = "eagle3"
+    tokens: int = 400_000
+    kept: int = 8192
+    layers: tuple[int, ...] = ()
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+    held_out: float = 0.04
+    batch: int = 48
+    learning: Learning = field(default_factory=Learning)
+
+
+def fit_head(
+    engine: Engine,
+    batches: Batches,
+    out: Path,
+    recipe: HeadRecipe | None = None,
+    *,
+    after: Callable[[str], Any] = lambda said: None,
+    about: Mapping[str, Any] | None = None,
+) -> Loaded:
+    """Let ``engine``'s target write texts, train a head on what its layers put out along them, and measure it.
+
+    The head is saved into ``out``. ``after`` is told what has been done, ``about`` goes into the description. Raises
+    UnmetNeed for a target that does not show its layers, HeadError for an unknown kind, TaskError for too few texts.
+    """
+    recipe = recipe or HeadRecipe()
+    target = shown(engine)
+    shape = shape_of(engine, recipe)
+    built(recipe.kind, shape, recipe.knobs)  # an unknown kind is refused before anything is written
+    begun = time.perf_counter()
+    texts = written(engine, batches, out / "texts", recipe, shape.layers, after)
+    writing = time.perf_counter() - begun
+    learned, held = split(list(range(len(texts))), recipe.held_out, "texts")
+    training, kept_back = texts.part(learned[0], learned[-1] + 1), texts.part(held[0], held[-1] + 1)
+    kept = kept_tokens(torch.bincount(training.tokens, minlength=shape.vocab), shape.kept, always=engine.text.eos)
+    torch.manual_seed(recipe.learning.seed)
+    head = built(recipe.kind, shape, recipe.knobs)
+    head.keep(kept)
+    teacher = Teacher(target, kept)
+    agrees = agreement(teacher, target, kept, texts)
+    if agrees < _AGREES:
+        raise UnmetNeed(
+            f"what this model says could not be made of its last layer: {agrees:.0%} of its own greedy tokens.",
+            "Only models whose output is a norm and a linear head behind the last layer can teach a draft head.",
+        )
+    weights = {name: part.float() for name, part in layer_weights(target, target.num_layers - 1).items()}
+    head.begin_as(weights, teacher.norm.detach().float(), output_rows(target, kept).float())
+    embed = nn.Embedding.from_pretrained(_embeddings(target).float())  # type: ignore[no-untyped-call]
+    done = learn(head, training, teacher, embed, recipe.learning, after)
+    after("measuring")
+    said = measures(head, kept_back, teacher, embed, kept, recipe.learning)
+    covered = float(torch.isin(kept_back.tokens, kept).float().mean())
+    made = Loaded(
+        head.eval().requires_grad_(False),
+        described(
+            recipe.kind,
+            target.fingerprint(),
+            shape,
+            dict(recipe.knobs),
+            measures=said | {"covered": covered, "teacher_agrees": agrees},
+            training={
+                **asdict(recipe.learning),
+                **done,
+                "texts": len(training),
+                "text_tokens": len(training.tokens),
+                "seconds_writing": writing,
+                **(about or {}),
+            },
+            provenance=provenance(),
+        ),
+    )
+    made.save(out)
+    return made
+
+
+def shown(engine: Engine) -> Any:
+    """The engine's target, if a head can be trained on it. Raises UnmetNeed."""
+    target = engine.target
+    if not (isinstance(target, ShowsLayers) and target.shows_layers):
+        raise UnmetNeed(
+            "a draft head reads the outputs of the target's layers, which this model does not show.",
+            "Use a model that laconic runs over slots (laconic inspect says how passes are made).",
+        )
+    return cast(Any, target)
+
+
+def shape_of(engine: Engine, recipe: HeadRecipe) -> Shape:
+    """Sizes of a head for this target: those of its own layers."""
+    target = shown(engine)
+    config, count = target.config, target.num_layers
+    layers = recipe.layers or tuple(sorted({min(2, count - 1), count // 2, count - 1}))
+    if max(layers) != count - 1:
+        raise HeadError(
+            f"the last layer read is {max(layers)}, and a head is taught from layer {count - 1}.",
+            "Name the target's last layer too.",
+        )
+    heads = int(config.num_attention_heads)
+    rope = getattr(config, "rope_parameters", None) or {}
+    return Shape(
+        width=target.hidden_size,
+        layers=tuple(layers),
+        vocab=target.vocab_size,
+        kept=min(recipe.kept, target.vocab_size),
+        heads=heads,
+        kv_heads=int(getattr(config, "num_key_value_heads", None) or heads),
+        head_dim=int(getattr(config, "head_dim", None) or config.hidden_size // heads),
+        inner=int(config.intermediate_size),
+        theta=float(rope.get("rope_theta") or getattr(config, "rope_theta", None) or 10_000.0),
+        eps=float(getattr(config, "rms_norm_eps", 1e-5)),
+    )
+
+
+def written(
+    engine: Engine,
+    batches: Batches,
+    folder: Path,
+    recipe: HeadRecipe,
+    layers: Sequence[int],
+    after: Callable[[str], Any],
+) -> Texts:
+    """Texts of ``recipe.tokens`` tokens or all that ``batches`` give, those that the folder holds already included."""
+    there = shards.kept(folder)
+    tokens, number = sum(map(shards.count, there)), len(there)
+    while tokens < recipe.tokens and (requests := batches(number)):
+        noted: list[Noted] = []
+        recorder = Recorder(tuple(layers), lambda text, outputs, noted=noted: noted.append((text, outputs)))  # type: ignore[misc]
+        engine.using(drafter=recorder, length="constant:1", think=()).run(requests, batch=recipe.batch)
+        shards.save(folder, number, noted)
+        tokens += sum(len(text) for text, _ in noted)
+        number += 1
+        after(f"{tokens:,} of {recipe.tokens:,} tokens written")
+    return shards.read(shards.kept(folder))
+
+
+def _embeddings(target: Any) -> Tensor:
+    return cast(Tensor, target.model.get_input_embeddings().weight)

@@ -1,0 +1,262 @@
+"""The drafter that runs a trained head: reads what the target's layers put out, and grows any tree from there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from laconic.policy import Card, knobs
+from laconic.speculation.base import (
+    EMPTY,
+    Context,
+    Drafter,
+    Drafting,
+    Expand,
+    Grown,
+    Judge,
+    Row,
+    TokenTree,
+    Tools,
+    TreeShape,
+)
+from laconic.speculation.drafters.head.contract import Span
+from laconic.speculation.drafters.head.files import Loaded, load
+from laconic.speculation.drafters.head.memory import Memory, causal
+from laconic.speculation.drafters.head.rows import rows_of
+from laconic.speculation.drafters.history import common_prefix
+
+_CHUNK = 512
+"""Tokens of a text that are read in one call."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """State of one request: how far the head has read its text. ``read`` are the tokens up to there.
+
+    After n + 1 tokens the memory holds n pairs, and ``tip [width]`` is the state at the last of them.
+    """
+
+    context: Context
+    shape: TreeShape
+    vocab: int
+    embed: Callable[[Sequence[int]], Tensor]
+    read: list[int] = field(default_factory=list)
+    memory: Memory = field(default_factory=Memory)
+    tip: Tensor | None = None
+
+    @property
+    def pairs(self) -> int:
+        """Pairs that the head has read."""
+        return max(len(self.read) - 1, 0)
+
+    def trim(self) -> None:
+        """Go back to where the text is still the one that was read; drafted entries are forgotten."""
+        same = common_prefix(self.read, self.context.tokens)
+        if same < len(self.read):
+            del self.read[same:]
+            self.tip = None
+        self.memory.trim(self.pairs)
+
+
+class Growth:
+    """One request's draft under construction."""
+
+    __slots__ = ("expand", "nodes", "places", "reading", "rows", "states", "tree", "wanted")
+
+    def __init__(self, reading: Reading, budget: int, judge: Judge | None) -> None:
+        self.reading = reading
+        self.nodes = Grown()
+        self.rows: dict[int, Row] = {}
+        assert reading.tip is not None
+        self.states: dict[int, Tensor] = {-1: reading.tip}
+        self.places: dict[int, list[int]] = {-1: []}
+        """Of each node that was looked at, the entries of the memory on its way."""
+        self.expand: Expand = reading.shape.grow(self.nodes, budget, reading.context, judge)
+        self.tree: TokenTree | None = None
+        self.wanted: list[int] = []
+        self.ask(None)
+
+    def ask(self, rows: Sequence[Row] | None) -> None:
+        """Give the shape the rows that it wanted, and hear which it wants next."""
+        try:
+            self.wanted = next(self.expand) if rows is None else self.expand.send(rows)
+        except StopIteration as end:
+            self.tree = end.value
+
+    def fresh(self) -> list[int]:
+        """Wanted nodes that have no state yet."""
+        return [node for node in self.wanted if node not in self.states]
+
+    def seen(self, fresh: list[int]) -> Tensor | None:
+        """What these nodes see of the memory with their entries appended; None where a single one sees all."""
+        memory, depth = self.reading.memory, self.nodes
+        begun = memory.filled
+        for i, node in enumerate(fresh):
+            self.places[node] = [*self.places[depth.parents[node]], begun + i]
+        if len(fresh) == 1 and len(self.places[fresh[0]]) == begun + 1 - memory.length:
+            return None
+        seen = torch.zeros(len(fresh), begun + len(fresh), dtype=torch.bool)
+        seen[:, : memory.length] = True
+        for i, node in enumerate(fresh):
+            seen[i, self.places[node]] = True
+        return seen
+
+
+@knobs
+class Head(Drafter):
+    """Draft with a head that was trained on the target: ``laconic fit head KIND OUT``, then ``head:OUT``.
+
+    ``OUT`` says what kind it is: EAGLE-3, Medusa, Hydra and so on share this drafter. It reads what some of the
+    target's layers put out along the text, which the target keeps beside its cache, and knows the distribution of
+    every token that it proposes, over the tokens that it can say (FR-Spec, VocabTrim). All requests that draft share
+    its passes. It drafts from the second pass on, and waits wherever a controller has written text that the target has
+    not read yet. The folder may also be an EAGLE-3 checkpoint in the ``speculators`` format.
+    """
+
+    card = Card(
+        paper="EAGLE-3: Scaling up Inference Acceleration of Large Language Models via Training-Time Test",
+        lossless=True,
+        arxiv="2503.01840",
+    )
+    files = frozenset({"path"})
+    hints: ClassVar[Mapping[str, str]] = {"path": "Train one: laconic fit head eagle3 OUT; then --drafter head:OUT."}
+
+    path: str
+    """Folder of the head."""
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        """The head, read once."""
+        return load(self.path)
+
+    @property
+    def knows_distribution(self) -> bool:
+        """True: every token comes with its row."""
+        return True
+
+    @property
+    def expands(self) -> bool:
+        """True: any node can be looked at."""
+        return True
+
+    def reads_layers(self, layers: int) -> Sequence[int]:
+        """Those that the head was trained on."""
+        return self.loaded.head.shape.layers
+
+    def suits(self, target: Any, draft_model: Any) -> None:
+        """Raise HeadError unless the head was trained on this target."""
+        self.loaded.suits(target)
+
+    def start(self, context: Context, tools: Tools) -> Reading:
+        """Nothing is read before the first draft."""
+        assert tools.embed is not None  # a target that shows its layers shows its embeddings
+        return Reading(context, tools.shape, tools.vocab_size, tools.embed)
+
+    @torch.inference_mode()
+    def propose(
+        self, states: Sequence[Reading], budgets: Sequence[int], judges: Sequence[Judge | None]
+    ) -> list[TokenTree]:
+        """Read what is new, then grow all trees, one call for each round of all of them."""
+        self._read(states)
+        most = sys.maxsize if self.loaded.head.depth is None else self.loaded.head.depth
+        growths: list[Growth | None] = []
+        for reading, budget, judge in zip(states, budgets, judges, strict=True):
+            here = reading.tip is not None and len(reading.read) == len(reading.context.tokens)
+            growths.append(Growth(reading, min(budget, most), judge) if here and budget > 0 else None)
+        live = [growth for growth in growths if growth is not None and growth.tree is None]
+        while live:
+            self._advance(live)
+            live = [growth for growth in live if growth.tree is None]
+        for reading in states:
+            reading.memory.trim(reading.pairs)
+        return [
+            EMPTY if growth is None or growth.tree is None else
+            replace(growth.tree, source=self.name, rows=growth.tree.rows or growth.rows)
+            for growth in growths
+        ]  # fmt: skip
+
+    def _read(self, states: Sequence[Reading]) -> None:
+        """Let the head read the pairs that the target has got since; long texts in chunks, one request after the
+        other.
+        """
+        layers = self.loaded.head.shape.layers
+        due: list[tuple[Reading, Tensor]] = []
+        for reading in states:
+            reading.trim()
+            outputs = reading.context.outputs
+            features = outputs(reading.pairs, layers) if outputs is not None else None
+            if features is None or not len(features):
+                continue
+            while len(features) > _CHUNK:
+                self._read_all([(reading, features[:_CHUNK])])
+                features = features[_CHUNK:]
+            due.append((reading, features))
+        if due:
+            self._read_all(due)
+
+    def _read_all(self, due: Sequence[tuple[Reading, Tensor]]) -> None:
+        head = self.loaded.ready(due[0][1])
+        spans, tokens, begin = [], [], 0
+        for reading, features in due:
+            pairs, count = reading.pairs, len(features)
+            new = reading.context.tokens[pairs + 1 : pairs + 1 + count]
+            features = features[: len(new)]
+            count = len(new)
+            seen = None if count == 1 else causal(reading.memory, count)
+            spans.append(Span(reading.memory, begin, begin + count, torch.arange(pairs, pairs + count), seen))
+            tokens += new
+            begin += count
+            reading.read = reading.context.tokens[: pairs + 1 + count]
+        features = torch.cat([part[: span.end - span.begin] for (_, part), span in zip(due, spans, strict=True)])
+        states = head.read(due[0][0].embed(tokens), features, spans)
+        for (reading, _), span in zip(due, spans, strict=True):
+            reading.memory.commit()
+            reading.tip = states[span.end - 1]
+
+    def _advance(self, live: Sequence[Growth]) -> None:
+        """One round of all growths: states of the wanted nodes that have none, then their rows."""
+        head = self.loaded.ready(live[0].states[-1])
+        spans, parents, tokens, depths, begin = [], [], [], [], 0
+        steps: list[list[int]] = []
+        for growth in live:
+            fresh = growth.fresh()
+            steps.append(fresh)
+            if not fresh:
+                continue
+            nodes, reading = growth.nodes, growth.reading
+            below = [nodes.below(node) - 1 for node in fresh]
+            positions = torch.tensor([reading.pairs + depth for depth in below])
+            spans.append(Span(reading.memory, begin, begin + len(fresh), positions, growth.seen(fresh)))
+            parents += [growth.states[nodes.parents[node]] for node in fresh]
+            tokens += [nodes.tokens[node] for node in fresh]
+            depths += below
+            begin += len(fresh)
+        if begin:
+            states = head.step(torch.stack(parents), live[0].reading.embed(tokens), depths, spans)
+            made = iter(states)
+            for growth, fresh in zip(live, steps, strict=True):
+                growth.states.update((node, next(made)) for node in fresh)
+        wanted = [(growth, node) for growth in live for node in growth.wanted]
+        stacked = torch.stack([growth.states[node] for growth, node in wanted])
+        logits = head.logits(stacked, [growth.nodes.below(node) for growth, node in wanted])
+        begin = 0
+        for growth in live:
+            mine = logits[begin : begin + len(growth.wanted)]
+            begin += len(growth.wanted)
+            context = growth.reading.context
+            foresees = not context.sampling.greedy and context.drafting is Drafting.FORESEE
+            rows = rows_of(mine, head.kept, growth.reading.vocab, context, growth.wanted, growth.nodes, foresees)
+            growth.rows.update(zip(growth.wanted, rows, strict=True))
+            growth.ask(rows)
+
+    def finish(self, state: Reading) -> None:
+        """Forget the memory."""
+        state.memory = Memory()
+        state.read.clear()
+        state.tip = None

@@ -1,0 +1,119 @@
+"""Draft heads: what they say while drafting is what they were trained to say, along any tree, alone and in a batch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from laconic.engine import Engine, Methods
+from laconic.errors import HeadError, UnmetNeed
+from laconic.models.cache_host import CacheHost
+from laconic.models.causal_lm import CausalLM
+from laconic.speculation.drafters.head.contract import Shape, Span
+from laconic.speculation.drafters.head.files import Loaded, described, load
+from laconic.speculation.drafters.head.kinds import KINDS, built
+from laconic.speculation.drafters.head.memory import Memory, causal
+from tests import tiny
+
+LAYERS = (0, 1)
+
+
+def shape(target: CausalLM, kept: int = 100) -> Shape:
+    return Shape(target.hidden_size, LAYERS, target.vocab_size, kept, 4, 2, 8, 48)
+
+
+def head(kind: str, target: CausalLM, seed: int = 0, kept: int = 100) -> Loaded:
+    torch.manual_seed(seed)
+    made = built(kind, shape(target, kept), {})
+    for parameter in made.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    made.keep(torch.randperm(target.vocab_size, generator=torch.Generator().manual_seed(seed))[:kept].sort().values)
+    return Loaded(made.eval().requires_grad_(False), described(kind, target.fingerprint(), made.shape, {}))
+
+
+def target() -> CausalLM:
+    return CausalLM(tiny.model())
+
+
+def features(model: CausalLM, tokens: list[int]) -> torch.Tensor:
+    found = model.residuals(tokens, LAYERS)
+    return torch.stack([found[layer] for layer in LAYERS], 1)
+
+
+TEXT = [(5 * i * i + 3 * i + 1) % 256 for i in range(24)]
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("cut", [2, 9, 17])
+def test_drafting_says_what_training_taught(kind: str, cut: int) -> None:
+    """A chain down the text itself from after ``cut`` tokens, with the text before it read in two parts."""
+    model = target()
+    made = head(kind, model)
+    steps = min(4, made.head.depth or 4)
+    found = features(model, TEXT)
+    taught = made.head.unrolled(
+        torch.tensor([TEXT]), found[None, :-1], nn.Embedding.from_pretrained(model.embeddings(range(264))), steps
+    )
+    quick = made.ready(found)
+    memory, first = Memory(), cut // 2
+    state = None
+    for begin, end in ((0, first), (first, cut - 1)):  # pairs
+        if end > begin:
+            span = Span(memory, 0, end - begin, torch.arange(begin, end), causal(memory, end - begin))
+            state = quick.read(model.embeddings(TEXT[begin + 1 : end + 1]), found[begin:end], [span])[-1]
+            memory.commit()
+    assert state is not None
+    for step in range(steps):
+        said = quick.logits(state[None], [step])[0]
+        assert said.allclose(taught[step][0, cut - 2], atol=1e-4), step
+        span = Span(memory, 0, 1, torch.tensor([cut - 1 + step]), None)
+        state = quick.step(state[None], model.embeddings([TEXT[cut + step]]), [step], [span])[0]
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_head_is_kept_in_a_folder_and_bound_to_its_target(kind: str, tmp_path: Path) -> None:
+    model = target()
+    made = head(kind, model)
+    made.save(tmp_path / "head")
+    again = load(tmp_path / "head")
+    again.suits(model)
+    assert again.head.shape == made.head.shape
+    assert all(a.equal(b) for a, b in zip(made.head.parameters(), again.head.parameters(), strict=True))
+    assert again.head.kept.equal(made.head.kept)
+    with pytest.raises(HeadError, match="another target"):
+        again.suits(CausalLM(tiny.model(1)))
+    with pytest.raises(HeadError, match="no trained draft head"):
+        load(tmp_path / "none")
+    said = json.loads((tmp_path / "head" / "draft_head.json").read_text())
+    (tmp_path / "head" / "draft_head.json").write_text(json.dumps(said | {"kind": "eagle33"}))
+    with pytest.raises(HeadError, match="no kind of head"):
+        load(tmp_path / "head")
+
+
+def test_memory_forgets_drafts_and_grows() -> None:
+    memory = Memory()
+    entries = torch.arange(600 * 2 * 4, dtype=torch.float32).view(600, 2, 4)
+    memory.append(entries[:250], entries[:250])
+    memory.commit()
+    keys, values = memory.append(entries[250:270], -entries[250:270])
+    assert keys.equal(entries[:270])
+    assert values[250:].equal(-entries[250:270])
+    assert (memory.length, memory.filled) == (250, 270)
+    memory.trim(250)
+    keys, _ = memory.append(entries[300:302], entries[300:302])
+    assert keys.equal(torch.cat([entries[:250], entries[300:302]]))
+    memory.trim(100)
+    assert (memory.length, memory.filled) == (100, 100)
+    assert memory.nbytes == 2 * 512 * 2 * 4 * 4
+
+
+def test_a_target_that_does_not_show_its_layers_is_refused(tmp_path: Path) -> None:
+    model = target()
+    head("eagle3", model).save(tmp_path)
+    model.host = CacheHost(tiny.model())
+    with pytest.raises(UnmetNeed, match="outputs of the target's layers"):
+        Engine(model, tiny.text(), Methods(drafter=f"head:{tmp_path}"))
