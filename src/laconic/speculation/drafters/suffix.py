@@ -126,7 +126,8 @@ class Suffix(Drafter):
         for state in states:
             self._count(state)
         if self.fallback is not None:
-            rounds = [(s.inner, v) for s, v in zip(states, verdicts, strict=True) if s.deferred]
+            everything = self.fallback.listens
+            rounds = [(s.inner, v) for s, v in zip(states, verdicts, strict=True) if s.deferred or everything]
             self.fallback.observe([inner for inner, _ in rounds], [verdict for _, verdict in rounds])
 
     def finish(self, state: Progress) -> None:
