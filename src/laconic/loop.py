@@ -17,6 +17,7 @@ import torch
 from laconic.errors import RequestError
 from laconic.landing import farewell, fitting, words
 from laconic.models.base import LanguageModel, Nowhere, Scores, ShowsHidden, Slot, Steerable, chain, tied
+from laconic.models.largest import first_largest
 from laconic.models.text import Text
 from laconic.probe import bounded
 from laconic.prober import Prober
@@ -368,7 +369,7 @@ class Loop:
         ties = [node - first for node in scores.ties(i) if first <= node < first + size]
         if s.rules:
             rows = torch.stack([ruled(s.rules, rows[node + 1], place) for node, place in s.places()])
-            best, ties = rows.argmax(-1).tolist(), tied(rows).nonzero()[:, 0].tolist()
+            best, ties = first_largest(rows).tolist(), tied(rows).nonzero()[:, 0].tolist()
         if s.request.sampling.greedy:
             for row in ties:
                 best[row] = self._untie(s, row - 1)
