@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -88,12 +90,12 @@ class Draws:
             return tokens, np.zeros(1)
         return tokens, _units(tokens, np.uint64(self._words(position, stream, sub))) / rates[tokens].astype(np.float64)
 
-    def units(self, tokens: Tokens, positions: Tokens) -> Floats:
+    def units(self, tokens: Tokens, positions: Sequence[int]) -> Floats:
         """How long each of ``tokens [n, k]`` lets the target wait at its position were its probability 1.
 
-        ``positions [n]``; divided by probabilities these are the waits that the target draws by.
+        There are n ``positions``. Divided by probabilities these are the waits that the target draws by.
         """
-        keys = np.array([self._words(position) for position in positions.tolist()], dtype=np.uint64)
+        keys = np.array([self._words(position) for position in positions], dtype=np.uint64)
         return _units(tokens, keys[:, None])
 
     def _words(self, position: int, stream: int = TOKEN, sub: int = 0) -> int:

@@ -6,10 +6,7 @@ import numpy as np
 
 from laconic.models.largest import largest
 from laconic.speculation.base import TargetRows, Verdict
-from laconic.speculation.drafters.few import Floats, Ints
-
-NOTHING = -1
-"""In place of a token where there is none."""
+from laconic.speculation.drafters.few import NOTHING, Floats, Ints
 
 
 def windows(verdict: Verdict, size: int) -> Ints:

@@ -13,9 +13,9 @@ from pydantic import Field
 
 from laconic.policy import Card, Needs, knobs
 from laconic.speculation.base import EMPTY, Context, Drafter, Grown, Judge, Row, TokenTree, Tools, TreeShape, Verdict
-from laconic.speculation.drafters.few import Floats, Ints, few_rows
+from laconic.speculation.drafters.few import NOTHING, Floats, Ints, few_rows
 from laconic.speculation.drafters.growing import grow
-from laconic.speculation.drafters.heard import NOTHING, candidates, taken, windows
+from laconic.speculation.drafters.heard import candidates, taken, windows
 
 _PRIOR = 8.0
 """Tokens that the first guess at acceptance by rank counts for."""
@@ -147,7 +147,7 @@ class TokenRecycling(Drafter):
         def rows(wanted: list[int]) -> list[Row]:
             above = [context.tokens[-1] if node < 0 else nodes.tokens[node] for node in wanted]
             found = matrix.tokens[above].astype(np.int64)
-            places = np.array([length + nodes.below(node) for node in wanted])
-            return few_rows(found, np.where(found == NOTHING, 0.0, shares), context, places)
+            places = [length + nodes.below(node) for node in wanted]
+            return few_rows(found, np.broadcast_to(shares, found.shape), context, places)
 
         return grow(state.shape, nodes, budget, context, judge, rows, self.name)
