@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from laconic.speculation.draws import Draws, _mixed, foresee, warp
+from laconic.speculation.draws import Draws, _mixed, foresee, foreseen, warp
 from laconic.splitmix import mix
 from laconic.types import Sampling
 from tests.speculation.exact import g_excess
@@ -102,3 +102,26 @@ def test_a_token_without_probability_is_never_drawn():
     alone = torch.zeros(50)
     alone[17] = 1
     assert Draws(0).pick(alone, 0) == 17
+
+
+def test_waits_of_a_few_tokens_at_several_positions_are_the_targets_own():
+    draws, probs = Draws(7), torch.tensor([0.1, 0.0, 0.4, 0.2, 0.3])
+    few = np.array([[0, 2, 4], [3, 2, 0]])
+    units = draws.units(few, [11, 12])
+    for row, position in enumerate((11, 12)):
+        tokens, waits = draws.waits(probs, position)
+        known = dict(zip(tokens.tolist(), waits.tolist(), strict=True))
+        found = units[row] / probs.numpy()[few[row]]
+        assert found.tolist() == pytest.approx([known[token] for token in few[row].tolist()])
+
+
+def test_what_is_foreseen_of_all_tokens_is_foreseen_of_few():
+    """Where nothing is left to others; what is left lowers all chances, the more of it the more."""
+    draws, probs = Draws(7), torch.tensor([0.1, 0.5, 0.4])
+    tokens, chances = foresee(probs, draws, 11)
+    units = draws.units(tokens[None], [11])
+    assert foreseen(units, probs.double().numpy()[None])[0].tolist() == pytest.approx(chances.tolist(), abs=1e-6)
+    sums = [float(foreseen(units, share * probs.double().numpy()[None]).sum()) for share in (1.0, 0.9, 0.5, 0.1)]
+    assert sums == sorted(sums, reverse=True)
+    assert sums[0] > 0.99
+    assert sums[-1] < 0.5

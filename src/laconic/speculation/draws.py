@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -93,10 +95,26 @@ class Draws:
             tokens = ids[tokens]
         if len(tokens) == 1:
             return tokens, np.zeros(1)
+        return tokens, _units(tokens, np.uint64(self._words(position, stream, sub))) / rates.astype(np.float64)
+
+    def units(self, tokens: Tokens, positions: Sequence[int]) -> Floats:
+        """How long each of ``tokens [n, k]`` lets the target wait at its position were its probability 1.
+
+        There are n ``positions``. Divided by probabilities these are the waits that the target draws by.
+        """
+        keys = np.array([self._words(position) for position in positions], dtype=np.uint64)
+        return _units(tokens, keys[:, None])
+
+    def _words(self, position: int, stream: int = TOKEN, sub: int = 0) -> int:
         counter = ((position << 16) | (stream << 12) | sub) & MASK
-        key = mix((self._key + counter * GOLDEN) & MASK)
-        bits = _mixed((tokens + 1).astype(np.uint64) * _STEP + np.uint64(key)) >> _11
-        return tokens, -np.log((bits + 0.5) * 2.0**-53) / rates.astype(np.float64)
+        return mix((self._key + counter * GOLDEN) & MASK)
+
+
+def _units(tokens: Tokens, keys: Words | np.uint64) -> Floats:
+    """Exponential waiting times of rate 1 by token and key."""
+    bits = _mixed((tokens + 1).astype(np.uint64) * _STEP + keys) >> _11
+    times: Floats = -np.log((bits + 0.5) * 2.0**-53)
+    return times
 
 
 _DOUBT = 0.5
@@ -117,6 +135,20 @@ def foresee(probs: torch.Tensor, draws: Draws, position: int, ids: Tokens | None
         return tokens, np.ones(1)
     chances: Floats = (waits.min() / waits) ** (1 / _DOUBT)
     return tokens, chances / chances.sum()
+
+
+def foreseen(units: Floats, shares: Floats) -> Floats:
+    """:func:`foresee` where few tokens are known, for several rows at once: chances ``[n, k]``.
+
+    ``units`` are the tokens' :meth:`Draws.units`, ``shares [n, k]`` their probabilities, 0 for no token. What a row
+    leaves to other tokens is taken for one that comes when the first of them is expected.
+    """
+    rest = np.maximum(1 - shares.sum(-1, keepdims=True), 1e-9)
+    with np.errstate(divide="ignore"):
+        waits = np.concatenate((units / shares, 1 / rest), -1)
+    chances: Floats = (waits.min(-1, keepdims=True) / waits) ** (1 / _DOUBT)
+    shared: Floats = chances[:, :-1] / chances.sum(-1, keepdims=True)
+    return shared
 
 
 _COLDEST = 1e-15

@@ -1,0 +1,63 @@
+"""What the target thought came next, by the last n tokens, for several n at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from laconic.speculation.base import HEARD
+from laconic.speculation.drafters.few import NOTHING, Floats, Ints
+
+Mask = NDArray[np.bool_]
+Keys = NDArray[np.uint64]
+
+_FACTORS = np.random.default_rng(0).integers(1 << 62, 1 << 63, HEARD, dtype=np.uint64) | np.uint64(1)
+_MIX, _HALF = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)
+
+
+class NGrams:
+    """The latest candidates after every context of the lengths ``orders``, in a table of ``2 ** bits`` places for each.
+
+    Each context has one place, by its hash; the newer of two that fall together stays, so memory is bounded and nothing
+    is ever cleared. A context is known by all 64 bits of its hash. Contexts come as windows ``[n, HEARD]``, the newest
+    token last; one that a text is too short for is neither kept nor found.
+    """
+
+    def __init__(self, orders: Sequence[int], k: int, bits: int) -> None:
+        self.orders = tuple(orders)
+        self._columns = np.array(orders) - 1
+        self._shift = np.uint64(64 - bits)
+        size = len(orders) << bits  # zeros that are never touched take no memory
+        self._keys: Keys = np.zeros(size, dtype=np.uint64)
+        self._tokens: NDArray[np.int32] = np.zeros((size, k), dtype=np.int32)
+        self._logits: NDArray[np.float16] = np.zeros((size, k), dtype=np.float16)
+        self._starts: Ints = np.arange(len(orders)) << bits
+
+    def _places(self, windows: Ints) -> tuple[Keys, Ints]:
+        """Keys and places of each context ``[n, orders]``; key 0 for what is no context."""
+        newest_first = windows[:, ::-1]
+        sums = ((newest_first + 2).astype(np.uint64) * _FACTORS).cumsum(1)[:, self._columns]
+        keys = sums ^ (sums >> _HALF)
+        keys *= _MIX
+        places: Ints = (keys >> self._shift).astype(np.int64) + self._starts
+        keys[newest_first[:, self._columns] == NOTHING] = 0
+        return keys, places
+
+    def learn(self, windows: Ints, tokens: Ints, logits: Floats) -> None:
+        """Keep ``tokens`` and ``logits [n, k]`` after each of ``windows``, the last of equal ones.
+
+        ``NOTHING`` among the tokens comes with a logit of minus infinity.
+        """
+        keys, places = self._places(windows)
+        held = np.maximum(logits, -60_000.0).astype(np.float16)  # what half precision can hold
+        for level in range(len(self.orders)):
+            at = places[:, level]
+            self._keys[at], self._tokens[at], self._logits[at] = keys[:, level], tokens, held
+
+    def look(self, windows: Ints) -> tuple[Mask, Ints, Floats]:
+        """Which contexts are known ``[n, orders]``, and their tokens and logits ``[n, orders, k]``."""
+        keys, places = self._places(windows)
+        known: Mask = (self._keys[places] == keys) & (keys != 0)
+        return known, self._tokens[places].astype(np.int64), self._logits[places].astype(np.float64)
