@@ -17,9 +17,9 @@ from laconic.errors import RequestError
 def kept_tokens(counts: Tensor, size: int, always: Collection[int] = ()) -> Tensor:
     """The ``size`` tokens that a reduced head keeps, ``[size]`` int64, in ascending order of their ids.
 
-    ``counts [vocab]`` says how often each was seen. Those of ``always`` (end tokens, tags) are kept first, then the most
-    frequent; among equals, also among those never seen, the lower id, which in a vocabulary made by merging pairs was
-    the earlier merge. Raises RequestError for a size that is too small for ``always`` or larger than the vocabulary.
+    ``counts [vocab]`` says how often each was seen. Those of ``always`` (end tokens, tags) are kept first, then the
+    most frequent; among equals, also among those never seen, the lower id, which in a vocabulary made by merging pairs
+    was merged earlier. Raises RequestError for a size that is too small for ``always`` or larger than the vocabulary.
 
     >>> kept_tokens(torch.tensor([0, 5, 1, 5, 9]), 3, always=[0])
     tensor([0, 1, 4])
