@@ -6,6 +6,7 @@ _DRAFTERS = "laconic.speculation.drafters"
 registry.register("drafter", "bandit", f"{_DRAFTERS}.bandit:Bandit")
 registry.register("drafter", "none", f"{_DRAFTERS}.none:NoDrafter")
 registry.register("drafter", "draft-model", f"{_DRAFTERS}.draft_model:DraftModel")
+registry.register("drafter", "draft-text", f"{_DRAFTERS}.draft_text:DraftText")
 registry.register("drafter", "prompt-lookup", f"{_DRAFTERS}.prompt_lookup:PromptLookup")
 registry.register("drafter", "suffix", f"{_DRAFTERS}.suffix:Suffix")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -86,12 +87,12 @@ def requests(temperature: float) -> list[Request]:
     return [Request(tuple(TEXT.encode(p)), Sampling(temperature, seed=i), Limits(60)) for i, p in enumerate(prompts)]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("drafter", "shape"), [*(("draft-model", shape) for shape in SHAPES), ("draft-text", "chain")])
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_the_engine_writes_what_it_writes_alone(shape: str, temperature: float) -> None:
+def test_the_engine_writes_what_it_writes_alone(drafter: str, shape: str, temperature: float) -> None:
     """Text of bytes, so characters are mostly broken; thoughts, end tokens, batches."""
     plainly = [r.tokens for r in Engine(TARGET, TEXT, Methods(drafter="none")).run(requests(temperature))]
-    mine = engine(drafter="draft-model", length="constant:4", shape=shape)
+    mine = engine(drafter=drafter, length="constant:4", shape=shape)
     alone = [mine.run([request])[0] for request in requests(temperature)]
     together = mine.run(requests(temperature), batch=3)
     assert [r.tokens for r in alone] == [r.tokens for r in together] == plainly
@@ -101,9 +102,10 @@ def test_the_engine_writes_what_it_writes_alone(shape: str, temperature: float) 
 
 
 def test_text_that_a_controller_takes_back_is_taken_back_in_the_draft_too() -> None:
-    for think in (("answer-confidence",), ("budget:12",), ("budget:12", "answer-confidence")):
+    ways = (("answer-confidence",), ("budget:12",), ("budget:12", "answer-confidence"))
+    for drafter, think in itertools.product(("draft-model", "draft-text"), ways):
         plainly = Engine(TARGET, TEXT, Methods(drafter="none", think=think)).run(requests(0.0))
-        mine = engine(drafter="draft-model", length="constant:4", think=think).run(requests(0.0), batch=2)  # type: ignore[arg-type]
+        mine = engine(drafter=drafter, length="constant:4", think=think).run(requests(0.0), batch=2)  # type: ignore[arg-type]
         assert [r.tokens for r in mine] == [r.tokens for r in plainly]
 
 

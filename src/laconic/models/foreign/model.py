@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from laconic.models.base import LanguageModel, Scores, ScoreTree, ShowsHidden, Slot
+from laconic.models.foreign.back import Back
 from laconic.models.foreign.reading import Reader
 from laconic.models.foreign.shared import shared
 from laconic.models.foreign.slot import ForeignSlot
@@ -40,7 +41,7 @@ class ForeignModel:
         self.model = model
         self.vocab_size = vocab_size
         self.shared = shared(ours, theirs, (vocab_size, model.vocab_size))
-        self.reader = Reader(ours, theirs)
+        self.reader, self.back = Reader(ours, theirs), Back(ours, theirs)
         self.config = getattr(model, "config", None)
         if isinstance(model, ShowsHidden):
             self.hidden_size, self.fingerprint = model.hidden_size, model.fingerprint
@@ -79,14 +80,14 @@ class ForeignModel:
         """Commit ``tokens``; the end of the text, which may yet be read otherwise, is left to the next pass."""
         assert isinstance(slot, ForeignSlot)
         slot.append(tokens)
-        return self._catch_up(slot, 1, 0)
+        return self.catch_up(slot, 1, 0)
 
     def score(self, trees: Sequence[ScoreTree], slots: Sequence[Slot]) -> Scores:
         """One pass over all trees; see models.base.LanguageModel."""
         plans = []
         for tree, slot in zip(trees, slots, strict=True):
             assert isinstance(slot, ForeignSlot)
-            self._catch_up(slot, 4 * len(tree), _AT_ONCE)
+            self.catch_up(slot, 4 * len(tree), _AT_ONCE)
             plans.append(slot.plan(tree))
         scores = self.model.score([plan.tree for plan in plans], [cast(ForeignSlot, slot).inner for slot in slots])
         at = torch.tensor([scores.starts[i] + way[-1] for i, plan in enumerate(plans) for way in plan.ways])
@@ -95,7 +96,7 @@ class ForeignModel:
         hidden = None if scores.hidden is None else scores.hidden[at]
         return Scores(self._widened(scores.flat[at]), starts, sizes, hidden)
 
-    def _catch_up(self, slot: ForeignSlot, room: int, most: int) -> int:
+    def catch_up(self, slot: ForeignSlot, room: int, most: int) -> int:
         """Prefill what is settled and not cached, if it is more than ``most`` tokens; returns the number of passes."""
         behind = slot.behind(room)
         if len(behind) <= most:

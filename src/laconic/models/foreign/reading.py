@@ -49,13 +49,15 @@ class Reader:
 
     def __init__(self, ours: Spelling, theirs: Spelling) -> None:
         self._theirs = theirs
+        self.same: dict[int, int]
+        """Control tokens of ours, and theirs that are called alike."""
         control = ours.controls.keys() | theirs.controls.keys()
-        self._same = {
+        self.same = {
             i: theirs.marks[name] for name, i in ours.marks.items() if name in theirs.marks and name in control
         }
-        self._words = ours.of | {i: name.encode() for name, i in ours.controls.items() if i not in self._same}
+        self._words = ours.of | {i: name.encode() for name, i in ours.controls.items() if i not in self.same}
         for i in ours.begins:  # each tokenizer has its own token before a text
-            self._same.pop(i, None)
+            self.same.pop(i, None)
             self._words[i] = b""
         self.begun = Reading(since=theirs.begins)
         """A text in which nothing stands yet."""
@@ -69,14 +71,14 @@ class Reader:
         settled, since, raw, window, inside = reading
         fresh = False
         for token in tokens:
-            if (control := self._same.get(token)) is None:
+            if (control := self.same.get(token)) is None:
                 raw += (word := self._words.get(token, b""))
                 fresh = fresh or bool(word)
                 continue
             if fresh:
-                window = self._read(raw, inside)
+                window = self.read(raw, inside)
             since, raw, window, inside, fresh = (*since, *window, control), b"", (), False, False
-        return Reading(settled, since, raw, self._read(raw, inside) if fresh else window, inside)
+        return Reading(settled, since, raw, self.read(raw, inside) if fresh else window, inside)
 
     def cut(self, reading: Reading) -> Reading:
         """The same with all but the end of a long window settled, as far as it can be told which token is what."""
@@ -96,15 +98,11 @@ class Reader:
         at = next((at for at in whole if spelled[at][:1].isspace()), whole[-1])
         return Reading(settled, (*since, *window[:at]), b"".join(spelled[at:]), window[at:], True)
 
-    def spell(self, token: int) -> bytes:
-        """What a token of theirs stands for; nothing for control tokens."""
-        return self._theirs.of.get(token, b"")
-
     def _spelled(self, tokens: Sequence[int]) -> list[bytes]:
         return [self._theirs.of.get(token, b"") for token in tokens]
 
-    def _read(self, raw: bytes, inside: bool) -> tuple[int, ...]:
-        """Their tokens for ``raw``, which goes on ``inside`` a text or begins one."""
+    def read(self, raw: bytes, inside: bool) -> tuple[int, ...]:
+        """Their tokens for the bytes ``raw``, which go on ``inside`` a text or begin one."""
         if len(raw) > _BRIEF:
             return tuple(self._pieces(raw, inside))
         if (raw, inside) not in self._known:

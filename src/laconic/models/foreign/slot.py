@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from laconic.models.base import ScoreTree, Slot
-from laconic.models.foreign.reading import Reader, Reading
+from laconic.models.foreign.reading import Reading
 from laconic.models.prefix import common_prefix
 
 _BACK = 64
@@ -30,6 +31,23 @@ class Plan:
     bases: list[int]
 
 
+class Reads(Protocol):
+    """See models.foreign.reading.Reader."""
+
+    @property
+    def begun(self) -> Reading:
+        """A text in which nothing stands yet."""
+        ...
+
+    def extend(self, reading: Reading, tokens: Sequence[int]) -> Reading:
+        """The text goes on with ``tokens`` of ours."""
+        ...
+
+    def cut(self, reading: Reading) -> Reading:
+        """The same with what will hardly be read otherwise settled."""
+        ...
+
+
 class ForeignSlot:
     """A sequence of our tokens in the cache of a model with other ones.
 
@@ -37,7 +55,7 @@ class ForeignSlot:
     settled when the next pass is made. Where the text outgrows the model's ``room``, its beginning is no longer read.
     """
 
-    def __init__(self, reader: Reader, inner: Slot, room: int) -> None:
+    def __init__(self, reader: Reads, inner: Slot, room: int) -> None:
         self.reader, self.inner, self.room = reader, inner, room
         self.cached: list[int] = []
         self._tokens: list[int] = []
@@ -53,6 +71,11 @@ class ForeignSlot:
     def length(self) -> int:
         """Committed tokens of ours."""
         return len(self._tokens)
+
+    @property
+    def tokens(self) -> list[int]:
+        """Committed tokens of ours; a copy."""
+        return self._tokens.copy()
 
     @property
     def nbytes(self) -> int:
@@ -126,6 +149,18 @@ class ForeignSlot:
             self._forget(kept)
         return settled[kept:]
 
+    def unread(self) -> list[int]:
+        """Their tokens of the committed text that are not cached, the last one in any case; call ``behind`` first."""
+        told = self.told
+        kept = min(common_prefix(self.cached, told), len(told) - 1)
+        self._forget(kept)
+        return told[kept:]
+
+    def wrote(self, tokens: Sequence[int]) -> None:
+        """The model behind has scored a chain of its tokens after what is cached: keep them."""
+        self.inner.commit(range(len(tokens)))
+        self.cached += tokens
+
     def plan(self, ours: ScoreTree) -> Plan:
         """How a tree of our tokens is scored. What is cached beyond where its first nodes begin is dropped."""
         readings: list[Reading] = []
@@ -148,7 +183,8 @@ class ForeignSlot:
     def _parts(self, reading: Reading) -> tuple[int, list[int]]:
         """How many of the settled tokens that are read belong to a reading, and what comes after these."""
         start = max(0, reading.settled - self._skipped)
-        return start, list(reading.tail[max(0, self._skipped - reading.settled) :]) or [_BLANK]
+        tail = list(reading.tail[max(0, self._skipped - reading.settled) :])
+        return start, tail if start or tail else [_BLANK]
 
     def _at(self, base: int) -> Reading:
         """How the first ``base`` tokens are read; -1 stands for all."""
