@@ -15,6 +15,7 @@ _ABILITIES = (
     "steer",
     "residuals",
     "exact",
+    "narrowed",
     "resumes",
     "keep",
     "resume",

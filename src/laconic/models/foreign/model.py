@@ -8,19 +8,23 @@ verifier works with it, and what is exact stays exact.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from laconic.models.base import LanguageModel, Scores, ScoreTree, ShowsHidden, Slot
+from laconic.errors import UnsupportedModel
+from laconic.models.base import LanguageModel, Narrows, Scores, ScoreTree, ShowsHidden, Slot
 from laconic.models.foreign.back import Back
 from laconic.models.foreign.reading import Reader
 from laconic.models.foreign.shared import shared
 from laconic.models.foreign.slot import ForeignSlot
 from laconic.models.foreign.spelling import Spelling
 
+_WORTH = 0.8
+"""Share of the model's tokens below which its output head is asked about those alone."""
 _AT_ONCE = 32
 """Most settled tokens that are scored along with a tree; more are prefilled, without logits."""
 
@@ -43,6 +47,13 @@ class ForeignModel:
         self.shared = shared(ours, theirs, (vocab_size, model.vocab_size))
         self.reader, self.back = Reader(ours, theirs), Back(ours, theirs)
         self.config = getattr(model, "config", None)
+        self._last: tuple[Tensor, Tensor] | None = None
+        self._kept: Tensor | None = None
+        """The model's tokens that are asked about; None for all."""
+        if isinstance(model, Narrows):
+            self.narrowed = self._narrowed
+            if len(self.shared.theirs) < _WORTH * model.vocab_size:
+                self._keep(model, self.shared.theirs)
         if isinstance(model, ShowsHidden):
             self.hidden_size, self.fingerprint = model.hidden_size, model.fingerprint
             self._foreign = dict(zip(self.shared.ours.tolist(), self.shared.theirs.tolist(), strict=True))
@@ -89,12 +100,39 @@ class ForeignModel:
             assert isinstance(slot, ForeignSlot)
             self.catch_up(slot, 4 * len(tree), _AT_ONCE)
             plans.append(slot.plan(tree))
-        scores = self.model.score([plan.tree for plan in plans], [cast(ForeignSlot, slot).inner for slot in slots])
+        with self._narrowly():
+            scores = self.model.score([plan.tree for plan in plans], [cast(ForeignSlot, slot).inner for slot in slots])
         at = torch.tensor([scores.starts[i] + way[-1] for i, plan in enumerate(plans) for way in plan.ways])
         sizes = [len(tree) for tree in trees]
         starts = [sum(sizes[:i]) for i in range(len(sizes))]
         hidden = None if scores.hidden is None else scores.hidden[at]
         return Scores(self._widened(scores.flat[at]), starts, sizes, hidden)
+
+    def _keep(self, model: Narrows, theirs: Tensor) -> None:
+        """Ask about some tokens alone from now on, if that can be done with this model."""
+        with suppress(UnsupportedModel), model.narrowed(theirs):
+            self._kept = theirs
+
+    @contextmanager
+    def _narrowed(self, kept: Tensor) -> Iterator[None]:
+        """Ask the model about what stands for the tokens ``kept`` of ours alone; see models.base.Narrows."""
+        before, self._kept = self._kept, self._theirs(kept)
+        try:
+            yield
+        finally:
+            self._kept = before
+
+    def _theirs(self, kept: Tensor) -> Tensor:
+        """What stands for tokens of ours, in the model's own; the same tensor for the same one."""
+        if self._last is None or self._last[0] is not kept:
+            self._last = kept, self.shared.theirs[torch.isin(self.shared.ours, kept)]
+        return self._last[1]
+
+    def _narrowly(self) -> AbstractContextManager[None]:
+        """Only what can be drafted is asked about, where that is much less than all."""
+        if self._kept is not None and isinstance(self.model, Narrows):
+            return self.model.narrowed(self._kept)
+        return nullcontext()
 
     def catch_up(self, slot: ForeignSlot, room: int, most: int) -> int:
         """Prefill what is settled and not cached, if it is more than ``most`` tokens; returns the number of passes."""

@@ -88,6 +88,12 @@ class Kernels:
         weight = F.pad(weight, (0, 0, 0, -out % _OUT))
         return weight.view(-1, _OUT, size // 2, 2).transpose(1, 2).contiguous()
 
+    @staticmethod
+    def rows(packed: Tensor, outputs: Tensor) -> Tensor:
+        """The rows ``[outputs, in]`` of a weight that :meth:`pack` has laid out."""
+        picked = packed[outputs // _OUT, :, outputs % _OUT]
+        return picked.reshape(len(outputs), -1)
+
     def linear(self, x: Tensor, packed: Tensor, out: int, bias: Tensor | None = None) -> Tensor:
         """``x W^T + b``: ``[rows, out]`` from ``x [rows, in]`` and a packed weight."""
         x = x.contiguous()
