@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Seq
@@ -20,6 +21,7 @@ from laconic.models.causal_lm import CausalLM
 from laconic.models.chat import plain
 from laconic.models.defaults import Defaults
 from laconic.models.devices import AUTO
+from laconic.models.foreign import ForeignModel, Spelling
 from laconic.models.formats import Format
 from laconic.models.formats.named import named
 from laconic.models.load import load_defaults, load_model, load_text
@@ -33,6 +35,8 @@ from laconic.thinking.base import Controller, Reader
 from laconic.types import Grammar, Limits, Question, Request, Result, Sampling, Step
 
 Prompt = str | Seq[Message]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,9 @@ class Engine:
         A ``draft`` model drafts, unless another ``drafter`` is named. ``methods`` are the fields of :class:`Methods`;
         ``format`` (also a family's name, or tags as ``OPEN,CLOSE``), ``system`` and ``keywords`` say how the model is
         spoken to (:class:`laconic.models.text.Text`). With the bundled model, a draft model that is needed and not
-        named is the bundled one. Raises ModelError and MethodError subclasses, and RequestError for what is no format.
+        named is the bundled one. A draft model with a tokenizer of its own drafts the tokens that both vocabularies
+        have (laconic.models.foreign), and :meth:`notes` says so. Raises ModelError and MethodError subclasses, and
+        RequestError for what is no format.
         """
         if draft is not None:
             methods.setdefault("drafter", "draft-model")
@@ -130,10 +136,9 @@ class Engine:
         text = load_text(model, format=format, system=system, keywords=keywords)
         if draft is None and needs_draft and str(model) == "bundled":
             draft = "bundled-draft"
-        draft_model = None
+        draft_model: LanguageModel | None = None
         if draft is not None:
-            text.same_vocabulary(load_text(draft, format=format))
-            draft_model = load_model(draft, dtype=dtype, device=device)
+            draft_model = joined(load_model(draft, dtype=dtype, device=device), load_text(draft), target, text)
         return Engine(target, text, chosen, draft_model, defaults)
 
     def using(self, **methods: Any) -> Engine:
@@ -152,7 +157,7 @@ class Engine:
     def describe(self) -> dict[str, Any]:
         """What runs here and how: models, methods, thinking tags, notes; plain values, ready for JSON."""
         models = (("model", self.target), ("draft_model", self.draft_model))
-        told = {name: model.describe() for name, model in models if isinstance(model, CausalLM)}
+        told = {name: model.describe() for name, model in models if isinstance(model, CausalLM | ForeignModel)}
         methods = {
             name: [policy.spec() for policy in value] if isinstance(value, tuple) else value.spec()
             for name, value in (
@@ -164,10 +169,15 @@ class Engine:
             **told,
             "methods": methods,
             "thinking": self.text.thinking(),
-            "notes": self.text.notes(),
+            "notes": self.notes(),
             "sampling": self.defaults.describe(self.target.context),
             "lossless": self.lossless,
         }
+
+    def notes(self) -> list[str]:
+        """What may not be as meant in how the models are spoken to and go together: one sentence each, mostly none."""
+        drafts = [self.draft_model.note] if isinstance(self.draft_model, ForeignModel) else []
+        return [*self.text.notes(), *drafts]
 
     def reports(self) -> dict[str, dict[str, Any]]:
         """What methods have learned while they served, by their specs; see Policy.report."""
@@ -343,6 +353,15 @@ def acting(controllers: Seq[Controller], question: Question, reader: Reader) -> 
             more, question = acting(chosen, question, reader)
             mine += more
     return tuple(mine), question
+
+
+def joined(draft: LanguageModel, theirs: Text, target: LanguageModel, text: Text) -> LanguageModel:
+    """The draft model as a model of the target's tokens. Raises TokenizerMismatch for one that cannot be."""
+    if text.same_vocabulary(theirs):
+        return draft
+    made = ForeignModel(draft, Spelling(text.tokenizer), Spelling(theirs.tokenizer), target.vocab_size)
+    log.info(made.note)
+    return made
 
 
 def policies(plan: Plan) -> list[Policy]:

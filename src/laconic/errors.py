@@ -12,7 +12,7 @@
     ├── ModelError            a model cannot be used
     │   ├── ModelNotFound     no checkpoint under that name or path
     │   ├── UnsupportedModel  its architecture cannot be decoded by this engine
-    │   ├── TokenizerMismatch draft and target do not share one vocabulary
+    │   ├── TokenizerMismatch the tokens of draft and target cannot be joined
     │   └── BrokenLogits      a pass returned NaN or no finite logit at all
     ├── RequestError          a request is refused before any work
     ├── RemoteError           a server did not do what it was asked for

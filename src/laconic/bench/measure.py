@@ -42,23 +42,33 @@ class Variant(Protocol):
 class Stopwatch(Wrapper):
     """A language model that knows how long its passes took. Otherwise the model it wraps."""
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, whole: Stopwatch | None = None) -> None:
         super().__init__(model)
+        self._whole = whole
         self.seconds = 0.0
+
+    def around(self, model: LanguageModel) -> LanguageModel:
+        """A part of this model, whose passes count here, too."""
+        return Stopwatch(model, self)
 
     def prefill(self, slot: Slot, tokens: Sequence[int]) -> int:
         """Timed prefill."""
         begun = time.perf_counter()
         passes = super().prefill(slot, tokens)
-        self.seconds += time.perf_counter() - begun
+        self._took(time.perf_counter() - begun)
         return passes
 
     def score(self, trees: Sequence[ScoreTree], slots: Sequence[Slot]) -> Scores:
         """Timed pass."""
         begun = time.perf_counter()
         scores = super().score(trees, slots)
-        self.seconds += time.perf_counter() - begun
+        self._took(time.perf_counter() - begun)
         return scores
+
+    def _took(self, seconds: float) -> None:
+        self.seconds += seconds
+        if self._whole is not None:
+            self._whole._took(seconds)
 
 
 class EngineVariant:

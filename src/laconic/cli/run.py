@@ -116,7 +116,7 @@ def run(
     else:
         if ran := how(engine, sampling):
             typer.echo(ran)
-        for note in engine.text.notes():
+        for note in engine.notes():
             typer.echo(f"note: {note}")
         if promise is not None:
             typer.echo(promise.line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -285,6 +286,18 @@ class ShowsLayers(Protocol):
 
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that tell this model's weights from others, whatever its number format."""
+        ...
+
+
+@runtime_checkable
+class Narrows(Protocol):
+    """A LanguageModel whose output head can be asked about some tokens only, which costs so much less."""
+
+    def narrowed(self, kept: torch.Tensor) -> AbstractContextManager[None]:
+        """Within, logits are computed for the tokens ``kept [n]`` alone; all others are -inf.
+
+        What that takes is made once for each tensor that is given, and kept for the last few.
+        """
         ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,11 +13,12 @@ import torch
 from laconic.errors import RequestError, UnsupportedModel
 from laconic.models import bare
 from laconic.models.bare import Bare
-from laconic.models.base import Kept, Scores, ScoreTree, Slot
+from laconic.models.base import Kept, Scores, ScoreTree, Slot, chain
 from laconic.models.devices import AUTO, SPREAD, fetched, named_device, placed, preferred
 from laconic.models.host import Host
 from laconic.models.loaded import note
 from laconic.models.loading import read_config, read_model
+from laconic.models.narrow import OutputHead
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -47,10 +48,13 @@ class CausalLM:
         """Whether scores come with hidden states; see models.base.ShowsHidden."""
         self._fingerprint = digest(model)
         self.passes = 0
+        self._narrows = False
+        """Whether it has been seen that the head can be asked about some tokens only."""
         self.num_layers = int(config.num_hidden_layers)
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
         self.dtype, self.device = model.dtype, model.device
         self.host, self.notes = _host(model, self._fingerprint, written_out=written_out)
+        self._head = OutputHead(model, self.host, self.vocab_size)
         note(self)
 
     @property
@@ -136,9 +140,30 @@ class CausalLM:
         """One pass over all trees; see models.base.LanguageModel."""
         made = self.host.score(trees, slots, hidden=self.keep_hidden)
         self.passes += 1
-        scores = Scores(made.logits, made.starts, [len(tree) for tree in trees], made.hidden)
+        scores = Scores(self._head.widened(made.logits), made.starts, [len(tree) for tree in trees], made.hidden)
         scores.check()
         return scores
+
+    def narrowed(self, kept: torch.Tensor) -> AbstractContextManager[None]:
+        """Ask the output head about some tokens only; see models.base.Narrows."""
+        if not self._narrows:
+            self._try_narrow()
+        return self._head.only(kept)
+
+    def _try_narrow(self) -> None:
+        """Raise UnsupportedModel if some logits alone are others: a model may do more with them than its head does."""
+        tokens = range(min(4, self.vocab_size))
+        some = torch.arange(0, self.vocab_size, 2)
+        with closing(self.open()) as slot:
+            whole = self.score([chain(tokens)], [slot]).flat[:, some].float()
+            with self._head.only(some):
+                found = self.score([chain(tokens)], [slot]).flat[:, some].float()
+        if not torch.allclose(found, whole, rtol=1e-2, atol=1e-2 * float(whole.abs().max())):
+            raise UnsupportedModel(
+                f"the output head of '{self.config.model_type}' cannot be asked about some tokens only.",
+                "Draft without keep=...",
+            )
+        self._narrows = True
 
     def embedding(self, token: int) -> torch.Tensor:
         """The input embedding of ``token``, shape ``[hidden_size]``."""

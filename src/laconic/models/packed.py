@@ -27,6 +27,10 @@ class Projection(Protocol):
         """The same with its weight reordered; a copy."""
         ...
 
+    def only(self, outputs: Tensor) -> Projection:
+        """The same for some ``outputs [kept]`` alone, in that order; a copy."""
+        ...
+
 
 class PlainProjection:
     """A projection by ``F.linear``."""
@@ -45,6 +49,10 @@ class PlainProjection:
             return NativeProjection(native, self.weight, self.bias)
         return PackedProjection(self.weight, self.bias) if _reorders() else self
 
+    def only(self, outputs: Tensor) -> PlainProjection:
+        """The same for some outputs alone."""
+        return PlainProjection(self.weight[outputs], _some(self.bias, outputs))
+
 
 class NativeProjection:
     """A projection by the project's own kernel, from a reordered weight."""
@@ -61,6 +69,10 @@ class NativeProjection:
         """This one."""
         return self
 
+    def only(self, outputs: Tensor) -> NativeProjection:
+        """The same for some outputs alone: their rows are picked out of the reordered weight."""
+        return NativeProjection(self.native, self.native.rows(self.weight, outputs), _some(self.bias, outputs))
+
 
 class PackedProjection:
     """A projection by oneDNN, from a reordered weight."""
@@ -75,6 +87,14 @@ class PackedProjection:
     def packed(self) -> PackedProjection:
         """This one."""
         return self
+
+    def only(self, outputs: Tensor) -> PackedProjection:
+        """The same for some outputs alone."""
+        return PackedProjection(self.weight.to_dense()[outputs], _some(self.bias, outputs))
+
+
+def _some(bias: Tensor | None, outputs: Tensor) -> Tensor | None:
+    return None if bias is None else bias[outputs]
 
 
 def worthwhile(weight: Tensor) -> bool:

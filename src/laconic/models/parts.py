@@ -13,7 +13,7 @@ from laconic.models.packed import NativeProjection, PackedProjection, Projection
 def rows(projection: Projection) -> Tensor:
     """The weight ``[out, in]`` of a projection. Raises ValueError for oneDNN's order, which cannot be read back."""
     if isinstance(projection, NativeProjection):
-        return projection.native.unpack(projection.weight, projection.out)
+        return projection.native.rows(projection.weight, torch.arange(projection.out))
     if isinstance(projection, PackedProjection):
         raise ValueError("a weight in oneDNN's order cannot be read back")
     weight: Tensor = projection.weight  # type: ignore[attr-defined]

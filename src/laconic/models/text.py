@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from laconic.errors import RequestError, TokenizerMismatch
+from laconic.errors import RequestError
 from laconic.models.chat import Chat, Message, plain
 from laconic.models.formats import Format, discover
 from laconic.models.formats.named import named
@@ -161,15 +161,9 @@ class Text:
         """The opening tag's id, if it is a single token."""
         return self._single(self.format.opens) if self.format.thinks else None
 
-    def same_vocabulary(self, other: Text) -> None:
-        """Raise TokenizerMismatch unless both tokenizers map the same text to the same ids."""
-        mine, theirs = self.tokenizer.get_vocab(), other.tokenizer.get_vocab()
-        if mine != theirs:
-            odd = next(iter(set(mine.items()) ^ set(theirs.items())))
-            raise TokenizerMismatch(
-                f"draft and target have different vocabularies, e.g. at {odd[0]!r}.",
-                "Use a draft of the same family, or a drafter that needs no model (suffix, prompt-lookup).",
-            )
+    def same_vocabulary(self, other: Text) -> bool:
+        """Whether an id stands for the same token in both tokenizers."""
+        return bool(self.tokenizer.get_vocab() == other.tokenizer.get_vocab())
 
     def _single(self, tag: str) -> int | None:
         ids = self.encode(tag)

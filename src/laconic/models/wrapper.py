@@ -16,6 +16,7 @@ _ABILITIES = (
     "steer",
     "residuals",
     "exact",
+    "narrowed",
     "resumes",
     "keep",
     "resume",
@@ -53,6 +54,10 @@ class Wrapper:
     @keep_hidden.setter
     def keep_hidden(self, keep: bool) -> None:
         cast(ShowsHidden, self.model).keep_hidden = keep
+
+    def around(self, model: LanguageModel) -> LanguageModel:
+        """A model that is part of the one in here, as whoever uses it past this wrapper shall see it."""
+        return model
 
     def open(self) -> Slot:
         """A new, empty slot."""

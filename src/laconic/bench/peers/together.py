@@ -25,6 +25,7 @@ from laconic.bench.peers.vllm import SPECULATION
 from laconic.bench.provenance import provenance
 from laconic.bench.tasks import Item
 from laconic.errors import RequestError, did_you_mean
+from laconic.models.foreign import ForeignModel
 
 TRANSFORMERS = ("transformers", "transformers-assisted", "transformers-prompt-lookup")
 PEERS = (*TRANSFORMERS, *SPECULATION, *PROMPT_LOOKUP)
@@ -115,6 +116,8 @@ def _transformers(name: str, meeting: Meeting, place: Place, shared: dict[str, C
     if name == "transformers-assisted":
         if engine.draft_model is None:
             raise PeerUnavailable("assisted generation needs a draft model, and none is in use.")
+        if isinstance(engine.draft_model, ForeignModel):
+            raise PeerUnavailable("assisted generation is run with draft models of the target's own vocabulary only.")
         assistant = load(setup.draft or "bundled-draft")
     return TransformersGenerate(
         load(setup.model),

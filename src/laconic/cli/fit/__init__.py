@@ -11,12 +11,14 @@ from laconic.cli.fit.heads import ada_eagle, specdec_pp
 from laconic.cli.fit.judge_head import judge_head
 from laconic.cli.fit.spec_exit import spec_exit
 from laconic.cli.fit.steer import edit, steer
+from laconic.cli.fit.vocab import vocab
 
 app = typer.Typer(help="Train what a learned method goes by, on this model and these problems.", no_args_is_help=True)
 app.command("specdec++")(specdec_pp)
 app.command("ada-eagle")(ada_eagle)
 app.command("judge-head")(judge_head)
 app.command("head")(head)
+app.command("vocab")(vocab)
 app.command("effort")(effort)
 app.command("difficulty")(difficulty)
 app.command("spec-exit")(spec_exit)

@@ -89,9 +89,10 @@ class Kernels:
         return weight.view(-1, _OUT, size // 2, 2).transpose(1, 2).contiguous()
 
     @staticmethod
-    def unpack(packed: Tensor, out: int) -> Tensor:
-        """The weight ``[out, in]`` that :meth:`pack` was given."""
-        return packed.transpose(1, 2).reshape(packed.shape[0] * _OUT, -1)[:out].contiguous()
+    def rows(packed: Tensor, outputs: Tensor) -> Tensor:
+        """The rows ``[outputs, in]`` of a weight that :meth:`pack` has laid out."""
+        picked = packed[outputs // _OUT, :, outputs % _OUT]
+        return picked.reshape(len(outputs), -1)
 
     def linear(self, x: Tensor, packed: Tensor, out: int, bias: Tensor | None = None) -> Tensor:
         """``x W^T + b``: ``[rows, out]`` from ``x [rows, in]`` and a packed weight."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from laconic.errors import UnmetNeed
-from laconic.models.base import LanguageModel, Scores, ScoreTree, Slot, chain
+from laconic.models.base import LanguageModel, Narrows, Scores, ScoreTree, Slot, chain
 from laconic.policy import Card, Needs, knobs
 from laconic.speculation.base import (
     EMPTY,
@@ -26,6 +30,7 @@ from laconic.speculation.base import (
 )
 from laconic.speculation.drafters.history import common_prefix
 from laconic.speculation.draws import Floats, Tokens, foresee, warp
+from laconic.speculation.vocabulary import Kept
 
 UNREAD_WITH_DRAFT = 32
 """Most uncached tokens scored along with the draft; for more, a prefill pass (no logits) is cheaper."""
@@ -89,6 +94,21 @@ class LogitsRow:
             assert self._foresee is not None
             self._chances = foresee(self.probs, self._context.draws, self._foresee)
         return self._chances
+
+
+class Silent:
+    """A Row of nothing: the request's rules leave no token that the draft model may write."""
+
+    best = None
+    probs = None
+    confidence = 0.0
+
+    def top(self, k: int) -> list[tuple[int, float]]:
+        """None."""
+        return []
+
+
+SILENT = Silent()
 
 
 def widened(scores: Scores, width: int) -> Scores:
@@ -175,12 +195,15 @@ class Growth:
         foresees = not context.sampling.greedy and context.drafting is Drafting.FORESEE
         places = [self.base + self.nodes.below(node) if foresees else None for node in self.wanted]
         hidden = scores.hidden_of(index)
-        rows = []
+        rows: list[Row] = []
         for node, i, at in zip(self.wanted, ids, places, strict=True):
             row, likeliest = logits[i], best[i]
             if context.ruled is not None:
                 row = context.ruled(row, way_down(self.nodes.tokens, self.nodes.parents, node))
                 likeliest = int(row.argmax())
+                if row[likeliest] == -torch.inf:
+                    rows.append(SILENT)
+                    continue
             rows.append(LogitsRow(row, likeliest, context, at, None if hidden is None else hidden[i]))
         self.rows.update(zip(self.wanted, rows, strict=True))
         self._ask(rows)
@@ -195,7 +218,7 @@ class Growth:
             self.writer.trim(self.base)
             self.query = ScoreTree(list(tokens), list(parents))
 
-    def _ask(self, rows: list[LogitsRow] | None) -> None:
+    def _ask(self, rows: list[Row] | None) -> None:
         try:
             self.wanted = next(self.expand) if rows is None else self.expand.send(rows)
         except StopIteration as end:
@@ -211,12 +234,48 @@ class DraftModel(Drafter):
     tokens stay there, so a round begins by scoring only what the draft model has not seen (the target's own token,
     after full acceptance also the last drafted one). Long gaps, such as the prompt, go through ``prefill``. When
     drafting would leave the draft model's own context, it stops; behind a token that it has no embedding for it begins
-    only after the next. Sampled requests are drafted at the request's
-    own temperature and filters.
+    only after the next. Sampled requests are drafted at the request's own temperature and filters. A model with another
+    tokenizer drafts the tokens that both vocabularies have (Timor et al. 2025, token-level intersection). With ``keep``
+    its output head is computed for some tokens only, the most frequent ones of a corpus (FR-Spec, arXiv 2502.14856) or
+    of the target's own texts (VocabTrim, arXiv 2506.22694); the others are never drafted.
     """
 
     card = Card(paper="Fast Inference from Transformers via Speculative Decoding", lossless=True, arxiv="2211.17192")
     needs = Needs(draft_model=True)
+    files = frozenset({"keep"})
+
+    keep: str = ""
+    """File of the tokens that may be drafted (``laconic fit vocab`` writes one); all of them without."""
+
+    @cached_property
+    def _kept(self) -> Tensor:
+        """``[kept]``, the tokens that may be drafted."""
+        return Kept.load(self.keep).tokens
+
+    @cached_property
+    def _known(self) -> dict[int, Tensor]:
+        """Those of them that a model with so many tokens has; each made once."""
+        return {}
+
+    def suits(self, target: Any, draft_model: Any) -> None:
+        """Raise HeadError for a choice of tokens of another vocabulary, UnmetNeed for a model whose head is whole."""
+        if not self.keep:
+            return
+        Kept.load(self.keep).check(target.vocab_size)
+        if not isinstance(draft_model, Narrows):
+            raise UnmetNeed(
+                "'draft-model' cannot keep some tokens only of this draft model.",
+                "Use it with a model that laconic runs itself (CausalLM).",
+            )
+
+    def _narrowed(self, model: LanguageModel) -> AbstractContextManager[None]:
+        """Within, the output head is asked about the tokens that may be drafted."""
+        if not self.keep:
+            return nullcontext()
+        words = model.vocab_size
+        if words not in self._known:
+            self._known[words] = self._kept[self._kept < words]
+        return cast(Narrows, model).narrowed(self._known[words])
 
     @property
     def knows_distribution(self) -> bool:
@@ -250,7 +309,8 @@ class DraftModel(Drafter):
             growths.append(Growth(state, min(budget, room), judge) if min(budget, room) > 0 else None)
         live = [g for g in growths if g is not None and g.tree is None]
         while live:
-            scores = live[0].writer.model.score([g.query for g in live], [g.writer.slot for g in live])
+            with self._narrowed(live[0].writer.model):
+                scores = live[0].writer.model.score([g.query for g in live], [g.writer.slot for g in live])
             scores = widened(scores, live[0].writer.vocab_size)
             for i, growth in enumerate(live):
                 growth.advance(scores, i)
@@ -278,7 +338,8 @@ class DraftModel(Drafter):
                 text = text[-1:]
             written: list[int] = []
             while True:
-                token = model.score([chain(text)], [slot]).best(0)[-1]
+                with self._narrowed(model):
+                    token = model.score([chain(text)], [slot]).best(0)[-1]
                 if token >= state.vocab_size:
                     return written
                 written.append(token)
