@@ -42,7 +42,7 @@ class Suffix(Drafter):
     """Draft what followed when the last tokens came before, in this request or in the output of an earlier one.
 
     Source: SuffixDecoding. The paper's two suffix trees (prompt and output of this request; outputs of all requests)
-    are two stores of places, found by hashes of the 1, 2, 4 and 8 tokens before them: at most 16 places in each,
+    are two stores of places, found by hashes of the 1, 2, 4 and 8 tokens before them: at most 12 places in each,
     those of the longest matches, and among these the latest. Each match length n in each store is weighed: the places
     where at least n tokens match give a draft of at most ``factor * n + offset`` tokens, at each step the most
     frequent, whose probability is its share of the places that agree with the draft so far. A place near the end of
@@ -84,8 +84,18 @@ class Suffix(Drafter):
         return True
 
     @cached_property
+    def _lengths(self) -> list[int]:
+        """Longest draft by length of the match; nothing is drafted without one."""
+        return [0, *(int(self.factor * length + self.offset) for length in range(1, self.max_depth + 1))]
+
+    @cached_property
     def _everyone(self) -> Store:
         return Store(self.max_depth, self.max_tokens)
+
+    @property
+    def shared_bytes(self) -> int:
+        """Bytes set aside for what requests share."""
+        return self._everyone.nbytes if self.shared else 0
 
     def start(self, context: Context, tools: Tools) -> Progress:
         """Enter the prompt, for this request alone."""
@@ -161,9 +171,8 @@ class Suffix(Drafter):
         """A tree, and how many of its tokens are expected to be accepted (0 where nobody asks)."""
         window = state.history[-self.max_depth :]
         sources = [(state.own, state.text), *([(self._everyone, state.document)] if self.shared else [])]
-        draft = best_draft(
-            sources, window, lambda length: min(budget, int(self.factor * length + self.offset)), self.min_prob
-        )
+        most = [min(budget, longest) for longest in self._lengths]
+        draft = best_draft(sources, window, most, self.min_prob)
         if not draft.runs:
             return EMPTY, 0.0
         nodes = Grown()

@@ -55,29 +55,35 @@ class Pages:
     def _of_page(self) -> tuple[Ints, ...]:
         return self._fill, self._first, self._after, self._before
 
-    def append(self, document: Document, token: int, depth: int) -> int:
-        """Write ``token`` at the end of a text, and return its place.
+    def write(self, document: Document, written: Sequence[int], depth: int) -> list[int]:
+        """Write at the end of a text, and return the places.
 
-        Where the page before it has been forgotten, or there is none, up to ``depth`` tokens of the tail are written
+        Where the page before them has been forgotten, or there is none, up to ``depth`` tokens of the tail are written
         first, so that what follows is found by what came before.
         """
         turn = document.turn
-        known = turn >= 0 and (self._number is None or self._taken - turn <= self._number)
-        page = self._page(turn) if known else -1
-        if not known:
-            for each in document.tail[-depth:]:
-                page, _ = self._write(page, each, document)
-                self._first[page] = self._fill[page]
-        page, place = self._write(page, token, document)
-        return place
+        if turn >= 0 and (self._number is None or self._taken - turn <= self._number):
+            return self._write(self._page(turn), document, written)
+        page = -1
+        for place in self._write(page, document, document.tail[-depth:]):
+            page, within = divmod(place, self.size)
+            self._first[page] = within + 1
+        return self._write(page, document, written)
 
-    def _write(self, page: int, token: int, document: Document) -> tuple[int, int]:
-        if page < 0 or self._fill[page] == self.size:
-            page = self._take(page, document)
-        place = page * self.size + self._fill[page]
-        self.tokens[place] = token
-        self._fill[page] += 1
-        return page, place
+    def _write(self, page: int, document: Document, written: Sequence[int]) -> list[int]:
+        size, tokens, filled = self.size, self.tokens, self._fill
+        fill = filled[page] if page >= 0 else size
+        places = []
+        for token in written:
+            if fill == size:
+                page = self._take(page, document)
+                fill = 0
+            place = page * size + fill
+            tokens[place] = token
+            fill += 1
+            filled[page] = fill
+            places.append(place)
+        return places
 
     def _page(self, turn: int) -> int:
         return turn if self._number is None else turn % self._number
@@ -103,22 +109,23 @@ class Pages:
             self._after[last] = page + 1
         return page
 
-    def matches(self, place: int, window: Sequence[int]) -> int:
-        """How many tokens before ``place`` are the last ones of ``window``; -1 where there is context or nothing."""
-        page, within = divmod(place, self.size)
-        if not self._first[page] <= within < self._fill[page]:
+    def matches(self, place: int, backwards: Sequence[int]) -> int:
+        """How many tokens before ``place`` are these, the nearest first; -1 where there is context or nothing."""
+        size = self.size
+        page = place // size
+        low = page * size
+        if not self._first[page] <= place - low < self._fill[page]:
             return -1
-        tokens, size = self.tokens, self.size
-        at, low, length = place, page * size, 0
-        for token in reversed(window):
-            if at == low:
+        tokens, length = self.tokens, 0
+        for token in backwards:
+            if place == low:
                 page = self._before[page] - 1
                 if page < 0:
                     break
                 low = page * size
-                at = low + size
-            at -= 1
-            if tokens[at] != token:
+                place = low + size
+            place -= 1
+            if tokens[place] != token:
                 break
             length += 1
         return length

@@ -9,16 +9,18 @@ bookkeeping: a page that is written anew leaves links behind that no longer comp
 from __future__ import annotations
 
 import threading
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
+from operator import itemgetter
 
 from laconic.speculation.drafters.suffix_pages import Document, Pages, zeros
 
 ORDERS = (1, 2, 4, 8)
 """Context lengths that have chains. Matches are longer or between them; chains are only the ways to find them."""
-PLACES = 16
+PLACES = 12
 """Places looked for at most: the longest matches that the chains find, the latest among equals first."""
 _STEPS = 4
 """Places looked at in each chain for every one that is wanted: some follow another context that hashes alike."""
+_length = itemgetter(0)
 _WITHOUT_BOUND = (1 << 61) - 1
 
 
@@ -58,40 +60,52 @@ class Store:
 
     def extend(self, document: Document, tokens: Sequence[int]) -> None:
         """Append ``tokens`` to a text."""
-        depth, buckets, append = self.depth, self._buckets, self._pages.append
+        buckets, chains, depth = self._buckets, self._chains, self.depth
         with self._lock:
-            tail = document.tail
-            for token in tokens:
-                place = append(document, token, depth)
-                for order, heads, links in self._chains:
-                    if order > len(tail):
+            text = (*document.tail[-depth:], *tokens)
+            at = len(text) - len(tokens)
+            for place in self._pages.write(document, tokens, depth):
+                for order, heads, links in chains:
+                    if order > at:
                         break
-                    key = hash(tuple(tail[-order:])) % buckets
+                    key = hash(text[at - order : at]) % buckets
                     last = heads[key]
                     links[place] = last if last != place + 1 else 0  # a page that was written anew: no ring of one
                     heads[key] = place + 1
-                tail.append(token)
-                if len(tail) > 4 * depth:
-                    del tail[:-depth]
+                at += 1
+            document.tail = list(text[-depth:])
 
-    def find(self, window: Sequence[int]) -> dict[int, int]:
-        """Up to PLACES places before which ``window`` ends, in part or whole, with the length of each match."""
-        found: dict[int, int] = {}
+    def search(self, window: Sequence[int]) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+        """Places before which ``window`` (at most ``depth`` tokens) ends, in part or whole, the longest matches first.
+
+        For each length n that has chains, the longest first, yields n and the places that were not yet known where at
+        least n tokens match, with the length of each match: ``(length, place)``, sorted, the latest first among equals.
+        There are PLACES of them in all at most.
+        """
+        known: set[int] = set()
         matches, buckets = self._pages.matches, self._buckets
+        window = tuple(window)
+        backwards = window[::-1]
         for order, heads, links in self._longest_first:
-            if order > len(window):
+            if order > len(window) or len(known) == PLACES:
                 continue
-            at = heads[hash(tuple(window[-order:])) % buckets]
+            at = heads[hash(window[-order:]) % buckets]
             steps = _STEPS * PLACES
-            while at and steps and len(found) < PLACES:
+            found = []
+            while at and steps and len(known) < PLACES:
                 steps -= 1
                 place = at - 1
-                if place not in found and (length := matches(place, window)) >= order:
-                    found[place] = length
+                if place not in known and (length := matches(place, backwards)) >= order:
+                    known.add(place)
+                    found.append((length, place))
                 at = links[place]
-            if len(found) == PLACES:
-                break
-        return found
+            if len(found) > 1:
+                found.sort(key=_length, reverse=True)
+            yield order, found
+
+    def find(self, window: Sequence[int]) -> dict[int, int]:
+        """The places of :meth:`search`, with the length of each match."""
+        return {place: length for _, found in self.search(window) for length, place in found}
 
     def run(self, place: int, most: int, text: Document | None = None) -> list[int]:
         """What followed at a place, at most so many tokens; ``text`` is the one that ends in the window."""

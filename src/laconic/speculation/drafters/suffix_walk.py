@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from operator import itemgetter
 
 from laconic.speculation.base import Grown
 from laconic.speculation.drafters.suffix_pages import Document
@@ -26,26 +26,30 @@ Source = tuple[Store, Document | None]
 """A store, and the text in it that is to go on, if it is there."""
 
 
-def best_draft(sources: Sequence[Source], window: Sequence[int], most: Callable[[int], int], min_prob: float) -> Draft:
+def best_draft(sources: Sequence[Source], window: Sequence[int], most: Sequence[int], min_prob: float) -> Draft:
     """The candidate with the highest score over all stores and match lengths, for the text that ends in ``window``.
 
-    To a match length n belong the places of one store before which at least n tokens match; ``most(n)``, which does
+    To a match length n belong the places of one store before which at least n tokens match; ``most[n]``, which does
     not fall with n, bounds its draft. Of equals the earlier store's stands, and the longest match.
     """
     best = Draft()
     for store, text in sources:
-        found = sorted(store.find(window).items(), key=lambda item: -item[1])
+        if most[len(window)] <= best.score:
+            break
         runs: list[list[int]] = []
-        reach = most(found[0][1]) if found else 0
-        for i, (place, length) in enumerate(found):
-            if most(length) <= best.score:  # no shorter match can score more
+        for least, found in store.search(window):
+            for i, (length, place) in enumerate(found):
+                longest = most[length]
+                if longest <= best.score:
+                    break
+                runs.append(store.run(place, longest, text))
+                if i + 1 < len(found) and found[i + 1][0] == length:
+                    continue
+                score = expected(runs, longest, min_prob)
+                if score > best.score:
+                    best = Draft(longest, runs.copy(), score)
+            if most[least - 1] <= best.score:  # no shorter match can score more
                 break
-            runs.append(store.run(place, reach, text))
-            if i + 1 < len(found) and found[i + 1][1] == length:
-                continue
-            score = expected(runs, most(length), min_prob)
-            if score > best.score:
-                best = Draft(most(length), tuple(runs), score)
     return best
 
 
@@ -55,54 +59,67 @@ def expected(runs: Sequence[list[int]], most: int, min_prob: float) -> float:
     for depth in range(most):
         if len(runs) == 1:
             return score + path * max(0, min(most, len(runs[0])) - depth)
-        counts = Counter([run[depth] for run in runs if len(run) > depth])
+        counts = counted(runs, depth)
         if not counts:
             break
         token = max(counts, key=counts.__getitem__)
-        path *= counts[token] / len(runs)
+        count = counts[token]
+        path *= count / len(runs)
         if path < min_prob:
             break
         score += path
-        runs = [run for run in runs if len(run) > depth and run[depth] == token]
+        if count < len(runs):
+            runs = agreeing(runs, depth, token)
     return score
+
+
+def counted(runs: Sequence[list[int]], depth: int) -> dict[int, int]:
+    """How many runs have each token at ``depth``."""
+    counts: dict[int, int] = {}
+    for run in runs:
+        if len(run) > depth:
+            token = run[depth]
+            counts[token] = counts.get(token, 0) + 1
+    return counts
+
+
+def agreeing(runs: Sequence[list[int]], depth: int, token: int) -> list[list[int]]:
+    """The runs that have ``token`` at ``depth``."""
+    return [run for run in runs if len(run) > depth and run[depth] == token]
 
 
 class CountRow:
     """A Row over what followed some places. Tokens whose whole path would be less probable than ``floor`` are not
     proposed; of equally frequent ones the first stands, which followed the longest or latest match."""
 
-    __slots__ = ("__dict__", "_depth", "_floor", "best", "confidence", "runs")
+    __slots__ = ("_counts", "_depth", "_floor", "best", "confidence", "runs")
 
     probs = None
 
     def __init__(self, runs: Sequence[list[int]], depth: int, floor: float) -> None:
         self.runs, self._depth, self._floor = runs, depth, floor
+        self._counts = counted(runs, depth)
         self.best: int | None = None
         self.confidence = 0.0
         if self._counts:
             token = max(self._counts, key=self._counts.__getitem__)
-            self.confidence = self.share(token)
+            self.confidence = self._counts[token] / len(runs)
             if self.confidence >= floor:
                 self.best = token
 
-    @cached_property
-    def _counts(self) -> Counter[int]:
-        depth = self._depth
-        return Counter([run[depth] for run in self.runs if len(run) > depth])
-
     def share(self, token: int) -> float:
         """Estimated probability of ``token``."""
-        return self._counts[token] / len(self.runs) if self.runs else 0.0
+        return self._counts.get(token, 0) / len(self.runs) if self.runs else 0.0
 
     def top(self, k: int) -> list[tuple[int, float]]:
         """The ``k`` most frequent continuations above the floor."""
-        shares = [(token, count / len(self.runs)) for token, count in self._counts.most_common(k)]
+        best = heapq.nlargest(k, self._counts.items(), key=itemgetter(1))
+        shares = [(token, count / len(self.runs)) for token, count in best]
         return [pair for pair in shares if pair[1] >= self._floor]
 
     def below(self, token: int, floor: float) -> CountRow:
         """The row after ``token``."""
-        depth = self._depth
-        return CountRow([run for run in self.runs if len(run) > depth and run[depth] == token], depth + 1, floor)
+        return CountRow(agreeing(self.runs, self._depth, token), self._depth + 1, floor)
 
 
 class Walk:
