@@ -31,7 +31,7 @@ from laconic.cli.options import named_dtype, settle
 
 METHODS = {"plain": PLAIN, "suffix": PLAIN | {"drafter": "suffix:shared=false", "length": "marginal"}}
 """The two sides; the first is what the other is compared with."""
-_WARM_UP = "Name three rivers."
+WARM_UP = "Name three rivers."
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def answers(given: argparse.Namespace, chosen: list[tuple[str, str]], at: int) -
     engines = [(name, base.using(**methods)) for name, methods in METHODS.items()]
     limits = Limits(given.max_tokens)
     for _, engine in engines:
-        engine.generate(_WARM_UP, limits=Limits(16))
+        engine.generate(WARM_UP, limits=Limits(16))
     for start in range(0, len(chosen), given.batch):
         block = chosen[start : start + given.batch]
         found: list[dict[str, Any]] = [{"id": name} for name, _ in block]

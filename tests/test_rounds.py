@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from laconic import Limits, Request
 from laconic.loop import Loop, Plan
 from laconic.models.base import Scores, ScoreTree
 from laconic.policy import Needs, knobs
-from laconic.speculation.base import Context, Judge, TokenTree, Verdict
+from laconic.sequence import Sequence as Running
+from laconic.speculation.base import Arm, Context, Judge, TokenTree, Verdict, way_down
+from laconic.speculation.drafters.bandit import Bandit
 from laconic.speculation.pace import Pace
 from laconic.thinking.base import Action, Conclude, Continue, Inject, Probe, View
 from tests.fakes import FakeSlot
@@ -211,3 +214,81 @@ def test_paces_hear_how_probes_end() -> None:
         *(("reached", False), ("whole", True), ("goes on", True)),
         *(("reached", True), ("whole", True), ("whole", False), ("goes on", False)),
     ]
+
+
+@knobs
+class Listener(Drafted):
+    """Keeps what it hears, and what the target's rows say comes next at every node."""
+
+    told: Any = None
+    needs = Needs(target_rows=True)
+
+    def observe(self, states: Sequence[Context], verdicts: Sequence[Verdict]) -> None:
+        for verdict in verdicts:
+            assert verdict.rows is not None
+            rows = verdict.rows.logits
+            assert len(rows) == len(verdict.tree) + 1
+            assert rows.argmax(-1).tolist() == list(verdict.rows.best)
+            above = [way_down(verdict.tree.tokens, verdict.tree.parents, i) for i in range(-1, len(verdict.tree))]
+            before = list(verdict.before)
+            for path, row in zip(above, rows, strict=True):
+                self.told.append((TEXT.decode([*before, *path]), int(row.argmax()), verdict.tree.source))
+
+
+def listening(drafter: Any, prompt: str, model: Told, *controllers: Acting, limit: int = 400) -> Running:
+    parts = drafter, build("length", "constant:3"), build("shape", "chain"), build("verifier", "match")
+    return finished(Loop(model, TEXT, Plan(*parts, controllers), pace=Unmeasured()), prompt, limit)
+
+
+def test_a_listener_hears_of_every_round_and_every_node() -> None:
+    """Rounds without a draft and refused tokens, too; what it is told is what the model makes of that very text."""
+    heard: list[Any] = []
+    drafts = {"Q": "abX", "Qabc": "", "Qabcd": "efg"}
+    running = listening(Listener(lambda text: drafts.get(text, ""), told=heard), "Q", MODEL, limit=10)
+    texts = [text for text, _, _ in heard]
+    assert texts == ["Q", "Qa", "Qab", "QabX", "Qabc", "Qabcd", "Qabcde", "Qabcdef", "Qabcdefg", "abcdefgh", "bcdefghi"]
+    assert running.usage.target_passes == 5
+    for text, said, _ in heard:
+        if text.startswith("Q"):
+            assert said == MODEL.said(tuple(TEXT.encode(text)))
+
+
+def test_a_listener_hears_of_drafts_that_others_made() -> None:
+    heard: list[Any] = []
+    model = Told({"</think>\n\n": "So {12}", "<think>\n": "ab\n\nc"})
+    ends = Acting(act=lambda view: Conclude("enough", expected="So {12}") if view.boundary else Continue())
+    running = listening(Listener(lambda text: "", told=heard), "Q<think>\n", model, ends)
+    assert running.usage.accepted == len("So {12}")
+    assert [source for _, _, source in heard].count("expected") == 1 + len("So {12}")
+    assert [source for _, _, source in heard].count("") == running.usage.target_passes - 1
+
+
+@pytest.mark.parametrize(("wrapper", "source"), [("suffix", "suffix"), ("bandit", "prompt-lookup")])
+def test_a_listener_inside_another_drafter_hears_as_much(wrapper: str, source: str) -> None:
+    """Also of rounds that the outer drafter drafted itself, or gave to another arm (an unmeasured pace: the first)."""
+    heard: list[Any] = []
+    outer = replace(build("drafter", "suffix:shared=false"), fallback=Listener(lambda text: "", told=heard))
+    if wrapper == "bandit":
+        parts = build("length", "constant:3"), build("shape", "chain")
+        outer = Bandit(arms=[Arm(build("drafter", "prompt-lookup"), *parts), Arm(outer, *parts)])
+    assert outer.listens
+    running = listening(outer, "Q", Told({"Q": "abcabcabcabcabcabcabcabcabcabcabc"}))
+    assert running.usage.drafted > 3
+    assert len(heard) == running.usage.target_passes + running.usage.drafted
+    assert {source for _, _, source in heard} == {"", source}
+
+
+def test_others_are_given_no_rows() -> None:
+    seen: list[Verdict] = []
+
+    @knobs
+    class Deaf(Drafted):
+        """Keeps verdicts."""
+
+        def observe(self, states: Sequence[Context], verdicts: Sequence[Verdict]) -> None:
+            seen.extend(verdicts)
+
+    running = listening(Deaf(lambda text: "ab" if text == "Q" else ""), "Q", MODEL, limit=10)
+    assert running.usage.target_passes > len(seen) == 1
+    assert seen[0].rows is None
+    assert not seen[0].before

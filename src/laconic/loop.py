@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import torch
@@ -17,12 +17,14 @@ import torch
 from laconic.errors import RequestError
 from laconic.landing import farewell, fitting, words
 from laconic.models.base import LanguageModel, Nowhere, Scores, ShowsHidden, Slot, Steerable, chain, tied
+from laconic.models.largest import first_largest
 from laconic.models.text import Text
 from laconic.probe import bounded
 from laconic.prober import Prober
 from laconic.sequence import CheckPoint, Sequence
 from laconic.speculation.base import (
     EMPTY,
+    HEARD,
     Context,
     Drafter,
     Latest,
@@ -92,6 +94,7 @@ class Loop:
         self._tools = Tools(draft_model, plan.shape, target.vocab_size, self.pace)
         drafting = (*plan.drafter.walk(), *plan.length.walk())
         watched = any(policy.needs.target_hidden for policy in drafting)
+        self._heard = plan.drafter.listens
         self._shown = target if watched and isinstance(target, ShowsHidden) else None
 
     def add(self, request: Request) -> Sequence:
@@ -310,7 +313,7 @@ class Loop:
     def _verify(
         self, scores: Scores, sequences: Seq[Sequence], writing: Seq[Sequence], seconds: float
     ) -> list[tuple[Sequence, Verdict, float]]:
-        """Accept drafts and write, for the writing requests; returns the verdicts on drafts."""
+        """Accept drafts and write, for the writing requests; returns the verdicts on drafts, to listeners on all."""
         verdicts = []
         writers = set(map(id, writing))
         for i, s in enumerate(sequences):
@@ -320,7 +323,7 @@ class Loop:
                 s.usage.probe_passes += 1
                 continue
             verdict = self._accept(scores, i, s, s.pending - 1)
-            if len(s.tree):
+            if len(s.tree) or self._heard:
                 verdicts.append((s, verdict, seconds))
         return verdicts
 
@@ -335,6 +338,8 @@ class Loop:
         states = None if hidden is None else hidden[first : first + size]
         rows = TargetRows(logits, best, s.request.sampling, len(s.tokens), states)
         verdict = self.plan.verifier.verify(rows, s.tree, s.context.draws)
+        if self._heard:
+            verdict = replace(verdict, rows=rows, before=s.tokens[-HEARD:])
         at = len(s.tokens)
         kept = self._write(s, verdict.tokens)
         accepted = min(verdict.accepted, kept)
@@ -364,7 +369,7 @@ class Loop:
         ties = [node - first for node in scores.ties(i) if first <= node < first + size]
         if s.rules:
             rows = torch.stack([ruled(s.rules, rows[node + 1], place) for node, place in s.places()])
-            best, ties = rows.argmax(-1).tolist(), tied(rows).nonzero()[:, 0].tolist()
+            best, ties = first_largest(rows).tolist(), tied(rows).nonzero()[:, 0].tolist()
         if s.request.sampling.greedy:
             for row in ties:
                 best[row] = self._untie(s, row - 1)
@@ -518,11 +523,11 @@ class Loop:
 
     def _observe(self, verdicts: Seq[tuple[Sequence, Verdict, float]]) -> None:
         """Let drafter and length policy learn from the round, after the controllers had their say."""
-        mine = [(s, v, t) for s, v, t in verdicts if v.tree.source not in ("expected", "prediction", "grammar")]
-        if mine:
-            self.plan.drafter.observe([s.drafter_state for s, _, _ in mine], [v for _, v, _ in mine])
-            for s, verdict, seconds in mine:
-                self.plan.length.observe(s.length_state, verdict, seconds)
+        mine = [(s, v, t) for s, v, t in verdicts if len(v.tree) and not v.tree.given]
+        if heard := verdicts if self._heard else mine:
+            self.plan.drafter.observe([s.drafter_state for s, _, _ in heard], [v for _, v, _ in heard])
+        for s, verdict, seconds in mine:
+            self.plan.length.observe(s.length_state, verdict, seconds)
 
     def _charge(self, sequences: Seq[Sequence], writing: Seq[Sequence], **phases: float) -> None:
         """Charge each request its equal share of the pass."""

@@ -7,6 +7,7 @@ registry.register("drafter", "bandit", f"{_DRAFTERS}.bandit:Bandit")
 registry.register("drafter", "none", f"{_DRAFTERS}.none:NoDrafter")
 registry.register("drafter", "draft-model", f"{_DRAFTERS}.draft_model:DraftModel")
 registry.register("drafter", "prompt-lookup", f"{_DRAFTERS}.prompt_lookup:PromptLookup")
+registry.register("drafter", "token-recycling", f"{_DRAFTERS}.token_recycling:TokenRecycling")
 registry.register("drafter", "suffix", f"{_DRAFTERS}.suffix:Suffix")
 
 _LENGTHS = "laconic.speculation.length"

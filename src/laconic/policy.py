@@ -56,6 +56,8 @@ class Needs:
     """A drafter that is a model and shows its hidden state at every node."""
     target_hidden: bool = False
     """A target that shows the hidden states behind its logits."""
+    target_rows: bool = False
+    """A target that shows its logits. Drafters alone: they then hear of every round, with the target's rows."""
     probabilities: bool = False
     """Probabilities of what a probe finds: every model that laconic runs has them, a server may not."""
     chances: bool = False

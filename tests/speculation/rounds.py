@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import laconic.methods
 from laconic.models.base import LanguageModel, chain
 from laconic.policy import registry
-from laconic.speculation.base import Context, Drafter, LengthPolicy, TargetRows, TokenTree, Tools, TreeShape, Verifier
+from laconic.speculation.base import (
+    HEARD,
+    Context,
+    Drafter,
+    LengthPolicy,
+    TargetRows,
+    TokenTree,
+    Tools,
+    TreeShape,
+    Verifier,
+)
 from laconic.speculation.draws import Draws
 from laconic.speculation.pace import Pace
 from laconic.types import Request, Sampling
@@ -68,7 +79,10 @@ def decode(
         verdicts = []
         for context, tree, budget, state in zip(contexts, trees, budgets, lengths, strict=True):
             assert len(tree) <= budget
-            verdict = verifier.verify(rows_of(target, context, tree), tree, context.draws)
+            rows = rows_of(target, context, tree)
+            verdict = verifier.verify(rows, tree, context.draws)
+            if drafter.listens:
+                verdict = replace(verdict, rows=rows, before=context.tokens[-HEARD:])
             context.tokens += verdict.tokens
             verdicts.append(verdict)
             if len(tree):

@@ -223,7 +223,8 @@ def test_holder_and_proposer_find_each_other(first: str) -> None:
     [
         ({"drafter": "draft-model"}, "needs a draft model"),
         ({"drafter": "suffix:fallback=[draft-model]"}, "'draft-model' needs"),
-        ({"length": "svip"}, "needs a draft model or hidden"),
+        ({"length": "svip"}, "needs a draft model, hidden"),
+        ({"drafter": "token-recycling"}, "hidden states or logits"),
         ({"drafter": "bandit"}, "chooses among ways"),
     ],
 )

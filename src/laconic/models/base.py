@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from laconic.errors import BrokenLogits
+from laconic.models.largest import first_largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Scores:
     def best(self, i: int) -> list[int]:
         """The likeliest token after each node of request i; the first one where several tie."""
         if self._best is None:
-            self._best = self.flat.argmax(-1).tolist()
+            self._best = first_largest(self.flat).tolist()
         return self._best[self.starts[i] : self.starts[i] + self.sizes[i]]
 
     def ties(self, i: int) -> list[int]:

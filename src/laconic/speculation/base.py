@@ -59,8 +59,15 @@ class TokenTree:
         """A tree without branches."""
         return TokenTree(tokens, range(-1, len(tokens) - 1), draft_probs, source)
 
+    @property
+    def given(self) -> bool:
+        """Whether no drafter proposed it: a controller, a grammar or the client did."""
+        return self.source in ("expected", "prediction", "grammar")
+
 
 EMPTY = TokenTree()
+HEARD = 8
+"""Tokens before a draft that listeners are told; see Verdict."""
 
 
 def way_down(tokens: Sequence[int], parents: Sequence[int], node: int) -> list[int]:
@@ -137,11 +144,18 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Outcome of one round: node ids of the accepted path in ``tree`` and the token that follows it."""
+    """Outcome of one round: node ids of the accepted path in ``tree`` and the token that follows it.
+
+    Drafters that listen (see Drafter.listens) are also given what the target thought: ``rows``, valid until the next
+    pass, at the last committed token and at every node of the tree, refused or not; and ``before``, the last tokens
+    of the text that the tree continues (``HEARD`` at most, the newest last). Others get None and nothing.
+    """
 
     tree: TokenTree
     path: Sequence[int]
     next_token: int
+    rows: TargetRows | None = field(default=None, compare=False)
+    before: Sequence[int] = field(default=(), compare=False)
 
     @property
     def accepted(self) -> int:
@@ -237,6 +251,15 @@ class Drafter(Policy):
         return False
 
     @property
+    def listens(self) -> bool:
+        """Whether this drafter, or one inside it, learns from what the target thinks (see Needs.target_rows).
+
+        It then observes every round that wrote: those in which nothing was drafted or somebody else did, too.
+        ``verdict.tree.source`` says whose draft it was.
+        """
+        return any(policy.needs.target_rows for policy in self.walk())
+
+    @property
     def choices(self) -> Sequence[Arm]:
         """Ways to draft among which this drafter chooses round by round; none for those that know one way.
 
@@ -254,7 +277,10 @@ class Drafter(Policy):
         raise NotImplementedError
 
     def observe(self, states: Sequence[Any], verdicts: Sequence[Verdict]) -> None:
-        """Learn from a round; ``context.tokens`` already holds what was committed. May do nothing."""
+        """Learn from a round; ``context.tokens`` already holds what was committed. May do nothing.
+
+        Called for rounds in which this drafter drafted; where it ``listens``, for every round.
+        """
 
     def credit(self, states: Sequence[Any], tokens: int, seconds: float) -> None:
         """Learn what a round has brought: after every one in which ``propose`` was asked about ``states``.
@@ -408,7 +434,7 @@ class TargetRows:
     of, where a policy looks at them.
     """
 
-    __slots__ = ("_logits", "_probs", "_soft", "best", "hidden", "position", "sampling")
+    __slots__ = ("_probs", "_soft", "best", "hidden", "logits", "position", "sampling")
 
     def __init__(
         self,
@@ -418,7 +444,8 @@ class TargetRows:
         position: int,
         hidden: torch.Tensor | None = None,
     ) -> None:
-        self._logits = logits
+        self.logits = logits
+        """As the request's rules leave them, ``[rows, vocab]``, in the model's number format."""
         self.hidden = hidden
         self._probs: torch.Tensor | None = None
         self._soft: torch.Tensor | None = None
@@ -431,7 +458,7 @@ class TargetRows:
     def probs(self) -> torch.Tensor:
         """Target distribution of each row, ``[rows, vocab]``, float32."""
         if self._probs is None:
-            self._probs = warp(self._logits, self.sampling)
+            self._probs = warp(self.logits, self.sampling)
         return self._probs
 
     @property
@@ -440,14 +467,14 @@ class TargetRows:
         if not self.sampling.greedy:
             return self.probs
         if self._soft is None:
-            self._soft = self._logits.float().softmax(-1)
+            self._soft = self.logits.float().softmax(-1)
         return self._soft
 
     def instead(self, soft: torch.Tensor) -> TargetRows:
         """These rows with ``soft [rows, vocab]`` in place of what the target thinks."""
         rows = TargetRows(soft.log(), soft.argmax(-1).tolist(), self.sampling, self.position, self.hidden)
         rows._soft = soft
-        rows._probs = warp(rows._logits, self.sampling) if self.sampling.greedy else soft
+        rows._probs = warp(rows.logits, self.sampling) if self.sampling.greedy else soft
         return rows
 
 

@@ -86,10 +86,26 @@ class Draws:
         tokens = rates.nonzero()[0]
         if len(tokens) == 1:
             return tokens, np.zeros(1)
+        return tokens, _units(tokens, np.uint64(self._words(position, stream, sub))) / rates[tokens].astype(np.float64)
+
+    def units(self, tokens: Tokens, positions: Tokens) -> Floats:
+        """How long each of ``tokens [n, k]`` lets the target wait at its position were its probability 1.
+
+        ``positions [n]``; divided by probabilities these are the waits that the target draws by.
+        """
+        keys = np.array([self._words(position) for position in positions.tolist()], dtype=np.uint64)
+        return _units(tokens, keys[:, None])
+
+    def _words(self, position: int, stream: int = TOKEN, sub: int = 0) -> int:
         counter = ((position << 16) | (stream << 12) | sub) & MASK
-        key = mix((self._key + counter * GOLDEN) & MASK)
-        bits = _mixed((tokens + 1).astype(np.uint64) * _STEP + np.uint64(key)) >> _11
-        return tokens, -np.log((bits + 0.5) * 2.0**-53) / rates[tokens].astype(np.float64)
+        return mix((self._key + counter * GOLDEN) & MASK)
+
+
+def _units(tokens: Tokens, keys: Words | np.uint64) -> Floats:
+    """Exponential waiting times of rate 1 by token and key."""
+    bits = _mixed((tokens + 1).astype(np.uint64) * _STEP + keys) >> _11
+    times: Floats = -np.log((bits + 0.5) * 2.0**-53)
+    return times
 
 
 _DOUBT = 0.5
@@ -108,6 +124,20 @@ def foresee(probs: torch.Tensor, draws: Draws, position: int) -> tuple[Tokens, F
         return tokens, np.ones(1)
     chances: Floats = (waits.min() / waits) ** (1 / _DOUBT)
     return tokens, chances / chances.sum()
+
+
+def foreseen(units: Floats, shares: Floats) -> Floats:
+    """:func:`foresee` where few tokens are known, for several rows at once: chances ``[n, k]``.
+
+    ``units`` are the tokens' :meth:`Draws.units`, ``shares [n, k]`` their probabilities, 0 for no token. What a row
+    leaves to other tokens is taken for one that comes when the first of them is expected.
+    """
+    rest = np.maximum(1 - shares.sum(-1, keepdims=True), 1e-9)
+    with np.errstate(divide="ignore"):
+        waits = np.concatenate((units / shares, 1 / rest), -1)
+    chances: Floats = (waits.min(-1, keepdims=True) / waits) ** (1 / _DOUBT)
+    shared: Floats = chances[:, :-1] / chances.sum(-1, keepdims=True)
+    return shared
 
 
 _COLDEST = 1e-15

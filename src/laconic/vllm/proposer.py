@@ -50,9 +50,11 @@ class Proposer:
         plan = methods.plan()
         for policy in policies(plan):
             needs = policy.needs
-            if needs.draft_model or needs.draft_distribution or needs.target_hidden or needs.draft_hidden:
+            inside = needs.target_hidden or needs.draft_hidden or needs.target_rows
+            if needs.draft_model or needs.draft_distribution or inside:
                 raise UnmetNeed(
-                    f"'{policy.name}' needs a draft model or hidden states, which laconic's proposer does not have.",
+                    f"'{policy.name}' needs a draft model, hidden states or logits, which laconic's proposer does not "
+                    "have.",
                     "Use suffix, prompt-lookup or history methods, or vLLM's own draft models.",
                 )
         if plan.drafter.choices:

@@ -46,8 +46,8 @@ def thoughts(tmp_path):
 def test_every_drafter_without_a_model_is_a_default():
     specs = model_free()
     for name in registry.names("drafter"):
-        needs_model, chooses = registry.get("drafter", name).needs.draft_model, name == "bandit"
-        assert (name in specs) != (needs_model or chooses)
+        needs = registry.get("drafter", name).needs
+        assert (name in specs) != (needs.draft_model or needs.target_rows or name == "bandit")
     assert "suffix:shared=false" in specs
     assert len(variants(Setup())) == 2 * len(specs)
 
@@ -59,6 +59,7 @@ def test_every_drafter_without_a_model_is_a_default():
         (Setup(lengths=("aimed",)), UnknownMethod, "Did you mean 'aimd'"),
         (Setup(drafters=("draft-model",)), UnmetNeed, "needs a draft model"),
         (Setup(drafters=("suffix:fallback=[draft-model]",)), UnmetNeed, "needs a draft model"),
+        (Setup(drafters=("suffix:fallback=[token-recycling]",)), UnmetNeed, "learns from logits"),
         (Setup(drafters=("bandit",)), UnmetNeed, "goes by what rounds cost"),
         (Setup(lengths=("svip",)), UnmetNeed, "draft distributions"),
         (Setup(lengths=("ada-eagle:head=anywhere",)), UnmetNeed, "hidden states"),

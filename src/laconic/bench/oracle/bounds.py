@@ -60,11 +60,13 @@ def length(engine: Engine, trials: Sequence[Trial], ask: Ask, ours: str, plain: 
     """Bound of draft lengths: the cheapest schedule for the texts of ``plain``, given what passes cost in this run.
 
     ``ours`` speculates and writes the same texts. Times are in passes over one token. ``share`` is the time saved over
-    what the best schedule saves. None where it is not defined: sampled drafts, a drafter made of several, no drafts.
+    what the best schedule saves. None where it is not defined: sampled drafts, no drafts, a
+    drafter made of several or one that listens to the target.
     """
     drafter = engine.plan.drafter
     costs = _costs(trials, ours, plain)
-    if costs is None or len(list(drafter.walk())) > 1 or any(not trial.results[plain].tokens for trial in trials):
+    many = len(list(drafter.walk())) > 1
+    if costs is None or many or drafter.listens or any(not trial.results[plain].tokens for trial in trials):
         return None
     outlooks = [_outlook(engine, ask(trial.item.question), trial.results[plain].tokens) for trial in trials]
     usage = total(trials, ours)

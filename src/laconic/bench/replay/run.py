@@ -54,6 +54,8 @@ class Variant:
                 raise UnmetNeed(f"'{policy.name}' needs a draft model.", "A replay has no model.")
             if policy.needs.target_hidden:
                 raise UnmetNeed(f"'{policy.name}' looks at hidden states.", "A replay has no model, and so none.")
+            if policy.needs.target_rows:
+                raise UnmetNeed(f"'{policy.name}' learns from logits.", "A replay has no model, and so none.")
             if policy.needs.draft_distribution and not drafter.knows_distribution:
                 raise UnmetNeed(
                     f"'{policy.name}' looks at draft distributions, which '{drafter.name}' does not have.",
@@ -68,11 +70,16 @@ class Variant:
 
 
 def model_free() -> tuple[str, ...]:
-    """Specs of every registered drafter that needs no model nor chooses; one that can share a store also without."""
+    """Specs of every registered drafter that can be replayed by itself; one that can share a store also without."""
     specs = []
     for name in registry.names("drafter"):
         cls = registry.get("drafter", name)
-        if cls.needs.draft_model or cast(Drafter, registry.build("drafter", name)).choices:
+        if (
+            cls.required()
+            or cls.needs.draft_model
+            or cls.needs.target_rows
+            or cast(Drafter, registry.build("drafter", name)).choices
+        ):
             continue
         specs.append(name)
         if any(knob.name == "shared" for knob in fields(cls)):

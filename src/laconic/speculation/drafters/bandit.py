@@ -230,10 +230,12 @@ class Bandit(Explorer, Drafter):
     def observe(self, states: Sequence[Turn], verdicts: Sequence[Verdict]) -> None:
         """Let the drafter of each request's arm learn from its draft, and the others from what was written."""
         for state, verdict in zip(states, verdicts, strict=True):
-            state.verdict = verdict if len(verdict.tree) else None
+            state.verdict = verdict if len(verdict.tree) and not verdict.tree.given else None
         for i, drafter in enumerate(self._drafters):
             seen = [
-                verdict if self._drafter_of[state.pull.arm] == i else Verdict(EMPTY, (), verdict.next_token)
+                verdict
+                if drafter.listens or (state.verdict is not None and self._drafter_of[state.pull.arm] == i)
+                else Verdict(EMPTY, (), verdict.next_token)
                 for state, verdict in zip(states, verdicts, strict=True)
             ]
             drafter.observe([state.drafters[i] for state in states], seen)

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from laconic.policy import Card, knobs
 from laconic.speculation.base import EMPTY, Context, Drafter, Grown, Judge, TokenTree, Tools, TreeShape, Verdict
+from laconic.speculation.drafters.growing import grow
 from laconic.speculation.drafters.history import common_prefix
 from laconic.speculation.drafters.suffix_pages import Document
 from laconic.speculation.drafters.suffix_store import Store
@@ -131,7 +132,8 @@ class Suffix(Drafter):
         for state in states:
             self._enter(state)
         if self.fallback is not None:
-            rounds = [(s.inner, v) for s, v in zip(states, verdicts, strict=True) if s.deferred]
+            everything = self.fallback.listens
+            rounds = [(s.inner, v) for s, v in zip(states, verdicts, strict=True) if s.deferred or everything]
             self.fallback.observe([inner for inner, _ in rounds], [verdict for _, verdict in rounds])
 
     def finish(self, state: Progress) -> None:
@@ -177,14 +179,8 @@ class Suffix(Drafter):
             return EMPTY, 0.0
         nodes = Grown()
         walk = Walk(draft, nodes, self.min_prob)
-        growing = state.shape.grow(nodes, draft.budget, state.context, judge)
-        try:
-            wanted = next(growing)
-            while True:
-                wanted = growing.send([walk.row(node) for node in wanted])
-        except StopIteration as end:
-            tree: TokenTree = end.value
+        tree = grow(state.shape, nodes, draft.budget, state.context, judge, walk.of, self.name)
         score = 0.0
         if self.fallback is not None:
             score = sum(walk.path(node) for node in range(len(nodes.tokens)))
-        return TokenTree(tree.tokens, tree.parents, None, self.name, walk.rows), score
+        return tree, score

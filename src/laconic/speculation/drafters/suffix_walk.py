@@ -140,6 +140,10 @@ class Walk:
             found = self._paths[node] = self.path(parent) * self.rows[parent].share(self._nodes.tokens[node])
         return found
 
+    def of(self, nodes: Sequence[int]) -> list[CountRow]:
+        """What may follow each of these nodes."""
+        return [self.row(node) for node in nodes]
+
     def row(self, node: int) -> CountRow:
         """What may follow ``node``; its parent must have been asked for before."""
         row = self.rows.get(node)
