@@ -5,6 +5,7 @@ from laconic.policy import registry
 _DRAFTERS = "laconic.speculation.drafters"
 registry.register("drafter", "bandit", f"{_DRAFTERS}.bandit:Bandit")
 registry.register("drafter", "head", f"{_DRAFTERS}.head.drafter:Head")
+registry.register("drafter", "hybrid", f"{_DRAFTERS}.hybrid:Hybrid")
 registry.register("drafter", "none", f"{_DRAFTERS}.none:NoDrafter")
 registry.register("drafter", "draft-model", f"{_DRAFTERS}.draft_model:DraftModel")
 registry.register("drafter", "draft-text", f"{_DRAFTERS}.draft_text:DraftText")

@@ -9,6 +9,7 @@ method everywhere (command line, TOML, HTTP)::
     constant:5                  the first knob by position
     suffix:fallback=[draft-model]   a method as a knob, in brackets
     cascade:hard=[budget:64+settled]    several methods as a knob, joined by +; [] is none
+    hybrid:[suffix]+[prompt-lookup]     the same, each in brackets of its own
 """
 
 from __future__ import annotations
@@ -212,10 +213,12 @@ class Registry:
                 raise InvalidKnob(f"'{name}', knob '{knob}' is a pattern, which no request may give.", "Leave it out.")
             inner = cls.parts.get(knob, family)
             value = value.strip()
-            if not bracketed(value):
+            if knob in cls.several and value.startswith("["):
+                specs = joined(value[1:-1] if bracketed(value) else value)
+                each = [spec[1:-1] if bracketed(spec) else spec for spec in specs]
+                values[knob] = tuple(self.build(inner, spec, files=files) for spec in each)
+            elif not bracketed(value):
                 values[knob] = value
-            elif knob in cls.several:
-                values[knob] = tuple(self.build(inner, each, files=files) for each in joined(value[1:-1]))
             else:
                 values[knob] = self.build(inner, value[1:-1], files=files)
         return construct(cls, values)

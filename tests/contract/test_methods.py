@@ -26,6 +26,7 @@ REQUIRED = {
     "soft-landing": "soft-landing:12",
     "max-tokens": "max-tokens:20",
     "say": "say:Be brief.",
+    "hybrid": "hybrid:[suffix]+[token-recycling]",
 }
 """Specs of methods that have a knob without default; those with a trained head are added by ``trained``."""
 

@@ -135,45 +135,35 @@ def test_random_conversations_come_out_as_recorded(drafter, shape):
         replayed(policy, *turns, shape=shape)
 
 
-def times(entry):
-    """How often a context was seen; a negative number is the one place of it."""
-    return max(1, entry >> 32) if isinstance(entry, int) else entry.total
-
-
-def count(table):
-    return sum(map(times, table.values()))
-
-
 @pytest.mark.parametrize("drafted", [True, False], ids=["drafting", "never-drafting"])
 def test_a_conversation_shares_what_was_written_and_only_that_once(drafted):
     turns = ([1, 2, 3], [4, 5, 6]), ([7, 8, 7, 8], [4, 5, 9]), ([7, 8], [4, 5])
     policy = build("drafter", "suffix:max_depth=2" + ("" if drafted else ",factor=0"))
     replayed(policy, *turns)
-    singles = policy._everyone.store.tables[0]
-    written = sum(len(w) + 1 for _, w in turns)
-    assert count(singles) == policy._everyone.size == written
-    # Contexts of one token, from a plain scan: the token before each written one.
-    expected: Counter[int] = Counter()
+    # What followed each token, from a plain scan: the token before each written one.
+    expected: Counter[tuple[int, int]] = Counter()
     text: list[int] = []
     for given, wrote in turns:
         text += given
         for token in (*wrote, END):
-            expected[hash((text[-1],))] += 1
+            expected[text[-1], token] += 1
             text.append(token)
-    found = {k: times(e) for k, e in singles.items()}
+    store = policy._everyone
+    found = Counter((before, store.run(at, 1)[0]) for before in (*range(10), END) for at in store.find([before]))
     assert found == expected
 
 
-def test_a_conversation_is_forgotten_exactly():
-    """Turns are apart in the store: what was given between them leaves no trace when the oldest are evicted."""
+def test_a_conversation_is_forgotten_in_time():
+    """Turns are apart in the store: nothing of what was given between them is ever found as what followed."""
     rng = random.Random(2)
-    policy = build("drafter", "suffix:max_depth=4,max_tokens=10")
-    for _ in range(5):
-        replayed(policy, *[([rng.randrange(5) for _ in range(6)], [rng.randrange(5) for _ in range(7)]) for _ in "abc"])
-        assert policy._everyone.size == 10
-        tables = [count(table) for table in policy._everyone.store.tables]
-        assert tables == sorted(tables, reverse=True), "nothing deeper without what is above it"
-        assert tables[0] == 10
+    policy = build("drafter", "suffix:max_depth=4,max_tokens=40")
+    store = policy._everyone
+    for _ in range(9):
+        turns = [([rng.randrange(5) for _ in range(6)], [rng.randrange(5, 9) for _ in range(7)]) for _ in "abc"]
+        replayed(policy, *turns)
+        found = [store.run(at, 1)[0] for before in (*range(9), END) for at in store.find([before])]
+        assert 10 < len(found) <= 40
+        assert min(found) >= 5
 
 
 def test_another_conversation_profits_from_what_was_written_not_from_what_was_given():

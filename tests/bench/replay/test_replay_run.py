@@ -47,7 +47,8 @@ def test_every_drafter_without_a_model_is_a_default():
     specs = model_free()
     for name in registry.names("drafter"):
         needs = registry.get("drafter", name).needs
-        assert (name in specs) != (needs.draft_model or needs.target_rows or name == "bandit")
+        apart = bool(registry.get("drafter", name).required()) or name == "bandit"
+        assert (name in specs) != (needs.draft_model or needs.target_rows or apart)
     assert "suffix:shared=false" in specs
     assert len(variants(Setup())) == 2 * len(specs)
 

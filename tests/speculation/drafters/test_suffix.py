@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import threading
 import time
+import tracemalloc
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
 from laconic.speculation.base import Tools, Verdict
-from laconic.speculation.drafters.suffix_store import Children, Document, SharedStore, Store
-from laconic.speculation.drafters.suffix_walk import longest
+from laconic.speculation.drafters.suffix_pages import Document
+from laconic.speculation.drafters.suffix_store import ORDERS, PLACES, Store
+from laconic.speculation.drafters.suffix_walk import best_draft
 from tests.fakes import FakeModel
 from tests.speculation.rounds import build, context_of
 
@@ -23,90 +25,103 @@ def propose(drafter, state, budget=8, judge=None):
     return list(drafter.propose([state], [budget], [judge])[0].tokens)
 
 
-def counts_of(entry):
-    return {entry & 0xFFFFFFFF: entry >> 32} if isinstance(entry, int) else dict(entry.counts)
+def places(text: Sequence[int], window: Sequence[int], depth: int) -> dict[int, int]:
+    """By a plain scan: index of what followed a suffix of ``window`` in ``text``, and the length of the match."""
+    found = {}
+    for at in range(1, len(text)):
+        most = min(at, len(window), depth)
+        length = next((n for n in range(most) if text[at - n - 1] != window[-n - 1]), most)
+        if length:
+            found[at] = length
+    return found
 
 
-def counted(store: Store):
-    """Tokens counted, which is what contexts of one token were seen before."""
-    return sum(1 if isinstance(e, int) and e < 0 else sum(counts_of(e).values()) for e in store.tables[0].values())
+def written(rng: random.Random, symbols: int, size: int) -> list[int]:
+    phrases = [[rng.randrange(symbols) for _ in range(rng.randint(2, 15))] for _ in range(12)]
+    return [token for _ in range(size) for token in rng.choice(phrases)][:size]
 
 
-def known(store: Store, window, guess: int = 0):
-    """Order and counts of the longest known context."""
-    entry, length = longest([store], [store.find(tuple(window), guess)])
-    return length, counts_of(entry) if entry is not None else {}
+@pytest.mark.parametrize("symbols", [4, 12])
+def test_finds_what_a_scan_finds(symbols):
+    rng = random.Random(symbols)
+    text = written(rng, symbols, 300)
+    store, document = Store(12), Document()
+    told = crowded = 0
+    while told < len(text):
+        more = rng.choice([1, 2, 40])
+        store.extend(document, text[told : told + more])
+        told = min(told + more, len(text))
+        for _ in range(20):
+            begin = rng.randrange(len(text))
+            window = text[begin : begin + rng.randint(1, 12)]
+            found, known = store.find(window), places(text[:told], window, 12)
+            assert found.items() <= known.items()
+            if len(known) <= PLACES:
+                assert found == known
+            else:  # the longest matches, as far as chains tell them apart
+                crowded += 1
+                assert len(found) == PLACES
+                enough = [order for order in ORDERS if sum(length >= order for length in known.values()) <= PLACES]
+                for order in enough:
+                    assert {p for p, n in known.items() if n >= order} <= found.keys()
+            for place in found:
+                assert store.run(place, 50) == text[:told][place : place + 50]
+    assert crowded > 20
 
 
-def rescanned(pieces, window, orders=(1, 2, 4)):
-    """The same from texts, as (tokens, first token that counts) pairs."""
-    for n in sorted(orders, reverse=True):
-        if n <= len(window):
-            seen = Counter(
-                text[i]
-                for text, first in pieces
-                for i in range(max(n, first), len(text))
-                if tuple(text[i - n : i]) == tuple(window[-n:])
-            )
-            if seen:
-                return n, dict(seen)
-    return 0, {}
+def test_the_latest_of_many_equals():
+    store = Store(4)
+    store.extend(Document(), [*[1, 2] * 5, *[1, 3] * 40, 1])
+    assert {store.run(place, 1)[0] for place in store.find([9, 1])} == {3}
 
 
-def windows(symbols: int, size: int):
-    return [w for n in range(1, size + 1) for w in itertools.product(range(symbols), repeat=n)]
+def by_definition(texts, window, most, min_prob):
+    """SuffixDecoding's choice, from a scan: the likeliest text of each match length in each text, the best of these."""
+    best, drafted = 0.0, []
+    for text in texts:
+        known = places(text, window, len(window))
+        for length in sorted(set(known.values()), reverse=True):
+            alive = sorted((p for p, n in known.items() if n >= length), key=lambda p: (-known[p], -p))
+            path, score, tokens = 1.0, 0.0, []
+            while len(tokens) < most(length):
+                next_ones = Counter(text[p + len(tokens)] for p in alive if p + len(tokens) < len(text))
+                if not next_ones:
+                    break
+                ((token, count),) = next_ones.most_common(1)
+                path *= count / len(alive)
+                if path < min_prob:
+                    break
+                score += path
+                alive = [p for p in alive if text[p + len(tokens) : p + len(tokens) + 1] == [token]]
+                tokens.append(token)
+            if score > best + 1e-9:
+                best, drafted = score, tokens
+    return best, drafted
 
 
-@pytest.mark.parametrize("symbols", [2, 3, 5])
-def test_counts_agree_with_a_rescan(symbols):
-    rng, orders = random.Random(0), (1, 2, 4)
-    text = [rng.randrange(symbols) for _ in range(120)]
-    store = Store(orders)
-    number = store.begin()
-    for size in (1, 2, 3, 4, 10, 30, 70):  # ever longer
-        store.extend(number, text[store.length(number) : store.length(number) + size])
-        written = text[: store.length(number)]
-        for window in windows(symbols, 4):
-            assert known(store, window) == rescanned([(written, 0)], window)
+def test_every_match_length_of_every_store_is_weighed():
+    rng = random.Random(5)
+    shorter = second = 0
+    for _ in range(1000):
+        texts = [written(rng, 9, 24), written(rng, 9, 24)]
+        window = [rng.randrange(9), *written(rng, 9, 5)]
+        stores = [Store(8), Store(8)]
+        for store, text in zip(stores, texts, strict=True):
+            store.extend(Document(), text)
+        if max(len(places(text, window, 8)) for text in texts) > PLACES:
+            continue
 
+        def most(length):
+            return int(1.5 * length + 1)
 
-def test_what_a_draft_runs_along_is_what_a_search_finds():
-    """``after`` gives what ``find`` would, token by token, also beyond places that are the only ones."""
-    rng, orders = random.Random(3), (1, 2, 3, 4, 6, 8)
-    phrases = [[rng.randrange(40) for _ in range(rng.randint(2, 15))] for _ in range(12)]
-    text = [token for _ in range(60) for token in rng.choice(phrases)]
-    store = Store(orders)
-    store.extend(store.begin(), text)
-    along = 0
-    for _ in range(200):
-        begin = rng.randrange(len(text) - 20)
-        window = tuple(text[begin : begin + rng.randint(1, 8)])
-        found = store.find(window)
-        for token in text[begin + len(window) : begin + 20]:
-            if rng.random() < 0.1:
-                token = rng.randrange(40)
-            window = (*window, token)[-8:]
-            along += found is not None and found[2] is not None
-            found = store.after(found, window)
-            entry, length = longest([store], [found])
-            assert (length, counts_of(entry) if entry is not None else {}) == known(store, window)
-    assert along > 500
-
-
-def test_children_keep_their_best():
-    rng = random.Random(1)
-    for _ in range(200):
-        children, plain = Children(0, 1), Counter({0: 1})
-        for _ in range(30):
-            token = rng.randrange(4)
-            if rng.random() < 0.6:
-                children.add(token)
-                plain[token] += 1
-            elif plain[token] and plain.total() > 1:
-                children.remove(token)
-                plain[token] -= 1
-            assert plain[children.best] == max(plain.values())
-            assert children.total == plain.total()
+        draft = best_draft([(store, None) for store in stores], window, [0, *map(most, range(1, 9))], 0.1)
+        score, _ = by_definition(texts, window, most, 0.1)
+        assert draft.score == pytest.approx(score)
+        second += score > by_definition(texts[:1], window, most, 0.1)[0]
+        longest = max((n for text in texts for n in places(text, window, 8).values()), default=0)
+        shorter += 0 < draft.budget < most(longest)
+    assert shorter > 15
+    assert second > 15
 
 
 def test_takes_the_most_frequent_continuation():
@@ -120,6 +135,17 @@ def test_length_follows_the_match(spec, length):
     drafter = build("drafter", f"suffix:shared=false,max_depth=2,{spec}")
     state = drafter.start(context_of([1, 2, 3, 4, 5, 6, 7, 8, 1, 2]), TOOLS)
     assert propose(drafter, state) == [3, 4, 5, 6][:length]
+
+
+def test_a_text_that_repeats_itself_goes_on_to_do_so():
+    drafter = build("drafter", "suffix:offset=9")
+    context = context_of([9, 8, 1, 2, 1])
+    state = drafter.start(context, TOOLS)
+    assert propose(drafter, state, 6) == [2, 1, 2, 1, 2, 1]
+    context.tokens += [3]
+    propose(drafter, state)
+    context.tokens[-1:] = [2]  # what was taken back ends where it ended
+    assert propose(drafter, state, 4) == [1, 3]
 
 
 def test_stops_at_an_improbable_path():
@@ -159,31 +185,76 @@ def test_other_policies_share_nothing():
         assert propose(other, other.start(context_of([4, 5]), TOOLS)) == []
 
 
-def test_eviction_forgets_the_oldest_exactly():
-    rng, orders = random.Random(2), (1, 2, 4)
-    texts = [[rng.randrange(3) for _ in range(60)] for _ in range(4)]
+def counted(store: Store) -> list[tuple[int, int]]:
+    """Pairs of a token and one that is known to have followed it, by the chains of contexts of one token."""
+    pages, (_, heads, links) = store._pages, store._chains[0]
+    pairs = set()
+    for head in list(heads):
+        at, seen = heads[head] if isinstance(heads, dict) else head, set()
+        while at and at not in seen:
+            seen.add(at)
+            for before in range(9):
+                if pages.matches(at - 1, [before]) == 1:
+                    pairs.add((at - 1, before, pages.run(at - 1, 1)[0]))
+            at = links[at - 1]
+    return [(before, token) for _, before, token in sorted(pairs)]
 
-    def check(bound, pieces, left):
-        """What a bounded store knows is what a rescan of ``left`` does: (text, first that counts, end)."""
-        store, documents = SharedStore(orders, bound), {}
-        for which, begin, end in pieces:
-            text = texts[which]
-            document = documents.setdefault(which, Document(text[max(0, begin - 4) : begin]))
-            store.extend(document, text[begin:end])
-        rest = [(texts[which][max(0, first - 4) : end], first - max(0, first - 4)) for which, first, end in left]
-        for window in windows(3, 4):
-            assert known(store.store, window) == rescanned(rest, window)
-        assert store.size == sum(end - first for _, first, end in left)
-        return store
 
-    # The first text is gone; of the second, 12 tokens went, by age of the request, not of the token.
-    check(100, [(0, 4, 60), (1, 4, 30), (2, 4, 60), (1, 30, 60)], [(1, 16, 60), (2, 4, 60)])
-    check(10, [(0, 4, 30), (0, 30, 60)], [(0, 50, 60)])  # one request longer than the bound keeps its newest tokens
-    # A request that was forgotten as a whole goes on in the context that it had.
-    check(20, [(0, 4, 24), (1, 4, 24), (0, 24, 30)], [(1, 10, 24), (0, 24, 30)])
-    store = check(1, [(0, 4, 60)], [(0, 59, 60)])
-    store.store.remove(0, 59)
-    assert not any(store.store.tables), "nothing is left behind"
+@pytest.mark.parametrize("bound", [1, 5, 20, 100, 300])
+def test_the_oldest_is_forgotten_and_the_rest_is_found(bound):
+    """Three texts that grow by turns: what is found was written, lately, and is followed by what followed it."""
+    rng = random.Random(bound)
+    store = Store(4, bound)
+    texts = [[rng.randrange(9) for _ in range(3)] for _ in range(3)]
+    documents = [Document(list(text)) for text in texts]
+    pairs: list[tuple[int, int]] = []
+    for _ in range(200):
+        which = rng.randrange(3)
+        more = [rng.randrange(9) for _ in range(rng.randint(1, 4))]
+        for token in more:
+            pairs.append((texts[which][-1], token))
+            texts[which].append(token)
+        store.extend(documents[which], more)
+        kept = counted(store)
+        assert len(kept) <= bound
+        # Between a page of each text for its end and what heads of texts take, most of the bound is of use.
+        assert Counter(kept) <= Counter(pairs[-2 * bound - 64 :])
+    if bound >= 100:
+        assert len(kept) > bound / 2
+        window = texts[which][-8:-4]
+        followed = [store.run(place, 4) for place, length in store.find(window).items() if length == 4]
+        assert texts[which][-4:] in followed
+
+
+def test_a_page_that_is_written_anew_is_cut_off():
+    """Nothing is read across from what replaced it, backwards or onwards."""
+    store = Store(8, 64)  # eight pages of eight tokens
+    first, second = Document(), Document()
+    store.extend(first, range(100, 112))
+    store.extend(second, range(200, 256))
+    assert store.find(list(range(100, 112))) == {}, "the first page is forgotten, with it all that precedes the second"
+    assert store._pages.matches(8, range(107, 99, -1)) == 0
+    assert all(token >= 200 for place in range(64) for token in store.run(place, 20) if place // 8 != 1)
+
+
+def test_bytes_a_token():
+    """All that a full shared store holds, by the real size of its memory: 36 bytes a token, and a part of a page."""
+    rng = random.Random(0)
+    store = Store(16, 20_000)
+    for _ in range(100):
+        store.extend(Document(), [rng.randrange(500) for _ in range(300)])
+    held = sum(store._pages._fill)
+    assert 18_000 < held <= 20_000
+    assert store.nbytes / held < 45
+    tracemalloc.start()
+    begun = tracemalloc.get_traced_memory()[0]
+    other = Store(16, 20_000)
+    for _ in range(100):
+        other.extend(Document(), [rng.randrange(500) for _ in range(300)])
+    grown = tracemalloc.get_traced_memory()[0] - begun
+    tracemalloc.stop()
+    assert grown / held < 60
+    assert other.nbytes == store.nbytes <= grown
 
 
 def test_text_taken_back():
@@ -200,18 +271,18 @@ def test_text_taken_back():
     assert state.history == context.tokens
 
 
-def test_text_taken_back_is_evicted_like_any_other():
-    rng = random.Random(3)
-    drafter = build("drafter", "suffix:max_tokens=30")
+def test_text_taken_back_was_written_all_the_same():
+    """It may be guessed again, and what follows it later is the new text, not a mixture."""
+    drafter = build("drafter", "suffix:max_tokens=64")
     context = context_of([0, 1])
     state = drafter.start(context, TOOLS)
-    for _ in range(60):
-        context.tokens += [rng.randrange(9) for _ in range(5)]
-        propose(drafter, state)
-        del context.tokens[-3:]
-        context.tokens += [rng.randrange(9) for _ in range(2)]
-        propose(drafter, state)
-        assert counted(drafter._everyone.store) == drafter._everyone.size <= 30
+    context.tokens += [2, 3, 4]
+    propose(drafter, state)
+    context.tokens[-1:] = [5, 6]
+    propose(drafter, state)
+    drafter.finish(state)
+    pairs = Counter(counted(drafter._everyone))
+    assert pairs == Counter([(1, 2), (2, 3), (3, 4), (3, 5), (5, 6)])
 
 
 def test_many_threads_share_one_store():
@@ -236,9 +307,10 @@ def test_many_threads_share_one_store():
     for thread in threads:
         thread.join()
     assert not errors
-    store = drafter._everyone
-    assert store.size == 500
-    assert counted(store.store) == 500
+    pages = drafter._everyone._pages
+    assert pages._taken > 40, "every page was written anew"
+    assert sum(pages._fill) > 300
+    assert all(length <= 16 for token in range(5) for length in drafter._everyone.find([token]).values())
 
 
 class TestFallback:

@@ -16,6 +16,8 @@ from tests.speculation.rounds import build, context_of, decode, plain
 from tests.speculation.verify.trees import Bushy, Pair, telling_counts, telling_drafts, telling_residual, telling_tests
 
 PROMPT = [1, 2]
+MADE_OF = {"hybrid": "hybrid:[suffix]+[draft-model]+[token-recycling:k=2]"}
+"""Specs of drafters that are made of others."""
 
 
 def lossless(family: Any) -> list[str]:
@@ -64,6 +66,7 @@ def meets(policy: Policy, drafter: Any) -> bool:
 @pytest.mark.parametrize("drafter", lossless("drafter"))
 def test_every_combination_is_exact(drafter, shape, verifier):
     """Greedy, and wherever drafts were not drawn, the text is that of plain decoding; else its law is."""
+    drafter = MADE_OF.get(drafter, drafter)
     models, built = telling_drafts(), build("drafter", drafter)
     if not (meets(build("shape", shape), built) and meets(build("verifier", verifier), built)):
         pytest.skip("needs what this drafter does not have")

@@ -1,4 +1,4 @@
-"""Suffix decoding: continue as this request, or any before it, most often continued from here."""
+"""Suffix decoding: go on as this request, or any before it, went on most often from here."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from laconic.policy import Card, knobs
 from laconic.speculation.base import EMPTY, Context, Drafter, Grown, Judge, TokenTree, Tools, TreeShape, Verdict
 from laconic.speculation.drafters.growing import grow
 from laconic.speculation.drafters.history import common_prefix
-from laconic.speculation.drafters.suffix_store import ORDERS, Document, SharedStore, Store
-from laconic.speculation.drafters.suffix_walk import Walk, longest
+from laconic.speculation.drafters.suffix_pages import Document
+from laconic.speculation.drafters.suffix_store import Store
+from laconic.speculation.drafters.suffix_walk import Walk, best_draft
 
 
 @dataclass(slots=True)
 class Progress:
-    """State of one request. ``history`` are the tokens counted so far; ``text`` is that text in ``own``."""
+    """State of one request. ``history`` are the tokens entered so far."""
 
     context: Context
     shape: TreeShape
-    stores: tuple[Store, ...]
     own: Store
     inner: Any
-    text: int
+    text: Document = field(default_factory=Document)
+    """This request's text in ``own``."""
     document: Document | None = None
+    """What it wrote, in the shared store."""
     deferred: bool = False
     """Whether the last draft came from ``fallback``."""
     history: list[int] = field(default_factory=list)
-    guesses: tuple[int, ...] = ()
-    """The levels at which matches were found last, and so the next ones probably are."""
     prompt_length: int = 0
-    """As it was when tokens were last counted; a conversation moves it on with each turn."""
+    """As it was when tokens were last entered; a conversation moves it on with each turn."""
 
 
 @knobs
 class Suffix(Drafter):
-    """Draft the most frequent continuation of the longest context seen before, in this request or an earlier one.
+    """Draft what followed when the last tokens came before, in this request or in the output of an earlier one.
 
-    Source: SuffixDecoding. The paper's two suffix trees (prompt and output of this request; outputs of all
-    requests) are hash tables of contexts of 1, 2, 3, 4, 6, 8, 12, 16 ... tokens, which cost the same per token
-    however long the text grows. From the longest known context the child with the highest count is taken, context
-    and child move on together, and the path probability is the product of count(child) / count(context). The authors
-    draft from every match length and keep the draft with the best score; here only the longest match is drafted from,
-    which costs one walk a round, and a shorter context with more evidence is not considered. A match
-    of n tokens earns a draft of ``factor * n + offset`` tokens; a path below ``min_prob`` is not drafted. When the
-    expected number of accepted tokens (the sum of path probabilities) is below ``min_score``, ``fallback`` is
-    asked instead: the hybrid of ArcticInference. It grows any tree shape; its drafts are deterministic.
+    Source: SuffixDecoding. The paper's two suffix trees (prompt and output of this request; outputs of all requests)
+    are two stores of places, found by hashes of the 1, 2, 4 and 8 tokens before them: at most 12 places in each,
+    those of the longest matches, and among these the latest. Each match length n in each store is weighed: the places
+    where at least n tokens match give a draft of at most ``factor * n + offset`` tokens, at each step the most
+    frequent, whose probability is its share of the places that agree with the draft so far. A place near the end of
+    the request's own text goes on with what it drafts. The draft with the highest score stands, the sum of its path
+    probabilities, which is the number of tokens that are expected to be accepted; a path below ``min_prob`` is not
+    drafted. When the score of what was drafted is below ``min_score``, ``fallback`` is asked instead: the hybrid of
+    ArcticInference. It grows any tree shape, from the places of the best match length; its drafts are deterministic.
 
-    The shared counts belong to this policy object and live as long as it does: engines that are given the same
-    object share them. See SharedStore for locking and the bound on memory.
+    What is shared belongs to this policy object and lives as long as it does: engines that are given the same object
+    share it. See Store for locking and the bound on memory.
     """
 
     card = Card(
@@ -73,9 +73,9 @@ class Suffix(Drafter):
     min_prob: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Smallest path probability that is drafted."""
     max_tokens: Annotated[int, Field(ge=1)] = 100_000
-    """Most output tokens kept over all requests, about 300 bytes each; the oldest are forgotten first."""
+    """Most output tokens kept over all requests, about 40 bytes each; the oldest are forgotten first."""
     fallback: pydantic.InstanceOf[Drafter] | None = None
-    """Drafter asked when the counts promise too little."""
+    """Drafter asked when the places promise too little."""
     min_score: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
     """Expected accepted tokens below which ``fallback`` is asked."""
 
@@ -85,29 +85,34 @@ class Suffix(Drafter):
         return True
 
     @cached_property
-    def _orders(self) -> tuple[int, ...]:
-        return tuple(n for n in ORDERS if n <= self.max_depth)
+    def _lengths(self) -> list[int]:
+        """Longest draft by length of the match; nothing is drafted without one."""
+        return [0, *(int(self.factor * length + self.offset) for length in range(1, self.max_depth + 1))]
 
     @cached_property
-    def _everyone(self) -> SharedStore:
-        return SharedStore(self._orders, self.max_tokens)
+    def _everyone(self) -> Store:
+        return Store(self.max_depth, self.max_tokens)
+
+    @property
+    def shared_bytes(self) -> int:
+        """Bytes set aside for what requests share."""
+        return self._everyone.nbytes if self.shared else 0
 
     def start(self, context: Context, tools: Tools) -> Progress:
-        """Count the prompt, for this request alone."""
-        own = Store(self._orders)
-        stores = (own, self._everyone.store) if self.shared else (own,)
+        """Enter the prompt, for this request alone."""
+        own = Store(self.max_depth)
         inner = self.fallback.start(context, tools) if self.fallback is not None else None
-        state = Progress(context, tools.shape, stores, own, inner, own.begin(), guesses=(0,) * len(stores))
-        self._count(state)
+        state = Progress(context, tools.shape, own, inner)
+        self._enter(state)
         return state
 
     def propose(
         self, states: Sequence[Progress], budgets: Sequence[int], judges: Sequence[Judge | None]
     ) -> list[TokenTree]:
-        """Draft from counts, then from ``fallback`` wherever they promise too little."""
+        """Draft from what is stored, then from ``fallback`` wherever that promises too little."""
         trees, poor = [], []
         for i, (state, budget, judge) in enumerate(zip(states, budgets, judges, strict=True)):
-            self._count(state)
+            self._enter(state)
             tree, score = self._draft(state, budget, judge)
             trees.append(tree)
             state.deferred = False
@@ -123,32 +128,32 @@ class Suffix(Drafter):
         return trees
 
     def observe(self, states: Sequence[Progress], verdicts: Sequence[Verdict]) -> None:
-        """Count what was committed, before more text may be given, and tell ``fallback`` of its own drafts."""
+        """Enter what was committed, before more text may be given, and tell ``fallback`` of its own drafts."""
         for state in states:
-            self._count(state)
+            self._enter(state)
         if self.fallback is not None:
             everything = self.fallback.listens
             rounds = [(s.inner, v) for s, v in zip(states, verdicts, strict=True) if s.deferred or everything]
             self.fallback.observe([inner for inner, _ in rounds], [verdict for _, verdict in rounds])
 
     def finish(self, state: Progress) -> None:
-        """Count the last tokens for the requests to come."""
-        self._count(state)
+        """Enter the last tokens for the requests to come."""
+        self._enter(state)
         if self.fallback is not None:
             self.fallback.finish(state.inner)
 
-    def _count(self, state: Progress) -> None:
-        """Count what was committed since the last call. Text taken back stays counted: it was written once.
+    def _enter(self, state: Progress) -> None:
+        """Enter what was committed since the last call. Text taken back stays: it was written once.
 
-        Where ``context.prompt_length`` has moved, the text up to there was given: it is counted for this request
+        Where ``context.prompt_length`` has moved, the text up to there was given: it is entered for this request
         alone, and what is written after it begins a stretch of its own in the shared store.
         """
-        tokens, history, depth = state.context.tokens, state.history, self._orders[-1]
+        tokens, history, depth = state.context.tokens, state.history, self.max_depth
         seen, prompt = len(history), state.context.prompt_length
         if tokens[max(0, seen - depth) : seen] != history[-depth:]:
             del history[common_prefix(tokens, history) :]
             seen = len(history)
-            state.text = state.own.begin(tokens[max(0, seen - depth) : seen])
+            state.text = Document(tokens[max(0, seen - depth) : seen])
             state.document = None
         if prompt != state.prompt_length:
             state.prompt_length = prompt
@@ -165,18 +170,16 @@ class Suffix(Drafter):
         history += fresh
 
     def _draft(self, state: Progress, budget: int, judge: Judge | None) -> tuple[TokenTree, float]:
-        """A tree, and how many of its tokens the counts expect to be accepted (0 where nobody asks)."""
-        window = tuple(state.history[-self._orders[-1] :])
-        found = tuple([store.find(window, guess) for store, guess in zip(state.stores, state.guesses, strict=True)])
-        state.guesses = tuple([store.level_of(one) for store, one in zip(state.stores, found, strict=True)])
-        root, length = longest(state.stores, found)
-        budget = min(budget, int(self.factor * length + self.offset))
-        if root is None or budget <= 0:
+        """A tree, and how many of its tokens are expected to be accepted (0 where nobody asks)."""
+        window = state.history[-self.max_depth :]
+        sources = [(state.own, state.text), *([(self._everyone, state.document)] if self.shared else [])]
+        most = [min(budget, longest) for longest in self._lengths]
+        draft = best_draft(sources, window, most, self.min_prob)
+        if not draft.runs:
             return EMPTY, 0.0
         nodes = Grown()
-        walk = Walk(state.stores, window, found, nodes, self.min_prob, self._orders[-1])
-        rows = lambda wanted: [walk.row(node) for node in wanted]  # noqa: E731
-        tree = grow(state.shape, nodes, budget, state.context, judge, rows, self.name)
+        walk = Walk(draft, nodes, self.min_prob)
+        tree = grow(state.shape, nodes, draft.budget, state.context, judge, walk.of, self.name)
         score = 0.0
         if self.fallback is not None:
             score = sum(walk.path(node) for node in range(len(nodes.tokens)))

@@ -1,285 +1,112 @@
-"""What followed each context: counts of next tokens by the hash of the last n tokens, for several n at once.
+"""Where a text has been seen before: chains of the places that follow a context, through pages of tokens.
 
-As in a suffix tree, nothing is kept below a context that was seen once: its entry is the place itself, and the text
-there says how far a match goes. When the context comes again both places move one order down. So a new token costs a
-few entries however deep matches may go, and a draft that runs along a single place needs no lookups.
+As in a compressor of the LZ77 family, nothing is counted when text comes in. Each token is entered, for a few lengths
+n, into the chain of the places before which n tokens hash alike; a search walks the chains from the latest place
+backwards and compares tokens. So what is found is true of the text that is there, and forgetting needs no
+bookkeeping: a page that is written anew leaves links behind that no longer compare equal.
 """
 
 from __future__ import annotations
 
-import heapq
 import threading
-from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, MutableMapping, Sequence
+from operator import itemgetter
 
-ORDERS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-"""Context lengths that are stored; a match is found at the longest of these that it covers."""
+from laconic.speculation.drafters.suffix_pages import Document, Pages, zeros
 
-_ONE = 1 << 32
-_TOKEN = _ONE - 1
-
-
-class Children:
-    """Counts of the tokens that followed a context, when more than one did. The latest of equals is ``best``."""
-
-    __slots__ = ("best", "counts", "total")
-
-    def __init__(self, token: int, count: int) -> None:
-        self.counts = {token: count}
-        self.total = count
-        self.best = token
-
-    def add(self, token: int) -> None:
-        """Count ``token`` once more."""
-        counts = self.counts
-        count = counts[token] = counts.get(token, 0) + 1
-        self.total += 1
-        if count >= counts[self.best]:
-            self.best = token
-
-    def remove(self, token: int) -> None:
-        """Count ``token`` once less."""
-        self.total -= 1
-        self.counts[token] -= 1
-        if not self.counts[token]:
-            del self.counts[token]
-        if token == self.best and self.counts:
-            self.best = max(self.counts, key=self.counts.__getitem__)
+ORDERS = (1, 2, 4, 8)
+"""Context lengths that have chains. Matches are longer or between them; chains are only the ways to find them."""
+PLACES = 12
+"""Places looked for at most: the longest matches that the chains find, the latest among equals first."""
+_STEPS = 4
+"""Places looked at in each chain for every one that is wanted: some follow another context that hashes alike."""
+_length = itemgetter(0)
+_WITHOUT_BOUND = (1 << 61) - 1
 
 
-Entry = int | Children
-"""One continuation as ``count << 32 | token``, or several."""
-Found = tuple[Entry, int, list[int] | None, int, int]
-"""The longest known context: its entry, and tokens matched. If it is known from one place alone, also the text there,
-the index of the token that followed, and how many tokens make it the only one; else None, 0, 0."""
+class _Growing(dict[int, int]):
+    """A table of integers without a bound, 0 where nothing was written."""
 
-
-def best_of(entry: Entry) -> tuple[int, float]:
-    """The likeliest continuation and its share of the counts."""
-    if isinstance(entry, int):
-        return entry & _TOKEN, 1.0
-    return entry.best, share(entry, entry.best)
-
-
-def share(entry: Entry, token: int) -> float:
-    """``count(token) / count(context)``. The bounds matter only while another thread is evicting this entry."""
-    if isinstance(entry, int):
-        return float(entry & _TOKEN == token)
-    return min(1.0, entry.counts.get(token, 0) / max(1, entry.total))
-
-
-def top_of(entry: Entry, k: int) -> list[tuple[int, float]]:
-    """The ``k`` likeliest continuations with their shares, best first."""
-    if isinstance(entry, int):
-        return [best_of(entry)]
-    counts = list(entry.counts.items())  # A snapshot: another request may be adding to a shared store.
-    return [(t, min(1.0, c / max(1, entry.total))) for t, c in heapq.nlargest(k, counts, key=lambda item: item[1])]
+    def __missing__(self, key: int) -> int:
+        return 0
 
 
 class Store:
-    """Continuation counts, one table per order. A context known at one order is known at every shorter one.
+    """Texts, found again by what came before them.
 
-    A table holds an Entry where a context was seen more than once, else the negative number ``~(text << 32 | index)``:
-    the place where it was seen. (Numbers, not tuples: a million of these would keep the garbage collector busy.)
+    ``depth`` is the longest match, tokens; ``bound`` the most tokens that are kept, None for all. Beyond it the page
+    that was begun longest ago is forgotten: 32 tokens at once, fewer under small bounds. A bounded store is made for
+    sharing between threads: writers take a lock, and a reader that is overtaken by one finds a wrong token at worst,
+    which a verifier refuses as it would any other.
     """
 
-    __slots__ = ("_depth", "_levels", "_reach", "_texts", "orders", "tables")
-
-    def __init__(self, orders: Sequence[int]) -> None:
-        self.orders = tuple(orders)
-        self._depth = self.orders[-1]
-        self._levels = tuple(enumerate(self.orders))
-        self._reach = reach(self.orders)
-        self._texts: dict[int, list[int]] = {}
-        self.tables: list[dict[int, Entry]] = [{} for _ in orders]
-
-    def begin(self, head: Sequence[int] = ()) -> int:
-        """Begin a text and return its number. The tokens of ``head`` are context and are not counted."""
-        number = next(reversed(self._texts), -1) + 1
-        self._texts[number] = list(head)
-        return number
-
-    def drop(self, number: int) -> list[int]:
-        """Let go of a text none of whose tokens are counted any more; returns what would be context to more of it."""
-        return self._texts.pop(number)[-self._depth :]
-
-    def length(self, number: int) -> int:
-        """Tokens of a text, those of its head included."""
-        return len(self._texts[number])
-
-    def extend(self, number: int, tokens: Iterable[int]) -> None:
-        """Append ``tokens`` to a text, and count each after the contexts before it."""
-        text = self._texts[number]
-        at = len(text)
-        tables, levels = self.tables, self._levels
-        for token in tokens:
-            text.append(token)
-            here = ~(number << 32 | at)
-            for level, order in levels:
-                if order > at:
-                    break
-                table = tables[level]
-                key = hash(tuple(text[at - order : at]))
-                entry = table.setdefault(key, here)
-                if entry is here:  # this very object: the context is new
-                    break
-                if type(entry) is not int:
-                    entry.add(token)  # type: ignore[union-attr]
-                    continue
-                if entry < 0:
-                    entry = self._move_down(level + 1, entry)
-                if entry & _TOKEN == token:
-                    table[key] = entry + _ONE
-                else:
-                    table[key] = children = Children(entry & _TOKEN, entry >> 32)
-                    children.add(token)
-            at += 1
-
-    def _move_down(self, level: int, place: int) -> int:
-        """Enter a place at ``level`` too, and return what it is as an Entry."""
-        text, at = self._texts[~place >> 32], ~place & _TOKEN
-        if level < len(self.orders) and (order := self.orders[level]) <= at:
-            self.tables[level][hash(tuple(text[at - order : at]))] = place
-        return _ONE | text[at]
-
-    def remove(self, number: int, at: int) -> None:
-        """Count the token at index ``at`` of a text no more."""
-        text = self._texts[number]
-        token = text[at]
-        for level, order in self._levels:
-            if order > at:
-                return
-            table = self.tables[level]
-            key = hash(tuple(text[at - order : at]))
-            entry = table.get(key)
-            if entry is None:  # two contexts of one hash
-                return
-            if isinstance(entry, Children):
-                entry.remove(token)
-                if not entry.counts:
-                    del table[key]
-            elif entry < 0:
-                del table[key]
-                return
-            elif entry >> 32 > 1:
-                table[key] = entry - _ONE
-            else:
-                del table[key]
-
-    def find(self, window: tuple[int, ...], guess: int = 0) -> Found | None:
-        """The longest known suffix of ``window``; None if not even its last token was seen before another.
-
-        A context that is known at one order is known at every shorter one, so the search may begin anywhere: at the
-        order of index ``guess``, upwards while contexts are known, else downwards to the first that is. The guess
-        changes the cost, never the result.
-        """
-        orders, tables, size = self.orders, self.tables, len(window)
-        top = len(orders) - 1
-        while top >= 0 and orders[top] > size:
-            top -= 1
-        level = max(0, min(guess, top))
-        best: Entry | None = None
-        length = 0
-        falling = False
-        while 0 <= level <= top:
-            order = orders[level]
-            entry = tables[level].get(hash(window[-order:]))
-            if entry is not None:
-                best, length = entry, order
-                if falling or (type(entry) is int and entry < 0):  # nothing is known above
-                    break
-                level += 1
-            elif length:  # the order below is the longest known
-                break
-            else:
-                falling = True
-                level -= 1
-        if best is None:
-            return None
-        if type(best) is not int or best >= 0:
-            return best, length, None, 0, 0
-        text, at = self._texts.get(~best >> 32), ~best & _TOKEN
-        if text is None:  # forgotten just now, by another thread
-            return None
-        matched, most = length, min(size, at, self._depth)
-        while matched < most and text[at - matched - 1] == window[-matched - 1]:
-            matched += 1
-        return _ONE | text[at], matched, text, at, length
-
-    def after(self, found: Found | None, window: tuple[int, ...]) -> Found | None:
-        """``find`` for ``window``, whose last token was added to the one that ``found`` was found for.
-
-        Along a place that is the only one the next token's place is known: a context that contains one seen once was
-        seen there alone.
-        """
-        if found is None:
-            return self.find(window)
-        _, matched, text, at, unique = found
-        reached = self._reach[min(matched + 1, self._depth)]
-        if text is not None and self.orders[reached] > unique:
-            at += 1
-            if at < len(text) and text[at - 1] == window[-1]:
-                return _ONE | text[at], min(matched + 1, self._depth), text, at, unique + 1
-        return self.find(window, reached)
-
-    def level_of(self, found: Found | None) -> int:
-        """Index of the longest order that its match covers; 0 where there is none."""
-        return 0 if found is None else self._reach[found[1]]
-
-
-def reach(orders: Sequence[int]) -> list[int]:
-    """Index of the longest of ``orders`` within n tokens, for each n up to the last order; 0 where none is.
-
-    >>> reach([1, 2, 4])
-    [0, 0, 1, 1, 2]
-    """
-    return [max((i for i, order in enumerate(orders) if order <= n), default=0) for n in range(orders[-1] + 1)]
-
-
-@dataclass(slots=True)
-class Document:
-    """A stretch of text in a SharedStore, without gaps, that goes on from ``head``, which does not count.
-
-    ``text`` is its number in the store, None while nothing of it is counted; ``first`` is where what counts begins.
-    """
-
-    head: list[int]
-    text: int | None = None
-    first: int = 0
-
-
-class SharedStore:
-    """A Store over all requests, made for sharing: writers take a lock, readers see single entries only.
-
-    Holds at most ``max_tokens`` tokens; beyond that the oldest tokens of the oldest request are forgotten, as many
-    as come in, so no call ever pays for a whole request.
-    """
-
-    def __init__(self, orders: Sequence[int], max_tokens: int) -> None:
-        self.store = Store(orders)
-        self.size = 0
-        self._max_tokens = max_tokens
-        self._documents: deque[Document] = deque()
+    def __init__(self, depth: int, bound: int | None = None) -> None:
+        self.depth = depth
+        orders = [order for order in ORDERS if order <= depth]
+        self._pages = Pages(len(orders), bound)
+        self._buckets = _WITHOUT_BOUND if bound is None else bound
+        # Where a chain begins: the latest place, by the hash of the context; one more, so that 0 says none.
+        self._heads: list[MutableMapping[int, int] | memoryview[int]] = [
+            _Growing() if bound is None else zeros(bound) for _ in orders
+        ]
+        self._chains = tuple(zip(orders, self._heads, self._pages.columns, strict=True))
+        self._longest_first = self._chains[::-1]
         self._lock = threading.Lock()
 
-    def extend(self, document: Document, tokens: Sequence[int]) -> None:
-        """Append ``tokens`` to ``document`` and forget what exceeds the bound."""
-        with self._lock:
-            if document.text is None:
-                document.text, document.first = self.store.begin(document.head), len(document.head)
-                self._documents.append(document)
-            self.store.extend(document.text, tokens)
-            self.size += len(tokens)
-            while self.size > self._max_tokens:
-                self._forget_one()
+    @property
+    def nbytes(self) -> int:
+        """Bytes that a bounded store has set aside."""
+        return self._pages.nbytes + sum(head.nbytes for head in self._heads if isinstance(head, memoryview))
 
-    def _forget_one(self) -> None:
-        oldest = self._documents[0]
-        assert oldest.text is not None
-        self.store.remove(oldest.text, oldest.first)
-        oldest.first += 1
-        self.size -= 1
-        if oldest.first == self.store.length(oldest.text):  # more of this request will be as new as any other
-            self._documents.popleft()
-            oldest.head, oldest.text = self.store.drop(oldest.text), None
+    def extend(self, document: Document, tokens: Sequence[int]) -> None:
+        """Append ``tokens`` to a text."""
+        buckets, chains, depth = self._buckets, self._chains, self.depth
+        with self._lock:
+            text = (*document.tail[-depth:], *tokens)
+            at = len(text) - len(tokens)
+            for place in self._pages.write(document, tokens, depth):
+                for order, heads, links in chains:
+                    if order > at:
+                        break
+                    key = hash(text[at - order : at]) % buckets
+                    last = heads[key]
+                    links[place] = last if last != place + 1 else 0  # a page that was written anew: no ring of one
+                    heads[key] = place + 1
+                at += 1
+            document.tail = list(text[-depth:])
+
+    def search(self, window: Sequence[int]) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+        """Places before which ``window`` (at most ``depth`` tokens) ends, in part or whole, the longest matches first.
+
+        For each length n that has chains, the longest first, yields n and the places that were not yet known where at
+        least n tokens match, with the length of each match: ``(length, place)``, sorted, the latest first among equals.
+        There are PLACES of them in all at most.
+        """
+        known: set[int] = set()
+        matches, buckets = self._pages.matches, self._buckets
+        window = tuple(window)
+        backwards = window[::-1]
+        for order, heads, links in self._longest_first:
+            if order > len(window) or len(known) == PLACES:
+                continue
+            at = heads[hash(window[-order:]) % buckets]
+            steps = _STEPS * PLACES
+            found = []
+            while at and steps and len(known) < PLACES:
+                steps -= 1
+                place = at - 1
+                if place not in known and (length := matches(place, backwards)) >= order:
+                    known.add(place)
+                    found.append((length, place))
+                at = links[place]
+            if len(found) > 1:
+                found.sort(key=_length, reverse=True)
+            yield order, found
+
+    def find(self, window: Sequence[int]) -> dict[int, int]:
+        """The places of :meth:`search`, with the length of each match."""
+        return {place: length for _, found in self.search(window) for length, place in found}
+
+    def run(self, place: int, most: int, text: Document | None = None) -> list[int]:
+        """What followed at a place, at most so many tokens; ``text`` is the one that ends in the window."""
+        return self._pages.run(place, most, text)

@@ -1,72 +1,136 @@
-"""Reading suffix counts: the longest known context, and the rows of a draft that grows from it."""
+"""Drafts from places: the best match length, and the rows of a draft that grows from it."""
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import itemgetter
 
 from laconic.speculation.base import Grown
-from laconic.speculation.drafters.suffix_store import Entry, Found, Store, best_of, share, top_of
-
-Finds = tuple[Found | None, ...]
-"""The longest known context in each of several stores."""
+from laconic.speculation.drafters.suffix_pages import Document
+from laconic.speculation.drafters.suffix_store import Store
 
 
-def longest(stores: Sequence[Store], found: Finds) -> tuple[Entry | None, int]:
-    """Continuations of the longest of these contexts and its order; the earlier store's where they are equally long.
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A candidate: how long the text may be, what followed each place of a set, and the tokens expected to be accepted
+    of the likeliest text."""
 
-    All stores have the same orders.
+    budget: int = 0
+    runs: Sequence[list[int]] = ()
+    score: float = 0.0
+
+
+Source = tuple[Store, Document | None]
+"""A store, and the text in it that is to go on, if it is there."""
+
+
+def best_draft(sources: Sequence[Source], window: Sequence[int], most: Sequence[int], min_prob: float) -> Draft:
+    """The candidate with the highest score over all stores and match lengths, for the text that ends in ``window``.
+
+    To a match length n belong the places of one store before which at least n tokens match; ``most[n]``, which does
+    not fall with n, bounds its draft. Of equals the earlier store's stands, and the longest match.
     """
-    best, level = None, -1
-    for store, one in zip(stores, found, strict=True):
-        if one is not None and (mine := store.level_of(one)) > level:
-            best, level = one[0], mine
-    return best, stores[0].orders[level] if best is not None else 0
+    best = Draft()
+    for store, text in sources:
+        if most[len(window)] <= best.score:
+            break
+        runs: list[list[int]] = []
+        for least, found in store.search(window):
+            for i, (length, place) in enumerate(found):
+                longest = most[length]
+                if longest <= best.score:
+                    break
+                runs.append(store.run(place, longest, text))
+                if i + 1 < len(found) and found[i + 1][0] == length:
+                    continue
+                score = expected(runs, longest, min_prob)
+                if score > best.score:
+                    best = Draft(longest, runs.copy(), score)
+            if most[least - 1] <= best.score:  # no shorter match can score more
+                break
+    return best
+
+
+def expected(runs: Sequence[list[int]], most: int, min_prob: float) -> float:
+    """Tokens of the likeliest text that are expected to be accepted: the sum of the probabilities of its paths."""
+    path, score = 1.0, 0.0
+    for depth in range(most):
+        if len(runs) == 1:
+            return score + path * max(0, min(most, len(runs[0])) - depth)
+        counts = counted(runs, depth)
+        if not counts:
+            break
+        token = max(counts, key=counts.__getitem__)
+        count = counts[token]
+        path *= count / len(runs)
+        if path < min_prob:
+            break
+        score += path
+        if count < len(runs):
+            runs = agreeing(runs, depth, token)
+    return score
+
+
+def counted(runs: Sequence[list[int]], depth: int) -> dict[int, int]:
+    """How many runs have each token at ``depth``."""
+    counts: dict[int, int] = {}
+    for run in runs:
+        if len(run) > depth:
+            token = run[depth]
+            counts[token] = counts.get(token, 0) + 1
+    return counts
+
+
+def agreeing(runs: Sequence[list[int]], depth: int, token: int) -> list[list[int]]:
+    """The runs that have ``token`` at ``depth``."""
+    return [run for run in runs if len(run) > depth and run[depth] == token]
 
 
 class CountRow:
-    """A Row over counts. Tokens whose whole path would be less probable than ``floor`` are not proposed."""
+    """A Row over what followed some places. Tokens whose whole path would be less probable than ``floor`` are not
+    proposed; of equally frequent ones the first stands, which followed the longest or latest match."""
 
-    __slots__ = ("_entry", "_floor", "best", "confidence")
+    __slots__ = ("_counts", "_depth", "_floor", "best", "confidence", "runs")
 
     probs = None
 
-    def __init__(self, entry: Entry | None, floor: float) -> None:
-        self._entry = entry
-        self._floor = floor
+    def __init__(self, runs: Sequence[list[int]], depth: int, floor: float) -> None:
+        self.runs, self._depth, self._floor = runs, depth, floor
+        self._counts = counted(runs, depth)
         self.best: int | None = None
         self.confidence = 0.0
-        if entry is not None:
-            token, self.confidence = best_of(entry)
+        if self._counts:
+            token = max(self._counts, key=self._counts.__getitem__)
+            self.confidence = self._counts[token] / len(runs)
             if self.confidence >= floor:
                 self.best = token
 
     def share(self, token: int) -> float:
         """Estimated probability of ``token``."""
-        if token == self.best:
-            return self.confidence
-        return 0.0 if self._entry is None else share(self._entry, token)
+        return self._counts.get(token, 0) / len(self.runs) if self.runs else 0.0
 
     def top(self, k: int) -> list[tuple[int, float]]:
         """The ``k`` most frequent continuations above the floor."""
-        return [] if self._entry is None else [pair for pair in top_of(self._entry, k) if pair[1] >= self._floor]
+        best = heapq.nlargest(k, self._counts.items(), key=itemgetter(1))
+        shares = [(token, count / len(self.runs)) for token, count in best]
+        return [pair for pair in shares if pair[1] >= self._floor]
+
+    def below(self, token: int, floor: float) -> CountRow:
+        """The row after ``token``."""
+        return CountRow(agreeing(self.runs, self._depth, token), self._depth + 1, floor)
 
 
 class Walk:
-    """Rows of a draft under construction: each node is matched anew with the drafted tokens before it.
+    """Rows of a draft under construction: below each node, the runs that agree with it."""
 
-    ``root`` is what the stores know of ``window``, the text that the draft continues.
-    """
+    __slots__ = ("_min_prob", "_nodes", "_paths", "rows")
 
-    __slots__ = ("_depth", "_min_prob", "_nodes", "_paths", "_places", "_stores", "rows")
-
-    def __init__(
-        self, stores: Sequence[Store], window: tuple[int, ...], root: Finds, nodes: Grown, min_prob: float, depth: int
-    ) -> None:
-        self._stores, self._nodes, self._min_prob, self._depth = stores, nodes, min_prob, depth
-        # Per node: the tokens before its children, and the longest contexts known of them.
-        self._places = {-1: (window, root)}
+    def __init__(self, draft: Draft, nodes: Grown, min_prob: float) -> None:
+        self._nodes, self._min_prob = nodes, min_prob
         self._paths = {-1: 1.0}
-        self.rows = {-1: CountRow(longest(stores, root)[0], min_prob)}
+        self.rows = {-1: CountRow(draft.runs, 0, min_prob)}
 
     def path(self, node: int) -> float:
         """Product of the shares on the way from the root to ``node``."""
@@ -76,15 +140,15 @@ class Walk:
             found = self._paths[node] = self.path(parent) * self.rows[parent].share(self._nodes.tokens[node])
         return found
 
+    def of(self, nodes: Sequence[int]) -> list[CountRow]:
+        """What may follow each of these nodes."""
+        return [self.row(node) for node in nodes]
+
     def row(self, node: int) -> CountRow:
         """What may follow ``node``; its parent must have been asked for before."""
         row = self.rows.get(node)
         if row is None:
-            before, known = self._places[self._nodes.parents[node]]
-            window = (*before, self._nodes.tokens[node])[-self._depth :]
-            found = tuple([store.after(one, window) for store, one in zip(self._stores, known, strict=True)])
             path = self.path(node)
-            entry = longest(self._stores, found)[0]
-            row = self.rows[node] = CountRow(entry, self._min_prob / path if path else 1.0)
-            self._places[node] = (window, found)
+            floor = self._min_prob / path if path else 1.0
+            row = self.rows[node] = self.rows[self._nodes.parents[node]].below(self._nodes.tokens[node], floor)
         return row
