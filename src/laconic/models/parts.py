@@ -35,26 +35,3 @@ def last_norm(target: Any) -> Any:
     """
     fast = getattr(target.host, "fast", None)
     return fast.norm if fast is not None else getattr(target.model.base_model, "norm", None)
-
-
-def layer_weights(target: Any, index: int) -> dict[str, Tensor]:
-    """The weights of one of its decoder layers, by the names that Llama's have; empty for another architecture."""
-    fast = getattr(target.host, "fast", None)
-    if fast is None:
-        return {}
-    layer, heads, dim = fast.layers[index], fast.heads, fast.head_dim
-    qkv, gate_up = rows(layer.qkv), rows(layer.gate_up)
-    q, k, v = torch.split(qkv, [heads * dim, fast.kv_heads * dim, fast.kv_heads * dim])
-    gate, up = gate_up.chunk(2)
-    return {
-        "self_attn.q_proj.weight": q,
-        "self_attn.k_proj.weight": k,
-        "self_attn.v_proj.weight": v,
-        "self_attn.o_proj.weight": rows(layer.out),
-        "mlp.gate_proj.weight": gate,
-        "mlp.up_proj.weight": up,
-        "mlp.down_proj.weight": rows(layer.down),
-        "input_layernorm.weight": layer.norm_in.weight,
-        "hidden_norm.weight": layer.norm_in.weight,
-        "post_attention_layernorm.weight": layer.norm_mid.weight,
-    }

@@ -33,10 +33,10 @@ class Learning:
     steps: int = 3
     decay: float = 0.8
     loss: str = "kl"
-    rate: float = 1e-3
+    rate: float = 3e-3
     epochs: float = 3.0
     minutes: float = math.inf
-    batch_tokens: int = 2048
+    batch_tokens: int = 1024
     longest: int = 512
     seed: int = 0
 

@@ -24,7 +24,7 @@ from laconic.bench.provenance import provenance
 from laconic.engine import Engine
 from laconic.errors import HeadError, UnmetNeed
 from laconic.models.base import ShowsLayers
-from laconic.models.parts import layer_weights, output_rows
+from laconic.models.parts import output_rows
 from laconic.speculation.drafters.head.contract import Shape
 from laconic.speculation.drafters.head.files import Loaded, described
 from laconic.speculation.drafters.head.kinds import built
@@ -45,7 +45,7 @@ class HeadRecipe:
     are the kind's own.
     """
 
-    kind: str = "eagle3"
+    kind: str = "mtp"
     tokens: int = 400_000
     kept: int = 8192
     layers: tuple[int, ...] = ()
@@ -89,8 +89,7 @@ def fit_head(
             f"what this model says could not be made of its last layer: {agrees:.0%} of its own greedy tokens.",
             "Only models whose output is a norm and a linear head behind the last layer can teach a draft head.",
         )
-    weights = {name: part.float() for name, part in layer_weights(target, target.num_layers - 1).items()}
-    head.begin_as(weights, teacher.norm.detach().float(), output_rows(target, kept).float())
+    head.begin_as(teacher.norm.detach().float(), output_rows(target, kept).float())
     embed = nn.Embedding.from_pretrained(_embeddings(target).float())  # type: ignore[no-untyped-call]
     done = learn(head, training, teacher, embed, recipe.learning, after)
     after("measuring")

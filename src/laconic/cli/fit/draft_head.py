@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def head(
-    kind: Annotated[str, typer.Argument(help="Kind of head: eagle3.")],
+    kind: Annotated[str, typer.Argument(help="Kind of head: mtp, eagle3, hydra, medusa or recurrent.")],
     out: Annotated[Path, typer.Argument(help="Folder to write the head into; texts are kept below it.")],
     model: options.Model = "bundled",
     tasks: Annotated[
@@ -38,7 +38,7 @@ def head(
     kept: Annotated[int, typer.Option(min=1, help="Tokens that the head can say: those most often written.")] = 8192,
     steps: Annotated[int, typer.Option(min=1, help="Drafted tokens per place in training.")] = 3,
     loss: Annotated[str, typer.Option(help="ce, kl, reverse-kl, jsd, tvd or tvd++.")] = "kl",
-    rate: Annotated[float, typer.Option(min=1e-7, help="Highest learning rate.")] = 1e-3,
+    rate: Annotated[float, typer.Option(min=1e-7, help="Highest learning rate.")] = 3e-3,
     epochs: Annotated[float, typer.Option(min=0.01, help="Times that training goes over all texts.")] = 3.0,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Most minutes of training.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of questions, draws and training.")] = 10_000,

@@ -5,7 +5,7 @@ of.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -155,20 +155,6 @@ class TextLayer(nn.Module):
         cos, sin = (table[positions][:, None] for table in self._sines)
         a, b = x[..., :half], x[..., half:]
         return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
-
-    def begin_as(self, theirs: Mapping[str, Tensor]) -> None:
-        """Begin with the weights of a model's own layer, by name, where sizes agree; embeddings are hardly heard."""
-        mine = dict(self.named_parameters())
-        with torch.no_grad():
-            for name, weight in mine.items():
-                found = theirs.get(name)
-                if found is None:
-                    continue
-                if weight.shape == found.shape:
-                    weight.copy_(found)
-                elif weight.dim() == 2 and weight.shape[1] == 2 * found.shape[1] and len(weight) == len(found):
-                    weight[:, found.shape[1] :].copy_(found)
-                    weight[:, : found.shape[1]].mul_(0.5)
 
     def unrolled(self, embeddings: Tensor, states: Tensor, begun: list[tuple[Tensor, Tensor]]) -> Tensor:
         """For training: the layer at the next step of a draft begun at every place; ``begun`` holds earlier steps'

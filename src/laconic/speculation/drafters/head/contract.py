@@ -84,7 +84,7 @@ class DraftHead(nn.Module):
         self.d2t.copy_(tokens - torch.arange(len(tokens)))
 
     def read(self, embeddings: Tensor, features: Tensor, spans: Sequence[Span]) -> Tensor:
-        """States ``[rows, width]`` along committed text: from ``embeddings [rows, width]``, ``features [rows, n,
+        """States ``[rows, ...]`` along committed text: from ``embeddings [rows, width]``, ``features [rows, n,
         width]``.
 
         Row by row: the target's features at a token, and the embedding of the token after it.
@@ -92,7 +92,7 @@ class DraftHead(nn.Module):
         raise NotImplementedError
 
     def step(self, states: Tensor, embeddings: Tensor, depths: Sequence[int], spans: Sequence[Span]) -> Tensor:
-        """States at drafted tokens, all ``[rows, width]``: of the states above them and their embeddings.
+        """States ``[rows, ...]`` at drafted tokens: of the states above them, and their ``embeddings [rows, width]``.
 
         ``depths`` are those of the drafted tokens, 0 for the first one of a draft.
         """
@@ -112,12 +112,8 @@ class DraftHead(nn.Module):
         """
         raise NotImplementedError
 
-    def begin_as(self, layer: Mapping[str, Tensor], norm: Tensor, output: Tensor) -> None:
-        """Begin with the target's own parts: its last ``layer``, its last ``norm``, its ``output`` rows ``[kept,
-        width]``.
-
-        May do nothing. ``layer`` is empty for a target that is not built as Llama is.
-        """
+    def begin_as(self, norm: Tensor, output: Tensor) -> None:
+        """Begin with the target's own last ``norm [width]`` and ``output`` rows ``[kept, width]``. May do nothing."""
 
     def packed(self) -> DraftHead:
         """Ready for use: weights in the layout that this processor reads best, where there is one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -81,15 +81,11 @@ class Eagle3(DraftHead):
             found.append(self.lm_head(last if self.norm_output else self.norm(last)))
         return found
 
-    def begin_as(self, layer: Mapping[str, Tensor], norm: Tensor, output: Tensor) -> None:
-        """The target's last layer and its output, behind its features at that layer."""
-        width = self.shape.width
+    def begin_as(self, norm: Tensor, output: Tensor) -> None:
+        """The target's output. Its last layer would only be in the way: what is wanted here is one token further."""
         with torch.no_grad():
-            self.fc.weight.mul_(0.1)
-            self.fc.weight[:, -width:] += torch.eye(width)
             self.norm.weight.copy_(norm)
             self.lm_head.weight.copy_(output)
-        self.layer.begin_as(layer)
 
     def packed(self) -> Eagle3:
         """Projections joined and reordered."""

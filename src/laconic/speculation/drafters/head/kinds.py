@@ -8,9 +8,18 @@ from typing import Any
 from laconic.errors import HeadError, did_you_mean
 from laconic.speculation.drafters.head.contract import DraftHead, Shape
 from laconic.speculation.drafters.head.eagle3 import Eagle3
+from laconic.speculation.drafters.head.hydra import Hydra
+from laconic.speculation.drafters.head.medusa import Medusa
 from laconic.speculation.drafters.head.mtp import MTP
+from laconic.speculation.drafters.head.recurrent import Recurrent
 
-KINDS: Mapping[str, type[DraftHead]] = {"eagle3": Eagle3, "mtp": MTP}
+KINDS: Mapping[str, type[DraftHead]] = {
+    "eagle3": Eagle3,
+    "hydra": Hydra,
+    "medusa": Medusa,
+    "mtp": MTP,
+    "recurrent": Recurrent,
+}
 
 
 def built(kind: str, shape: Shape, knobs: Mapping[str, Any]) -> DraftHead:

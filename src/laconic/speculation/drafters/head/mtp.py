@@ -4,10 +4,7 @@ prediction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import torch
-from torch import Tensor
+from torch import nn
 
 from laconic.speculation.drafters.head.block import FusedLayer
 from laconic.speculation.drafters.head.contract import Shape
@@ -23,14 +20,4 @@ class MTP(Eagle3):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape)
-        self.layers = torch.nn.ModuleList([FusedLayer(shape)])
-
-    def begin_as(self, layer: Mapping[str, Tensor], norm: Tensor, output: Tensor) -> None:
-        """As EAGLE-3; the projection begins with the state alone."""
-        super().begin_as(layer, norm, output)
-        width = self.shape.width
-        with torch.no_grad():
-            fused = self.layer
-            assert isinstance(fused, FusedLayer)
-            fused.eh_proj.weight[:, width:] = torch.eye(width)
-            fused.hnorm.weight.copy_(norm)
+        self.layers = nn.ModuleList([FusedLayer(shape)])

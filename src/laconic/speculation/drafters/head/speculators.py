@@ -61,6 +61,7 @@ def _shape(config: dict[str, Any], layer: dict[str, Any]) -> Shape:
         "attention_bias": bool(layer.get("attention_bias")),
         "mlp_bias": bool(layer.get("mlp_bias")),
         "hidden_act": layer.get("hidden_act", "silu") != "silu",
+        "embed_requires_grad": bool(config.get("embed_requires_grad")),
         "target_hidden_size": int(config.get("target_hidden_size") or width) != width,
         "sliding_window": "sliding_attention" in (layer.get("layer_types") or ()),
     }
@@ -75,6 +76,11 @@ def _shape(config: dict[str, Any], layer: dict[str, Any]) -> Shape:
         raise HeadError(
             "the head's config.json does not say which layers it reads.",
             "Write them into it: eagle_aux_hidden_state_layer_ids, mostly [2, n / 2, n - 3] for a target of n layers.",
+        )
+    if min(ids) < 1:
+        raise HeadError(
+            "an EAGLE-3 head that reads the target's embeddings (what its first layer is given) is not supported.",
+            _HINT,
         )
     return Shape(
         width=width,
