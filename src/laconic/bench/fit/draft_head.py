@@ -45,12 +45,13 @@ class Learning:
 class Batch:
     """Texts of like length side by side: ``tokens [texts, length]``, ``features [texts, length - 1, layers, width]``.
 
-    ``valid [texts, length]`` says where there is a token.
+    ``valid [texts, length]`` says where there is a token, ``written`` where one that the target wrote.
     """
 
     tokens: Tensor
     features: Tensor
     valid: Tensor
+    written: Tensor
 
 
 def batches(texts: Texts, learning: Learning, epoch: int) -> Iterator[Batch]:
@@ -82,12 +83,13 @@ def _batch(texts: Texts, group: Sequence[int], longest: int) -> Batch:
     length = max(lengths)
     tokens = torch.zeros(len(group), length, dtype=torch.int64)
     features = torch.zeros(len(group), length - 1, *texts.features.shape[1:])
-    valid = torch.zeros(len(group), length, dtype=torch.bool)
+    valid, written = torch.zeros(2, len(group), length, dtype=torch.bool)
     for row, (i, own) in enumerate(zip(group, lengths, strict=True)):
         tokens[row, :own] = texts.tokens[starts[i] : starts[i] + own]
         features[row, : own - 1] = texts.features[starts[i] : starts[i] + own - 1].float()
         valid[row, :own] = True
-    return Batch(tokens, features, valid)
+        written[row, texts.prompts[i] : own] = True
+    return Batch(tokens, features, valid, written)
 
 
 def learn(
@@ -157,9 +159,9 @@ def _loss(
 def measures(
     head: DraftHead, texts: Texts, teacher: Teacher, embed: nn.Embedding, kept: Tensor, learning: Learning
 ) -> dict[str, Any]:
-    """On texts held out, of each step of a draft, given that all before it were right: how often is the likeliest token
-    the one that was written, and one of the likeliest three; the share that speculative sampling would accept at T = 1;
-    and how many tokens a pass writes with the likeliest chain of so many steps.
+    """On what the target wrote in texts held out, of each step of a draft, given that all before it were right: how
+    often is the likeliest token the one that was written, and one of the likeliest three; the share that speculative
+    sampling would accept at T = 1; and how many tokens a pass writes with the likeliest chain of so many steps.
     """
     named = torch.full((embed.num_embeddings,), -1)
     named[kept] = torch.arange(len(kept))
@@ -167,7 +169,7 @@ def measures(
     hits, thirds, shared, count = ([0.0] * steps for _ in range(4))
     for batch in batches(texts, learning, 0):
         told = teacher(batch.features[:, :, -1]).exp()
-        alive = batch.valid[:, 2:].clone()
+        alive = batch.written[:, 2:].clone()
         for step, logits in enumerate(head.unrolled(batch.tokens, batch.features, embed, steps)):
             wrote = named[batch.tokens[:, 2 + step :]]
             mine = alive[:, : wrote.shape[1]] & batch.valid[:, 2 + step :]
@@ -185,7 +187,7 @@ def measures(
         long += chance
     return {
         "texts": len(texts),
-        "tokens": int(sum(texts.lengths)),
+        "tokens": int(sum(texts.lengths) - sum(texts.prompts)),
         "likeliest": [round(hit / max(of, 1.0), 4) for hit, of in zip(hits, count, strict=True)],
         "likeliest_three": [round(hit / max(of, 1.0), 4) for hit, of in zip(thirds, count, strict=True)],
         "accepted": [round(hit / max(of, 1.0), 4) for hit, of in zip(shared, count, strict=True)],

@@ -9,10 +9,9 @@ from torch import Tensor
 from laconic.policy import Card, knobs
 from laconic.speculation.base import EMPTY, Context, Drafter, Judge, TokenTree, Tools
 
-Found = Callable[[tuple[int, ...], Tensor], None]
-"""Told of a text that has ended: its tokens, prompt included, and ``[tokens - 1, layers, width]`` at all but the
-last.
-"""
+Found = Callable[[tuple[int, ...], Tensor, int], None]
+"""Told of a text that has ended: its tokens, ``[tokens - 1, layers, width]`` at all but the last, and how many of the
+tokens are its prompt."""
 
 
 @knobs
@@ -48,4 +47,4 @@ class Recorder(Drafter):
         """Take what was put out along the whole text. A last pass may have ended before the text's last tokens."""
         outputs = state.outputs(0, self.layers) if state.outputs is not None else None
         if outputs is not None and self.found is not None and len(outputs):
-            self.found(tuple(state.tokens[: len(outputs) + 1]), outputs.clone())
+            self.found(tuple(state.tokens[: len(outputs) + 1]), outputs.clone(), state.prompt_length)

@@ -164,14 +164,15 @@ def written(
     after: Callable[[str], Any],
 ) -> Texts:
     """Texts of ``recipe.tokens`` tokens or all that ``batches`` give, those that the folder holds already included."""
+    shards.begin(folder, shown(engine).fingerprint(), layers)
     there = shards.kept(folder)
     tokens, number = sum(map(shards.count, there)), len(there)
     while tokens < recipe.tokens and (requests := batches(number)):
         noted: list[Noted] = []
-        recorder = Recorder(tuple(layers), lambda text, outputs, noted=noted: noted.append((text, outputs)))  # type: ignore[misc]
+        recorder = Recorder(tuple(layers), lambda *text, noted=noted: noted.append(text))
         engine.using(drafter=recorder, length="constant:1", think=()).run(requests, batch=recipe.batch)
         shards.save(folder, number, noted)
-        tokens += sum(len(text) for text, _ in noted)
+        tokens += sum(len(text) for text, _, _ in noted)
         number += 1
         after(f"{tokens:,} of {recipe.tokens:,} tokens written")
     return shards.read(shards.kept(folder))

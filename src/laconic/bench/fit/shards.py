@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,17 +11,22 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-Noted = tuple[Sequence[int], Tensor]
-"""The tokens of a text and ``[tokens - 1, layers, width]`` at all but the last."""
+from laconic.errors import HeadError
+
+Noted = tuple[Sequence[int], Tensor, int]
+"""The tokens of a text, ``[tokens - 1, layers, width]`` at all but the last, and the length of its prompt."""
 
 
 @dataclass
 class Texts:
-    """Texts end to end: ``tokens [all]``, ``features [all, layers, width]`` (nothing at a text's last token)."""
+    """Texts end to end: ``tokens [all]``, ``features [all, layers, width]`` (nothing at a text's last token).
+
+    ``lengths`` are those of the texts, ``prompts`` those of their prompts, all in tokens."""
 
     tokens: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     features: Tensor = field(default_factory=lambda: torch.empty(0))
     lengths: list[int] = field(default_factory=list)
+    prompts: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -40,21 +46,37 @@ class Texts:
         """Texts ``begin`` up to ``end``, over the same memory."""
         starts = [*self.starts, len(self.tokens)]
         rows = slice(starts[begin], starts[end])
-        return Texts(self.tokens[rows], self.features[rows], self.lengths[begin:end])
+        return Texts(self.tokens[rows], self.features[rows], self.lengths[begin:end], self.prompts[begin:end])
 
 
 def save(folder: Path, number: int, noted: Sequence[Noted]) -> None:
     """Keep one batch of texts."""
-    folder.mkdir(parents=True, exist_ok=True)
-    features = [torch.cat([part, part.new_zeros(1, *part.shape[1:])]).bfloat16() for _, part in noted]
+    features = [torch.cat([part, part.new_zeros(1, *part.shape[1:])]).bfloat16() for _, part, _ in noted]
     shard = {
-        "tokens": torch.tensor([token for tokens, _ in noted for token in tokens]),
-        "lengths": torch.tensor([len(tokens) for tokens, _ in noted]),
+        "tokens": torch.tensor([token for tokens, _, _ in noted for token in tokens]),
+        "lengths": torch.tensor([len(tokens) for tokens, _, _ in noted]),
+        "prompts": torch.tensor([prompt for _, _, prompt in noted]),
         "features": torch.cat(features),
     }
+    folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{number:05d}.part"
     save_file(shard, part)
     part.rename(folder / f"{number:05d}.safetensors")
+
+
+def begin(folder: Path, model: str, layers: Sequence[int]) -> None:
+    """Say whose texts a folder holds. Raises HeadError where it holds those of another model, or other layers'
+    outputs.
+    """
+    said, place = {"model": model, "layers": list(layers)}, folder / "of.json"
+    if place.is_file():
+        if json.loads(place.read_text(encoding="utf-8")) != said:
+            raise HeadError(
+                f"'{folder}' holds texts of another model, or other layers.", "Name another folder, or empty it."
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps(said) + "\n", encoding="utf-8")
 
 
 def kept(folder: Path) -> list[Path]:
@@ -72,6 +94,7 @@ def read(places: Sequence[Path]) -> Texts:
         torch.cat([part["tokens"] for part in parts]),
         torch.cat([part["features"] for part in parts]),
         [length for part in parts for length in part["lengths"].tolist()],
+        [length for part in parts for length in part["prompts"].tolist()],
     )
 
 
