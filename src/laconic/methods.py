@@ -8,6 +8,7 @@ registry.register("drafter", "none", f"{_DRAFTERS}.none:NoDrafter")
 registry.register("drafter", "draft-model", f"{_DRAFTERS}.draft_model:DraftModel")
 registry.register("drafter", "prompt-lookup", f"{_DRAFTERS}.prompt_lookup:PromptLookup")
 registry.register("drafter", "token-recycling", f"{_DRAFTERS}.token_recycling:TokenRecycling")
+registry.register("drafter", "rest", f"{_DRAFTERS}.rest:Rest")
 registry.register("drafter", "stand", f"{_DRAFTERS}.stand:Stand")
 registry.register("drafter", "suffix", f"{_DRAFTERS}.suffix:Suffix")
 

@@ -44,7 +44,8 @@ def speculation(
     """
     plain = Methods(drafter="none", length="constant", shape="chain", verifier="match")
     found = [Candidate("plain", plain)]
-    for drafter in drafters or registry.names("drafter"):
+    ready = [name for name in registry.names("drafter") if not registry.get("drafter", name).required()]
+    for drafter in drafters or ready:
         # A drafter that decides lengths and shapes itself is tried once.
         ways = _ways(lengths) if not _decides(drafter) else [("constant", "chain")]
         for length, shape in ways:

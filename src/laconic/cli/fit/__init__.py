@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from laconic.cli.fit.datastore import datastore
 from laconic.cli.fit.difficulty import difficulty
 from laconic.cli.fit.effort import effort
 from laconic.cli.fit.heads import ada_eagle, specdec_pp
@@ -15,6 +16,7 @@ app = typer.Typer(help="Train what a learned method goes by, on this model and t
 app.command("specdec++")(specdec_pp)
 app.command("ada-eagle")(ada_eagle)
 app.command("judge-head")(judge_head)
+app.command("datastore")(datastore)
 app.command("effort")(effort)
 app.command("difficulty")(difficulty)
 app.command("spec-exit")(spec_exit)
