@@ -10,6 +10,7 @@ registry.register("drafter", "draft-model", f"{_DRAFTERS}.draft_model:DraftModel
 registry.register("drafter", "prompt-lookup", f"{_DRAFTERS}.prompt_lookup:PromptLookup")
 registry.register("drafter", "token-recycling", f"{_DRAFTERS}.token_recycling:TokenRecycling")
 registry.register("drafter", "rest", f"{_DRAFTERS}.rest:Rest")
+registry.register("drafter", "sam", f"{_DRAFTERS}.sam:Sam")
 registry.register("drafter", "stand", f"{_DRAFTERS}.stand:Stand")
 registry.register("drafter", "suffix", f"{_DRAFTERS}.suffix:Suffix")
 
