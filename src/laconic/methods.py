@@ -4,6 +4,7 @@ from laconic.policy import registry
 
 _DRAFTERS = "laconic.speculation.drafters"
 registry.register("drafter", "bandit", f"{_DRAFTERS}.bandit:Bandit")
+registry.register("drafter", "consensus", f"{_DRAFTERS}.consensus:Consensus")
 registry.register("drafter", "copyspec", f"{_DRAFTERS}.copyspec:CopySpec")
 registry.register("drafter", "none", f"{_DRAFTERS}.none:NoDrafter")
 registry.register("drafter", "draft-model", f"{_DRAFTERS}.draft_model:DraftModel")
