@@ -9,7 +9,8 @@ from typing import Annotated
 from pydantic import Field
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import EMPTY, Context, Drafter, Go, Judge, Node, TokenTree, Tools
+from laconic.speculation.base import EMPTY, Context, Drafter, Judge, TokenTree, Tools
+from laconic.speculation.drafters.history import copied, judged
 from laconic.speculation.drafters.index import Index
 
 
@@ -60,12 +61,5 @@ class CopySpec(Drafter):
         place = index.place(index.history[-self.match :])
         if place is None:
             return EMPTY
-        drafted = index.copy(place, min(budget, self.block))
-        if judge is not None:
-            confidence = (self.match + 1) / (self.match + 2)  # as prompt-lookup: so many agreed, none differed
-            for depth in range(len(drafted)):
-                go = judge(Node(depth, None, confidence))
-                if go is not Go.ON:
-                    del drafted[depth + (go is Go.LAST) :]
-                    break
+        drafted = judged(copied(index.history, place, min(budget, self.block)), self.match, judge)
         return TokenTree.of_chain(drafted, self.name)

@@ -44,14 +44,6 @@ class Index:
         """Where the token stands that followed ``context`` last; None where none did."""
         return self._places.get(tuple(context))
 
-    def copy(self, place: int, count: int) -> list[int]:
-        """``count`` tokens from a place on; behind the end of the text through those just copied, with their period."""
-        history = self.history
-        copied = history[place : place + count]
-        while len(copied) < count:
-            copied.append(copied[len(copied) - (len(history) - place)])
-        return copied
-
     def followed(self, windows: Ints) -> Ints:
         """The token that followed each of ``windows [n, size]`` by order, ``[n, orders]``; else ``NOTHING``."""
         texts = [tuple(window) for window in windows.tolist()]

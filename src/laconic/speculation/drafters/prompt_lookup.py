@@ -10,7 +10,8 @@ import pydantic
 from pydantic import Field
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import EMPTY, Context, Drafter, Go, Judge, Node, TokenTree, Tools
+from laconic.speculation.base import EMPTY, Context, Drafter, Judge, TokenTree, Tools
+from laconic.speculation.drafters.history import copied, judged
 from laconic.speculation.drafters.index import Index
 
 
@@ -67,12 +68,5 @@ class PromptLookup(Drafter):
                 break
         else:
             return EMPTY
-        drafted = index.copy(source, budget)
-        if judge is not None:
-            confidence = (n + 1) / (n + 2)  # Laplace's rule of succession: n tokens agreed, none differed.
-            for depth in range(budget):
-                go = judge(Node(depth, None, confidence))
-                if go is not Go.ON:
-                    del drafted[depth + (go is Go.LAST) :]
-                    break
+        drafted = judged(copied(index.history, source, budget), n, judge)
         return TokenTree.of_chain(drafted, self.name)

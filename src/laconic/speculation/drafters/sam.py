@@ -9,9 +9,9 @@ from typing import Annotated
 from pydantic import Field
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import EMPTY, Context, Drafter, Go, Judge, Node, TokenTree, Tools
+from laconic.speculation.base import EMPTY, Context, Drafter, Judge, TokenTree, Tools
 from laconic.speculation.drafters.automaton import Automaton
-from laconic.speculation.drafters.history import common_prefix
+from laconic.speculation.drafters.history import common_prefix, copied, judged
 
 _TAIL = 32
 """Tokens compared each round to notice that a controller has taken text back."""
@@ -68,15 +68,5 @@ class Sam(Drafter):
         match, end = state.automaton.repeated
         if match < self.min_match or budget <= 0:
             return EMPTY
-        history = state.history
-        drafted = history[end : end + budget]
-        while len(drafted) < budget:  # the text ends in a period, which goes on
-            drafted.append(drafted[len(drafted) - (len(history) - end)])
-        if judge is not None:
-            confidence = (match + 1) / (match + 2)  # Laplace's rule of succession, as in prompt-lookup
-            for depth in range(budget):
-                go = judge(Node(depth, None, confidence))
-                if go is not Go.ON:
-                    del drafted[depth + (go is Go.LAST) :]
-                    break
+        drafted = judged(copied(state.history, end, budget), match, judge)
         return TokenTree.of_chain(drafted, self.name)
