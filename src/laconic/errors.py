@@ -68,6 +68,10 @@ class HeadError(MethodError):
     """A trained head cannot be used: it is not there, is damaged, or was trained for another method or model."""
 
 
+class StoreError(MethodError):
+    """A datastore cannot be used: it is not there, is damaged, or holds other tokens than the model's."""
+
+
 class DirectionError(MethodError):
     """A steering direction cannot be used: it is not there, is damaged, or was fitted on another model."""
 

@@ -17,6 +17,7 @@ from laconic.bench.measure import EngineVariant
 from laconic.errors import UnmetNeed
 from laconic.models.causal_lm import CausalLM
 from laconic.policy import Policy, registry
+from laconic.speculation.drafters.datastore import Datastore
 from tests import heads, routes, signals, steered, tiny
 from tests.fakes import FakeModel
 
@@ -43,6 +44,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Heads for the pair of this module."""
     for method in (*TRAINED_METHODS, "judge-head"):
         REQUIRED[method] = heads.spec(tmp_path_factory.mktemp("heads"), method, TARGET, DRAFT)
+    store = tmp_path_factory.mktemp("datastore")
+    Datastore.of([TEXT.encode("What is 2+2? It is 4.\n\nSo {4}. What is 3+3?")]).save(store)
+    REQUIRED["rest"] = f"rest:{store}"
     book = tmp_path_factory.mktemp("handbook") / "book.md"
     book.write_text("## add\nAdd what is to be added: a + b.\n")
     REQUIRED["handbook"] = f"handbook:{book}"

@@ -46,9 +46,9 @@ def thoughts(tmp_path):
 def test_every_drafter_without_a_model_is_a_default():
     specs = model_free()
     for name in registry.names("drafter"):
-        needs = registry.get("drafter", name).needs
-        apart = bool(registry.get("drafter", name).required()) or name == "bandit"
-        assert (name in specs) != (needs.draft_model or needs.target_rows or apart)
+        cls = registry.get("drafter", name)
+        cannot = cls.needs.draft_model or cls.needs.target_rows or cls.required() or name == "bandit"
+        assert (name in specs) != bool(cannot)
     assert "suffix:shared=false" in specs
     assert len(variants(Setup())) == 2 * len(specs)
 

@@ -10,7 +10,7 @@ from laconic.errors import InvalidKnob
 from laconic.policy import registry
 from laconic.speculation.base import Drafting, Tools
 from laconic.speculation.drafters.few import NOTHING, few_rows
-from laconic.speculation.drafters.followed import Followed
+from laconic.speculation.drafters.index import Index
 from laconic.speculation.drafters.mixture import Guesses, Mixture
 from laconic.speculation.drafters.ngrams import NGrams
 from laconic.types import Sampling
@@ -88,15 +88,15 @@ class TestMixture:
 
 
 def test_what_followed_is_the_latest():
-    followed = Followed((1, 2))
-    followed.read([1, 2, 3, 1, 2])
-    assert followed.after(np.concatenate([window(9, 1), window(1, 2), window(5, 2), window(5)])).tolist() == [
+    index = Index((1, 2))
+    index.read([1, 2, 3, 1, 2])
+    assert index.followed(np.concatenate([window(9, 1), window(1, 2), window(5, 2), window(5)])).tolist() == [
         [2, NOTHING], [3, 3], [3, NOTHING], [NOTHING, NOTHING],
     ]  # fmt: skip
-    followed.read([1, 2, 3, 1, 2, 4, 2])
-    assert followed.after(window(1, 2)).tolist() == [[4, 4]]
-    followed.read([1, 2, 3, 6])
-    assert followed.after(window(2, 3)).tolist() == [[6, 6]]
+    index.read([1, 2, 3, 1, 2, 4, 2])
+    assert index.followed(window(1, 2)).tolist() == [[4, 4]]
+    index.read([1, 2, 3, 6])
+    assert index.followed(window(2, 3)).tolist() == [[6, 6]]
 
 
 @pytest.mark.parametrize("drafting", [Drafting.FORESEE, Drafting.SAMPLE])

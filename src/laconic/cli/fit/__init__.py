@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from laconic.cli.fit.datastore import datastore
 from laconic.cli.fit.difficulty import difficulty
 from laconic.cli.fit.draft_head import head
 from laconic.cli.fit.effort import effort
@@ -19,6 +20,7 @@ app.command("ada-eagle")(ada_eagle)
 app.command("judge-head")(judge_head)
 app.command("head")(head)
 app.command("vocab")(vocab)
+app.command("datastore")(datastore)
 app.command("effort")(effort)
 app.command("difficulty")(difficulty)
 app.command("spec-exit")(spec_exit)

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 import pydantic
 from pydantic import Field
 
 from laconic.policy import Card, knobs
-from laconic.speculation.base import EMPTY, Context, Drafter, Go, Judge, Node, TokenTree, Tools
-from laconic.speculation.drafters.history import common_prefix
-
-_TAIL = 32
-"""Tokens compared each round to notice that a controller has taken text back."""
+from laconic.speculation.base import EMPTY, Context, Drafter, Judge, TokenTree, Tools
+from laconic.speculation.drafters.history import copied, judged
+from laconic.speculation.drafters.index import Index
 
 
 @dataclass(slots=True)
 class Lookup:
-    """State of one request. ``index`` maps an n-gram to the position after its last occurrence in ``history``."""
+    """State of one request."""
 
     context: Context
-    history: list[int] = field(default_factory=list)
-    index: dict[tuple[int, ...], int] = field(default_factory=dict)
+    index: Index
 
 
 @knobs
@@ -52,8 +49,8 @@ class PromptLookup(Drafter):
 
     def start(self, context: Context, tools: Tools) -> Lookup:
         """Index the prompt."""
-        state = Lookup(context)
-        self._update(state)
+        state = Lookup(context, Index(range(self.min_ngram, self.max_ngram + 1)))
+        state.index.read(context.tokens)
         return state
 
     def propose(
@@ -62,37 +59,14 @@ class PromptLookup(Drafter):
         """A chain for each request whose suffix has been seen before."""
         return [self._draft(*request) for request in zip(states, budgets, judges, strict=True)]
 
-    def _update(self, state: Lookup) -> None:
-        tokens, history, index = state.context.tokens, state.history, state.index
-        seen = len(history)
-        if tokens[max(0, seen - _TAIL) : seen] != history[-_TAIL:]:  # Text was taken back; rare, so start over.
-            seen = common_prefix(tokens, history)
-            del history[seen:]
-            index.clear()
-            seen = 0
-        history.extend(tokens[len(history) :])
-        for end in range(seen, len(history)):
-            for n in range(self.min_ngram, min(self.max_ngram, end) + 1):
-                index[tuple(history[end - n : end])] = end
-
     def _draft(self, state: Lookup, budget: int, judge: Judge | None) -> TokenTree:
-        self._update(state)
-        history = state.history
-        for n in range(min(self.max_ngram, len(history)), self.min_ngram - 1, -1):
-            source = state.index.get(tuple(history[-n:]))
+        index = state.index
+        index.read(state.context.tokens)
+        for n in range(min(self.max_ngram, len(index.history)), self.min_ngram - 1, -1):
+            source = index.place(index.history[-n:])
             if source is not None:
                 break
         else:
             return EMPTY
-        period = len(history) - source
-        drafted = history[source : source + budget]
-        while len(drafted) < budget:
-            drafted.append(drafted[len(drafted) - period])
-        if judge is not None:
-            confidence = (n + 1) / (n + 2)  # Laplace's rule of succession: n tokens agreed, none differed.
-            for depth in range(budget):
-                go = judge(Node(depth, None, confidence))
-                if go is not Go.ON:
-                    del drafted[depth + (go is Go.LAST) :]
-                    break
+        drafted = judged(copied(index.history, source, budget), n, judge)
         return TokenTree.of_chain(drafted, self.name)

@@ -26,9 +26,9 @@ from laconic.speculation.base import (
     Verdict,
 )
 from laconic.speculation.drafters.few import NOTHING, Floats, Ints, few_rows
-from laconic.speculation.drafters.followed import Followed
 from laconic.speculation.drafters.growing import grow
 from laconic.speculation.drafters.heard import candidates, taken, windows
+from laconic.speculation.drafters.index import Index
 from laconic.speculation.drafters.mixture import Guesses, Mixture
 from laconic.speculation.drafters.ngrams import NGrams
 from laconic.types import Sampling
@@ -57,7 +57,7 @@ class Remembering:
     shape: TreeShape
     vocab_size: int
     memory: Memory
-    text: Followed
+    text: Index
 
 
 @knobs
@@ -125,7 +125,7 @@ class Stand(Drafter):
     def start(self, context: Context, tools: Tools) -> Remembering:
         """Read the prompt."""
         memory = self._everyone if self.shared else self._fresh()
-        return Remembering(context, tools.shape, tools.vocab_size, memory, Followed(self.text))
+        return Remembering(context, tools.shape, tools.vocab_size, memory, Index(self.text))
 
     def propose(
         self, states: Sequence[Remembering], budgets: Sequence[int], judges: Sequence[Judge | None]
@@ -146,7 +146,7 @@ class Stand(Drafter):
     def _guesses(self, state: Remembering, above: Ints) -> Guesses:
         """What all sources say comes after each of ``above [n, HEARD]``."""
         known, tokens, logits = state.memory.ngrams.look(above)
-        return Guesses(known, tokens, tempered(logits, tokens, state.context.sampling), state.text.after(above))
+        return Guesses(known, tokens, tempered(logits, tokens, state.context.sampling), state.text.followed(above))
 
     def _draft(self, state: Remembering, budget: int, judge: Judge | None) -> TokenTree:
         context = state.context
