@@ -98,6 +98,23 @@ class Reader:
         at = next((at for at in whole if spelled[at][:1].isspace()), whole[-1])
         return Reading(settled, (*since, *window[:at]), b"".join(spelled[at:]), window[at:], True)
 
+    def firsts(self, words: Sequence[bytes]) -> list[int | None]:
+        """The first of their tokens for each of many words inside a text; None for one that cannot be written."""
+        found: list[int | None] = []
+        whole: list[tuple[int, str]] = []
+        for at, word in enumerate(words):
+            text = word.decode(errors="ignore")
+            if text.encode() == word and text and not self._leads:
+                whole.append((at, text))
+                found.append(None)
+            else:
+                found.append(next(iter(self._pieces(word, True)), None))
+        self._theirs.backend.encode_special_tokens = True
+        cut = self._theirs.backend.encode_batch_fast([text for _, text in whole], add_special_tokens=False)
+        for (at, _), encoding in zip(whole, cut, strict=True):
+            found[at] = next(iter(encoding.ids), None)
+        return found
+
     def _spelled(self, tokens: Sequence[int]) -> list[bytes]:
         return [self._theirs.of.get(token, b"") for token in tokens]
 

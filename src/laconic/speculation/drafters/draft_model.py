@@ -235,7 +235,8 @@ class DraftModel(Drafter):
     after full acceptance also the last drafted one). Long gaps, such as the prompt, go through ``prefill``. When
     drafting would leave the draft model's own context, it stops; behind a token that it has no embedding for it begins
     only after the next. Sampled requests are drafted at the request's own temperature and filters. A model with another
-    tokenizer drafts the tokens that both vocabularies have (Timor et al. 2025, token-level intersection). With ``keep``
+    tokenizer drafts the tokens that both vocabularies have (Timor et al. 2025, token-level intersection), and the first
+    part of those that only it has. With ``keep``
     its output head is computed for some tokens only, the most frequent ones of a corpus (FR-Spec, arXiv 2502.14856) or
     of the target's own texts (VocabTrim, arXiv 2506.22694); the others are never drafted.
     """
