@@ -25,6 +25,7 @@ from laconic.models.foreign import ForeignModel, Spelling
 from laconic.models.formats import Format
 from laconic.models.formats.named import named
 from laconic.models.load import load_defaults, load_model, load_text
+from laconic.models.loaded import note
 from laconic.models.text import Message, Text
 from laconic.policy import Policy, registry
 from laconic.reading import Reading
@@ -361,6 +362,8 @@ def joined(draft: LanguageModel, theirs: Text, target: LanguageModel, text: Text
         return draft
     made = ForeignModel(draft, Spelling(text.tokenizer), Spelling(theirs.tokenizer), target.vocab_size)
     log.info(made.note)
+    if isinstance(draft, CausalLM):
+        note(made)
     return made
 
 

@@ -104,6 +104,8 @@ def test_control_tokens_are_themselves_where_both_have_them_and_else_their_names
     # The name of a control token of theirs that our text spells out is text.
     other = theirs.tokenizer.convert_tokens_to_ids("<|other|>")
     assert other not in read(reader, ours.encode("a <|other|> b")).tail
+    # And nobody else who uses the tokenizer notices.
+    assert other in theirs.tokenizer.backend_tokenizer.encode("a <|other|> b").ids
 
 
 def test_tags_are_themselves_even_where_only_one_of_both_calls_them_special() -> None:

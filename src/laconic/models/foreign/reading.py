@@ -109,8 +109,7 @@ class Reader:
                 found.append(None)
             else:
                 found.append(next(iter(self._pieces(word, True)), None))
-        self._theirs.backend.encode_special_tokens = True
-        cut = self._theirs.backend.encode_batch_fast([text for _, text in whole], add_special_tokens=False)
+        cut = self._theirs.writer.encode_batch_fast([text for _, text in whole], add_special_tokens=False)
         for (at, _), encoding in zip(whole, cut, strict=True):
             found[at] = next(iter(encoding.ids), None)
         return found
@@ -141,10 +140,7 @@ class Reader:
         return found
 
     def _encode(self, text: str) -> list[int]:
-        backend = self._theirs.backend
-        if not backend.encode_special_tokens:  # the name of a control token that stands in a text is text
-            backend.encode_special_tokens = True
-        return list(backend.encode(text, add_special_tokens=False).ids)
+        return list(self._theirs.writer.encode(text, add_special_tokens=False).ids)
 
     def _encode_inside(self, text: str) -> list[int]:
         """As ``_encode``, without what the tokenizer puts before a text."""
