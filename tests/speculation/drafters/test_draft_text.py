@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from laconic.bench.certify.proxies import Proxy
+from laconic.bench.measure import Stopwatch
 from laconic.models.foreign import ForeignModel, Spelling
 from laconic.models.text import Text
 from laconic.speculation.base import Go, Node, Tools
@@ -113,3 +115,14 @@ def test_with_the_targets_tokenizer_it_drafts_the_likeliest_tokens() -> None:
     assert list(drafter.propose([state], [5], [None])[0].tokens) == plain(target, [1, 2], 5)
     same = decode(target, [context_of([1, 2])], 30, drafter, draft=FakeModel.random(0, 8).noisy(1, 0.5))
     assert same[0] == plain(target, [1, 2], 30)
+
+
+def test_whoever_times_the_draft_model_times_it_in_its_own_tokens_too() -> None:
+    model = ForeignModel(Knows(THEIRS, PROSE), Spelling(OURS.tokenizer), Spelling(THEIRS.tokenizer), 400)
+    watch = Stopwatch(Proxy(model))
+    drafter = build("drafter", "draft-text")
+    state = drafter.start(context_of(OURS.encode(PROSE)[:50]), Tools(watch, build("shape", "chain"), 400))
+    before = watch.seconds
+    assert drafter.propose([state], [4], [None])[0].tokens
+    assert watch.seconds > before
+    assert watch.passes == model.model.passes > 0
