@@ -8,6 +8,7 @@ import torch
 from laconic.bench.certify.proxies import Proxy
 from laconic.bench.measure import Stopwatch
 from laconic.models.foreign import ForeignModel, Spelling
+from laconic.models.foreign.back import Back
 from laconic.models.text import Text
 from laconic.speculation.base import Go, Node, Tools
 from tests import tiny
@@ -126,3 +127,13 @@ def test_whoever_times_the_draft_model_times_it_in_its_own_tokens_too() -> None:
     assert drafter.propose([state], [4], [None])[0].tokens
     assert watch.seconds > before
     assert watch.passes == model.model.passes > 0
+
+
+def test_what_stands_is_left_alone_where_the_tokenizer_would_write_it_otherwise() -> None:
+    back = Back(Spelling(OURS.tokenizer), Spelling(THEIRS.tokenizer))
+    start = [OURS.encode(letter)[0] for letter in "Th"]
+    assert OURS.encode("The answer")[0] not in start
+    found = back.tokens(start, b"e answer is")
+    assert OURS.decode(start + found) == "The answer is"
+    assert found == OURS.encode("e answer is")
+    assert back.tokens(OURS.encode("The"), b" answer") == OURS.encode("The answer")[1:]
