@@ -81,6 +81,8 @@ class Methods:
 class Engine:
     """A model ready to answer. Build it with :meth:`load`, or from parts already loaded.
 
+    Among these, a draft model must be one of the target's tokens; :func:`joined` makes one of any other.
+
     >>> engine = Engine.load("bundled", think=("answer-confidence",))
     >>> result = engine.generate("What is 37 * 48 + 15?")
     >>> result.answer, result.usage.thinking, result.usage.tokens_per_pass
