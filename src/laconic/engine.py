@@ -25,6 +25,7 @@ from laconic.models.foreign import ForeignModel, Spelling
 from laconic.models.formats import Format
 from laconic.models.formats.named import named
 from laconic.models.load import load_defaults, load_model, load_text
+from laconic.models.loaded import note
 from laconic.models.text import Message, Text
 from laconic.policy import Policy, registry
 from laconic.reading import Reading
@@ -79,6 +80,8 @@ class Methods:
 
 class Engine:
     """A model ready to answer. Build it with :meth:`load`, or from parts already loaded.
+
+    Among these, a draft model must be one of the target's tokens; :func:`joined` makes one of any other.
 
     >>> engine = Engine.load("bundled", think=("answer-confidence",))
     >>> result = engine.generate("What is 37 * 48 + 15?")
@@ -361,6 +364,8 @@ def joined(draft: LanguageModel, theirs: Text, target: LanguageModel, text: Text
         return draft
     made = ForeignModel(draft, Spelling(text.tokenizer), Spelling(theirs.tokenizer), target.vocab_size)
     log.info(made.note)
+    if isinstance(draft, CausalLM):
+        note(made)
     return made
 
 

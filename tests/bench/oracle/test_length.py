@@ -9,6 +9,7 @@ from itertools import product
 import pytest
 
 from laconic import Engine, Limits, Methods, Request
+from laconic.bench.oracle.bounds import _outlook
 from laconic.bench.oracle.length import (
     Costs,
     Outlook,
@@ -20,6 +21,8 @@ from laconic.bench.oracle.length import (
     outlook_by_asking,
     outlook_of,
 )
+from laconic.engine import joined
+from laconic.models.base import LanguageModel
 from laconic.models.causal_lm import CausalLM
 from laconic.policy import registry
 from laconic.speculation.base import Tools
@@ -103,7 +106,7 @@ def written() -> tuple[CausalLM, CausalLM, Request, list[int]]:
     return target, draft, request, list(result.tokens)
 
 
-def asked(name: str, draft: CausalLM, request: Request, tokens: Sequence[int]) -> Outlook:
+def asked(name: str, draft: LanguageModel, request: Request, tokens: Sequence[int]) -> Outlook:
     drafter, shape = registry.build("drafter", name), registry.build("shape", "chain")
     return outlook_by_asking(drafter, Tools(draft, shape, 264), request, tokens)  # type: ignore[arg-type]
 
@@ -116,6 +119,19 @@ def test_one_pass_over_the_text_tells_what_asking_everywhere_tells(
     assert outlook_of(matches(draft, request.prompt, tokens, chunk=16)) == slow
     assert 0 < sum(reach > 0 for reach in slow.reach) < len(slow)
     assert draft.slots == []
+
+
+def test_a_draft_that_is_written_as_text_is_asked_for(
+    written: tuple[CausalLM, CausalLM, Request, list[int]],
+) -> None:
+    """What the draft model would say after each token is not what it writes in tokens of its own."""
+    target, same, request, tokens = written
+    draft = joined(same, tiny.text(tags_as_tokens=False), target, TEXT)
+    engine = Engine(target, TEXT, Methods(drafter="draft-text", length="constant:4"), draft)
+    found = _outlook(engine, request, tokens)
+    assert found == asked("draft-text", draft, request, tokens)
+    assert sum(found.reach) > 0
+    assert found != outlook_of(matches(draft, request.prompt, tokens))
 
 
 @pytest.mark.parametrize("length", [1, 3, 6])

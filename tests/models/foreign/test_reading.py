@@ -104,6 +104,8 @@ def test_control_tokens_are_themselves_where_both_have_them_and_else_their_names
     # The name of a control token of theirs that our text spells out is text.
     other = theirs.tokenizer.convert_tokens_to_ids("<|other|>")
     assert other not in read(reader, ours.encode("a <|other|> b")).tail
+    # And nobody else who uses the tokenizer notices.
+    assert other in theirs.tokenizer.backend_tokenizer.encode("a <|other|> b").ids
 
 
 def test_tags_are_themselves_even_where_only_one_of_both_calls_them_special() -> None:
@@ -117,7 +119,7 @@ def test_tags_are_themselves_even_where_only_one_of_both_calls_them_special() ->
 
 def shared_of(ours: Text, theirs: Text) -> tuple[Any, Any]:
     found = shared(Spelling(ours.tokenizer), Spelling(theirs.tokenizer), (10**6, 10**6))
-    return found.ours, found.theirs
+    return found.ours[: found.same], found.theirs[: found.same]
 
 
 def test_what_begins_every_text_is_their_own() -> None:
@@ -138,13 +140,23 @@ def test_shared_tokens_stand_for_the_same(name: str) -> None:
     ours, theirs = byte_level().tokenizer, tokenizer(name)
     mine, other = Spelling(ours), Spelling(theirs)
     both = shared(mine, other, (len(ours), len(theirs)))
-    assert len(both.ours) >= 60
-    assert len(set(both.ours.tolist())) == len(both.ours)
-    for i, j in zip(both.ours.tolist(), both.theirs.tolist(), strict=True):
+    assert both.same >= 60
+    assert len(set(both.theirs.tolist())) == len(both.theirs)
+    pairs = list(zip(both.ours.tolist(), both.theirs.tolist(), strict=True))
+    for i, j in pairs[: both.same]:
         assert mine.of.get(i) == other.of.get(j)
         assert (i in mine.of) == (j in other.of)
+    for i, j in pairs[both.same :]:
+        assert other.of[j].startswith(mine.of[i])
+    said = {j for _, j in pairs}
+    assert said >= {
+        j for j, word in other.of.items() if word and name != "qwen3"
+    }  # every byte of theirs is one of ours
 
 
 def test_only_tokens_that_both_models_have_room_for_are_shared() -> None:
     made = Spelling(byte_level().tokenizer)
     assert shared(made, made, (100, 50)).ours.tolist() == list(range(50))
+    fewer = shared(made, made, (280, 330))
+    assert fewer.same == 280
+    assert max(fewer.ours.tolist()) < 280

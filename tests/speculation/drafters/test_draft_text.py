@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from laconic.bench.certify.proxies import Proxy
+from laconic.bench.measure import Stopwatch
 from laconic.models.foreign import ForeignModel, Spelling
+from laconic.models.foreign.back import Back
 from laconic.models.text import Text
 from laconic.speculation.base import Go, Node, Tools
 from tests import tiny
@@ -113,3 +116,24 @@ def test_with_the_targets_tokenizer_it_drafts_the_likeliest_tokens() -> None:
     assert list(drafter.propose([state], [5], [None])[0].tokens) == plain(target, [1, 2], 5)
     same = decode(target, [context_of([1, 2])], 30, drafter, draft=FakeModel.random(0, 8).noisy(1, 0.5))
     assert same[0] == plain(target, [1, 2], 30)
+
+
+def test_whoever_times_the_draft_model_times_it_in_its_own_tokens_too() -> None:
+    model = ForeignModel(Knows(THEIRS, PROSE), Spelling(OURS.tokenizer), Spelling(THEIRS.tokenizer), 400)
+    watch = Stopwatch(Proxy(model))
+    drafter = build("drafter", "draft-text")
+    state = drafter.start(context_of(OURS.encode(PROSE)[:50]), Tools(watch, build("shape", "chain"), 400))
+    before = watch.seconds
+    assert drafter.propose([state], [4], [None])[0].tokens
+    assert watch.seconds > before
+    assert watch.passes == model.model.passes > 0
+
+
+def test_what_stands_is_left_alone_where_the_tokenizer_would_write_it_otherwise() -> None:
+    back = Back(Spelling(OURS.tokenizer), Spelling(THEIRS.tokenizer))
+    start = [OURS.encode(letter)[0] for letter in "Th"]
+    assert OURS.encode("The answer")[0] not in start
+    found = back.tokens(start, b"e answer is")
+    assert OURS.decode(start + found) == "The answer is"
+    assert found == OURS.encode("e answer is")
+    assert back.tokens(OURS.encode("The"), b" answer") == OURS.encode("The answer")[1:]

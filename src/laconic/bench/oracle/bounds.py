@@ -96,7 +96,7 @@ def length(engine: Engine, trials: Sequence[Trial], ask: Ask, ours: str, plain: 
 
 def _outlook(engine: Engine, request: Request, tokens: Sequence[int]) -> Outlook:
     drafter = engine.plan.drafter
-    if drafter.needs.draft_model:
+    if drafter.needs.draft_model and drafter.knows_distribution:  # its guess at each token is the model's own
         assert engine.draft_model is not None
         return outlook_of(matches(engine.draft_model, request.prompt, tokens))
     fresh = cast(Drafter, registry.build("drafter", drafter.spec()))

@@ -1,21 +1,23 @@
 """A model with a tokenizer of its own as a model of the target's tokens: it reads the same text, and thinks on.
 
 Source: Timor et al. (2025), "Accelerating LLM Inference with Lossless Speculative Decoding Algorithms for
-Heterogeneous Vocabularies", token-level intersection (TLI). What the model thinks is restricted to the tokens that both
-vocabularies have. Since that is a distribution over the target's tokens like any other, every drafter, shape and
-verifier works with it, and what is exact stays exact.
+Heterogeneous Vocabularies", token-level intersection (TLI): what the model thinks of the tokens that both vocabularies
+have. The paper leaves its other tokens out; here they count for the first token that the target's tokenizer cuts them
+into, since a model that is sure of " = " or of "123" should not be asked what it would write instead. Either way that
+is a distribution over the target's tokens like any other, so every drafter, shape and verifier works with it, and what
+is exact stays exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from laconic.errors import UnsupportedModel
+from laconic.errors import TokenizerMismatch
 from laconic.models.base import LanguageModel, Narrows, Scores, ScoreTree, ShowsHidden, Slot
 from laconic.models.foreign.back import Back
 from laconic.models.foreign.reading import Reader
@@ -23,8 +25,8 @@ from laconic.models.foreign.shared import shared
 from laconic.models.foreign.slot import ForeignSlot
 from laconic.models.foreign.spelling import Spelling
 
-_WORTH = 0.8
-"""Share of the model's tokens below which its output head is asked about those alone."""
+_FEW = 0.25
+"""Share of our tokens below which most words cannot be drafted as they are."""
 _AT_ONCE = 32
 """Most settled tokens that are scored along with a tree; more are prefilled, without logits."""
 
@@ -33,9 +35,9 @@ class ForeignModel:
     """``model``, whose tokens are ``theirs``, behind the contract of a model with our ``vocab_size`` tokens.
 
     Slots count our tokens. A node's row is what the model thinks after the text down to that node, read as its own
-    tokenizer writes it; tokens that it does not have are never likely (-inf). So a chain of our tokens may be a tree of
-    theirs: "answ" and "er" are two texts, of which the second is one token. A text may be longer than the model's
-    context: then its end is read. Raises TokenizerMismatch where no token is shared.
+    tokenizer writes it (see Shared.row); tokens that it cannot say are never likely (-inf). So a chain of our tokens
+    may be a tree of theirs: "answ" and "er" are two texts, of which the second is one token. A text may be longer than
+    the model's context: then its end is read. Raises TokenizerMismatch where no token is shared.
     """
 
     context = 1 << 30
@@ -52,11 +54,10 @@ class ForeignModel:
         """The model's tokens that are asked about; None for all."""
         if isinstance(model, Narrows):
             self.narrowed = self._narrowed
-            if len(self.shared.theirs) < _WORTH * model.vocab_size:
-                self._keep(model, self.shared.theirs)
         if isinstance(model, ShowsHidden):
             self.hidden_size, self.fingerprint = model.hidden_size, model.fingerprint
-            self._foreign = dict(zip(self.shared.ours.tolist(), self.shared.theirs.tolist(), strict=True))
+            same = slice(self.shared.same)
+            self._foreign = dict(zip(self.shared.ours[same].tolist(), self.shared.theirs[same].tolist(), strict=True))
             self.embedding = self._embedding
 
     @property
@@ -81,7 +82,9 @@ class ForeignModel:
     @property
     def note(self) -> str:
         """A sentence for whoever runs it."""
-        return f"the draft model has another tokenizer: {self.shared} and can be drafted"
+        few = self.shared.same < _FEW * self.vocab_size
+        whole = "; the drafter draft-text is not bound to them" if few else ""
+        return f"the draft model has another tokenizer: {self.shared} and can be drafted{whole}"
 
     def open(self) -> ForeignSlot:
         """A new, empty slot."""
@@ -106,12 +109,7 @@ class ForeignModel:
         sizes = [len(tree) for tree in trees]
         starts = [sum(sizes[:i]) for i in range(len(sizes))]
         hidden = None if scores.hidden is None else scores.hidden[at]
-        return Scores(self._widened(scores.flat[at]), starts, sizes, hidden)
-
-    def _keep(self, model: Narrows, theirs: Tensor) -> None:
-        """Ask about some tokens alone from now on, if that can be done with this model."""
-        with suppress(UnsupportedModel), model.narrowed(theirs):
-            self._kept = theirs
+        return Scores(self.shared.row(scores.flat[at]), starts, sizes, hidden)
 
     @contextmanager
     def _narrowed(self, kept: Tensor) -> Iterator[None]:
@@ -125,11 +123,14 @@ class ForeignModel:
     def _theirs(self, kept: Tensor) -> Tensor:
         """What stands for tokens of ours, in the model's own; the same tensor for the same one."""
         if self._last is None or self._last[0] is not kept:
-            self._last = kept, self.shared.theirs[torch.isin(self.shared.ours, kept)]
+            theirs = self.shared.theirs[torch.isin(self.shared.ours, kept)]
+            if not len(theirs):
+                raise TokenizerMismatch("the draft model can say none of the tokens that are to be kept.", "Keep more.")
+            self._last = kept, theirs.sort().values
         return self._last[1]
 
     def _narrowly(self) -> AbstractContextManager[None]:
-        """Only what can be drafted is asked about, where that is much less than all."""
+        """What the head of the model behind is asked about in the next pass."""
         if self._kept is not None and isinstance(self.model, Narrows):
             return self.model.narrowed(self._kept)
         return nullcontext()
@@ -141,12 +142,6 @@ class ForeignModel:
             return 0
         slot.cached += behind
         return self.model.prefill(slot.inner, behind)
-
-    def _widened(self, theirs: Tensor) -> Tensor:
-        """Rows over our tokens ``[nodes, vocab]`` from rows over theirs."""
-        wide = theirs.new_full((len(theirs), self.vocab_size), -torch.inf)
-        wide[:, self.shared.ours] = theirs[:, self.shared.theirs]
-        return wide
 
     def _embedding(self, token: int) -> Tensor:
         """The input embedding of what is ``token`` of ours, or else of its first token."""

@@ -98,6 +98,22 @@ class Reader:
         at = next((at for at in whole if spelled[at][:1].isspace()), whole[-1])
         return Reading(settled, (*since, *window[:at]), b"".join(spelled[at:]), window[at:], True)
 
+    def firsts(self, words: Sequence[bytes]) -> list[int | None]:
+        """The first of their tokens for each of many words inside a text; None for one that cannot be written."""
+        found: list[int | None] = []
+        whole: list[tuple[int, str]] = []
+        for at, word in enumerate(words):
+            text = word.decode(errors="ignore")
+            if text.encode() == word and text and not self._leads:
+                whole.append((at, text))
+                found.append(None)
+            else:
+                found.append(next(iter(self._pieces(word, True)), None))
+        cut = self._theirs.writer.encode_batch_fast([text for _, text in whole], add_special_tokens=False)
+        for (at, _), encoding in zip(whole, cut, strict=True):
+            found[at] = next(iter(encoding.ids), None)
+        return found
+
     def _spelled(self, tokens: Sequence[int]) -> list[bytes]:
         return [self._theirs.of.get(token, b"") for token in tokens]
 
@@ -124,10 +140,7 @@ class Reader:
         return found
 
     def _encode(self, text: str) -> list[int]:
-        backend = self._theirs.backend
-        if not backend.encode_special_tokens:  # the name of a control token that stands in a text is text
-            backend.encode_special_tokens = True
-        return list(backend.encode(text, add_special_tokens=False).ids)
+        return list(self._theirs.writer.encode(text, add_special_tokens=False).ids)
 
     def _encode_inside(self, text: str) -> list[int]:
         """As ``_encode``, without what the tokenizer puts before a text."""

@@ -1,4 +1,4 @@
-"""Tokens that two vocabularies have in common."""
+"""What the tokens of one vocabulary say of those of another."""
 
 from __future__ import annotations
 
@@ -8,40 +8,52 @@ import torch
 from torch import Tensor
 
 from laconic.errors import TokenizerMismatch
+from laconic.models.foreign.reading import Reader
 from laconic.models.foreign.spelling import Spelling
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """Tokens that mean the same: ``ours[i]`` of one vocabulary is ``theirs[i]`` of the other; both ``[shared]``.
+    """What a foreign vocabulary says in ours: its token ``theirs[i]`` stands for ours ``ours[i]``; both ``[n]``.
 
-    A token of text means the bytes that it stands for, a control token (an end, a turn) what it is called; a control
-    token is never taken for text. ``vocab`` and ``foreign`` are the sizes of the two.
+    The first ``same`` of them mean the same in both: text by the bytes that it stands for, control tokens (an end, a
+    turn) by what they are called; a control token is never taken for text. The others are texts that are no token of
+    ours, and stand for the first token that our tokenizer cuts them into. ``vocab`` and ``foreign`` are the sizes of
+    the two vocabularies.
     """
 
     ours: Tensor
     theirs: Tensor
+    same: int
     vocab: int
     foreign: int
 
     def __str__(self) -> str:
-        return f"{len(self.ours):,} of the draft model's {self.foreign:,} tokens are also the target's"
+        return f"{self.same:,} of the draft model's {self.foreign:,} tokens are also the target's"
+
+    def row(self, theirs: Tensor) -> Tensor:
+        """Logits ``[nodes, vocab]`` of what logits over their tokens, ``[nodes, foreign]``, say of ours."""
+        likely = theirs.float().softmax(-1)[:, self.theirs]
+        return likely.new_zeros(len(theirs), self.vocab).index_add_(1, self.ours, likely).log_()
 
 
 def shared(ours: Spelling, theirs: Spelling, sizes: tuple[int, int]) -> Shared:
-    """What two vocabularies share of the ``sizes`` that their models have room for.
+    """What two vocabularies have in common, of the ``sizes`` that their models have room for.
 
-    Raises TokenizerMismatch if that is nothing.
+    Raises TokenizerMismatch if they share no token.
     """
     found = {}
-    for word, i in ours.by_bytes.items():
-        if (other := theirs.by_bytes.get(word)) is not None:
-            found[i] = other
-    for name, i in ours.marks.items():  # tags and ends by name, whichever of the two calls them special
-        if (other := theirs.marks.get(name)) is not None:
-            found[i] = other
-    pairs = sorted((i, other) for i, other in found.items() if i < sizes[0] and other < sizes[1])
-    if not pairs:
+    for word, other in theirs.by_bytes.items():
+        if (mine := ours.by_bytes.get(word)) is not None:
+            found[other] = mine
+    for name, other in theirs.marks.items():  # tags and ends by name, whichever of the two calls them special
+        if (mine := ours.marks.get(name)) is not None:
+            found[other] = mine
+    same = sorted((i, other) for other, i in found.items() if i < sizes[0] and other < sizes[1])
+    if not same:
         raise TokenizerMismatch("draft and target have no token in common.", "Use another draft model, or suffix.")
-    mine, other = torch.tensor(pairs).T
-    return Shared(mine.contiguous(), other.contiguous(), *sizes)
+    others = [other for other in theirs.of if other not in found and other < sizes[1]]
+    firsts = Reader(theirs, ours).firsts([theirs.of[other] for other in others])
+    rest = [(i, other) for i, other in zip(firsts, others, strict=True) if i is not None and i < sizes[0]]
+    pairs = torch.tensor(same + rest).T.contiguous()
+    return Shared(pairs[0], pairs[1], len(same), *sizes)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
+
+from tokenizers import Tokenizer
 
 from laconic.errors import TokenizerMismatch
 
@@ -28,7 +31,7 @@ class Spelling:
                 f"the tokens of a {type(tokenizer).__name__} cannot be taken as bytes.",
                 "Give the model a fast tokenizer (tokenizer.json).",
             )
-        self.backend = backend
+        self._backend = backend
         spell = _spelling(list(_steps(backend.decoder)))
         begin = tokenizer.bos_token_id
         self.begins: tuple[int, ...] = (begin,) if begin is not None and tokenizer.encode("x")[:1] == [begin] else ()
@@ -59,6 +62,16 @@ class Spelling:
                 self.by_bytes.setdefault(word, i)
         for word, i in odd:
             self.by_bytes.setdefault(word, i)
+
+    @cached_property
+    def writer(self) -> Tokenizer:
+        """A tokenizer for text in which the name of a control token is text, too.
+
+        It is a copy: that is a switch of the tokenizer, and prompts are written elsewhere meanwhile.
+        """
+        made = Tokenizer.from_str(self._backend.to_str())
+        made.encode_special_tokens = True
+        return made
 
 
 def _steps(decoder: Any) -> Iterator[dict[str, Any]]:

@@ -234,13 +234,20 @@ class DraftModel(Drafter):
     tokens stay there, so a round begins by scoring only what the draft model has not seen (the target's own token,
     after full acceptance also the last drafted one). Long gaps, such as the prompt, go through ``prefill``. When
     drafting would leave the draft model's own context, it stops; behind a token that it has no embedding for it begins
-    only after the next. Sampled requests are drafted at the request's own temperature and filters. A model with another
-    tokenizer drafts the tokens that both vocabularies have (Timor et al. 2025, token-level intersection). With ``keep``
-    its output head is computed for some tokens only, the most frequent ones of a corpus (FR-Spec, arXiv 2502.14856) or
-    of the target's own texts (VocabTrim, arXiv 2506.22694); the others are never drafted.
+    only after the next. Sampled requests are drafted at the request's own temperature and filters.
+
+    A model with another tokenizer drafts the tokens that both vocabularies have (Timor et al. 2025, token-level
+    intersection), and of those that only it has the first part. With ``keep`` the output head is computed for some
+    tokens only, the most frequent ones of a corpus (FR-Spec, arXiv 2502.14856) or of the target's own texts (VocabTrim,
+    arXiv 2506.22694); the others are never drafted.
     """
 
-    card = Card(paper="Fast Inference from Transformers via Speculative Decoding", lossless=True, arxiv="2211.17192")
+    card = Card(
+        paper="Fast Inference from Transformers via Speculative Decoding",
+        catalogue=(117, 127, 194),
+        lossless=True,
+        arxiv="2211.17192",
+    )
     needs = Needs(draft_model=True)
     files = frozenset({"keep"})
 
