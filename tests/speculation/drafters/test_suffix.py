@@ -114,7 +114,7 @@ def test_every_match_length_of_every_store_is_weighed():
         def most(length):
             return int(1.5 * length + 1)
 
-        draft = best_draft([(store, None) for store in stores], window, [0, *map(most, range(1, 9))], 0.1)
+        draft = best_draft([(store, None) for store in stores], window, [0, *map(most, range(1, 9))], 99, 0.1)
         score, _ = by_definition(texts, window, most, 0.1)
         assert draft.score == pytest.approx(score)
         second += score > by_definition(texts[:1], window, most, 0.1)[0]

@@ -173,8 +173,7 @@ class Suffix(Drafter):
         """A tree, and how many of its tokens are expected to be accepted (0 where nobody asks)."""
         window = state.history[-self.max_depth :]
         sources = [(state.own, state.text), *([(self._everyone, state.document)] if self.shared else [])]
-        most = [min(budget, longest) for longest in self._lengths]
-        draft = best_draft(sources, window, most, self.min_prob)
+        draft = best_draft(sources, window, self._lengths, budget, self.min_prob)
         if not draft.runs:
             return EMPTY, 0.0
         nodes = Grown()

@@ -26,20 +26,22 @@ Source = tuple[Store, Document | None]
 """A store, and the text in it that is to go on, if it is there."""
 
 
-def best_draft(sources: Sequence[Source], window: Sequence[int], most: Sequence[int], min_prob: float) -> Draft:
+def best_draft(
+    sources: Sequence[Source], window: Sequence[int], most: Sequence[int], budget: int, min_prob: float
+) -> Draft:
     """The candidate with the highest score over all stores and match lengths, for the text that ends in ``window``.
 
     To a match length n belong the places of one store before which at least n tokens match; ``most[n]``, which does
-    not fall with n, bounds its draft. Of equals the earlier store's stands, and the longest match.
+    not fall with n, and ``budget`` bound its draft. Of equals the earlier store's stands, and the longest match.
     """
     best = Draft()
     for store, text in sources:
-        if most[len(window)] <= best.score:
+        if min(most[len(window)], budget) <= best.score:
             break
         runs: list[list[int]] = []
         for least, found in store.search(window):
             for i, (length, place) in enumerate(found):
-                longest = most[length]
+                longest = min(most[length], budget)
                 if longest <= best.score:
                     break
                 runs.append(store.run(place, longest, text))
