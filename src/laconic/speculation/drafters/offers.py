@@ -50,10 +50,12 @@ def offer(tree: TokenTree, said: Sequence[float], calibration: Calibration, own:
     for parent in tree.parents:
         depths.append(0 if parent < 0 else depths[parent] + 1)
     confidences = list(said) if len(said) == len(tree) else _by_rows(tree)
-    cells = [(bin_of(confidence), depth_of(depth)) for confidence, depth in zip(confidences, depths, strict=True)]
+    bins = {confidence: bin_of(confidence) for confidence in set(confidences)}
+    cells = [(bins[confidence], depth_of(depth)) for confidence, depth in zip(confidences, depths, strict=True)]
+    chances = {cell: calibration.chance(own, cell) for cell in set(cells)}
     paths: list[float] = []
     for cell, parent in zip(cells, tree.parents, strict=True):
-        paths.append(calibration.chance(own, cell) * (1.0 if parent < 0 else paths[parent]))
+        paths.append(chances[cell] * (1.0 if parent < 0 else paths[parent]))
     return Offer(tree, depths, paths, cells)
 
 
