@@ -254,6 +254,29 @@ class TestCosts:
             )
         assert drawn == chosen > 50
 
+    def test_who_draws_without_passes_is_not_asked_for_nothing_either(self):
+        """Drawn tokens cost no time here, and all the same a draft of them is never looked at and then dropped."""
+
+        class Drawing(Scripted):
+            knows_distribution = True
+
+        sampling = Sampling(1.0, seed=1)
+        for greedy in (False, True):
+            drawing = Drawing(LONG, frozenset(range(0, 400, 3)))
+            hybrid = Hybrid((drawing, Scripted(LONG)))
+            context = context_of(LONG[:2], None if greedy else sampling)
+            state, scored = hybrid.start(context, Tools(None, build("shape", "chain"), 1000)), []
+            while len(context.tokens) < 380:
+                at = len(context.tokens)
+                (tree,) = hybrid.propose([state], [8], [None])
+                scored.append(tree)
+                path = agreed(tree, LONG[at:])
+                context.tokens += [*LONG[at : at + len(path)], LONG[at + len(path)]]
+                hybrid.observe([state], [Verdict(tree, path, LONG[at + len(path)])])
+            kept = [any(tree is mine for tree in scored) for mine in drawing.proposed]
+            assert len(kept) >= 4
+            assert all(kept) != greedy
+
     def test_slots_are_given_back(self):
         target, draft = FakeModel.random(0), FakeModel.random(0).noisy(1, 0.5)
         contexts = [context_of([1, 2, 3]), context_of([3, 2, 1, 2])]
