@@ -340,6 +340,24 @@ class TestTrees:
         assert list(tree.parents).count(-1) <= 2
 
 
+def test_a_length_policy_is_not_troubled_with_what_does_not_pay():
+    pace = Pace()
+    for nodes in (1, 2, 9) * 20:
+        pace.record(nodes=nodes, tokens=1, draft_passes=0, draft=0.0, score=nodes * 1.0, rest=0.0)
+    for known, most in ((Pace(), 400), (pace, 60)):
+        asked = []
+        hybrid = Hybrid((Scripted(LONG, frozenset(range(400))),))
+        context = context_of(LONG[:2])
+        state = hybrid.start(context, Tools(None, build("shape", "chain"), 1000, known))
+        for at in range(2, 102):
+            (tree,) = hybrid.propose([state], [4], [lambda node: asked.append(node) or Go.ON])  # noqa: B023
+            context.tokens.append(LONG[at])
+            if len(tree):
+                hybrid.observe([state], [Verdict(tree, (), LONG[at])])
+        assert len(asked) <= most
+        assert len(asked) > 10
+
+
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 @pytest.mark.parametrize("shape", ["chain", "best-first"])
 @pytest.mark.parametrize("length", ["constant:5", "marginal"])

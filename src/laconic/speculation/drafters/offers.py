@@ -127,11 +127,11 @@ def merged(offers: Iterable[Offer], budget: int, ends: Iterable[int], source: st
     return Offer(tree, [len(way) - 1 for way in nodes], [best[way][0] for way in nodes])
 
 
-def judged(made: Offer, judge: Judge, *, chain: bool) -> TokenTree:
-    """What of an offer the run's length policy lets stand, asked about its nodes in order."""
+def judged(made: Offer, judge: Judge, floor: float, *, chain: bool) -> TokenTree:
+    """What of an offer the run's length policy lets stand, asked in order about the nodes likelier than ``floor``."""
     tree, index, last = made.tree, {-1: -1}, set()
     for node, parent in enumerate(tree.parents):
-        if parent not in index or parent in last:
+        if parent not in index or parent in last or made.paths[node] <= floor:
             continue
         above = made.paths[parent] if parent >= 0 else 1.0
         chance = made.paths[node] / above if above else 0.0
