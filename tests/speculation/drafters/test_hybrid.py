@@ -254,6 +254,29 @@ class TestCosts:
             )
         assert drawn == chosen > 50
 
+    def test_who_draws_without_passes_is_not_asked_for_nothing_either(self):
+        """Drawn tokens cost no time here, and all the same a draft of them is never looked at and then dropped."""
+
+        class Drawing(Scripted):
+            knows_distribution = True
+
+        sampling = Sampling(1.0, seed=1)
+        for greedy in (False, True):
+            drawing = Drawing(LONG, frozenset(range(0, 400, 3)))
+            hybrid = Hybrid((drawing, Scripted(LONG)))
+            context = context_of(LONG[:2], None if greedy else sampling)
+            state, scored = hybrid.start(context, Tools(None, build("shape", "chain"), 1000)), []
+            while len(context.tokens) < 380:
+                at = len(context.tokens)
+                (tree,) = hybrid.propose([state], [8], [None])
+                scored.append(tree)
+                path = agreed(tree, LONG[at:])
+                context.tokens += [*LONG[at : at + len(path)], LONG[at + len(path)]]
+                hybrid.observe([state], [Verdict(tree, path, LONG[at + len(path)])])
+            kept = [any(tree is mine for tree in scored) for mine in drawing.proposed]
+            assert len(kept) >= 4
+            assert all(kept) != greedy
+
     def test_slots_are_given_back(self):
         target, draft = FakeModel.random(0), FakeModel.random(0).noisy(1, 0.5)
         contexts = [context_of([1, 2, 3]), context_of([3, 2, 1, 2])]
@@ -315,6 +338,24 @@ class TestTrees:
         assert 0 < len(tree) < len(asked) + 1 <= 8
         assert all(0 < node.confidence < 1 and node.path is not None for node in asked)
         assert list(tree.parents).count(-1) <= 2
+
+
+def test_a_length_policy_is_not_troubled_with_what_does_not_pay():
+    pace = Pace()
+    for nodes in (1, 2, 9) * 20:
+        pace.record(nodes=nodes, tokens=1, draft_passes=0, draft=0.0, score=nodes * 1.0, rest=0.0)
+    for known, most in ((Pace(), 400), (pace, 60)):
+        asked = []
+        hybrid = Hybrid((Scripted(LONG, frozenset(range(400))),))
+        context = context_of(LONG[:2])
+        state = hybrid.start(context, Tools(None, build("shape", "chain"), 1000, known))
+        for at in range(2, 102):
+            (tree,) = hybrid.propose([state], [4], [lambda node: asked.append(node) or Go.ON])  # noqa: B023
+            context.tokens.append(LONG[at])
+            if len(tree):
+                hybrid.observe([state], [Verdict(tree, (), LONG[at])])
+        assert len(asked) <= most
+        assert len(asked) > 10
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7])

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from laconic.speculation.base import Tools, Verdict
+from laconic.speculation.base import Go, Tools, Verdict
 from laconic.speculation.drafters.suffix_pages import Document
 from laconic.speculation.drafters.suffix_store import ORDERS, PLACES, Store
 from laconic.speculation.drafters.suffix_walk import best_draft
@@ -114,7 +114,7 @@ def test_every_match_length_of_every_store_is_weighed():
         def most(length):
             return int(1.5 * length + 1)
 
-        draft = best_draft([(store, None) for store in stores], window, [0, *map(most, range(1, 9))], 0.1)
+        draft = best_draft([(store, None) for store in stores], window, [0, *map(most, range(1, 9))], 99, 0.1)
         score, _ = by_definition(texts, window, most, 0.1)
         assert draft.score == pytest.approx(score)
         second += score > by_definition(texts[:1], window, most, 0.1)[0]
@@ -161,6 +161,23 @@ def test_the_path_counts_not_the_last_step():
     for min_prob, length in ((0.45, 1), (0.22, 2), (0.18, 3)):
         drafter = build("drafter", f"suffix:shared=false,max_depth=2,offset=2,min_prob={min_prob}")
         assert propose(drafter, drafter.start(context_of(prompt), TOOLS)) == [3, 4, 2][:length]
+
+
+def test_what_followed_a_longer_match_is_surer():
+    drafter = build("drafter", "suffix:shared=false,offset=2,min_prob=0.5")
+    asked = []
+
+    def judge(node):
+        asked.append(node.confidence)
+        return Go.ON
+
+    for prompt in ([1, 2, 3, 9, 8, 2], [1, 2, 3, 9, 1, 2], [1, 2, 3, 1, 2, 3, 1, 2]):
+        propose(drafter, drafter.start(context_of(prompt), TOOLS), 1, judge)
+    assert 0.3 < asked[0] < asked[1] < asked[2] < 0.9
+    asked.clear()
+    propose(drafter, drafter.start(context_of([1, 2, 3, 4, 5, 1, 2]), TOOLS), 3, judge)
+    assert asked == sorted(asked)
+    assert len(set(asked)) == 3
 
 
 def test_requests_share_outputs_but_not_prompts():

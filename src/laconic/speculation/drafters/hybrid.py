@@ -26,6 +26,8 @@ from laconic.speculation.drafters.offers import Ear, Offer, agreed, heard, judge
 from laconic.speculation.length.calibration import Counts
 from laconic.speculation.pace import Pace
 
+_EXPLORE = 16
+"""One in so many drafts goes to the length policy with the nodes that do not seem to pay."""
 _MOST = 64
 """Tokens that a member without cost is asked for at most in a round."""
 
@@ -45,6 +47,8 @@ class Mix:
     """Of this round, by member; those of sampled drafts are not kept."""
     scored: dict[int, TokenTree] = field(default_factory=dict)
     """By member, its part of what the target scores."""
+    judged: int = 0
+    """Drafts that a length policy was asked about."""
     guest: int | None = None
     """The member with costs that was asked."""
 
@@ -70,10 +74,11 @@ class Hybrid(Drafter):
     With a shape that has branches, members' trees are merged into one: shared prefixes once, and of all nodes the
     likeliest, as many as the budget has room for. A member with costs is then asked for what it adds to the others.
 
-    The run's length policy is asked about the tokens of the draft that was chosen, with their calibrated chances. A
-    chain of a member with costs it judges as that grows. Where draft tokens are drawn from a distribution, to drop a
-    draft for what was drawn would bias the output: a member that draws is chosen or left out before it is asked, and
-    its tree is never merged. Members that listen hear every round, the others what became of their own part.
+    The run's length policy, where it judges single tokens, is asked about those of the draft that was chosen that seem
+    to pay, with their calibrated chances. A chain of a member with costs it judges as that grows. Where draft tokens
+    are drawn from a distribution, to drop a draft for what was drawn would bias the output: a member that draws is
+    chosen or left out before it is asked, and its tree is never merged. Members that listen hear every round, the
+    others what became of their own part.
     """
 
     card = Card(paper="laconic's own; after SuffixDecoding's hybrid", lossless=True, timed=True)
@@ -214,7 +219,17 @@ class Hybrid(Drafter):
             best = max(state.offers, key=lambda number: (gain(state.offers[number], state.pace), -number))
             made = state.offers[best]
             state.scored = {best: made.tree}
-        return made.tree if judge is None else judged(made, judge, chain=not state.merges)
+        return made.tree if judge is None else judged(made, judge, self._floor(state, made), chain=not state.merges)
+
+    def _floor(self, state: Mix, made: Offer) -> float:
+        """The chance below which a node costs more than it brings, and no length policy need be troubled with it.
+
+        One that saw every round a draft of somebody's that does not pay would take it for the drafter's best.
+        """
+        state.judged += 1
+        if not state.pace.known or state.judged % _EXPLORE == 0:
+            return 0.0
+        return state.pace.node(1 + len(made.paths)) / state.pace.token
 
     def _paid(self, state: Mix, guest: int, accepted: int, others: int, nodes: int) -> None:
         for promise in (state.promises[guest], self._members[guest].promise):

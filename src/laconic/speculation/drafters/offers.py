@@ -50,10 +50,12 @@ def offer(tree: TokenTree, said: Sequence[float], calibration: Calibration, own:
     for parent in tree.parents:
         depths.append(0 if parent < 0 else depths[parent] + 1)
     confidences = list(said) if len(said) == len(tree) else _by_rows(tree)
-    cells = [(bin_of(confidence), depth_of(depth)) for confidence, depth in zip(confidences, depths, strict=True)]
+    bins = {confidence: bin_of(confidence) for confidence in set(confidences)}
+    cells = [(bins[confidence], depth_of(depth)) for confidence, depth in zip(confidences, depths, strict=True)]
+    chances = {cell: calibration.chance(own, cell) for cell in set(cells)}
     paths: list[float] = []
     for cell, parent in zip(cells, tree.parents, strict=True):
-        paths.append(calibration.chance(own, cell) * (1.0 if parent < 0 else paths[parent]))
+        paths.append(chances[cell] * (1.0 if parent < 0 else paths[parent]))
     return Offer(tree, depths, paths, cells)
 
 
@@ -125,11 +127,11 @@ def merged(offers: Iterable[Offer], budget: int, ends: Iterable[int], source: st
     return Offer(tree, [len(way) - 1 for way in nodes], [best[way][0] for way in nodes])
 
 
-def judged(made: Offer, judge: Judge, *, chain: bool) -> TokenTree:
-    """What of an offer the run's length policy lets stand, asked about its nodes in order."""
+def judged(made: Offer, judge: Judge, floor: float, *, chain: bool) -> TokenTree:
+    """What of an offer the run's length policy lets stand, asked in order about the nodes likelier than ``floor``."""
     tree, index, last = made.tree, {-1: -1}, set()
     for node, parent in enumerate(tree.parents):
-        if parent not in index or parent in last:
+        if parent not in index or parent in last or made.paths[node] <= floor:
             continue
         above = made.paths[parent] if parent >= 0 else 1.0
         chance = made.paths[node] / above if above else 0.0

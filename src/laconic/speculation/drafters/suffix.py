@@ -49,7 +49,8 @@ class Suffix(Drafter):
     frequent, whose probability is its share of the places that agree with the draft so far. A place near the end of
     the request's own text goes on with what it drafts. The draft with the highest score stands, the sum of its path
     probabilities, which is the number of tokens that are expected to be accepted; a path below ``min_prob`` is not
-    drafted. When the score of what was drafted is below ``min_score``, ``fallback`` is asked instead: the hybrid of
+    drafted. What lengths and shapes are told of a token's chance is its share with a discount, the larger the shorter
+    the match. When the score of what was drafted is below ``min_score``, ``fallback`` is asked instead: the hybrid of
     ArcticInference. It grows any tree shape, from the places of the best match length; its drafts are deterministic.
 
     What is shared belongs to this policy object and lives as long as it does: engines that are given the same object
@@ -173,8 +174,7 @@ class Suffix(Drafter):
         """A tree, and how many of its tokens are expected to be accepted (0 where nobody asks)."""
         window = state.history[-self.max_depth :]
         sources = [(state.own, state.text), *([(self._everyone, state.document)] if self.shared else [])]
-        most = [min(budget, longest) for longest in self._lengths]
-        draft = best_draft(sources, window, most, self.min_prob)
+        draft = best_draft(sources, window, self._lengths, budget, self.min_prob)
         if not draft.runs:
             return EMPTY, 0.0
         nodes = Grown()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Document:
-    """A text that grows. ``tail`` is what its next token follows, as far as contexts reach; tokens that it is made with
+    """A text that grows. ``tail`` is what its next token follows, as far as it matters; the tokens that it is made with
     are context only. ``turn`` numbers the page that is being written, -1 before the first."""
 
-    tail: list[int] = field(default_factory=list)
+    tail: Sequence[int] = ()
     turn: int = -1
 
 
@@ -55,17 +55,17 @@ class Pages:
     def _of_page(self) -> tuple[Ints, ...]:
         return self._fill, self._first, self._after, self._before
 
-    def write(self, document: Document, written: Sequence[int], depth: int) -> list[int]:
+    def write(self, document: Document, written: Sequence[int]) -> list[int]:
         """Write at the end of a text, and return the places.
 
-        Where the page before them has been forgotten, or there is none, up to ``depth`` tokens of the tail are written
-        first, so that what follows is found by what came before.
+        Where the page before them has been forgotten, or there is none, the tail is written first, so that what follows
+        is found by what came before.
         """
         turn = document.turn
         if turn >= 0 and (self._number is None or self._taken - turn <= self._number):
             return self._write(self._page(turn), document, written)
         page = -1
-        for place in self._write(page, document, document.tail[-depth:]):
+        for place in self._write(page, document, document.tail):
             page, within = divmod(place, self.size)
             self._first[page] = within + 1
         return self._write(page, document, written)
@@ -135,8 +135,11 @@ class Pages:
 
         Where it comes to the end of ``text``, which goes on as it did at ``place``, it repeats itself.
         """
-        page, within = divmod(place, self.size)
-        found: list[int] = self.tokens[place : place + min(most, self._fill[page] - within)].tolist()
+        page = place // self.size
+        end = page * self.size + self._fill[page]
+        found: list[int] = self.tokens[place : min(place + most, end)].tolist()
+        if len(found) == most:
+            return found
         while len(found) < most and self._after[page]:
             page = self._after[page] - 1
             first = page * self.size

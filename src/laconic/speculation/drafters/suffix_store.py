@@ -60,11 +60,11 @@ class Store:
 
     def extend(self, document: Document, tokens: Sequence[int]) -> None:
         """Append ``tokens`` to a text."""
-        buckets, chains, depth = self._buckets, self._chains, self.depth
+        buckets, chains = self._buckets, self._chains
         with self._lock:
-            text = (*document.tail[-depth:], *tokens)
+            text = (*document.tail[-ORDERS[-1] :], *tokens)
             at = len(text) - len(tokens)
-            for place in self._pages.write(document, tokens, depth):
+            for place in self._pages.write(document, tokens):
                 for order, heads, links in chains:
                     if order > at:
                         break
@@ -73,7 +73,7 @@ class Store:
                     links[place] = last if last != place + 1 else 0  # a page that was written anew: no ring of one
                     heads[key] = place + 1
                 at += 1
-            document.tail = list(text[-depth:])
+            document.tail = text[-ORDERS[-1] :]
 
     def search(self, window: Sequence[int]) -> Iterator[tuple[int, list[tuple[int, int]]]]:
         """Places before which ``window`` (at most ``depth`` tokens) ends, in part or whole, the longest matches first.
@@ -99,9 +99,9 @@ class Store:
                     known.add(place)
                     found.append((length, place))
                 at = links[place]
-            if len(found) > 1:
+            if found:
                 found.sort(key=_length, reverse=True)
-            yield order, found
+                yield order, found
 
     def find(self, window: Sequence[int]) -> dict[int, int]:
         """The places of :meth:`search`, with the length of each match."""

@@ -11,13 +11,19 @@ from laconic.speculation.base import Grown
 from laconic.speculation.drafters.suffix_pages import Document
 from laconic.speculation.drafters.suffix_store import Store
 
+_DOUBT = 2.0
+"""Places beside those that were found where something else followed, if nothing matches."""
+_FADING = 0.7
+"""Share of them that each matched token leaves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A candidate: how long the text may be, what followed each place of a set, and the tokens expected to be accepted
-    of the likeliest text."""
+    """A candidate: how long the text may be, the match length that all its places have, what followed each of them, and
+    the tokens expected to be accepted of the likeliest text."""
 
     budget: int = 0
+    length: int = 0
     runs: Sequence[list[int]] = ()
     score: float = 0.0
 
@@ -26,20 +32,22 @@ Source = tuple[Store, Document | None]
 """A store, and the text in it that is to go on, if it is there."""
 
 
-def best_draft(sources: Sequence[Source], window: Sequence[int], most: Sequence[int], min_prob: float) -> Draft:
+def best_draft(
+    sources: Sequence[Source], window: Sequence[int], most: Sequence[int], budget: int, min_prob: float
+) -> Draft:
     """The candidate with the highest score over all stores and match lengths, for the text that ends in ``window``.
 
     To a match length n belong the places of one store before which at least n tokens match; ``most[n]``, which does
-    not fall with n, bounds its draft. Of equals the earlier store's stands, and the longest match.
+    not fall with n, and ``budget`` bound its draft. Of equals the earlier store's stands, and the longest match.
     """
     best = Draft()
     for store, text in sources:
-        if most[len(window)] <= best.score:
+        if min(most[len(window)], budget) <= best.score:
             break
         runs: list[list[int]] = []
         for least, found in store.search(window):
             for i, (length, place) in enumerate(found):
-                longest = most[length]
+                longest = min(most[length], budget)
                 if longest <= best.score:
                     break
                 runs.append(store.run(place, longest, text))
@@ -47,7 +55,7 @@ def best_draft(sources: Sequence[Source], window: Sequence[int], most: Sequence[
                     continue
                 score = expected(runs, longest, min_prob)
                 if score > best.score:
-                    best = Draft(longest, runs.copy(), score)
+                    best = Draft(longest, length, runs.copy(), score)
             if most[least - 1] <= best.score:  # no shorter match can score more
                 break
     return best
@@ -89,37 +97,43 @@ def agreeing(runs: Sequence[list[int]], depth: int, token: int) -> list[list[int
 
 
 class CountRow:
-    """A Row over what followed some places. Tokens whose whole path would be less probable than ``floor`` are not
-    proposed; of equally frequent ones the first stands, which followed the longest or latest match."""
+    """A Row over what followed some places, where ``matched`` tokens agree. Tokens whose whole path has a share below
+    ``floor`` are not proposed; of equally frequent ones the first stands, which followed the longest or latest match.
 
-    __slots__ = ("_counts", "_depth", "_floor", "best", "confidence", "runs")
+    The share of a token is its count over all. What is said of its chance is less, as if there had been places besides
+    where something else followed, fewer the longer the match: what followed twelve tokens once will do so again, what
+    followed one token once may not.
+    """
+
+    __slots__ = ("_counts", "_depth", "_floor", "_matched", "_places", "best", "confidence", "runs")
 
     probs = None
 
-    def __init__(self, runs: Sequence[list[int]], depth: int, floor: float) -> None:
-        self.runs, self._depth, self._floor = runs, depth, floor
+    def __init__(self, runs: Sequence[list[int]], depth: int, matched: int, floor: float) -> None:
+        self.runs, self._depth, self._matched, self._floor = runs, depth, matched, floor
         self._counts = counted(runs, depth)
+        self._places = len(runs) + _DOUBT * _FADING**matched
         self.best: int | None = None
         self.confidence = 0.0
         if self._counts:
             token = max(self._counts, key=self._counts.__getitem__)
-            self.confidence = self._counts[token] / len(runs)
-            if self.confidence >= floor:
+            self.confidence = self._counts[token] / self._places
+            if self._counts[token] >= floor * len(runs):
                 self.best = token
 
     def share(self, token: int) -> float:
-        """Estimated probability of ``token``."""
+        """How often ``token`` followed."""
         return self._counts.get(token, 0) / len(self.runs) if self.runs else 0.0
 
     def top(self, k: int) -> list[tuple[int, float]]:
-        """The ``k`` most frequent continuations above the floor."""
+        """The ``k`` most frequent continuations above the floor, with their chances."""
         best = heapq.nlargest(k, self._counts.items(), key=itemgetter(1))
-        shares = [(token, count / len(self.runs)) for token, count in best]
-        return [pair for pair in shares if pair[1] >= self._floor]
+        floor = self._floor * len(self.runs)
+        return [(token, count / self._places) for token, count in best if count >= floor]
 
     def below(self, token: int, floor: float) -> CountRow:
         """The row after ``token``."""
-        return CountRow(agreeing(self.runs, self._depth, token), self._depth + 1, floor)
+        return CountRow(agreeing(self.runs, self._depth, token), self._depth + 1, self._matched + 1, floor)
 
 
 class Walk:
@@ -130,7 +144,7 @@ class Walk:
     def __init__(self, draft: Draft, nodes: Grown, min_prob: float) -> None:
         self._nodes, self._min_prob = nodes, min_prob
         self._paths = {-1: 1.0}
-        self.rows = {-1: CountRow(draft.runs, 0, min_prob)}
+        self.rows = {-1: CountRow(draft.runs, 0, draft.length, min_prob)}
 
     def path(self, node: int) -> float:
         """Product of the shares on the way from the root to ``node``."""
