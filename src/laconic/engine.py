@@ -422,8 +422,7 @@ def check(plan: Plan, text: Text, target: LanguageModel, draft_model: LanguageMo
                 f"'{policy.name}' pushes the target's residual stream, which this model does not let it do.",
                 "Use it with a model that laconic runs itself (CausalLM).",
             )
-        reads = isinstance(policy, Drafter) and policy.reads_layers(getattr(target, "num_layers", 1))
-        if reads and not (isinstance(target, ShowsLayers) and target.shows_layers):
+        if needs.target_layers and not (isinstance(target, ShowsLayers) and target.shows_layers):
             raise UnmetNeed(
                 f"'{policy.name}' reads the outputs of the target's layers, which this model does not show.",
                 "Use it with a model that laconic runs over slots (laconic inspect says how passes are made).",

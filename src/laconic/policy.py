@@ -57,6 +57,8 @@ class Needs:
     """A drafter that is a model and shows its hidden state at every node."""
     target_hidden: bool = False
     """A target that shows the hidden states behind its logits."""
+    target_layers: bool = False
+    """A target that shows what its layers put out, token by token; which ones, Drafter.reads_layers says."""
     target_rows: bool = False
     """A target that shows its logits. Drafters alone: they then hear of every round, with the target's rows."""
     probabilities: bool = False

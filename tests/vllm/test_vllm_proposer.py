@@ -225,6 +225,7 @@ def test_holder_and_proposer_find_each_other(first: str) -> None:
         ({"drafter": "suffix:fallback=[draft-model]"}, "'draft-model' needs"),
         ({"length": "svip"}, "needs a draft model, hidden"),
         ({"drafter": "token-recycling"}, "hidden states or logits"),
+        ({"drafter": "head:nowhere"}, "hidden states or logits"),
         ({"drafter": "bandit"}, "chooses among ways"),
     ],
 )

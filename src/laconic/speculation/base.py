@@ -257,7 +257,10 @@ class Drafter(Policy):
         return False
 
     def reads_layers(self, layers: int) -> Sequence[int]:
-        """Which of the target's ``layers`` layers' outputs the drafter reads (Context.outputs), from 0; mostly none."""
+        """Which of the target's ``layers`` layers' outputs the drafter reads (Context.outputs), from 0; mostly none.
+
+        For those that need it (Needs.target_layers).
+        """
         return ()
 
     @property

@@ -61,6 +61,7 @@ def test_every_drafter_without_a_model_is_a_default():
         (Setup(drafters=("draft-model",)), UnmetNeed, "needs a draft model"),
         (Setup(drafters=("suffix:fallback=[draft-model]",)), UnmetNeed, "needs a draft model"),
         (Setup(drafters=("suffix:fallback=[token-recycling]",)), UnmetNeed, "learns from logits"),
+        (Setup(drafters=("head:nowhere",)), UnmetNeed, "looks at hidden states"),
         (Setup(drafters=("bandit",)), UnmetNeed, "goes by what rounds cost"),
         (Setup(lengths=("svip",)), UnmetNeed, "draft distributions"),
         (Setup(lengths=("ada-eagle:head=anywhere",)), UnmetNeed, "hidden states"),

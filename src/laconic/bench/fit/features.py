@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from laconic.policy import Card, knobs
+from laconic.policy import Card, Needs, knobs
 from laconic.speculation.base import EMPTY, Context, Drafter, Judge, TokenTree, Tools
 
 Found = Callable[[tuple[int, ...], Tensor, int], None]
@@ -22,6 +22,7 @@ class Recorder(Drafter):
     """
 
     card = Card(paper="laconic's own", lossless=True)
+    needs = Needs(target_layers=True)
     name = "recorder"
 
     layers: tuple[int, ...] = ()

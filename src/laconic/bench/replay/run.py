@@ -52,7 +52,7 @@ class Variant:
         for policy in (*drafter.walk(), *length.walk(), *shape.walk()):
             if policy.needs.draft_model:
                 raise UnmetNeed(f"'{policy.name}' needs a draft model.", "A replay has no model.")
-            if policy.needs.target_hidden:
+            if policy.needs.target_hidden or policy.needs.target_layers:
                 raise UnmetNeed(f"'{policy.name}' looks at hidden states.", "A replay has no model, and so none.")
             if policy.needs.target_rows:
                 raise UnmetNeed(f"'{policy.name}' learns from logits.", "A replay has no model, and so none.")

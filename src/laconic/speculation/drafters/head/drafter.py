@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from laconic.policy import Card, knobs
+from laconic.policy import Card, Needs, knobs
 from laconic.speculation.base import (
     EMPTY,
     Context,
@@ -124,6 +124,7 @@ class Head(Drafter):
         lossless=True,
         arxiv="2503.01840",
     )
+    needs = Needs(target_layers=True)
     files = frozenset({"path"})
     hints: ClassVar[Mapping[str, str]] = {"path": "Train one: laconic fit head eagle3 OUT; then --drafter head:OUT."}
 
