@@ -114,3 +114,12 @@ def test_nothing_is_drafted_of_what_rules_forbid():
     drafter.observe([state], [Verdict(TokenTree(), [], 6, rows, (1, 2))])
     assert state.matrix.tokens[2].tolist() == [6, -1, -1, -1]
     assert drafter.propose([state], [1], [None])[0].tokens == [6]
+
+
+def test_a_vocabulary_may_be_smaller_than_the_list():
+    model = Order1.random(1, vocab=4)
+    for drafter in ("token-recycling:k=9", "stand:k=9,text="):
+        built, drafted = build("drafter", drafter), []
+        text = decode(model, [context_of([1, 2])], 30, built, after=lambda states, trees, d=drafted: d.extend(trees))
+        assert text == [plain(model, [1, 2], 30)]
+        assert max(map(len, drafted)) == 4

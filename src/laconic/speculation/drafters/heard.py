@@ -29,11 +29,15 @@ def taken(verdict: Verdict) -> tuple[Ints, Ints]:
 def candidates(rows: TargetRows, k: int) -> tuple[Ints, Floats]:
     """The ``k`` likeliest tokens after each scored node, best first, and their logits less the best one's.
 
-    Both ``[rows, k]``; what the request's rules forbid is ``NOTHING`` and minus infinity.
+    Both ``[rows, k]``; in place of what the request's rules forbid, and where the vocabulary is smaller, ``NOTHING``
+    and minus infinity.
     """
-    values, tokens = largest(rows.logits, k)
-    logits = values.cpu().numpy().astype(np.float64)
-    logits -= logits[:, :1]
-    found: Ints = tokens.cpu().numpy().copy()
+    count, width = rows.logits.shape
+    values, tokens = largest(rows.logits, min(k, width))
+    logits = np.full((count, k), -np.inf)
+    found = np.full((count, k), NOTHING, dtype=np.int64)
+    logits[:, :width] = values.cpu().numpy()
+    logits -= logits[:, :1].copy()
+    found[:, :width] = tokens.cpu().numpy()
     found[np.isneginf(logits)] = NOTHING
     return found, logits

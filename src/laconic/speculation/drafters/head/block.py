@@ -139,7 +139,11 @@ class TextLayer(nn.Module):
         folded = queries.view(rows, -1, group, dim).permute(1, 2, 0, 3).reshape(keys.shape[1], group * rows, dim)
         weights = folded @ keys.permute(1, 2, 0) * dim**-0.5
         if seen is not None:
-            weights = weights.view(-1, group, rows, len(keys)).masked_fill(~seen, -torch.inf).view_as(weights)
+            weights = (
+                weights.view(-1, group, rows, len(keys))
+                .masked_fill(~seen.to(weights.device), -torch.inf)
+                .view_as(weights)
+            )
         out = weights.float().softmax(-1).to(values.dtype) @ values.transpose(0, 1)
         together: Tensor = out.view(-1, group, rows, dim).permute(2, 0, 1, 3).reshape(rows, heads * dim)
         return together
@@ -152,7 +156,7 @@ class TextLayer(nn.Module):
             rates = self.shape.theta ** (-torch.arange(half, dtype=torch.float64) / half)
             angles = torch.arange(max(512, 2 * most), dtype=torch.float64)[:, None] * rates
             self._sines = angles.cos().to(x.device, x.dtype), angles.sin().to(x.device, x.dtype)
-        cos, sin = (table[positions][:, None] for table in self._sines)
+        cos, sin = (table[positions.to(table.device)][:, None] for table in self._sines)
         a, b = x[..., :half], x[..., half:]
         return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
