@@ -255,7 +255,7 @@ def test_a_page_that_is_written_anew_is_cut_off():
 
 
 def test_bytes_a_token():
-    """All that a full shared store holds, by the real size of its memory: 36 bytes a token, and a part of a page."""
+    """All that a full shared store holds, by the real size of its memory: 37 bytes a token, and a part of a page."""
     rng = random.Random(0)
     store = Store(16, 20_000)
     for _ in range(100):
@@ -300,6 +300,24 @@ def test_text_taken_back_was_written_all_the_same():
     drafter.finish(state)
     pairs = Counter(counted(drafter._everyone))
     assert pairs == Counter([(1, 2), (2, 3), (3, 4), (3, 5), (5, 6)])
+
+
+def test_short_turns_leave_most_of_the_store_to_what_was_written():
+    """Of a conversation in turns of thirty tokens, two thirds of the bound hold tokens that may be found again."""
+    rng = random.Random(4)
+    drafter = build("drafter", "suffix:max_depth=64,max_tokens=3000")
+    context = context_of([1])
+    state = drafter.start(context, TOOLS)
+    for _ in range(200):
+        context.tokens += [rng.randrange(500) for _ in range(50)]
+        context.prompt_length = len(context.tokens)
+        propose(drafter, state)
+        context.tokens += [rng.randrange(500) for _ in range(30)]
+        propose(drafter, state)
+    pages = drafter._everyone._pages
+    found = sum(pages._fill) - sum(pages._first)
+    assert found > 0.6 * 3000
+    assert drafter.shared_bytes / found < 60
 
 
 def test_many_threads_share_one_store():

@@ -15,7 +15,7 @@ from laconic.speculation.base import EMPTY, Context, Drafter, Grown, Judge, Toke
 from laconic.speculation.drafters.growing import grow
 from laconic.speculation.drafters.history import common_prefix
 from laconic.speculation.drafters.suffix_pages import Document
-from laconic.speculation.drafters.suffix_store import Store
+from laconic.speculation.drafters.suffix_store import ORDERS, Store
 from laconic.speculation.drafters.suffix_walk import Walk, best_draft
 
 
@@ -166,7 +166,7 @@ class Suffix(Drafter):
         written = max(seen, prompt)
         if self.shared and written < len(tokens):
             if state.document is None:
-                state.document = Document(tokens[max(0, written - depth) : written])
+                state.document = Document(tokens[max(0, written - ORDERS[-1]) : written])
             self._everyone.extend(state.document, tokens[written:])
         history += fresh
 

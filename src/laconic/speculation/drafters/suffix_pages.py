@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-SIZE = 32
+SIZE = 16
 """Tokens in a page."""
 
 if TYPE_CHECKING:

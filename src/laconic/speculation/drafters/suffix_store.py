@@ -9,6 +9,7 @@ bookkeeping: a page that is written anew leaves links behind that no longer comp
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, MutableMapping, Sequence
 from operator import itemgetter
 
@@ -24,18 +25,11 @@ _length = itemgetter(0)
 _WITHOUT_BOUND = (1 << 61) - 1
 
 
-class _Growing(dict[int, int]):
-    """A table of integers without a bound, 0 where nothing was written."""
-
-    def __missing__(self, key: int) -> int:
-        return 0
-
-
 class Store:
     """Texts, found again by what came before them.
 
     ``depth`` is the longest match, tokens; ``bound`` the most tokens that are kept, None for all. Beyond it the page
-    that was begun longest ago is forgotten: 32 tokens at once, fewer under small bounds. A bounded store is made for
+    that was begun longest ago is forgotten: 16 tokens at once, fewer under small bounds. A bounded store is made for
     sharing between threads: writers take a lock, and a reader that is overtaken by one finds a wrong token at worst,
     which a verifier refuses as it would any other.
     """
@@ -45,9 +39,10 @@ class Store:
         orders = [order for order in ORDERS if order <= depth]
         self._pages = Pages(len(orders), bound)
         self._buckets = _WITHOUT_BOUND if bound is None else bound
-        # Where a chain begins: the latest place, by the hash of the context; one more, so that 0 says none.
+        # Where a chain begins: the latest place, by the hash of the context; one more, so that 0 says none. What is
+        # searched for in vain is entered with the next token, so a table that notes it grows no larger.
         self._heads: list[MutableMapping[int, int] | memoryview[int]] = [
-            _Growing() if bound is None else zeros(bound) for _ in orders
+            defaultdict(int) if bound is None else zeros(bound) for _ in orders
         ]
         self._chains = tuple(zip(orders, self._heads, self._pages.columns, strict=True))
         self._longest_first = self._chains[::-1]
