@@ -3,6 +3,7 @@ SHELL := /bin/bash -o pipefail
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+WORKERS ?= 2
 
 .PHONY: help install demo test check format lint types docs readme reasoner clean
 
@@ -20,8 +21,8 @@ demo: $(INSTALLED)  ## plain decoding and laconic on the same problems: table, o
 	mkdir -p out
 	$(BIN)/laconic compare --n 84 --report out/demo.html --json out/demo.json
 
-test: $(INSTALLED)  ## the tests
-	$(BIN)/python -m pytest
+test: $(INSTALLED)  ## the tests, in WORKERS processes
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: $(INSTALLED) lint types docs test readme  ## the one gate: format, lint, types, docs, tests, the README's commands
 

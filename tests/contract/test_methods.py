@@ -18,7 +18,7 @@ from laconic.errors import UnmetNeed
 from laconic.models.causal_lm import CausalLM
 from laconic.policy import Policy, registry
 from laconic.speculation.drafters.datastore import Datastore
-from tests import heads, routes, signals, steered, tiny
+from tests import draft_heads, heads, routes, signals, steered, tiny
 from tests.fakes import FakeModel
 
 ALL = list(registry.all())
@@ -47,6 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> None:
     store = tmp_path_factory.mktemp("datastore")
     Datastore.of([TEXT.encode("What is 2+2? It is 4.\n\nSo {4}. What is 3+3?")]).save(store)
     REQUIRED["rest"] = f"rest:{store}"
+    REQUIRED["head"] = draft_heads.spec(tmp_path_factory.mktemp("draft_head"), TARGET)
     book = tmp_path_factory.mktemp("handbook") / "book.md"
     book.write_text("## add\nAdd what is to be added: a + b.\n")
     REQUIRED["handbook"] = f"handbook:{book}"
@@ -140,7 +141,7 @@ class TestEveryMethodOfARun:
         always = {"target_rows"}  # what every model that an engine runs can give
         if any(getattr(cls.needs, f.name) for f in dataclasses.fields(cls.needs) if f.name not in always):
             # A model that shows no hidden states and cannot be steered, where that is the need.
-            inside = cls.needs.target_hidden or cls.needs.steerable
+            inside = cls.needs.target_hidden or cls.needs.target_layers or cls.needs.steerable
             target = FakeModel.random(0, vocab=264) if inside else TARGET
             with pytest.raises(UnmetNeed, match=re.escape(f"'{name}'")):
                 Engine(target, bare, chosen)

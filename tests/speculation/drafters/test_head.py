@@ -13,26 +13,12 @@ from laconic.engine import Engine, Methods
 from laconic.errors import HeadError, UnmetNeed
 from laconic.models.cache_host import CacheHost
 from laconic.models.causal_lm import CausalLM
-from laconic.speculation.drafters.head.contract import Shape, Span
-from laconic.speculation.drafters.head.files import Loaded, described, load
-from laconic.speculation.drafters.head.kinds import KINDS, built
+from laconic.speculation.drafters.head.contract import Span
+from laconic.speculation.drafters.head.files import load
+from laconic.speculation.drafters.head.kinds import KINDS
 from laconic.speculation.drafters.head.memory import Memory, causal
 from tests import tiny
-
-LAYERS = (0, 1)
-
-
-def shape(target: CausalLM, kept: int = 100) -> Shape:
-    return Shape(target.hidden_size, LAYERS, target.vocab_size, kept, 4, 2, 8, 48)
-
-
-def head(kind: str, target: CausalLM, seed: int = 0, kept: int = 100) -> Loaded:
-    torch.manual_seed(seed)
-    made = built(kind, shape(target, kept), {})
-    for parameter in made.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    made.keep(torch.randperm(target.vocab_size, generator=torch.Generator().manual_seed(seed))[:kept].sort().values)
-    return Loaded(made.eval().requires_grad_(False), described(kind, target.fingerprint(), made.shape, {}))
+from tests.draft_heads import LAYERS, head
 
 
 def target() -> CausalLM:

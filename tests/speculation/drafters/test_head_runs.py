@@ -17,7 +17,7 @@ from laconic.models.causal_lm import CausalLM
 from laconic.speculation.drafters.head.kinds import KINDS
 from laconic.types import Request
 from tests import tiny
-from tests.speculation.drafters.test_head import head
+from tests.draft_heads import head
 from tests.speculation.exact import g_excess, plain_law
 from tests.speculation.rounds import context_of
 

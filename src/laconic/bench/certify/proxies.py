@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 
-from laconic.models.base import LanguageModel, Scores, ScoreTree, Slot, Steerable
+from laconic.models.base import LanguageModel, Scores, ScoreTree, ShowsLayers, Slot, Steerable
 from laconic.models.wrapper import Wrapper
 
 
@@ -63,11 +63,17 @@ class Proxy(Wrapper):
         self.slots: list[ProxySlot] = []
         if isinstance(model, Steerable):
             self.steer = self._steer
+        if isinstance(model, ShowsLayers):
+            self.shown = self._shown
 
     def _steer(self, slot: Slot, vectors: Mapping[int, torch.Tensor], start: int) -> None:
         assert isinstance(slot, ProxySlot)
         slot.steered = vectors, start
         cast(Steerable, self.model).steer(slot.inner, vectors, start)
+
+    def _shown(self, slot: Slot, begin: int, layers: Sequence[int]) -> torch.Tensor | None:
+        assert isinstance(slot, ProxySlot)
+        return cast(ShowsLayers, self.model).shown(slot.inner, begin, layers)
 
     def open(self) -> ProxySlot:
         """A new, empty slot."""

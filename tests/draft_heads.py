@@ -1,0 +1,36 @@
+"""Random draft heads for small models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from laconic.models.causal_lm import CausalLM
+from laconic.speculation.drafters.head.contract import Shape
+from laconic.speculation.drafters.head.files import Loaded, described
+from laconic.speculation.drafters.head.kinds import built
+
+LAYERS = (0, 1)
+
+
+def shape(target: CausalLM, kept: int = 100) -> Shape:
+    """A head over both layers of a model of ``tests.tiny``."""
+    return Shape(target.hidden_size, LAYERS, target.vocab_size, kept, 4, 2, 8, 48)
+
+
+def head(kind: str, target: CausalLM, seed: int = 0, kept: int = 100) -> Loaded:
+    """One that says what chance will have it, of ``kept`` tokens."""
+    torch.manual_seed(seed)
+    made = built(kind, shape(target, kept), {})
+    for parameter in made.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    made.keep(torch.randperm(target.vocab_size, generator=torch.Generator().manual_seed(seed))[:kept].sort().values)
+    return Loaded(made.eval().requires_grad_(False), described(kind, target.fingerprint(), made.shape, {}))
+
+
+def spec(folder: Path, target: CausalLM, kind: str = "mtp") -> str:
+    """Write such a head into ``folder`` and name the drafter that goes by it."""
+    head(kind, target).save(folder)
+    return f"head:{folder}"
