@@ -106,6 +106,20 @@ def test_text_that_a_controller_writes_or_takes_back_is_read_anew(tmp_path: Path
         assert mine.usage.drafted > 0
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+@pytest.mark.parametrize("left", [0, 1, 5])
+def test_rules_that_leave_few_of_the_tokens_that_a_head_can_say(temperature: float, left: int, tmp_path: Path) -> None:
+    model = CausalLM(tiny.model())
+    made = head("mtp", model)
+    drafts = engine(made, model, tmp_path, length="constant:4", shape="best-first")
+    plain = drafts.using(drafter="none", shape="chain")
+    banned = tuple((int(token), -torch.inf) for token in made.head.kept[left:])
+    sampling = Sampling(temperature, seed=3, logit_bias=banned)
+    (mine,), (theirs,) = (on.run([on.request("Hm?", limits=LIMITS, sampling=sampling)]) for on in (drafts, plain))
+    assert mine.tokens == theirs.tokens
+    assert (mine.usage.drafted > 0) == (left > 0)
+
+
 def test_the_target_keeps_no_outputs_where_nobody_drafts_from_them(tmp_path: Path) -> None:
     model = CausalLM(tiny.model())
     plain = Engine(model, tiny.text(), Methods(drafter="none"))

@@ -9,8 +9,8 @@ from torch import Tensor
 from laconic.speculation.base import Context, Grown, way_down
 from laconic.speculation.draws import foresee, warp
 
-_CANDIDATES = 64
-"""Tokens that are looked at where the target's draw is to be guessed, or the likeliest few are wanted."""
+_CANDIDATES, _LIKELIEST = 64, 16
+"""Tokens that are looked at where the target's draw is to be guessed, and where the likeliest few are wanted."""
 
 
 class KeptRow:
@@ -41,24 +41,24 @@ class KeptRow:
         return mine.new_zeros(self._vocab).index_copy_(0, self._map, mine)
 
     @property
-    def best(self) -> int:
-        """The likeliest token, or the one that the target's random numbers point to."""
-        return self._ahead[0][0]
+    def best(self) -> int | None:
+        """The likeliest token, or the one that the target's random numbers point to; None where rules leave none."""
+        return self._ahead[0][0] if self._ahead else None
 
     @property
     def confidence(self) -> float:
         """Probability of ``best``."""
-        return self._ahead[0][1]
+        return self._ahead[0][1] if self._ahead else 0.0
 
     def top(self, k: int) -> list[tuple[int, float]]:
-        """The ``k`` likeliest, of the first 64 or so."""
+        """The ``k`` likeliest, of the few that were looked at."""
         return self._ahead[:k]
 
     @property
     def _ahead(self) -> list[tuple[int, float]]:
         """Tokens and chances, best first."""
         if self._chances is None:
-            if self._place is None:
+            if self._place is None or not self.ids:
                 self._chances = list(zip(self.ids, self.values, strict=True))
             else:
                 tokens, chances = foresee(
@@ -79,13 +79,26 @@ def rows_of(
             for one, node in zip(logits, nodes, strict=True)
         ])  # fmt: skip
     sampling = context.sampling
-    probs = logits.float().softmax(-1) if sampling.greedy or not foresees else warp(logits, sampling)
-    values, places = probs.topk(min(_CANDIDATES, probs.shape[-1]), dim=-1)
+    probs = logits.float().softmax(-1) if sampling.greedy else warp(logits, sampling)
+    probs = probs.nan_to_num(0.0)  # a row of which rules leave nothing
+    values, places = probs.topk(min(_CANDIDATES if foresees else _LIKELIEST, probs.shape[-1]), dim=-1)
     ids = kept[places]
     base = len(context.tokens)
+    likely = [
+        [(p, token) for p, token in zip(*row, strict=True) if p > 0]
+        for row in zip(values.tolist(), ids.tolist(), strict=True)
+    ]
     return [
-        KeptRow(mine, named, one, kept, vocab, context, base + grown.below(node) if foresees else None)
-        for mine, named, one, node in zip(values.tolist(), ids.tolist(), logits, nodes, strict=True)
+        KeptRow(
+            [p for p, _ in pairs],
+            [token for _, token in pairs],
+            one,
+            kept,
+            vocab,
+            context,
+            base + grown.below(node) if foresees else None,
+        )
+        for pairs, one, node in zip(likely, logits, nodes, strict=True)
     ]
 
 
