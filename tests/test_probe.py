@@ -144,7 +144,8 @@ def test_where_there_is_no_hope_the_rest_could_not_have_helped(aggregate):
 
 
 def test_ending_probes_early_changes_no_decision(monkeypatch):
-    engine = Engine.load("bundled", drafter="draft-model", think=("answer-confidence:0.99,product",))
+    """Each probe in passes of its own, so that their number does not depend on how long passes take."""
+    engine = Engine.load("bundled", drafter="draft-model", think=("answer-confidence:0.99,product",), probes="separate")
     prompts = [f"What is {i + 7} * {i + 4} + {3 * i}?" for i in range(4)]
     reads = []
     read = Ride.read
