@@ -20,7 +20,7 @@ MOST_STOPS = 16
 _LARGEST = (1 << 63) - 1
 
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
 class Options(BaseModel):
