@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from laconic.models.packed import NativeProjection, PackedProjection, Projection
-
-
-def rows(projection: Projection) -> Tensor:
-    """The weight ``[out, in]`` of a projection. Raises ValueError for oneDNN's order, which cannot be read back."""
-    if isinstance(projection, NativeProjection):
-        return projection.native.rows(projection.weight, torch.arange(projection.out))
-    if isinstance(projection, PackedProjection):
-        raise ValueError("a weight in oneDNN's order cannot be read back")
-    weight: Tensor = projection.weight  # type: ignore[attr-defined]
-    return weight
+from laconic.models.packed import NativeProjection
 
 
 def output_rows(target: Any, tokens: Tensor) -> Tensor:
     """Rows ``[tokens, width]`` of a CausalLM's output head."""
     weight: Tensor = target.model.get_output_embeddings().weight
-    if not weight.numel():
-        weight = rows(target.host.fast.head)
-    return weight[tokens.to(weight.device)]
+    if weight.numel():
+        return weight[tokens.to(weight.device)]
+    head = target.host.fast.head  # its passes have taken the weight over
+    if isinstance(head, NativeProjection):
+        return head.native.rows(head.weight, tokens)
+    dense: Tensor = head.weight.to_dense()
+    return dense[tokens]
 
 
 def last_norm(target: Any) -> Any:

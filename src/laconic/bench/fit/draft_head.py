@@ -55,7 +55,13 @@ class Batch:
 
 
 def batches(texts: Texts, learning: Learning, epoch: int) -> Iterator[Batch]:
-    """Every text once, in an order of this epoch's own; texts of like length together, to waste little on padding."""
+    """Every text once, in an order of this epoch's own."""
+    for group in _groups(texts, learning, epoch):
+        yield _batch(texts, group, learning.longest)
+
+
+def _groups(texts: Texts, learning: Learning, epoch: int) -> list[list[int]]:
+    """Which texts go together: those of like length, to waste little on padding."""
     order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(learning.seed * 1009 + epoch)).tolist()
     order.sort(key=lambda i: min(texts.lengths[i], learning.longest) // 64)
     groups: list[list[int]] = []
@@ -69,8 +75,8 @@ def batches(texts: Texts, learning: Learning, epoch: int) -> Iterator[Batch]:
             groups[-1].append(i)
         else:
             groups.append([i])
-    for chosen in torch.randperm(len(groups), generator=torch.Generator().manual_seed(epoch)).tolist():
-        yield _batch(texts, groups[chosen], learning.longest)
+    order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(epoch)).tolist()
+    return [groups[chosen] for chosen in order]
 
 
 def _longest(texts: Texts, group: Sequence[int], learning: Learning) -> int:
@@ -104,7 +110,7 @@ def learn(
     loss_of, begun = LOSSES[learning.loss], time.perf_counter()
     weights = [weight for weight in head.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=learning.rate, betas=(0.9, 0.95), weight_decay=0.01)
-    total = math.ceil(learning.epochs * sum(1 for _ in _plan(texts, learning)))
+    total = math.ceil(learning.epochs * len(_groups(texts, learning, 0)))
     done = seen = 0
     recent: list[float] = []
     head.train()
@@ -130,11 +136,6 @@ def learn(
     head.eval()
     return {"steps": done, "tokens": seen, "loss": sum(recent) / max(1, len(recent)),
             "seconds": time.perf_counter() - begun}  # fmt: skip
-
-
-def _plan(texts: Texts, learning: Learning) -> Iterator[None]:
-    for _ in batches(texts, learning, 0):
-        yield None
 
 
 def _falling(share: float) -> float:

@@ -64,8 +64,6 @@ class DraftHead(nn.Module):
     """Base of all kinds. ``depth`` is the most tokens it can draft in a row, None for any number."""
 
     depth: int | None = None
-    attends = False
-    """Whether it keeps entries in the requests' memories."""
 
     d2t: Tensor
 

@@ -126,7 +126,7 @@ class Head(Drafter):
     )
     needs = Needs(target_layers=True)
     files = frozenset({"path"})
-    hints: ClassVar[Mapping[str, str]] = {"path": "Train one: laconic fit head eagle3 OUT; then --drafter head:OUT."}
+    hints: ClassVar[Mapping[str, str]] = {"path": "Train one: laconic fit head mtp OUT; then --drafter head:OUT."}
 
     path: str
     """Folder of the head."""
@@ -192,7 +192,10 @@ class Head(Drafter):
             reading.trim()
             outputs = reading.context.outputs
             features = outputs(reading.pairs, layers) if outputs is not None else None
-            if features is None or not len(features):
+            if features is None:
+                continue
+            features = features[: len(reading.context.tokens) - 1 - reading.pairs]  # the last token's has no pair yet
+            if not len(features):
                 continue
             while len(features) > _CHUNK:
                 self._read_all([(reading, features[:_CHUNK])])
@@ -206,16 +209,12 @@ class Head(Drafter):
         spans, tokens, begin = [], [], 0
         for reading, features in due:
             pairs, count = reading.pairs, len(features)
-            new = reading.context.tokens[pairs + 1 : pairs + 1 + count]
-            features = features[: len(new)]
-            count = len(new)
             seen = None if count == 1 else causal(reading.memory, count)
             spans.append(Span(reading.memory, begin, begin + count, torch.arange(pairs, pairs + count), seen))
-            tokens += new
+            tokens += reading.context.tokens[pairs + 1 : pairs + 1 + count]
             begin += count
             reading.read = reading.context.tokens[: pairs + 1 + count]
-        features = torch.cat([part[: span.end - span.begin] for (_, part), span in zip(due, spans, strict=True)])
-        states = head.read(due[0][0].embed(tokens), features, spans)
+        states = head.read(due[0][0].embed(tokens), torch.cat([part for _, part in due]), spans)
         for (reading, _), span in zip(due, spans, strict=True):
             reading.memory.commit()
             reading.tip = states[span.end - 1]
@@ -246,13 +245,13 @@ class Head(Drafter):
         wanted = [(growth, node) for growth in live for node in growth.wanted]
         stacked = torch.stack([growth.states[node] for growth, node in wanted])
         logits = head.logits(stacked, [growth.nodes.below(node) for growth, node in wanted])
-        begin = 0
+        begin, kept = 0, head.kept
         for growth in live:
             mine = logits[begin : begin + len(growth.wanted)]
             begin += len(growth.wanted)
             context = growth.reading.context
             foresees = not context.sampling.greedy and context.drafting is Drafting.FORESEE
-            rows = rows_of(mine, head.kept, growth.reading.vocab, context, growth.wanted, growth.nodes, foresees)
+            rows = rows_of(mine, kept, growth.reading.vocab, context, growth.wanted, growth.nodes, foresees)
             growth.rows.update(zip(growth.wanted, rows, strict=True))
             growth.ask(rows)
 

@@ -20,8 +20,6 @@ class Eagle3(DraftHead):
     with ``norm_output`` (EAGLE-3.1), a draft that goes on from the normed state.
     """
 
-    attends = True
-
     def __init__(
         self, shape: Shape, *, norm_before_residual: bool = False, norm_before_fc: bool = False, fc_norm: bool = False,
         norm_output: bool = False,

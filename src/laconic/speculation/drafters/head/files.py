@@ -16,7 +16,7 @@ from laconic.speculation.drafters.head.kinds import built
 from laconic.speculation.drafters.head.speculators import checkpoint
 
 FOLDER = Folder("draft_head", "draft head")
-HINT = "Train one on this model: laconic fit head eagle3 OUT; then --drafter head:OUT."
+HINT = "Train one on this model: laconic fit head mtp OUT; then --drafter head:OUT."
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ layer ``i`` there is what layer ``i - 1`` puts out here.
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,7 @@ def checkpoint(folder: Path) -> tuple[DraftHead, About]:
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise HeadError(f"the draft head at '{folder}' is damaged: {str(error).splitlines()[0]}", _HINT) from error
     head = head.eval().requires_grad_(False)
-    return head, About("eagle3", "", {**vars_of(shape)}, knobs, training={"format": "speculators" if kind else "eagle"})
-
-
-def vars_of(shape: Shape) -> dict[str, Any]:
-    """A shape's fields."""
-    return {name: getattr(shape, name) for name in Shape.__dataclass_fields__}
+    return head, About("eagle3", "", asdict(shape), knobs, training={"format": "speculators" if kind else "eagle"})
 
 
 def _shape(config: dict[str, Any], layer: dict[str, Any]) -> Shape:
