@@ -16,7 +16,7 @@ import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.errors import RequestError, UnmetNeed
 from laconic.grammar.compiled import vocabulary
 from laconic.loop import Loop, Plan
-from laconic.models.base import LanguageModel, ShowsHidden, ShowsLayers, Steerable
+from laconic.models.base import LanguageModel, RunsParts, ShowsHidden, ShowsLayers, Steerable
 from laconic.models.causal_lm import CausalLM
 from laconic.models.chat import plain
 from laconic.models.defaults import Defaults
@@ -426,6 +426,11 @@ def check(plan: Plan, text: Text, target: LanguageModel, draft_model: LanguageMo
             raise UnmetNeed(
                 f"'{policy.name}' reads the outputs of the target's layers, which this model does not show.",
                 "Use it with a model that laconic runs over slots (laconic inspect says how passes are made).",
+            )
+        if needs.target_parts and not (isinstance(target, RunsParts) and target.runs_parts):
+            raise UnmetNeed(
+                f"'{policy.name}' drafts with a part of the target's own layers, which this model cannot run alone.",
+                "Use it with a model that laconic runs over slots, without recurrent layers (laconic inspect).",
             )
         policy.suits(target, draft_model)
 

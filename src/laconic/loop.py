@@ -17,7 +17,18 @@ import torch
 
 from laconic.errors import RequestError
 from laconic.landing import farewell, fitting, words
-from laconic.models.base import LanguageModel, Nowhere, Scores, ShowsHidden, ShowsLayers, Slot, Steerable, chain, tied
+from laconic.models.base import (
+    LanguageModel,
+    Nowhere,
+    RunsParts,
+    Scores,
+    ShowsHidden,
+    ShowsLayers,
+    Slot,
+    Steerable,
+    chain,
+    tied,
+)
 from laconic.models.largest import first_largest
 from laconic.models.text import Text
 from laconic.probe import bounded
@@ -87,13 +98,16 @@ class Loop:
         self._prober = Prober(
             text,
             plan.drafter,
+            target,
             draft_model,
             self.pace,
             active=self.active,
-            context=target.context,
             riding=plan.probes == "branch",
         )
-        self._tools = Tools(draft_model, plan.shape, target.vocab_size, self.pace, getattr(target, "embeddings", None))
+        parts = target if isinstance(target, RunsParts) and target.runs_parts else None
+        self._tools = Tools(
+            draft_model, plan.shape, target.vocab_size, self.pace, getattr(target, "embeddings", None), parts
+        )
         drafting = (*plan.drafter.walk(), *plan.length.walk())
         watched = any(policy.needs.target_hidden for policy in drafting)
         self._heard = plan.drafter.listens
@@ -129,6 +143,7 @@ class Loop:
                 )
             sequence = Sequence(request, self.text, slot, mine, self.target.context)
             sequence.context.ends = self.text.eos
+            sequence.context.slot = partial(getattr, sequence, "slot")
             sequence.context.drafting = self.plan.verifier.drafting
             sequence.context.latest = Latest() if self._shown is not None else None
             if self._layered is not None:
@@ -297,11 +312,10 @@ class Loop:
         if not granted:
             return []
         asked, budgets = [s for s, _ in granted], [n for _, n in granted]
-        passes = self._prober.draft_passes
         judges = [length.judge(s.length_state) for s in asked]
         trees = self.plan.drafter.propose([s.drafter_state for s in asked], budgets, judges)
         trees = length.select([s.length_state for s in asked], trees)
-        passes = self._prober.draft_passes - passes
+        passes = self._prober.new_passes()
         for s, tree in zip(asked, trees, strict=True):
             s.tree = tree
             s.usage.draft_passes += passes

@@ -59,6 +59,8 @@ class Needs:
     """A target that shows the hidden states behind its logits."""
     target_layers: bool = False
     """A target that shows what its layers put out, token by token; which ones, Drafter.reads_layers says."""
+    target_parts: bool = False
+    """A target that makes passes through part of its layers. Drafters alone: they draft with the target itself."""
     target_rows: bool = False
     """A target that shows its logits. Drafters alone: they then hear of every round, with the target's rows."""
     probabilities: bool = False

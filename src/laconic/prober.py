@@ -36,11 +36,11 @@ class Prober:
         self,
         text: Text,
         drafter: Drafter,
+        target: LanguageModel,
         draft_model: LanguageModel | None,
         pace: Pace,
         *,
         active: Seq[Sequence],
-        context: int,
         riding: bool,
     ) -> None:
         self._text = text
@@ -48,13 +48,19 @@ class Prober:
         self._draft_model = draft_model
         self._pace = pace
         self._active = active
-        self._context = context
+        self._target, self._context = target, target.context
         self._riding = riding
+        self._counted = self.draft_passes
 
     @property
     def draft_passes(self) -> int:
-        """Passes of the draft model so far."""
-        return self._draft_model.passes if self._draft_model else 0
+        """Passes of the draft model so far, and of the target through part of its layers."""
+        return (self._draft_model.passes if self._draft_model else 0) + getattr(self._target, "part_passes", 0)
+
+    def new_passes(self) -> int:
+        """Those since the last time of asking: also what a drafter has made beside the target's passes."""
+        before, self._counted = self._counted, self.draft_passes
+        return self._counted - before
 
     def waits(self, s: Sequence) -> bool:
         """Whether a request must not write on before an open check point is decided."""
@@ -162,7 +168,6 @@ class Prober:
     ) -> list[int]:  # fmt: skip
         if most <= 0:
             return []
-        before = self.draft_passes
         found = self._drafter.complete(s.drafter_state, base, tokens, most, ends)
-        s.usage.draft_passes += self.draft_passes - before
+        s.usage.draft_passes += self.new_passes()
         return found

@@ -16,8 +16,10 @@ from laconic.bench.fit import METHODS as TRAINED_METHODS
 from laconic.bench.measure import EngineVariant
 from laconic.errors import UnmetNeed
 from laconic.models.causal_lm import CausalLM
+from laconic.models.partial import LayerPlan
 from laconic.policy import Policy, registry
 from laconic.speculation.drafters.datastore import Datastore
+from laconic.speculation.drafters.itself.files import write_plan
 from tests import draft_heads, heads, routes, signals, steered, tiny
 from tests.fakes import FakeModel
 
@@ -28,6 +30,8 @@ REQUIRED = {
     "max-tokens": "max-tokens:20",
     "say": "say:Be brief.",
     "hybrid": "hybrid:[suffix]+[token-recycling]",
+    "layer-skip": "layer-skip:1",
+    "pearl": "pearl:[draft-model]",
 }
 """Specs of methods that have a knob without default; those with a trained head are added by ``trained``."""
 
@@ -48,6 +52,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> None:
     Datastore.of([TEXT.encode("What is 2+2? It is 4.\n\nSo {4}. What is 3+3?")]).save(store)
     REQUIRED["rest"] = f"rest:{store}"
     REQUIRED["head"] = draft_heads.spec(tmp_path_factory.mktemp("draft_head"), TARGET)
+    plan = tmp_path_factory.mktemp("plan") / "plan.json"
+    write_plan(plan, LayerPlan(frozenset({1}), frozenset({0})), TARGET.fingerprint(), {})
+    REQUIRED["draft-verify"] = f"draft-verify:{plan}"
     book = tmp_path_factory.mktemp("handbook") / "book.md"
     book.write_text("## add\nAdd what is to be added: a + b.\n")
     REQUIRED["handbook"] = f"handbook:{book}"

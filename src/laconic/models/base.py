@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -12,6 +12,7 @@ import torch
 
 from laconic.errors import BrokenLogits
 from laconic.models.largest import first_largest
+from laconic.models.partial import LayerPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +298,43 @@ class Narrows(Protocol):
         """Within, logits are computed for the tokens ``kept [n]`` alone; all others are -inf.
 
         What that takes is made once for each tensor that is given, and kept for the last few.
+        """
+        ...
+
+
+@runtime_checkable
+class RunsParts(Protocol):
+    """A LanguageModel that can make passes through part of its layers, over the slots of its whole self.
+
+    Such a pass reads what the whole model has committed to a slot, and writes keys and values of the layers that ran
+    where the next pass of the whole model writes its own. So what it commits must be rolled back before that.
+    """
+
+    num_layers: int
+    """Decoder layers, counted from 0."""
+    runs_parts: bool
+    """Whether it can, as its passes are made; else nothing here must be called."""
+    runs_halves: bool
+    """Whether a layer's attention or feed-forward network can be left out alone."""
+    head_cost: float
+    """What the output head costs, in layers, by its weights."""
+    part_passes: int
+    """Such passes made so far; ``passes`` does not count them."""
+
+    def partly(
+        self, plan: LayerPlan, at_end: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> AbstractContextManager[None]:
+        """Within, passes leave out what ``plan`` does. ``at_end`` is given what the last layer that is left puts out,
+        ``[nodes, hidden_size]`` of all requests in turn, and returns what the output head gets in its place.
+
+        Raises RequestError for a layer that the model does not have, UnsupportedModel for halves where it runs none.
+        """
+        ...
+
+    def through(self, slot: Slot, tree: ScoreTree, after: Mapping[int, Callable[[torch.Tensor], torch.Tensor]]) -> None:
+        """A pass over ``tree`` without logits, of which nothing can be committed.
+
+        ``after[l]`` is given what layer l puts out, ``[nodes, hidden_size]``, and returns what goes on in its place.
         """
         ...
 

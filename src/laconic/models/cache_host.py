@@ -14,6 +14,7 @@ import copy
 import inspect
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,7 +25,8 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicIndexedLayer, D
 from laconic.errors import UnsupportedModel
 from laconic.models.base import Kept, ScoreTree, Slot
 from laconic.models.host import Made, cache_name, head_input, module_states, restored
-from laconic.models.steering import Touches, decoder_layers, hooked
+from laconic.models.partial import LayerPlan
+from laconic.models.steering import Touch, Touches, decoder_layers, hooked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -221,6 +223,24 @@ class CacheHost:
     def shown(self, slot: Slot, begin: int, layers: Sequence[int]) -> Tensor | None:
         """Nothing is kept; see Host."""
         return None
+
+    @property
+    def runs_parts(self) -> bool:
+        """Never: the cache would be left with entries of some layers only."""
+        return False
+
+    @property
+    def runs_halves(self) -> bool:
+        """Never, either."""
+        return False
+
+    def partly(self, plan: LayerPlan, at_end: Touch | None) -> AbstractContextManager[None]:
+        """Not here; see Host. Raises UnsupportedModel."""
+        raise UnsupportedModel("part of the layers run over slots alone, and this model keeps its own cache.")
+
+    def through(self, slot: Slot, tree: ScoreTree, after: Touches) -> None:
+        """Not here; see Host. Raises UnsupportedModel."""
+        raise UnsupportedModel("layers are touched over slots alone, and this model keeps its own cache.")
 
     def keep(self, slot: Slot) -> OwnKept:
         """A copy of a slot's cache; see Host."""

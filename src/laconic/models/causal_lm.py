@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +19,8 @@ from laconic.models.host import Host
 from laconic.models.loaded import note
 from laconic.models.loading import read_config, read_model
 from laconic.models.narrow import OutputHead
+from laconic.models.partial import LayerPlan
+from laconic.models.steering import Touch, Touches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -48,6 +50,8 @@ class CausalLM:
         """Whether scores come with hidden states; see models.base.ShowsHidden."""
         self._fingerprint = digest(model)
         self.passes = 0
+        self.part_passes = 0
+        self._partly = 0
         self._narrows = False
         """Whether it has been seen that the head can be asked about some tokens only."""
         self.num_layers = int(config.num_hidden_layers)
@@ -139,7 +143,10 @@ class CausalLM:
     def score(self, trees: Sequence[ScoreTree], slots: Sequence[Slot]) -> Scores:
         """One pass over all trees; see models.base.LanguageModel."""
         made = self.host.score(trees, slots, hidden=self.keep_hidden)
-        self.passes += 1
+        if self._partly:
+            self.part_passes += 1
+        else:
+            self.passes += 1
         scores = Scores(self._head.widened(made.logits), made.starts, [len(tree) for tree in trees], made.hidden)
         scores.check()
         return scores
@@ -189,6 +196,42 @@ class CausalLM:
     def shown(self, slot: Slot, begin: int, layers: Sequence[int]) -> torch.Tensor | None:
         """Outputs of layers at a slot's tokens; see models.base.ShowsLayers."""
         return self.host.shown(slot, begin, layers)
+
+    @property
+    def runs_parts(self) -> bool:
+        """Whether passes can be made through part of the layers; see models.base.RunsParts."""
+        return self.host.runs_parts
+
+    @property
+    def runs_halves(self) -> bool:
+        """Whether also through half a layer; see models.base.RunsParts."""
+        return self.host.runs_halves
+
+    @property
+    def head_cost(self) -> float:
+        """What the output head costs, in layers, by its weights."""
+        head = self.vocab_size * self.hidden_size
+        outside = head if self.config.tie_word_embeddings else 2 * head
+        return head * self.num_layers / max(self.parameters - outside, 1)
+
+    @contextmanager
+    def partly(self, plan: LayerPlan, at_end: Touch | None = None) -> Iterator[None]:
+        """Make passes through part of the layers; see models.base.RunsParts."""
+        odd = plan.beyond(self.num_layers)
+        if odd is not None:
+            raise RequestError(f"there is no layer {odd}.", f"This model has layers 0 to {self.num_layers - 1}.")
+        self._partly += 1
+        try:
+            with self.host.partly(plan, at_end):
+                yield
+        finally:
+            self._partly -= 1
+
+    @torch.inference_mode()
+    def through(self, slot: Slot, tree: ScoreTree, after: Touches) -> None:
+        """A pass without logits, touched; see models.base.RunsParts."""
+        self.host.through(slot, tree, after)
+        self.part_passes += 1
 
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that tell this model from others by its weights; see :func:`digest`."""

@@ -20,7 +20,8 @@ from laconic.models.attention import attend
 from laconic.models.native.bf16 import kernels_for
 from laconic.models.native.stack import LayerWeights, NativeStack
 from laconic.models.packed import NativeProjection, PlainProjection, Projection
-from laconic.models.slots import SlotPool
+from laconic.models.partial import WHOLE, LayerPlan
+from laconic.models.slots import SlotPass, SlotPool
 from laconic.models.steering import NOWHERE, Touches
 
 FAMILY = {"llama", "mistral", "qwen2", "qwen3"}
@@ -124,46 +125,63 @@ class FastDecoder:
             a.sliding_window if hasattr(a, "sliding_window") else getattr(a.config, "sliding_window", None),
         )
 
-    def __call__(self, pool: SlotPool, *, logits: bool, after: Touches = NOWHERE) -> tuple[Tensor, Tensor] | None:
+    def __call__(
+        self, pool: SlotPool, *, logits: bool, after: Touches = NOWHERE, plan: LayerPlan = WHOLE
+    ) -> tuple[Tensor, Tensor] | None:
         """The pass that ``pool.begin`` has prepared: logits ``[nodes, vocab]`` and the hidden states they are made of.
 
         The latter are ``[nodes, hidden]``, after the last norm; None in place of both where logits are not asked for.
-        ``after[l]`` has its way with what layer l puts out, ``[nodes, hidden]``.
+        ``after[l]`` has its way with what layer l puts out, ``[nodes, hidden]``. What ``plan`` leaves out of the layers
+        is left out; keys and values are written by those whose attention runs.
 
         Rows of different lengths are padded for attention alone; everything else sees the real nodes only.
         """
         now, real = pool.current, pool.current.real
-        rows, width = now.rows, now.width
-        heads, dim, both = self.heads, self.head_dim, self.heads + self.kv_heads
+        dim = self.head_dim
         tokens, positions, places = now.tokens.to(pool.device).flatten(), now.positions.flatten(), pool.places
         if real is not None:
             tokens, positions, places = tokens[real], positions[real], places[real]
         angles = self._angles(positions, now.keys)
         x = F.embedding(tokens, self.embedding)
         if self.stack is not None:
-            self._in_one(self.stack, pool, x, angles, places, after)
+            self._in_one(self.stack, pool, x, angles, places, after, plan)
             return self._logits(x) if logits else None
-        seen = slice(now.lo, now.lo + rows)
         for index, (layer, cache) in enumerate(zip(self.layers, pool.layers, strict=True)):
-            h = layer.qkv(layer.norm_in(x)).view(len(tokens), both + self.kv_heads, dim)
-            keys, values = cache.buffers_for(self.kv_heads, dim, x)
-            queries = self._heads(layer, h, angles, places, keys, values)
-            if real is not None:
-                queries = x.new_zeros(rows * width, heads, dim).index_copy_(0, real, queries)
-            attended = attend(
-                queries.view(rows, width, heads, dim),
-                keys[seen, : now.keys],
-                values[seen, : now.keys],
-                now,
-                layer.window,
-                self.scaling,
-            )
-            attended = attended.view(rows * width, heads * dim)
-            x = x + layer.out(attended if real is None else attended[real])
-            x = x + layer.down(self._gated(layer, layer.gate_up(layer.norm_mid(x))))
+            if index not in plan.attention:
+                x = x + self._attended(layer, x, angles, places, cache.buffers_for(self.kv_heads, dim, x), now)
+            if index not in plan.mlp:
+                x = x + layer.down(self._gated(layer, layer.gate_up(layer.norm_mid(x))))
             if index in after:
                 x = after[index](x)
         return self._logits(x) if logits else None
+
+    def _attended(
+        self,
+        layer: _Layer,
+        x: Tensor,
+        angles: tuple[Tensor, Tensor],
+        places: Tensor,
+        cache: tuple[Tensor, Tensor],
+        now: SlotPass,
+    ) -> Tensor:
+        """What a layer's attention adds to ``x [nodes, hidden]``; the ``cache`` gets its keys and values."""
+        rows, width, real = now.rows, now.width, now.real
+        heads, dim, (keys, values) = self.heads, self.head_dim, cache
+        seen = slice(now.lo, now.lo + rows)
+        h = layer.qkv(layer.norm_in(x)).view(len(x), heads + 2 * self.kv_heads, dim)
+        queries = self._heads(layer, h, angles, places, keys, values)
+        if real is not None:
+            queries = x.new_zeros(rows * width, heads, dim).index_copy_(0, real, queries)
+        attended = attend(
+            queries.view(rows, width, heads, dim),
+            keys[seen, : now.keys],
+            values[seen, : now.keys],
+            now,
+            layer.window,
+            self.scaling,
+        )
+        attended = attended.view(rows * width, heads * dim)
+        return layer.out(attended if real is None else attended[real])
 
     def _in_one(
         self,
@@ -173,17 +191,18 @@ class FastDecoder:
         angles: tuple[Tensor, Tensor],
         places: Tensor,
         after: Touches,
+        plan: LayerPlan,
     ) -> None:
-        """Put ``x`` through all layers in place, in one call, or in one for each stretch between touches."""
+        """Put ``x`` through the layers in place, in one call, or in one for each stretch between touches."""
         begun = 0
         for index in sorted(after):
-            stack(pool, x, angles, places, first=begun, last=index + 1)
+            stack(pool, x, angles, places, first=begun, last=index + 1, plan=plan)
             touched = after[index](x)
             if touched is not x:
                 x.copy_(touched)
             begun = index + 1
         if begun < len(self.layers):
-            stack(pool, x, angles, places, first=begun)
+            stack(pool, x, angles, places, first=begun, plan=plan)
 
     def _logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.norm(x)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
 from laconic.models.base import Kept, ScoreTree, Slot
+from laconic.models.partial import LayerPlan
+from laconic.models.steering import Touch, Touches
 
 
 class Made(NamedTuple):
@@ -79,6 +81,27 @@ class Host(Protocol):
     def shown(self, slot: Slot, begin: int, layers: Sequence[int]) -> Tensor | None:
         """Outputs ``[length - begin, layers, hidden]`` at a slot's tokens from ``begin`` on, if all of them were
         kept.
+        """
+        ...
+
+    @property
+    def runs_parts(self) -> bool:
+        """Whether passes can be made through part of the layers; see models.base.RunsParts."""
+        ...
+
+    @property
+    def runs_halves(self) -> bool:
+        """Whether also through half a layer, its attention or its feed-forward network."""
+        ...
+
+    def partly(self, plan: LayerPlan, at_end: Touch | None) -> AbstractContextManager[None]:
+        """Within, passes leave out what ``plan`` does, and ``at_end`` has its way with the last layer's output."""
+        ...
+
+    def through(self, slot: Slot, tree: ScoreTree, after: Touches) -> None:
+        """A pass over a tree without logits, ``after[l]`` having its way with layer l's output ``[nodes, hidden]``.
+
+        Nothing can be committed of it.
         """
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -15,6 +15,7 @@ from laconic.models.base import Kept, ScoreTree, Slot, chain
 from laconic.models.carried import Carried, Round
 from laconic.models.host import Made, cache_name, head_input
 from laconic.models.mixers import Mixers, Read, States
+from laconic.models.partial import WHOLE, LayerPlan, left_out
 from laconic.models.slots import CacheSlot, Entries, SlotPass, SlotPool
 from laconic.models.steering import NOWHERE, Steering, Touch, Touches, decoder_layers, hooked, pushes
 
@@ -43,6 +44,8 @@ class SlotHost:
         self.fast = fast.FastDecoder(model) if written_out else None
         """The written-out forward pass, where it is in use."""
         self._cache_name = cache_name(model) or "past_key_values"
+        self._plan = WHOLE
+        self._at_end: Touch | None = None
         self._mixers = mixers
         if mixers is not None:
             mixers.cache = self.pool.cache
@@ -119,6 +122,32 @@ class SlotHost:
             return found
         return found[:, [kept.index(layer) for layer in layers]] if set(layers) <= set(kept) else None
 
+    @property
+    def runs_parts(self) -> bool:
+        """Where the decoder layers are known, and no recurrent states would take part of a pass for all of it."""
+        return self.shows_layers and self._mixers is None
+
+    @property
+    def runs_halves(self) -> bool:
+        """In the written-out pass."""
+        return self.runs_parts and self.fast is not None
+
+    @contextmanager
+    def partly(self, plan: LayerPlan, at_end: Touch | None) -> Iterator[None]:
+        """Make passes through part of the layers; see Host."""
+        before = self._plan, self._at_end
+        self._plan, self._at_end = plan, at_end
+        try:
+            yield
+        finally:
+            self._plan, self._at_end = before
+
+    def through(self, slot: Slot, tree: ScoreTree, after: Touches) -> None:
+        """One pass without logits under touches; see Host."""
+        mine = [cast("CacheSlot", slot)]
+        with self._begun([tree], mine, record=True) as (now, _):
+            self._run(now, after)
+
     def prefill(self, slot: Slot, tokens: Sequence[int]) -> None:
         """Commit ``tokens``; see Host."""
         self._commit(cast("CacheSlot", slot), tokens, NOWHERE)
@@ -140,23 +169,31 @@ class SlotHost:
     def forward(self, now: SlotPass, *, after: Touches = NOWHERE, hidden: bool = False) -> tuple[Tensor, Tensor | None]:
         """Logits of a pass that the pool has prepared, and hidden states where asked for."""
         if self.fast is not None:
-            made = self.fast(self.pool, logits=True, after=after)
+            made = self.fast(self.pool, logits=True, after=after, plan=self._plan)
             assert made is not None
             return made[0], made[1] if hidden else None
-        with hooked(self._decoder_layers, after, (now.rows, now.width)):
+        with self._left_out(), hooked(self._decoder_layers, after, (now.rows, now.width)):
             out, states = head_input(self.model, lambda: self._call(now, self.model), hidden)
         return out.logits.flatten(0, 1), None if states is None else states.flatten(0, 1)
 
     def _commit(self, slot: CacheSlot, tokens: Sequence[int], see: Touches) -> None:
         trees = [chain(tokens)]
         with self._begun(trees, [slot], record=False) as (now, read):
-            after = see or self._touches(now, trees, [slot])
-            if self.fast is not None:
-                self.fast(self.pool, logits=False, after=after)
-            else:
-                with hooked(self._decoder_layers, after, (now.rows, now.width)):
-                    self._call(now, self.model.base_model)
+            self._run(now, see or self._touches(now, trees, [slot]))
         slot.keep(tokens, None if read is None else read.after)
+
+    def _run(self, now: SlotPass, after: Touches) -> None:
+        """A pass that the pool has prepared, without logits."""
+        if self.fast is not None:
+            self.fast(self.pool, logits=False, after=after, plan=self._plan)
+            return
+        with self._left_out(), hooked(self._decoder_layers, after, (now.rows, now.width)):
+            self._call(now, self.model.base_model)
+
+    def _left_out(self) -> AbstractContextManager[None]:
+        if self._plan == WHOLE or self._decoder_layers is None:
+            return nullcontext()
+        return left_out(self._decoder_layers, self._plan)
 
     @contextmanager
     def _begun(
@@ -187,7 +224,11 @@ class SlotHost:
     def _touches(self, now: SlotPass, trees: Sequence[ScoreTree], slots: Sequence[CacheSlot]) -> Touches:
         """What happens to layers' outputs on their way: they are pushed where a slot is steered, then kept if asked."""
         after = self._pushes(now, trees, slots)
-        if not self.pool.outputs.layers:
+        if self._at_end is not None:
+            last = len(self.pool.layers) - 1  # left out or not: it then puts out what the one before it did
+            after = {**after, last: _both(after.get(last), self._at_end)}
+        # What part of the layers puts out would be taken for what all of them do.
+        if not self.pool.outputs.layers or self._plan != WHOLE:
             return after
         where = self.pool.places
         if self.fast is not None and now.real is not None:
@@ -222,6 +263,10 @@ class SlotHost:
             slot_pass=now,
             **{self._cache_name: self.pool.cache},
         )
+
+
+def _both(first: Touch | None, then: Touch) -> Touch:
+    return then if first is None else lambda x: then(first(x))
 
 
 def _shown(show: Callable[[Tensor], None]) -> Callable[[Tensor], Tensor]:

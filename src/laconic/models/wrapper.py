@@ -23,6 +23,11 @@ _ABILITIES = (
     "shows_layers",
     "show",
     "shown",
+    "runs_parts",
+    "head_cost",
+    "runs_halves",
+    "partly",
+    "through",
 )
 """What a LanguageModel may have beside its contract (ShowsHidden, Steerable), and whether drafts change no token."""
 
@@ -45,6 +50,11 @@ class Wrapper:
     def passes(self) -> int:
         """Passes of the model, whoever asked for them."""
         return self.model.passes
+
+    @property
+    def part_passes(self) -> int:
+        """Passes through part of its layers; see RunsParts."""
+        return getattr(self.model, "part_passes", 0)
 
     @property
     def keep_hidden(self) -> bool:

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import torch
 
-from laconic.models.base import LanguageModel
+from laconic.models.base import LanguageModel, RunsParts, Slot
 from laconic.policy import Card, Policy
 from laconic.speculation.draws import Draws, warp
 from laconic.speculation.pace import Pace
@@ -136,6 +136,9 @@ class Context:
     """What layers of the target put out, ``[tokens, layers, width]``, at the tokens of the text from a given one on
     that are in its cache: normally all but the last. None in place of it where not all were kept; None where no drafter
     asked (see Drafter.reads_layers)."""
+    slot: Callable[[], Slot] | None = None
+    """The request's place in the target's cache, for drafters that draft with the target itself (Needs.target_parts);
+    they leave it as it was. None in replays, which have no model."""
     ruled: Callable[[torch.Tensor, Sequence[int]], torch.Tensor] | None = None
     """What the request's logit rules make of logits ``[vocab]`` of the token after the committed text and these drafted
     ones; None without rules. A drafter that knows logits guesses what will be left of them."""
@@ -223,6 +226,8 @@ class Tools:
     """What rounds cost lately; the loop keeps it up to date."""
     embed: Callable[[Sequence[int]], torch.Tensor] | None = None
     """The target's own input embeddings ``[tokens, width]``; None of a model that does not show them."""
+    target: RunsParts | None = None
+    """The target, where part of its layers can draft; see Needs.target_parts."""
 
 
 @dataclass(frozen=True, slots=True)

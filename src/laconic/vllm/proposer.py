@@ -50,8 +50,8 @@ class Proposer:
         plan = methods.plan()
         for policy in policies(plan):
             needs = policy.needs
-            inside = needs.target_hidden or needs.draft_hidden or needs.target_rows or needs.target_layers
-            if needs.draft_model or needs.draft_distribution or inside:
+            hidden = needs.target_hidden or needs.draft_hidden or needs.target_layers or needs.target_parts
+            if needs.draft_model or needs.draft_distribution or needs.target_rows or hidden:
                 raise UnmetNeed(
                     f"'{policy.name}' needs a draft model, hidden states or logits, which laconic's proposer does not "
                     "have.",

@@ -14,7 +14,7 @@ from laconic.bench.along import read
 from laconic.engine import Engine
 from laconic.models.base import LanguageModel
 from laconic.speculation.base import Context
-from laconic.speculation.drafters.draft_model import LogitsRow, widened
+from laconic.speculation.drafters.writing import LogitsRow, widened
 from laconic.speculation.draws import Draws
 from laconic.types import Request
 

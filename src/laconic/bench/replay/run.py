@@ -54,6 +54,8 @@ class Variant:
                 raise UnmetNeed(f"'{policy.name}' needs a draft model.", "A replay has no model.")
             if policy.needs.target_hidden or policy.needs.target_layers:
                 raise UnmetNeed(f"'{policy.name}' looks at hidden states.", "A replay has no model, and so none.")
+            if policy.needs.target_parts:
+                raise UnmetNeed(f"'{policy.name}' drafts with the target's layers.", "A replay has no model.")
             if policy.needs.target_rows:
                 raise UnmetNeed(f"'{policy.name}' learns from logits.", "A replay has no model, and so none.")
             if policy.needs.draft_distribution and not drafter.knows_distribution:
@@ -78,6 +80,7 @@ def model_free() -> tuple[str, ...]:
             cls.required()
             or cls.needs.draft_model
             or cls.needs.target_rows
+            or cls.needs.target_parts
             or cast(Drafter, registry.build("drafter", name)).choices
         ):
             continue

@@ -10,7 +10,7 @@ from laconic.bench.simulate.draft import Guess
 from laconic.bench.simulate.host import HostCost
 from laconic.bench.simulate.memory import Bounds
 from laconic.speculation.base import EMPTY, LengthPolicy
-from laconic.speculation.drafters.draft_model import UNREAD_WITH_DRAFT
+from laconic.speculation.drafters.writing import UNREAD_WITH_DRAFT
 
 
 class Drafter:

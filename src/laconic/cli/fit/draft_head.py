@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from laconic.cli import options
-from laconic.cli.fit.texts import asked, folder
+from laconic.cli.fit.texts import folder, source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from laconic.engine import Engine
     from laconic.speculation.drafters.head.files import Loaded
-    from laconic.types import Request
 
 
 def head(
@@ -53,8 +49,6 @@ def head(
     from laconic.bench.fit.draft_head import Learning
     from laconic.bench.fit.head_run import HeadRecipe, fit_head
     from laconic.bench.fit.losses import LOSSES
-    from laconic.bench.fit.self_asked import Asking
-    from laconic.bench.fit.self_asked import asked as asks_itself
     from laconic.engine import Engine
     from laconic.errors import RequestError, did_you_mean
 
@@ -71,13 +65,7 @@ def head(
         spoken = options.spoken(format, system, template)
         engine = Engine.load(model, dtype=options.named_dtype(dtype), drafter="none", **spoken)
         about = {"model": model, "tasks": tasks, "temperatures": list(heats)}
-        if tasks == "self" or (tasks is None and model != "bundled"):
-            asking = Asking(reply=max_tokens, temperatures=heats, batch=batch, seed=seed)
-
-            def batches(number: int) -> Sequence[Request]:
-                return asks_itself(engine, asking, number)
-        else:
-            batches = _about_tasks(engine, tasks, heats, max_tokens, batch, seed)
+        batches = source(engine, model, tasks, heats, max_tokens, batch, seed)
         made = fit_head(engine, batches, out, recipe, after=status.update, about=about)
     for line in sentences(made):
         typer.echo(line)
@@ -91,20 +79,6 @@ def _numbers(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise RequestError(f"'{text}' is no list of numbers.", "Write them with commas: 0,0.7") from error
-
-
-def _about_tasks(
-    engine: Engine, tasks: str | None, heats: tuple[float, ...], max_tokens: int, batch: int, seed: int
-) -> Any:
-    from laconic.bench.tasks import draw, load
-
-    problems = load(tasks)
-
-    def batches(number: int) -> Sequence[Request]:
-        some = draw(problems, batch, seed + number)
-        return asked(engine, some, heats[number % len(heats)], seed + number * batch, max_tokens)
-
-    return batches
 
 
 def sentences(made: Loaded) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from laconic.errors import RequestError
 
 if TYPE_CHECKING:
+    from laconic.bench.fit.head_run import Batches
     from laconic.bench.tasks import Item
     from laconic.engine import Engine
     from laconic.types import Request
@@ -29,3 +30,33 @@ def asked(engine: Engine, problems: Sequence[Item], temperature: float, seed: in
         engine.request(item.question, sampling=Sampling(temperature, seed=seed + at), limits=limits)
         for at, item in enumerate(problems)
     ]
+
+
+def source(
+    engine: Engine,
+    model: str,
+    tasks: str | None,
+    temperatures: Sequence[float],
+    max_tokens: int,
+    batch: int,
+    seed: int,
+) -> Batches:
+    """What texts are about: problems, or with ``self`` what a chat model asks itself, batch after batch.
+
+    Without ``tasks`` the bundled model gets bundled problems, and every other asks itself.
+    """
+    if tasks == "self" or (tasks is None and model != "bundled"):
+        from laconic.bench.fit.self_asked import Asking
+        from laconic.bench.fit.self_asked import asked as asks_itself
+
+        asking = Asking(reply=max_tokens, temperatures=tuple(temperatures), batch=batch, seed=seed)
+        return lambda number: asks_itself(engine, asking, number)
+    from laconic.bench.tasks import draw, load
+
+    problems = load(tasks)
+
+    def batches(number: int) -> Sequence[Request]:
+        some = draw(problems, batch, seed + number)
+        return asked(engine, some, temperatures[number % len(temperatures)], seed + number * batch, max_tokens)
+
+    return batches

@@ -7,6 +7,7 @@ typedef struct {
     const float *norm_in, *norm_mid; /* gains [hidden] */
     const float *head_gain;          /* [heads + kv_heads, dim], or NULL: queries and keys are not normed */
     const bf16 *qkv, *qkv_bias, *out, *out_bias, *gate_up, *down; /* weights as linear reads them; biases or NULL */
+    /* without qkv the layer has no attention, without gate_up no feed-forward network */
     bf16 *key, *value;   /* the cache, [places, kv_heads, dim] */
     const uint8_t *mask; /* see Pass */
 } Layer;
@@ -33,21 +34,25 @@ int stack(const Layer *layer, long count, const Stack *s, bf16 *x, int threads)
     Pass pass = s->pass;
     int failed = 0;
     for (; count > 0 && !failed; count--, layer++) {
-        rms_norm(x, layer->norm_in, normed, nodes, hidden, s->eps, threads);
-        failed |= linear(normed, layer->qkv, layer->qkv_bias, NULL, both, nodes, hidden, all, threads);
-        heads(both, layer->head_gain, s->cos, s->sin, s->places, query, layer->key, layer->value, nodes, pass.heads,
-              pass.kv_heads, pass.dim, s->head_eps, threads);
-        pass.query = query;
-        pass.key = layer->key + s->cache;
-        pass.value = layer->value + s->cache;
-        pass.mask = layer->mask;
-        pass.out = mixed;
-        failed |= attention(&pass, threads);
-        failed |= linear(mixed, layer->out, layer->out_bias, x, x, nodes, wide, hidden, threads);
-        rms_norm(x, layer->norm_mid, normed, nodes, hidden, s->eps, threads);
-        failed |= linear(normed, layer->gate_up, NULL, NULL, both, nodes, hidden, 2 * inner, threads);
-        swiglu(both, mixed, nodes, inner, threads);
-        failed |= linear(mixed, layer->down, NULL, x, x, nodes, inner, hidden, threads);
+        if (layer->qkv) {
+            rms_norm(x, layer->norm_in, normed, nodes, hidden, s->eps, threads);
+            failed |= linear(normed, layer->qkv, layer->qkv_bias, NULL, both, nodes, hidden, all, threads);
+            heads(both, layer->head_gain, s->cos, s->sin, s->places, query, layer->key, layer->value, nodes, pass.heads,
+                  pass.kv_heads, pass.dim, s->head_eps, threads);
+            pass.query = query;
+            pass.key = layer->key + s->cache;
+            pass.value = layer->value + s->cache;
+            pass.mask = layer->mask;
+            pass.out = mixed;
+            failed |= attention(&pass, threads);
+            failed |= linear(mixed, layer->out, layer->out_bias, x, x, nodes, wide, hidden, threads);
+        }
+        if (layer->gate_up) {
+            rms_norm(x, layer->norm_mid, normed, nodes, hidden, s->eps, threads);
+            failed |= linear(normed, layer->gate_up, NULL, NULL, both, nodes, hidden, 2 * inner, threads);
+            swiglu(both, mixed, nodes, inner, threads);
+            failed |= linear(mixed, layer->down, NULL, x, x, nodes, inner, hidden, threads);
+        }
     }
     free(normed);
     return failed;

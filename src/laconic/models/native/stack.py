@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from laconic.models.native.bf16 import Kernels, Layer, Pass, Stack
+from laconic.models.partial import WHOLE, LayerPlan
 from laconic.models.slots import SlotPass, SlotPool
 
 
@@ -58,8 +60,11 @@ class NativeStack:
         *,
         first: int = 0,
         last: int | None = None,
+        plan: LayerPlan = WHOLE,
     ) -> None:
         """Put ``x [nodes, hidden]`` through layers ``first .. last - 1`` of the pass at hand, in place.
+
+        What ``plan`` leaves out of them is left out.
 
         ``angles`` are cosines and signed sines ``[nodes, 1, dim]``, ``places [nodes]`` where keys and values are
         written. Rows of different lengths are not padded.
@@ -78,8 +83,23 @@ class NativeStack:
         pointers = cos.data_ptr(), sin.data_ptr(), places.data_ptr()
         shape = now.lo * key.stride(0), len(x), x.shape[1], self._inner
         last = len(self._layers) if last is None else last
-        self._native.stack(self._layers, first, last - first, Stack(attended, *shape, *pointers, *self._eps), x)
+        layers, begin, count = self._layers, first, last - first
+        if plan != WHOLE:
+            layers = self._left(plan, range(first, last))
+            begin, count = 0, len(layers)
+        self._native.stack(layers, begin, count, Stack(attended, *shape, *pointers, *self._eps), x)
         del masks, starts  # only now: the call read them
+
+    def _left(self, plan: LayerPlan, layers: range) -> ctypes.Array[Layer]:
+        """Those of the layers of which something is left, without what is left out."""
+        left = [layer for layer in layers if layer not in plan.gone]
+        made = (Layer * len(left))(*(self._layers[layer] for layer in left))
+        for own, layer in zip(made, left, strict=True):
+            if layer in plan.attention:
+                own.qkv = None
+            if layer in plan.mlp:
+                own.gate_up = None
+        return made
 
     def _point_to_cache(self, pool: SlotPool, like: Tensor) -> Tensor:
         """Let every layer know its keys' and values' buffers, which grow with the pool; returns one of them."""

@@ -1,0 +1,1 @@
+"""The target drafts for itself, with a part of its layers."""
