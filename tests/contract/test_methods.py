@@ -31,7 +31,7 @@ REQUIRED = {
     "say": "say:Be brief.",
     "hybrid": "hybrid:[suffix]+[token-recycling]",
     "layer-skip": "layer-skip:1",
-    "pearl": "pearl:[draft-model]",
+    "pearl": "pearl:[suffix]",
 }
 """Specs of methods that have a knob without default; those with a trained head are added by ``trained``."""
 
@@ -148,7 +148,8 @@ class TestEveryMethodOfARun:
         always = {"target_rows"}  # what every model that an engine runs can give
         if any(getattr(cls.needs, f.name) for f in dataclasses.fields(cls.needs) if f.name not in always):
             # A model that shows no hidden states and cannot be steered, where that is the need.
-            inside = cls.needs.target_hidden or cls.needs.target_layers or cls.needs.steerable
+            needs = cls.needs
+            inside = needs.target_hidden or needs.target_layers or needs.target_parts or needs.steerable
             target = FakeModel.random(0, vocab=264) if inside else TARGET
             with pytest.raises(UnmetNeed, match=re.escape(f"'{name}'")):
                 Engine(target, bare, chosen)

@@ -7,7 +7,8 @@ from typing import cast
 
 import torch
 
-from laconic.models.base import LanguageModel, Scores, ScoreTree, ShowsLayers, Slot, Steerable
+from laconic.models.base import LanguageModel, RunsParts, Scores, ScoreTree, ShowsLayers, Slot, Steerable
+from laconic.models.steering import Touch
 from laconic.models.wrapper import Wrapper
 
 
@@ -65,6 +66,8 @@ class Proxy(Wrapper):
             self.steer = self._steer
         if isinstance(model, ShowsLayers):
             self.shown = self._shown
+        if isinstance(model, RunsParts):
+            self.through = self._through
 
     def _steer(self, slot: Slot, vectors: Mapping[int, torch.Tensor], start: int) -> None:
         assert isinstance(slot, ProxySlot)
@@ -74,6 +77,10 @@ class Proxy(Wrapper):
     def _shown(self, slot: Slot, begin: int, layers: Sequence[int]) -> torch.Tensor | None:
         assert isinstance(slot, ProxySlot)
         return cast(ShowsLayers, self.model).shown(slot.inner, begin, layers)
+
+    def _through(self, slot: Slot, tree: ScoreTree, after: Mapping[int, Touch]) -> None:
+        assert isinstance(slot, ProxySlot)
+        cast(RunsParts, self.model).through(slot.inner, tree, after)
 
     def open(self) -> ProxySlot:
         """A new, empty slot."""

@@ -17,6 +17,9 @@ from laconic.speculation.base import EMPTY, Context, Drafter, Judge, TokenTree, 
 from laconic.speculation.drafters.some import Some
 from laconic.speculation.drafters.writing import Growth, Writer
 
+_UNREAD = 8
+"""Tokens that the target has not read yet with which a draft may begin; the pass to come reads more than these."""
+
 
 @dataclass(slots=True)
 class Own:
@@ -129,8 +132,9 @@ class SelfDrafter(Drafter):
             stack.enter_context(states[group[0]].target.partly(plan))
             stack.enter_context(self._some.only(model))
             for i in group:
-                budget = min(self.most(states[i], budgets[i]), model.context - len(states[i].context.tokens) + 1)
-                if budget > 0:
+                tokens, read = len(states[i].context.tokens), states[i].slot.length
+                budget = min(self.most(states[i], budgets[i]), model.context - tokens + 1)
+                if budget > 0 and tokens - read <= _UNREAD:
                     growths[i] = Growth(states[i].writer, budget, judges[i])
             live = [growth for growth in growths.values() if growth.tree is None]
             while live:
