@@ -12,15 +12,17 @@ from laconic.bench.overlap.state import State, since
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run took: ``seconds``, passes of both kinds, draft passes that came to nothing, and how busy workers were.
+    """What a run took: ``seconds``, passes of both kinds, and how busy workers were.
 
-    ``ends`` are the seconds at which each text was done.
+    In draft passes ``guessed`` hypotheses were extended, of which ``wasted`` went another way than the text. ``ends``
+    are the seconds at which each text was done.
     """
 
     texts: tuple[tuple[int, ...], ...]
     seconds: float
     checks: int
     drafts: int
+    guessed: int
     wasted: int
     cancelled: int
     busy: dict[str, float]
@@ -46,7 +48,7 @@ class Executor:
         self._under_way: list[Job] = []
         self._served = [0.0] * len(lengths)
         self._ends = [0.0] * len(lengths)
-        self._counts = {"check": 0, "draft": 0, "cancelled": 0}
+        self._counts = {"check": 0, "draft": 0, "guessed": 0, "cancelled": 0}
 
     def run(self) -> Outcome:
         """Until every text is written."""
@@ -67,6 +69,7 @@ class Executor:
             max(self._ends),
             self._counts["check"],
             self._counts["draft"],
+            self._counts["guessed"],
             sum(state.wasted for state in self.states),
             self._counts["cancelled"],
             dict(self._lanes.busy),
@@ -96,6 +99,7 @@ class Executor:
             state.checked_to = job.hypotheses[0]
             self._served[job.request] = self._lanes.now
         self._counts[job.kind] += 1
+        self._counts["guessed"] += len(job.hypotheses) if job.kind == "draft" else 0
         self._under_way.append(job)
         self._lanes.submit(job)
 
@@ -117,7 +121,7 @@ class Executor:
                 self._lanes.cancel(other)
                 self._under_way.remove(other)
                 self._counts["cancelled"] += 1
-                state.wasted += other.kind == "draft"
+                state.wasted += len(other.hypotheses) if other.kind == "draft" else 0
 
     def _over(self, state: State) -> bool:
         if len(state.text) >= self._lengths[state.number]:

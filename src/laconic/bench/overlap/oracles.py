@@ -82,13 +82,15 @@ class Along:
 
     def draft(self, job: Job, _: int) -> dict[Tail, Guesses]:
         """The draft model's likeliest tokens behind each hypothesis."""
-        for tail in job.hypotheses:
-            text = job.text + tail
-            if text not in self._known:
-                probs = self._reader.last([*self._prompt, *text]).float().softmax(-1)
-                top = probs.topk(self._width)
-                self._known[text] = list(zip(top.indices.tolist(), top.values.tolist(), strict=True))
-        return {tail: self._known[job.text + tail] for tail in job.hypotheses}
+        return {tail: self.guesses(job.text + tail) for tail in job.hypotheses}
+
+    def guesses(self, text: tuple[int, ...]) -> Guesses:
+        """Its likeliest tokens behind ``text``, which stands behind the prompt."""
+        if text not in self._known:
+            probs = self._reader.last([*self._prompt, *text]).float().softmax(-1)
+            top = probs.topk(self._width)
+            self._known[text] = list(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+        return self._known[text]
 
     def check(self, job: Job, _: int) -> dict[Tail, int]:
         """The target's own text; off it, a token of no meaning."""

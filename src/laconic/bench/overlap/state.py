@@ -29,7 +29,7 @@ class State:
     checked_to: Tail = ()
     """The longest hypothesis that a check was sent for, while it still holds."""
     wasted: int = 0
-    """Draft passes whose hypotheses came to nothing."""
+    """Hypotheses that were drafted behind, and that the text has refuted."""
 
     @property
     def refused(self) -> bool:
