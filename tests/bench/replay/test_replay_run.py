@@ -47,7 +47,8 @@ def test_every_drafter_without_a_model_is_a_default():
     specs = model_free()
     for name in registry.names("drafter"):
         cls = registry.get("drafter", name)
-        cannot = cls.needs.draft_model or cls.needs.target_rows or cls.required() or name == "bandit"
+        needs = cls.needs.draft_model or cls.needs.target_rows or cls.needs.target_parts
+        cannot = needs or cls.required() or name == "bandit"
         assert (name in specs) != bool(cannot)
     assert "suffix:shared=false" in specs
     assert len(variants(Setup())) == 2 * len(specs)
@@ -62,6 +63,8 @@ def test_every_drafter_without_a_model_is_a_default():
         (Setup(drafters=("suffix:fallback=[draft-model]",)), UnmetNeed, "needs a draft model"),
         (Setup(drafters=("suffix:fallback=[token-recycling]",)), UnmetNeed, "learns from logits"),
         (Setup(drafters=("head:nowhere",)), UnmetNeed, "looks at hidden states"),
+        (Setup(drafters=("layer-skip:4",)), UnmetNeed, "the target's layers"),
+        (Setup(drafters=("pearl:[draft-model]",)), UnmetNeed, "needs a draft model"),
         (Setup(drafters=("bandit",)), UnmetNeed, "goes by what rounds cost"),
         (Setup(lengths=("svip",)), UnmetNeed, "draft distributions"),
         (Setup(lengths=("ada-eagle:head=anywhere",)), UnmetNeed, "hidden states"),

@@ -15,6 +15,7 @@ from laconic.errors import HeadError, UnmetNeed
 from laconic.models.cache_host import CacheHost
 from laconic.models.causal_lm import CausalLM
 from laconic.models.partial import LayerPlan
+from laconic.policy import registry
 from laconic.speculation.drafters.itself.clasp import Clasp, Skips
 from laconic.speculation.drafters.itself.dynamic_exit import DynamicExit
 from laconic.speculation.drafters.itself.files import read_plan, write_plan
@@ -95,6 +96,30 @@ def test_sampled_texts_are_plain_decodings_draws(tmp_path: Path, written_out: bo
         for shape in ("chain", "best-first"):
             engine = Engine(target, TEXT, Methods(drafter=drafter, length="constant:6", shape=shape))
             assert tokens(engine.run(requests(0.8), batch=3)) == plain, (drafter, shape)
+
+
+VERIFIERS = [name for name in registry.names("verifier") if registry.get("verifier", name).card.lossless]
+
+
+@pytest.mark.parametrize("verifier", VERIFIERS)
+@pytest.mark.parametrize("drafter", ["layer-skip:3", "clasp:skip=0.4,every=3"])
+def test_the_law_of_a_sampled_text_is_the_targets(drafter: str, verifier: str) -> None:
+    """The first tokens of many requests, place by place, against plain draws."""
+    target = CausalLM(random_model())
+    prompt = tuple(TEXT.encode("So what is it then?"))
+    asked = [Request(prompt, Sampling(1.0, top_k=3, seed=seed), Limits(4)) for seed in range(600)]
+    chosen = Methods(drafter=drafter, length="constant:3", verifier=verifier, think=())
+    mine = Engine(target, TEXT, chosen).run(asked, batch=50)
+    plain = Engine(target, TEXT, Methods(drafter="none", think=())).run(asked, batch=50)
+    assert sum(result.usage.accepted for result in mine) > 20
+    for place in range(4):
+        counts: dict[int, list[int]] = {}
+        for side, results in enumerate((mine, plain)):
+            for result in results:
+                if len(result.tokens) > place:
+                    counts.setdefault(result.tokens[place], [0, 0])[side] += 1
+        for one, other in counts.values():
+            assert abs(one - other) < 5 * (one + other + 1) ** 0.5, place
 
 
 def test_layers_that_do_nothing_cost_no_acceptance() -> None:

@@ -17,7 +17,7 @@ from tests.speculation.rounds import build, context_of, decode, plain
 from tests.speculation.verify.trees import Bushy, Pair, telling_counts, telling_drafts, telling_residual, telling_tests
 
 PROMPT = [1, 2]
-MADE_OF = {"hybrid": "hybrid:[suffix]+[draft-model]+[token-recycling:k=2]"}
+MADE_OF = {"hybrid": "hybrid:[suffix]+[draft-model]+[token-recycling:k=2]", "pearl": "pearl:[draft-model]"}
 """Specs of drafters that are made of others."""
 
 
@@ -67,8 +67,9 @@ def meets(policy: Policy, drafter: Any) -> bool:
 @pytest.mark.parametrize("drafter", lossless("drafter"))
 def test_every_combination_is_exact(drafter, shape, verifier, tmp_path):
     """Greedy, and wherever drafts were not drawn, the text is that of plain decoding; else its law is."""
-    if registry.get("drafter", drafter).needs.target_layers:
-        pytest.skip("needs a model with layers: drafters/test_head_runs.py tries it with every verifier")
+    needs = registry.get("drafter", drafter).needs
+    if needs.target_layers or needs.target_parts:
+        pytest.skip("needs a model with layers: drafters/test_head_runs.py, test_itself.py try it with every verifier")
     models = telling_drafts()
     if drafter == "rest":  # which remembers another text than it will write
         Datastore.of([PROMPT + plain(models[0], PROMPT, 30, Sampling(1.0, seed=77))]).save(tmp_path)
