@@ -188,7 +188,7 @@ def test_a_chat_model_asks_itself() -> None:
     on = engine()
     start = opening(on.text)
     assert on.text.decode(start) == "<|im_start|>user\n"
-    asking = Asking(question=24, reply=30, temperatures=(0.0, 0.7), batch=6)
+    asking = Asking(question=24, reply=30, temperatures=(0.0, 0.7), batch=3, questions=6)
     first, again, second = asked(on, asking, 0), asked(on, asking, 0), asked(on, asking, 1)
     assert [r.prompt for r in first] == [r.prompt for r in again]
     assert not {r.prompt for r in first} & {r.prompt for r in second}

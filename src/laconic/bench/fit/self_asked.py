@@ -24,7 +24,8 @@ _LEAST = 4
 class Asking:
     """What is written. Temperatures of replies are taken in turn; questions are drawn at ``curiosity``.
 
-    ``question`` and ``reply`` are the most tokens of either; a question that has no end by then is dropped.
+    ``question`` and ``reply`` are the most tokens of either; a question that has no end by then is dropped. ``batch``
+    are written at once and ``questions`` in one go, so that others take the places of those that end early.
     """
 
     question: int = 160
@@ -32,6 +33,7 @@ class Asking:
     temperatures: tuple[float, ...] = (0.0, 0.7)
     curiosity: float = 1.0
     batch: int = 48
+    questions: int = 144
     seed: int = 0
 
 
@@ -65,7 +67,8 @@ def _questions(engine: Engine, asking: Asking, batch: int) -> list[str]:
     start = opening(engine.text)
     limits = Limits(asking.question, answer_room=0)
     requests = [
-        Request(start, Sampling(asking.curiosity, seed=_seed(asking, batch, i)), limits) for i in range(asking.batch)
+        Request(start, Sampling(asking.curiosity, seed=_seed(asking, batch, i)), limits)
+        for i in range(asking.questions)
     ]
     results = engine.using(think=()).run(requests, batch=asking.batch)
     asked = [
@@ -77,4 +80,4 @@ def _questions(engine: Engine, asking: Asking, batch: int) -> list[str]:
 
 
 def _seed(asking: Asking, batch: int, i: int) -> int:
-    return (asking.seed * 1_000_003 + batch) * asking.batch + i
+    return (asking.seed * 1_000_003 + batch) * asking.questions + i

@@ -65,7 +65,7 @@ def head(
         spoken = options.spoken(format, system, template)
         engine = Engine.load(model, dtype=options.named_dtype(dtype), drafter="none", **spoken)
         about = {"model": model, "tasks": tasks, "temperatures": list(heats)}
-        batches = source(engine, model, tasks, heats, max_tokens, batch, seed)
+        batches = source(engine, model, tasks, heats, max_tokens, batch, seed, rounds=3)
         made = fit_head(engine, batches, out, recipe, after=status.update, about=about)
     for line in sentences(made):
         typer.echo(line)

@@ -40,16 +40,20 @@ def source(
     max_tokens: int,
     batch: int,
     seed: int,
+    rounds: int = 1,
 ) -> Batches:
     """What texts are about: problems, or with ``self`` what a chat model asks itself, batch after batch.
 
+    ``batch`` are written at once; a model that asks itself thinks of ``rounds`` times as many questions in one go.
     Without ``tasks`` the bundled model gets bundled problems, and every other asks itself.
     """
     if tasks == "self" or (tasks is None and model != "bundled"):
         from laconic.bench.fit.self_asked import Asking
         from laconic.bench.fit.self_asked import asked as asks_itself
 
-        asking = Asking(reply=max_tokens, temperatures=tuple(temperatures), batch=batch, seed=seed)
+        asking = Asking(
+            reply=max_tokens, temperatures=tuple(temperatures), batch=batch, questions=rounds * batch, seed=seed
+        )
         return lambda number: asks_itself(engine, asking, number)
     from laconic.bench.tasks import draw, load
 
