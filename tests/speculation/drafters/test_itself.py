@@ -298,3 +298,10 @@ def test_two_layers_leave_nothing_to_leave_out() -> None:
     for drafter in ("swift:window=8", "clasp", "del"):
         assert tokens(Engine(target, TEXT, Methods(drafter=drafter)).run(requests(), batch=2)) == plain
     assert search(target, [list(requests()[0].prompt)]).speed == 1
+
+
+def test_a_plan_of_halves_is_refused_before_a_run_that_cannot_leave_them_out(tmp_path: Path) -> None:
+    target = CausalLM(random_model(), written_out=False)
+    path = plan_file(tmp_path, target, LayerPlan(frozenset({1}), frozenset({2})))
+    with pytest.raises(UnmetNeed, match="halves of layers"):
+        Engine(target, TEXT, Methods(drafter=f"draft-verify:{path}"))

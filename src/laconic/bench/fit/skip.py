@@ -18,7 +18,7 @@ import torch
 
 from laconic.models.base import RunsParts, ScoreTree, Slot
 from laconic.models.partial import WHOLE, LayerPlan
-from laconic.speculation.drafters.itself.units import Unit, plan_of, units_of
+from laconic.speculation.drafters.itself.units import Unit, looked_at, plan_of, share_right, units_of
 
 LONGEST = 16
 """Longest draft that a plan's worth is computed for."""
@@ -58,20 +58,17 @@ class Judge:
             self._open.callback(slot.close)
             read = list(text[:-1])
             target.prefill(slot, read)
-            begin = max(len(read) - window, 1)
+            tree, wanted = looked_at(text, max(len(read) - window, 1), len(read))
             self._slots.append(slot)
-            self._trees.append(ScoreTree(read[begin:], [-1] * (len(read) - begin), range(begin, len(read))))
-            self._wanted += text[begin + 1 :]
+            self._trees.append(tree)
+            self._wanted += wanted
         self.tries = 0
 
     def __call__(self, units: frozenset[Unit]) -> Found:
         """What a plan is worth."""
         self.tries += 1
         plan = plan_of(units)
-        with self._target.partly(plan):
-            scores = self._target.score(self._trees, self._slots)
-        best = [token for i in range(len(self._trees)) for token in scores.best(i)]
-        right = sum(map(int.__eq__, best, self._wanted)) / len(self._wanted)
+        right = share_right(self._target, plan, self._trees, self._slots, self._wanted)
         cost = cost_of(self._target, plan)
         return Found(plan, right, cost, *worth(right, cost), self.tries)
 

@@ -184,16 +184,13 @@ class Threads:
 
     def wait(self) -> Job:
         """See Lanes. Raises what the job has raised."""
-        while True:
-            job, error, seconds = self._done.get()
-            self._working[job.kind][job.worker] = None
-            self.busy[job.kind] += seconds
-            if error is not None:
-                raise error
-            if not job.cancelled:
-                return job
-            # A worker has become free, and nothing else has happened; whoever waits may have a job for it.
-            return Job("free", job.request, (), ())
+        job, error, seconds = self._done.get()
+        self._working[job.kind][job.worker] = None
+        self.busy[job.kind] += seconds
+        if error is not None:
+            raise error
+        # Where it was cancelled a worker has become free, and nothing else has happened: there may be a job for it.
+        return Job("free", job.request, (), ()) if job.cancelled else job
 
     def close(self) -> None:
         """Wait for the workers, and let them go."""

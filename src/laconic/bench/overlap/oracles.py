@@ -87,9 +87,7 @@ class Along:
     def guesses(self, text: tuple[int, ...]) -> Guesses:
         """Its likeliest tokens behind ``text``, which stands behind the prompt."""
         if text not in self._known:
-            probs = self._reader.last([*self._prompt, *text]).float().softmax(-1)
-            top = probs.topk(self._width)
-            self._known[text] = list(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+            self._known[text] = self._reader.likeliest([*self._prompt, *text], self._width)
         return self._known[text]
 
     def check(self, job: Job, _: int) -> dict[Tail, int]:
@@ -134,6 +132,11 @@ class Reader:
         """Logits ``[vocab]`` behind a text."""
         return self.rows(text, 1)[-1]
 
+    def likeliest(self, text: Sequence[int], count: int) -> Guesses:
+        """So many tokens that may follow a text."""
+        top = self.last(text).float().softmax(-1).topk(count)
+        return list(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+
     def close(self) -> None:
         """Give the slot back."""
         self._slot.close()
@@ -158,8 +161,7 @@ class Real:
         found: dict[Tail, Guesses] = {}
         for tail in job.hypotheses:
             text = [*self._prompt, *job.text, *tail]
-            top = self._drafts[worker].last(text).float().softmax(-1).topk(3)
-            found[tail] = list(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+            found[tail] = self._drafts[worker].likeliest(text, 3)
         return found
 
     def check(self, job: Job, worker: int) -> dict[Tail, int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from laconic.cli import options
-from laconic.cli.fit.texts import folder, source
+from laconic.cli.fit.texts import About, folder, source
 
 if TYPE_CHECKING:
     from laconic.speculation.drafters.head.files import Loaded
@@ -19,13 +19,7 @@ def head(
     kind: Annotated[str, typer.Argument(help="Kind of head: mtp, eagle3, hydra, medusa or recurrent.")],
     out: Annotated[Path, typer.Argument(help="Folder to write the head into; texts are kept below it.")],
     model: options.Model = "bundled",
-    tasks: Annotated[
-        str | None,
-        typer.Option(
-            help="What texts are about: comma list of bundled kinds, gym:DATASET, or JSONL files; 'self' lets a chat "
-            "model ask itself. By default the bundled model gets bundled problems, every other asks itself."
-        ),
-    ] = None,
+    tasks: About = None,
     tokens: Annotated[int, typer.Option(min=100, help="Tokens of text to learn from.")] = 400_000,
     dtype: options.Dtype = None,
     max_tokens: Annotated[int, typer.Option(min=2, help="Most tokens of a text.")] = 256,

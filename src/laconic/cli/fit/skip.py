@@ -8,19 +8,13 @@ from typing import Annotated
 import typer
 
 from laconic.cli import options
-from laconic.cli.fit.texts import source
+from laconic.cli.fit.texts import About, source
 
 
 def skip(
     out: Annotated[Path, typer.Argument(help="File to write the plan into.")],
     model: options.Model = "bundled",
-    tasks: Annotated[
-        str | None,
-        typer.Option(
-            help="What texts are about: comma list of bundled kinds, gym:DATASET, or JSONL files; 'self' lets a chat "
-            "model ask itself. By default the bundled model gets bundled problems, every other asks itself."
-        ),
-    ] = None,
+    tasks: About = None,
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Texts that plans are judged by.")] = 8,
     window: Annotated[int, typer.Option(min=1, help="Tokens of each text that count, the last.")] = 32,
     tries: Annotated[int, typer.Option(min=1, help="Plans that are tried.")] = 300,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from laconic.errors import RequestError
 
@@ -13,6 +15,15 @@ if TYPE_CHECKING:
     from laconic.bench.tasks import Item
     from laconic.engine import Engine
     from laconic.types import Request
+
+About = Annotated[
+    str | None,
+    typer.Option(
+        help="What texts are about: comma list of bundled kinds, gym:DATASET, or JSONL files; 'self' lets a chat "
+        "model ask itself. By default the bundled model gets bundled problems, every other asks itself."
+    ),
+]
+"""What :func:`source` is given as its ``tasks``."""
 
 
 def folder(out: Path) -> None:

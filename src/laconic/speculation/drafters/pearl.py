@@ -39,6 +39,12 @@ class Ready:
     row: Row | None
     probs: Tensor | None
 
+    def node(self, depth: int) -> Node:
+        """It as a length rule sees it; a drafter that shows no rows has judged by itself."""
+        if self.row is None:
+            return Node(depth, None, 1.0)
+        return Node(depth, self.row.probs, self.row.confidence, hidden=hidden_of(self.row))
+
 
 @dataclass(slots=True)
 class Ahead:
@@ -153,19 +159,12 @@ class Pearl(Drafter):
         """As much of what is ready as the budget and the length rule leave."""
         kept: list[Ready] = []
         for mine in state.ready[:budget]:
-            if judge is not None:
-                row = mine.row
-                confidence = 1.0 if row is None else row.confidence
-                probs = None if row is None else row.probs
-                hidden = None if row is None else hidden_of(row)
-                go = judge(Node(len(kept), probs, confidence, hidden=hidden))
-                if go is Go.STOP:
-                    break
-                kept.append(mine)
-                if go is Go.LAST:
-                    break
-            else:
-                kept.append(mine)
+            go = Go.ON if judge is None else judge(mine.node(len(kept)))
+            if go is Go.STOP:
+                break
+            kept.append(mine)
+            if go is Go.LAST:
+                break
         probs_of = [mine.probs for mine in kept if mine.probs is not None]
         rows = {at - 1: mine.row for at, mine in enumerate(kept) if mine.row is not None}
         tree = TokenTree.of_chain([mine.token for mine in kept], self.name, probs_of if probs_of else None)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
-from laconic.errors import HeadError
+from laconic.errors import HeadError, UnmetNeed
 from laconic.models.partial import LayerPlan
 from laconic.policy import Card, knobs
 from laconic.speculation.drafters.itself.drafter import Own, SelfDrafter
@@ -40,17 +40,18 @@ class DraftVerify(SelfDrafter):
         return read_plan(self.path)
 
     def suits(self, target: Any, draft_model: Any) -> None:
-        """Raise HeadError unless the plan was made for this target."""
+        """Raise HeadError unless the plan was made for this target, UnmetNeed where it cannot be run as it is."""
         super().suits(target, draft_model)
-        self._found_for(target)
-
-    def _found_for(self, target: Any) -> LayerPlan:
         plan, fingerprint = self._found
         if target.fingerprint() != fingerprint:
             raise HeadError(
                 f"the plan at '{self.path}' was made for another model than this target.", "Make one for it."
             )
-        return plan
+        if plan.halves and not target.runs_halves:
+            raise UnmetNeed(
+                f"the plan at '{self.path}' leaves out halves of layers, which this model's passes cannot here.",
+                "Make one with the same --dtype and device as in the run.",
+            )
 
     def plan(self, state: Own) -> LayerPlan:
         """What the file says."""

@@ -38,7 +38,7 @@ class Search:
     """Tries since the last that was better."""
     rounds: int = 0
     right: float = 0.0
-    """Share of first drafted tokens that the target took lately, while the search rests."""
+    """Share of first drafted tokens that the target took lately; it begins with what the search has promised."""
 
     def due(self, every: int, patience: int, enough: float) -> bool:
         """Whether this round is one to try another plan in."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 
-from laconic.models.base import RunsParts, ScoreTree
+from laconic.models.base import RunsParts, ScoreTree, Slot
 from laconic.models.partial import LayerPlan
 from laconic.speculation.drafters.itself.drafter import Own
 
@@ -30,21 +30,35 @@ def plan_of(units: Iterable[Unit]) -> LayerPlan:
     return LayerPlan(frozenset(gone["attention"] | gone["layer"]), frozenset(gone["mlp"] | gone["layer"]))
 
 
-def named_right(state: Own, plan: LayerPlan, window: int) -> float | None:
-    """The share of the last ``window`` tokens that the layers of a plan would have written, in one pass; None where
-    the text has fewer.
+def looked_at(text: Sequence[int], begin: int, end: int) -> tuple[ScoreTree, Sequence[int]]:
+    """The tokens ``begin`` to ``end`` of a text that a slot has read that far, to be scored by a plan, and the tokens
+    that came behind each.
 
-    Each token is looked at behind what the whole model has read before it, as the first token of a draft is.
+    Each is looked at behind what the whole model has read before it, as the first token of a draft is.
     """
+    return ScoreTree(text[begin:end], [-1] * (end - begin), range(begin, end)), text[begin + 1 : end + 1]
+
+
+def share_right(
+    target: Any, plan: LayerPlan, trees: Sequence[ScoreTree], slots: Sequence[Slot], wanted: Sequence[int]
+) -> float:
+    """The share of the ``wanted`` tokens that the layers of a plan would have written behind the nodes of the trees of
+    :func:`looked_at`, in one pass over all of them.
+    """
+    with target.partly(plan):
+        scores = target.score(trees, slots)
+    best = [token for i in range(len(trees)) for token in scores.best(i)]
+    return sum(map(int.__eq__, best, wanted)) / len(wanted)
+
+
+def named_right(state: Own, plan: LayerPlan, window: int) -> float | None:
+    """The share of a request's last ``window`` tokens that a plan names right; None where the text has fewer."""
     tokens, slot = state.context.tokens, state.slot
     begin = slot.length - window
     if begin < 1 or slot.length >= len(tokens):
         return None
-    target: Any = state.target
-    tree = ScoreTree(tokens[begin : slot.length], [-1] * window, range(begin, slot.length))
-    with target.partly(plan):
-        best = target.score([tree], [slot]).best(0)
-    return sum(map(int.__eq__, best, tokens[begin + 1 : slot.length + 1])) / window
+    tree, wanted = looked_at(tokens, begin, slot.length)
+    return share_right(state.target, plan, [tree], [slot], wanted)
 
 
 def logits_of(state: Own, states: torch.Tensor) -> torch.Tensor:
