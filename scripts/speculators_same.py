@@ -41,7 +41,7 @@ def main() -> None:
             theirs.save_pretrained(folder)
             ours = load(folder).head
         embed = nn.Embedding.from_pretrained(theirs.embed_tokens.weight.detach())
-        made = ours.unrolled(tokens, features, embed, STEPS)
+        made = ours.unrolled(embed(tokens[:, 1:]), features, STEPS)
         apart = max(float((a[0] - b[0, : a.shape[1]]).abs().max()) for a, b in zip(made, said, strict=True))
         print(f"{', '.join(flags) or 'no flags'}: {apart:.1e} apart, logits up to {float(said[0].abs().max()):.1f}")
         assert apart < 1e-3

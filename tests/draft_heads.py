@@ -13,17 +13,23 @@ from laconic.speculation.drafters.head.files import Loaded, described
 from laconic.speculation.drafters.head.kinds import built
 
 LAYERS = (0, 1)
+KINDS = (
+    "clover", "eagle3", "hydra", "kangaroo@1", "medusa", "mtp", "recurrent", "clover@1", "eagle3@1", "mtp@1",
+)  # fmt: skip
+"""Every kind of head, and those that are also told what the first layer makes of a token."""
 
 
-def shape(target: CausalLM, kept: int = 100) -> Shape:
+def shape(target: CausalLM, kept: int = 100, early: int = 0) -> Shape:
     """A head over both layers of a model of ``tests.tiny``."""
-    return Shape(target.hidden_size, LAYERS, target.vocab_size, kept, 4, 2, 8, 48)
+    return Shape(target.hidden_size, LAYERS, target.vocab_size, kept, 4, 2, 8, 48, early=early)
 
 
 def head(kind: str, target: CausalLM, seed: int = 0, kept: int = 100) -> Loaded:
-    """One that says what chance will have it, of ``kept`` tokens."""
+    """One that says what chance will have it, of ``kept`` tokens; ``KIND@EARLY`` hears tokens from layers."""
+    kind, _, early = kind.partition("@")
+    at = int(early or 0)
     torch.manual_seed(seed)
-    made = built(kind, shape(target, kept), {})
+    made = built(kind, shape(target, kept, at), {})
     for parameter in made.parameters():
         nn.init.normal_(parameter, std=0.3)
     made.keep(torch.randperm(target.vocab_size, generator=torch.Generator().manual_seed(seed))[:kept].sort().values)

@@ -106,7 +106,13 @@ class Loop:
         )
         parts = target if isinstance(target, RunsParts) and target.runs_parts else None
         self._tools = Tools(
-            draft_model, plan.shape, target.vocab_size, self.pace, getattr(target, "embeddings", None), parts
+            draft_model,
+            plan.shape,
+            target.vocab_size,
+            self.pace,
+            getattr(target, "embeddings", None),
+            parts,
+            getattr(target, "own_head", None),
         )
         drafting = (*plan.drafter.walk(), *plan.length.walk())
         watched = any(policy.needs.target_hidden for policy in drafting)

@@ -20,7 +20,7 @@ from laconic.models.partial import LayerPlan
 from laconic.policy import Policy, registry
 from laconic.speculation.drafters.datastore import Datastore
 from laconic.speculation.drafters.itself.files import write_plan
-from tests import draft_heads, heads, routes, signals, steered, tiny
+from tests import brought, draft_heads, heads, routes, signals, steered, tiny
 from tests.fakes import FakeModel
 
 ALL = list(registry.all())
@@ -51,6 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> None:
     store = tmp_path_factory.mktemp("datastore")
     Datastore.of([TEXT.encode("What is 2+2? It is 4.\n\nSo {4}. What is 3+3?")]).save(store)
     REQUIRED["rest"] = f"rest:{store}"
+    brought.lend(TARGET)
     REQUIRED["head"] = draft_heads.spec(tmp_path_factory.mktemp("draft_head"), TARGET)
     plan = tmp_path_factory.mktemp("plan") / "plan.json"
     write_plan(plan, LayerPlan(frozenset({1}), frozenset({0})), TARGET.fingerprint(), {})

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from laconic.errors import BrokenLogits
+from laconic.models.brought import BroughtHead
 from laconic.models.largest import first_largest
 from laconic.models.partial import LayerPlan
 
@@ -287,6 +288,15 @@ class ShowsLayers(Protocol):
 
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that tell this model's weights from others, whatever its number format."""
+        ...
+
+
+@runtime_checkable
+class BringsHead(Protocol):
+    """A LanguageModel whose checkpoint may bring a head that drafts."""
+
+    def own_head(self) -> BroughtHead:
+        """The head, read once. Raises UnmetNeed where there is none."""
         ...
 
 

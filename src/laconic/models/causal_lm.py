@@ -14,6 +14,7 @@ from laconic.errors import RequestError, UnsupportedModel
 from laconic.models import bare
 from laconic.models.bare import Bare
 from laconic.models.base import Kept, Scores, ScoreTree, Slot, chain
+from laconic.models.brought import BroughtHead, brought
 from laconic.models.devices import AUTO, SPREAD, fetched, named_device, placed, preferred
 from laconic.models.host import Host
 from laconic.models.loaded import note
@@ -52,6 +53,7 @@ class CausalLM:
         self.passes = 0
         self.part_passes = 0
         self._partly = 0
+        self._own_head: BroughtHead | None = None
         self._narrows = False
         """Whether it has been seen that the head can be asked about some tokens only."""
         self.num_layers = int(config.num_hidden_layers)
@@ -232,6 +234,12 @@ class CausalLM:
         """A pass without logits, touched; see models.base.RunsParts."""
         self.host.through(slot, tree, after)
         self.part_passes += 1
+
+    def own_head(self) -> BroughtHead:
+        """The head that the checkpoint brings; see models.base.BringsHead."""
+        if self._own_head is None:
+            self._own_head = brought(self.model)
+        return self._own_head
 
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that tell this model from others by its weights; see :func:`digest`."""

@@ -28,6 +28,7 @@ _ABILITIES = (
     "runs_halves",
     "partly",
     "through",
+    "own_head",
 )
 """What a LanguageModel may have beside its contract (ShowsHidden, Steerable), and whether drafts change no token."""
 

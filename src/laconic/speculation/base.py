@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import torch
 
 from laconic.models.base import LanguageModel, RunsParts, Slot
+from laconic.models.brought import BroughtHead
 from laconic.policy import Card, Policy
 from laconic.speculation.draws import Draws, warp
 from laconic.speculation.pace import Pace
@@ -228,6 +229,8 @@ class Tools:
     """The target's own input embeddings ``[tokens, width]``; None of a model that does not show them."""
     target: RunsParts | None = None
     """The target, where part of its layers can draft; see Needs.target_parts."""
+    own_head: Callable[[], BroughtHead] | None = None
+    """The head that the target's checkpoint brings along; see models.base.BringsHead."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def test_every_drafter_without_a_model_is_a_default():
     specs = model_free()
     for name in registry.names("drafter"):
         cls = registry.get("drafter", name)
-        needs = cls.needs.draft_model or cls.needs.target_rows or cls.needs.target_parts
+        needs = any((cls.needs.draft_model, cls.needs.target_rows, cls.needs.target_parts, cls.needs.target_layers))
         cannot = needs or cls.required() or name == "bandit"
         assert (name in specs) != bool(cannot)
     assert "suffix:shared=false" in specs

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from laconic.bench.fit.losses import LOSSES
@@ -101,6 +102,17 @@ def _batch(texts: Texts, group: Sequence[int], longest: int) -> Batch:
     return Batch(tokens, features, valid, written)
 
 
+def heard(head: DraftHead, batch: Batch, embed: nn.Embedding) -> Tensor:
+    """What ``head`` hears of the tokens of a batch but the first, ``[texts, length - 1, width]``; nothing of the last
+    one where that is a layer's output.
+    """
+    shape = head.shape
+    if not shape.early:
+        found: Tensor = embed(batch.tokens[:, 1:])
+        return found
+    return F.pad(batch.features[:, 1:, shape.layers.index(shape.early - 1)], (0, 0, 0, 1))
+
+
 def learn(
     head: DraftHead,
     texts: Texts,
@@ -154,7 +166,7 @@ def _loss(
     """The mean over places and steps, later steps counting less."""
     told = teacher(batch.features[:, :, -1])  # [texts, length - 1, kept]: of the token after each
     total, weight = torch.zeros(()), 0.0
-    for step, logits in enumerate(head.unrolled(batch.tokens, batch.features, embed, steps)):
+    for step, logits in enumerate(head.unrolled(heard(head, batch, embed), batch.features, steps)):
         wanted = batch.valid[:, 2 + step :]
         rows = loss_of(told[:, 1 + step :][wanted], logits[wanted])
         total = total + decay**step * rows.mean()
@@ -177,7 +189,7 @@ def measures(
     for batch in batches(texts, learning, 0):
         told = teacher(batch.features[:, :, -1]).exp()
         alive = batch.written[:, 2:].clone()
-        for step, logits in enumerate(head.unrolled(batch.tokens, batch.features, embed, steps)):
+        for step, logits in enumerate(head.unrolled(heard(head, batch, embed), batch.features, steps)):
             wrote = named[batch.tokens[:, 2 + step :]]
             mine = alive[:, : wrote.shape[1]] & batch.valid[:, 2 + step :]
             top = logits.topk(3, -1).indices

@@ -27,7 +27,7 @@ from laconic.models.base import ShowsLayers
 from laconic.models.parts import output_rows
 from laconic.speculation.drafters.head.contract import Shape
 from laconic.speculation.drafters.head.files import Loaded, described
-from laconic.speculation.drafters.head.kinds import built
+from laconic.speculation.drafters.head.kinds import built, kind
 from laconic.speculation.vocabulary import kept_tokens
 from laconic.types import Request
 
@@ -41,14 +41,16 @@ _AGREES = 0.9
 class HeadRecipe:
     """What head, and how it is trained. ``tokens`` are written, ``kept`` of the vocabulary can be said.
 
-    ``layers`` are the target's layers whose outputs it reads; none are an early, a middle one and the last. ``knobs``
-    are the kind's own.
+    ``layers`` are the target's layers whose outputs it reads; none are an early, a middle one and the last. ``early``
+    of the target's layers are run over drafted tokens before it hears of them; None: as many as is usual for its kind,
+    mostly none. ``knobs`` are the kind's own.
     """
 
     kind: str = "mtp"
     tokens: int = 400_000
     kept: int = 8192
     layers: tuple[int, ...] = ()
+    early: int | None = None
     knobs: Mapping[str, Any] = field(default_factory=dict)
     held_out: float = 0.04
     batch: int = 48
@@ -139,11 +141,15 @@ def shape_of(engine: Engine, recipe: HeadRecipe) -> Shape:
             f"the last layer read is {max(layers)}, and a head is taught from layer {count - 1}.",
             "Name the target's last layer too.",
         )
+    early = kind(recipe.kind).early if recipe.early is None else recipe.early
+    if not 0 <= early < count:
+        raise HeadError(f"drafted tokens cannot go through {early} of {count} layers first.", "Name fewer.")
+    layers = tuple(sorted({*layers, *([early - 1] if early else [])}))
     heads = int(config.num_attention_heads)
     rope = getattr(config, "rope_parameters", None) or {}
     return Shape(
         width=target.hidden_size,
-        layers=tuple(layers),
+        layers=layers,
         vocab=target.vocab_size,
         kept=min(recipe.kept, target.vocab_size),
         heads=heads,
@@ -152,6 +158,7 @@ def shape_of(engine: Engine, recipe: HeadRecipe) -> Shape:
         inner=int(config.intermediate_size),
         theta=float(rope.get("rope_theta") or getattr(config, "rope_theta", None) or 10_000.0),
         eps=float(getattr(config, "rms_norm_eps", 1e-5)),
+        early=early,
     )
 
 

@@ -81,6 +81,7 @@ def model_free() -> tuple[str, ...]:
             or cls.needs.draft_model
             or cls.needs.target_rows
             or cls.needs.target_parts
+            or cls.needs.target_layers
             or cast(Drafter, registry.build("drafter", name)).choices
         ):
             continue

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def head(
-    kind: Annotated[str, typer.Argument(help="Kind of head: mtp, eagle3, hydra, medusa or recurrent.")],
+    kind: Annotated[str, typer.Argument(help="Kind: mtp, eagle3, hydra, medusa, recurrent, clover or kangaroo.")],
     out: Annotated[Path, typer.Argument(help="Folder to write the head into; texts are kept below it.")],
     model: options.Model = "bundled",
     tasks: About = None,
@@ -26,6 +26,9 @@ def head(
     temperatures: Annotated[str, typer.Option(help="Temperatures of the texts, in turn.")] = "0,0.7",
     batch: Annotated[int, typer.Option(min=1, help="Texts written at once.")] = 48,
     kept: Annotated[int, typer.Option(min=1, help="Tokens that the head can say: those most often written.")] = 8192,
+    early: Annotated[
+        int | None, typer.Option(min=0, help="First layers of the model that drafted tokens go through; 0 is usual.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Drafted tokens per place in training.")] = 3,
     loss: Annotated[str, typer.Option(help="ce, kl, reverse-kl, jsd, tvd or tvd++.")] = "kl",
     rate: Annotated[float, typer.Option(min=1e-7, help="Highest learning rate.")] = 3e-3,
@@ -54,7 +57,7 @@ def head(
     learning = Learning(
         steps, loss=loss, rate=rate, epochs=epochs, minutes=math.inf if minutes is None else minutes, seed=seed
     )
-    recipe = HeadRecipe(kind, tokens, kept, batch=batch, learning=learning)
+    recipe = HeadRecipe(kind, tokens, kept, early=early, batch=batch, learning=learning)
     with Console(stderr=True).status("loading") as status:
         spoken = options.spoken(format, system, template)
         engine = Engine.load(model, dtype=options.named_dtype(dtype), drafter="none", **spoken)

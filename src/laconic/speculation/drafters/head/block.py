@@ -1,4 +1,4 @@
-"""One decoder layer over pairs of a token's embedding and a state: what the heads that attend to the text are made
+"""One decoder layer over pairs of what is heard of a token and a state: what the heads that attend to the text are made
 of.
 """
 
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from laconic.models.packed import NativeProjection, PlainProjection, worthwhile
 from laconic.speculation.drafters.head.contract import Shape, Span
+
+_FAINT = 0.3
+"""What is left of random weights where something is known that is better to begin with."""
 
 
 class Norm(nn.Module):
@@ -82,40 +85,44 @@ class FeedForward(nn.Module):
 
 
 class TextLayer(nn.Module):
-    """A Llama layer along a text of pairs: how embedding and state come together is left to subclasses.
+    """A Llama layer along a text of pairs: how what is heard of a token and a state come together is left to
+    subclasses.
 
-    ``inputs`` is how many values queries, keys and values are made of.
+    ``inputs`` is how many values queries, keys and values are made of. Without ``feed_forward`` attention is all.
     """
 
-    def __init__(self, shape: Shape, inputs: int) -> None:
+    def __init__(self, shape: Shape, inputs: int, *, feed_forward: bool = True) -> None:
         super().__init__()
         self.shape = shape
         self.self_attn = Attention(shape, inputs)
-        self.post_attention_layernorm = Norm(shape.width, shape.eps)
-        self.mlp = FeedForward(shape)
+        self.post_attention_layernorm = Norm(shape.width, shape.eps) if feed_forward else None
+        self.mlp = FeedForward(shape) if feed_forward else None
         self._laid_out: tuple[nn.Module, ...] = ()
         """Projections of queries, keys and values; of attention's output; of gate and rest; down. Once packed."""
         self._sines: tuple[Tensor, Tensor] | None = None
 
-    def enter(self, embeddings: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+    def enter(self, heard: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
         """What attention sees, ``[..., inputs]``, and the residual stream ``[..., width]`` that it adds to."""
         raise NotImplementedError
+
+    def begin(self) -> None:
+        """Begin training as a layer that adds nothing: what comes in goes on. Not for layers that were trained."""
+        nn.init.zeros_(self.self_attn.o_proj.weight)
+        if self.mlp is not None:
+            nn.init.zeros_(self.mlp.down_proj.weight)
 
     def pack(self) -> None:
         """Join the projections of one input; training is over."""
         attention, mlp = self.self_attn, self.mlp
-        self._laid_out = (
-            ready(attention.q_proj, attention.k_proj, attention.v_proj),
-            ready(attention.o_proj),
-            ready(mlp.gate_proj, mlp.up_proj),
-            ready(mlp.down_proj),
-        )
+        self._laid_out = ready(attention.q_proj, attention.k_proj, attention.v_proj), ready(attention.o_proj)
+        if mlp is not None:
+            self._laid_out += ready(mlp.gate_proj, mlp.up_proj), ready(mlp.down_proj)
         del self.self_attn, self.mlp
 
-    def forward(self, embeddings: Tensor, states: Tensor, spans: Sequence[Span]) -> Tensor:
-        """``[rows, width]`` of ``embeddings`` and ``states [rows, width]``; entries go to the spans' memories."""
-        shape, (qkv, out, gate_up, down) = self.shape, self._laid_out
-        inputs, states = self.enter(embeddings, states)
+    def forward(self, heard: Tensor, states: Tensor, spans: Sequence[Span]) -> Tensor:
+        """``[rows, width]`` of ``heard`` and ``states [rows, width]``; entries go to the spans' memories."""
+        shape, (qkv, out, *rest) = self.shape, self._laid_out
+        inputs, states = self.enter(heard, states)
         every = qkv(inputs).view(len(inputs), shape.heads + 2 * shape.kv_heads, shape.head_dim)
         turned, both = shape.heads + shape.kv_heads, every[:, : shape.heads + shape.kv_heads]
         positions = spans[0].positions if len(spans) == 1 else torch.cat([span.positions for span in spans])
@@ -128,6 +135,9 @@ class TextLayer(nn.Module):
             parts.append(self._attend(both[span.begin : span.end, : shape.heads], keys, values, span.seen))
         attended = parts[0] if len(parts) == 1 else torch.cat(parts)
         states = states + out(attended)
+        if self.post_attention_layernorm is None:
+            return states
+        gate_up, down = rest
         gate, up = gate_up(self.post_attention_layernorm(states)).chunk(2, -1)
         made: Tensor = states + down(F.silu(gate) * up)
         return made
@@ -160,16 +170,16 @@ class TextLayer(nn.Module):
         a, b = x[..., :half], x[..., half:]
         return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
-    def unrolled(self, embeddings: Tensor, states: Tensor, begun: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def unrolled(self, heard: Tensor, states: Tensor, begun: list[tuple[Tensor, Tensor]]) -> Tensor:
         """For training: the layer at the next step of a draft begun at every place; ``begun`` holds earlier steps'
         entries.
 
-        ``embeddings`` and ``states [texts, length, width]``. A place sees its text as the first step read it, up to
+        ``heard`` and ``states [texts, length, width]``. A place sees its text as the first step read it, up to
         itself, and of later steps what was drafted from that same place.
         """
         shape, (texts, length, _) = self.shape, states.shape
         step, attention = len(begun), self.self_attn
-        inputs, states = self.enter(embeddings, states)
+        inputs, states = self.enter(heard, states)
         positions = torch.arange(step, step + length)
         queries, keys, values = (
             part(inputs).view(texts * length, -1, shape.head_dim)
@@ -182,14 +192,16 @@ class TextLayer(nn.Module):
         begun.append((keys, values))
         attended = _columns(queries, begun).transpose(1, 2).reshape(texts, length, -1)
         states = states + attention.o_proj(attended)
-        inner = self.post_attention_layernorm(states)
         mlp = self.mlp
+        if mlp is None or self.post_attention_layernorm is None:
+            return states
+        inner = self.post_attention_layernorm(states)
         out: Tensor = states + mlp.down_proj(F.silu(mlp.gate_proj(inner)) * mlp.up_proj(inner))
         return out
 
 
 class PairLayer(TextLayer):
-    """Attention sees embedding and state side by side; the state is its residual stream (EAGLE-3).
+    """Attention sees what is heard and the state side by side; the state is its residual stream (EAGLE-3).
 
     Parameters have the names of the checkpoints in the ``speculators`` format. With ``norm_before_residual`` the
     residual stream goes on from the normed state.
@@ -201,18 +213,16 @@ class PairLayer(TextLayer):
         self.input_layernorm = Norm(shape.width, shape.eps)
         self.hidden_norm = Norm(shape.width, shape.eps)
 
-    def enter(self, embeddings: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+    def enter(self, heard: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
         """Both normed, side by side, and the state."""
         normed = self.hidden_norm(states)
-        return torch.cat(
-            [self.input_layernorm(embeddings), normed], -1
-        ), normed if self.norm_before_residual else states
+        return torch.cat([self.input_layernorm(heard), normed], -1), normed if self.norm_before_residual else states
 
 
 class FusedLayer(TextLayer):
-    """Embedding and state, both normed, are joined by one projection, which begins the residual stream.
+    """What is heard and the state, both normed, are joined by one projection, which begins the residual stream.
 
-    So they are in EAGLE (Li et al. 2024) and in DeepSeek-V3's multi-token prediction. An embedding is heard at once,
+    So they are in EAGLE (Li et al. 2024) and in DeepSeek-V3's multi-token prediction. A token is heard at once,
     where EAGLE-3's has to come through attention.
     """
 
@@ -223,10 +233,41 @@ class FusedLayer(TextLayer):
         self.eh_proj = nn.Linear(2 * shape.width, shape.width, bias=False)
         self.input_layernorm = Norm(shape.width, shape.eps)
 
-    def enter(self, embeddings: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+    def begin(self) -> None:
+        """Begin with half of what is heard and half of the state, and a little of everything else."""
+        super().begin()
+        half = torch.eye(self.shape.width) / 2
+        with torch.no_grad():
+            self.eh_proj.weight.mul_(_FAINT).add_(torch.cat([half, half], 1))
+
+    def enter(self, heard: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
         """The joined stream, normed, and as it is."""
-        joined = self.eh_proj(torch.cat([self.enorm(embeddings), self.hnorm(states)], -1))
+        joined = self.eh_proj(torch.cat([self.enorm(heard), self.hnorm(states)], -1))
         return self.input_layernorm(joined), joined
+
+
+class StateLayer(TextLayer):
+    """Attention over states alone, which are its residual stream: nothing is heard of the token after."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape, shape.width)
+        self.input_layernorm = Norm(shape.width, shape.eps)
+
+    def enter(self, heard: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        """The states, normed, and as they are."""
+        return self.input_layernorm(states), states
+
+
+class AdapterLayer(TextLayer):
+    """Attention alone, over what is heard, which is its residual stream too: the adapter of Kangaroo."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape, shape.width, feed_forward=False)
+        self.input_layernorm = Norm(shape.width, shape.eps)
+
+    def enter(self, heard: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        """What is heard, normed, and as it is."""
+        return self.input_layernorm(heard), heard
 
 
 def _columns(queries: Tensor, begun: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

@@ -1,17 +1,17 @@
-"""The drafter that runs a trained head: reads what the target's layers put out, and grows any tree from there."""
+"""What drafters with a head on the target share: it reads what the target's layers put out, and grows any tree from
+there.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from laconic.policy import Card, Needs, knobs
+from laconic.policy import Needs
 from laconic.speculation.base import (
     EMPTY,
     Context,
@@ -23,10 +23,10 @@ from laconic.speculation.base import (
     Row,
     TokenTree,
     Tools,
-    TreeShape,
 )
 from laconic.speculation.drafters.head.contract import Span
-from laconic.speculation.drafters.head.files import Loaded, load
+from laconic.speculation.drafters.head.files import Loaded
+from laconic.speculation.drafters.head.hearing import Hearing, hearing
 from laconic.speculation.drafters.head.memory import Memory, causal
 from laconic.speculation.drafters.head.rows import rows_of
 from laconic.speculation.drafters.history import common_prefix
@@ -43,9 +43,7 @@ class Reading:
     """
 
     context: Context
-    shape: TreeShape
-    vocab: int
-    embed: Callable[[Sequence[int]], Tensor]
+    tools: Tools
     read: list[int] = field(default_factory=list)
     memory: Memory = field(default_factory=Memory)
     tip: Tensor | None = None
@@ -77,10 +75,15 @@ class Growth:
         self.states: dict[int, Tensor] = {-1: reading.tip}
         self.places: dict[int, list[int]] = {-1: []}
         """Of each node that was looked at, the entries of the memory on its way."""
-        self.expand: Expand = reading.shape.grow(self.nodes, budget, reading.context, judge)
+        self.expand: Expand = reading.tools.shape.grow(self.nodes, budget, reading.context, judge)
         self.tree: TokenTree | None = None
         self.wanted: list[int] = []
         self.ask(None)
+
+    @property
+    def context(self) -> Context:
+        """The request's."""
+        return self.reading.context
 
     def ask(self, rows: Sequence[Row] | None) -> None:
         """Give the shape the rows that it wanted, and hear which it wants next."""
@@ -108,33 +111,20 @@ class Growth:
         return seen
 
 
-@knobs
-class Head(Drafter):
-    """Draft with a head that was trained on the target: ``laconic fit head KIND OUT``, then ``head:OUT``.
+class HeadDrafter(Drafter):
+    """Base of drafters with a head on the target. A subclass says where the head comes from.
 
-    ``OUT`` says what kind it is: EAGLE-3, Medusa, Hydra and so on share this drafter. It reads what some of the
-    target's layers put out along the text, which the target keeps beside its cache, and knows the distribution of
-    every token that it proposes, over the tokens that it can say (FR-Spec, VocabTrim). All requests that draft share
-    its passes. It drafts from the second pass on, and waits wherever a controller has written text that the target has
-    not read yet. The folder may also be an EAGLE-3 checkpoint in the ``speculators`` format.
+    It reads what some of the target's layers put out along the text, which the target keeps beside its cache, and knows
+    the distribution of every token that it proposes, over the tokens that it can say. All requests that draft share its
+    passes. It drafts from the second pass on, and waits wherever a controller has written text that the target has not
+    read yet.
     """
 
-    card = Card(
-        paper="EAGLE-3: Scaling up Inference Acceleration of Large Language Models via Training-Time Test",
-        lossless=True,
-        arxiv="2503.01840",
-    )
     needs = Needs(target_layers=True)
-    files = frozenset({"path"})
-    hints: ClassVar[Mapping[str, str]] = {"path": "Train one: laconic fit head mtp OUT; then --drafter head:OUT."}
 
-    path: str
-    """Folder of the head."""
-
-    @cached_property
-    def loaded(self) -> Loaded:
-        """The head, read once."""
-        return load(self.path)
+    def head_of(self, tools: Tools) -> Loaded:
+        """The head for the target of a run."""
+        raise NotImplementedError
 
     @property
     def knows_distribution(self) -> bool:
@@ -146,33 +136,38 @@ class Head(Drafter):
         """True: any node can be looked at."""
         return True
 
-    def reads_layers(self, layers: int) -> Sequence[int]:
-        """Those that the head was trained on."""
-        return self.loaded.head.shape.layers
-
-    def suits(self, target: Any, draft_model: Any) -> None:
-        """Raise HeadError unless the head was trained on this target."""
-        self.loaded.suits(target)
-
     def start(self, context: Context, tools: Tools) -> Reading:
         """Nothing is read before the first draft."""
-        assert tools.embed is not None  # a target that shows its layers shows its embeddings
-        return Reading(context, tools.shape, tools.vocab_size, tools.embed)
+        return Reading(context, tools)
 
     @torch.inference_mode()
     def propose(
         self, states: Sequence[Reading], budgets: Sequence[int], judges: Sequence[Judge | None]
     ) -> list[TokenTree]:
         """Read what is new, then grow all trees, one call for each round of all of them."""
-        self._read(states)
-        most = sys.maxsize if self.loaded.head.depth is None else self.loaded.head.depth
+        if not states:
+            return []
+        loaded = self.head_of(states[0].tools)
+        with hearing(states[0].tools, loaded.head.shape.early) as heard:
+            return self._propose(states, budgets, judges, loaded, heard)
+
+    def _propose(
+        self,
+        states: Sequence[Reading],
+        budgets: Sequence[int],
+        judges: Sequence[Judge | None],
+        loaded: Loaded,
+        heard: Hearing,
+    ) -> list[TokenTree]:
+        self._read(states, loaded, heard)
+        most = sys.maxsize if loaded.head.depth is None else loaded.head.depth
         growths: list[Growth | None] = []
         for reading, budget, judge in zip(states, budgets, judges, strict=True):
             here = reading.tip is not None and len(reading.read) == len(reading.context.tokens)
             growths.append(Growth(reading, min(budget, most), judge) if here and budget > 0 else None)
         live = [growth for growth in growths if growth is not None and growth.tree is None]
         while live:
-            self._advance(live)
+            self._advance(live, loaded, heard)
             live = [growth for growth in live if growth.tree is None]
         for reading in states:
             reading.memory.trim(reading.pairs)
@@ -182,11 +177,11 @@ class Head(Drafter):
             for growth in growths
         ]  # fmt: skip
 
-    def _read(self, states: Sequence[Reading]) -> None:
+    def _read(self, states: Sequence[Reading], loaded: Loaded, heard: Hearing) -> None:
         """Let the head read the pairs that the target has got since; long texts in chunks, one request after the
         other.
         """
-        layers = self.loaded.head.shape.layers
+        layers = loaded.head.shape.layers
         due: list[tuple[Reading, Tensor]] = []
         for reading in states:
             reading.trim()
@@ -194,35 +189,36 @@ class Head(Drafter):
             features = outputs(reading.pairs, layers) if outputs is not None else None
             if features is None:
                 continue
-            features = features[: len(reading.context.tokens) - 1 - reading.pairs]  # the last token's has no pair yet
+            features = features[: heard.known(reading.context) - 1 - reading.pairs]  # the last token's has no pair yet
             if not len(features):
                 continue
             while len(features) > _CHUNK:
-                self._read_all([(reading, features[:_CHUNK])])
+                self._read_all([(reading, features[:_CHUNK])], loaded, heard)
                 features = features[_CHUNK:]
             due.append((reading, features))
         if due:
-            self._read_all(due)
+            self._read_all(due, loaded, heard)
 
-    def _read_all(self, due: Sequence[tuple[Reading, Tensor]]) -> None:
-        head = self.loaded.ready(due[0][1])
-        spans, tokens, begin = [], [], 0
+    def _read_all(self, due: Sequence[tuple[Reading, Tensor]], loaded: Loaded, heard: Hearing) -> None:
+        head = loaded.ready(due[0][1])
+        spans, ranges, begin = [], [], 0
         for reading, features in due:
             pairs, count = reading.pairs, len(features)
             seen = None if count == 1 else causal(reading.memory, count)
             spans.append(Span(reading.memory, begin, begin + count, torch.arange(pairs, pairs + count), seen))
-            tokens += reading.context.tokens[pairs + 1 : pairs + 1 + count]
+            ranges.append((pairs + 1, pairs + 1 + count))
             begin += count
             reading.read = reading.context.tokens[: pairs + 1 + count]
-        states = head.read(due[0][0].embed(tokens), torch.cat([part for _, part in due]), spans)
+        listened = heard.text([reading.context for reading, _ in due], ranges)
+        states = head.read(listened, torch.cat([part for _, part in due]), spans)
         for (reading, _), span in zip(due, spans, strict=True):
             reading.memory.commit()
             reading.tip = states[span.end - 1]
 
-    def _advance(self, live: Sequence[Growth]) -> None:
+    def _advance(self, live: Sequence[Growth], loaded: Loaded, heard: Hearing) -> None:
         """One round of all growths: states of the wanted nodes that have none, then their rows."""
-        head = self.loaded.ready(live[0].states[-1])
-        spans, parents, tokens, depths, begin = [], [], [], [], 0
+        head = loaded.ready(live[0].states[-1])
+        spans, parents, depths, begin = [], [], [], 0
         steps: list[list[int]] = []
         for growth in live:
             fresh = growth.fresh()
@@ -234,11 +230,12 @@ class Head(Drafter):
             positions = torch.tensor([reading.pairs + depth for depth in below])
             spans.append(Span(reading.memory, begin, begin + len(fresh), positions, growth.seen(fresh)))
             parents += [growth.states[nodes.parents[node]] for node in fresh]
-            tokens += [nodes.tokens[node] for node in fresh]
             depths += below
             begin += len(fresh)
         if begin:
-            states = head.step(torch.stack(parents), live[0].reading.embed(tokens), depths, spans)
+            busy = [(growth, fresh) for growth, fresh in zip(live, steps, strict=True) if fresh]
+            listened = heard.drafted([growth for growth, _ in busy], [fresh for _, fresh in busy])
+            states = head.step(torch.stack(parents), listened, depths, spans)
             made = iter(states)
             for growth, fresh in zip(live, steps, strict=True):
                 growth.states.update((node, next(made)) for node in fresh)
@@ -251,7 +248,7 @@ class Head(Drafter):
             begin += len(growth.wanted)
             context = growth.reading.context
             foresees = not context.sampling.greedy and context.drafting is Drafting.FORESEE
-            rows = rows_of(mine, kept, growth.reading.vocab, context, growth.wanted, growth.nodes, foresees)
+            rows = rows_of(mine, kept, growth.reading.tools.vocab_size, context, growth.wanted, growth.nodes, foresees)
             growth.rows.update(zip(growth.wanted, rows, strict=True))
             growth.ask(rows)
 

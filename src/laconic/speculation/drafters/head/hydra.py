@@ -25,18 +25,18 @@ class Hydra(Outputs):
         self.joins = nn.ModuleList(nn.Linear((2 + i) * shape.width, shape.width) for i in range(heads))
         self.blocks = nn.ModuleList(Residual(shape.width) for _ in range(heads))
 
-    def read(self, embeddings: Tensor, features: Tensor, spans: Sequence[Span]) -> Tensor:
-        """The target's last state, normed, and the embedding of its choice."""
+    def read(self, heard: Tensor, features: Tensor, spans: Sequence[Span]) -> Tensor:
+        """The target's last state, normed, and what is heard of its choice."""
         rest = features.new_zeros(len(features), self.depth or 0, self.shape.width)
-        rest[:, 0] = _scaled(embeddings)
+        rest[:, 0] = _scaled(heard)
         return torch.cat([self.norm(features[:, -1])[:, None], rest], 1)
 
-    def step(self, states: Tensor, embeddings: Tensor, depths: Sequence[int], spans: Sequence[Span]) -> Tensor:
+    def step(self, states: Tensor, heard: Tensor, depths: Sequence[int], spans: Sequence[Span]) -> Tensor:
         """A token more."""
         states = states.clone()
         for row, depth in enumerate(depths):
             if depth + 2 < states.shape[1]:  # below the last token nothing is asked
-                states[row, depth + 2] = _scaled(embeddings[row])
+                states[row, depth + 2] = _scaled(heard[row])
         return states
 
     def logits(self, states: Tensor, depths: Sequence[int]) -> Tensor:
@@ -50,18 +50,18 @@ class Hydra(Outputs):
         made: Tensor = self.blocks[depth](known[..., :width] + F.silu(self.joins[depth](known)))
         return made
 
-    def unrolled(self, tokens: Tensor, features: Tensor, embed: nn.Embedding, steps: int) -> list[Tensor]:
+    def unrolled(self, heard: Tensor, features: Tensor, steps: int) -> list[Tensor]:
         """Every network at every place."""
         known = self.norm(features[..., -1, :])
-        embeddings = _scaled(embed(tokens[:, 1:]))
+        heard = _scaled(heard)
         found = []
         for step in range(min(steps, len(self.joins))):
-            left = embeddings.shape[1] - step
-            known = torch.cat([known[:, :left], embeddings[:, step:]], -1)
+            left = heard.shape[1] - step
+            known = torch.cat([known[:, :left], heard[:, step:]], -1)
             found.append(self.say(self._made(known[:, :-1], step)))
         return found
 
 
-def _scaled(embeddings: Tensor) -> Tensor:
-    """Embeddings of length 1 a dimension, like the state beside them."""
-    return F.rms_norm(embeddings, embeddings.shape[-1:])
+def _scaled(heard: Tensor) -> Tensor:
+    """Of length 1 a dimension, like the state beside it."""
+    return F.rms_norm(heard, heard.shape[-1:])

@@ -23,11 +23,11 @@ class Medusa(Outputs):
         self.depth = heads
         self.blocks = nn.ModuleList(Residual(shape.width) for _ in range(heads))
 
-    def read(self, embeddings: Tensor, features: Tensor, spans: Sequence[Span]) -> Tensor:
+    def read(self, heard: Tensor, features: Tensor, spans: Sequence[Span]) -> Tensor:
         """The target's last state, normed."""
         return self.norm(features[..., -1, :])  # type: ignore[no-any-return]
 
-    def step(self, states: Tensor, embeddings: Tensor, depths: Sequence[int], spans: Sequence[Span]) -> Tensor:
+    def step(self, states: Tensor, heard: Tensor, depths: Sequence[int], spans: Sequence[Span]) -> Tensor:
         """The same state."""
         return states
 
@@ -35,7 +35,7 @@ class Medusa(Outputs):
         """By the block of each depth."""
         return self.say(torch.stack([self.blocks[depth](state) for state, depth in zip(states, depths, strict=True)]))
 
-    def unrolled(self, tokens: Tensor, features: Tensor, embed: nn.Embedding, steps: int) -> list[Tensor]:
+    def unrolled(self, heard: Tensor, features: Tensor, steps: int) -> list[Tensor]:
         """Every block at every place."""
         states = self.norm(features[..., -1, :])
         length = states.shape[1]

@@ -25,28 +25,28 @@ class Recurrent(Outputs):
         self.state_norm = Norm(shape.width, shape.eps)
         self.blocks = nn.Sequential(*(Residual(shape.width) for _ in range(blocks)))
 
-    def read(self, embeddings: Tensor, features: Tensor, spans: Sequence[Span]) -> Tensor:
+    def read(self, heard: Tensor, features: Tensor, spans: Sequence[Span]) -> Tensor:
         """From the target's last state and its choice."""
-        return self._next(features[..., -1, :], embeddings)
+        return self._next(features[..., -1, :], heard)
 
-    def step(self, states: Tensor, embeddings: Tensor, depths: Sequence[int], spans: Sequence[Span]) -> Tensor:
+    def step(self, states: Tensor, heard: Tensor, depths: Sequence[int], spans: Sequence[Span]) -> Tensor:
         """A token further."""
-        return self._next(states, embeddings)
+        return self._next(states, heard)
 
     def logits(self, states: Tensor, depths: Sequence[int]) -> Tensor:
         """The same at every depth."""
         return self.say(self.norm(self.blocks(states)))
 
-    def _next(self, states: Tensor, embeddings: Tensor) -> Tensor:
-        known = torch.cat([self.state_norm(states), F.rms_norm(embeddings, embeddings.shape[-1:])], -1)
+    def _next(self, states: Tensor, heard: Tensor) -> Tensor:
+        known = torch.cat([self.state_norm(states), F.rms_norm(heard, heard.shape[-1:])], -1)
         return states + F.silu(self.enter(known))
 
-    def unrolled(self, tokens: Tensor, features: Tensor, embed: nn.Embedding, steps: int) -> list[Tensor]:
+    def unrolled(self, heard: Tensor, features: Tensor, steps: int) -> list[Tensor]:
         """Drafts of ``steps`` tokens from every place."""
-        embeddings, states = embed(tokens[:, 1:]), features[..., -1, :]
+        states = features[..., -1, :]
         found = []
         for step in range(steps):
-            left = embeddings.shape[1] - step
-            states = self._next(states[:, :left], embeddings[:, step:])
+            left = heard.shape[1] - step
+            states = self._next(states[:, :left], heard[:, step:])
             found.append(self.say(self.norm(self.blocks(states[:, :-1]))))
         return found
