@@ -64,9 +64,9 @@ def lend(target: CausalLM, seed: int = 0) -> None:
     """Let a model that has none bring a random head, which is a layer of its own kind."""
     torch.manual_seed(seed)
     config = target.model.config
-    config.num_mtp_layers = 1
+    config.num_mtp_layers, config.mtp_layer_types = 1, ["full_attention"]
     head = MtpModel(target.model, 1).eval()  # type: ignore[arg-type]
-    del config.num_mtp_layers
+    del config.num_mtp_layers, config.mtp_layer_types
     for weight in head.layers.parameters():
         nn.init.normal_(weight, std=0.3)
     head.config._attn_implementation = "sdpa"

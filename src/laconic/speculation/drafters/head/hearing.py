@@ -26,8 +26,12 @@ _NONE = torch.tensor([0])
 class Draft(Protocol):
     """A draft under construction, as far as it matters here."""
 
-    context: Context
     nodes: Grown
+
+    @property
+    def context(self) -> Context:
+        """The request's."""
+        ...
 
 
 class Hearing(Protocol):

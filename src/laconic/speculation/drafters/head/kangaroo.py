@@ -43,11 +43,15 @@ class Kangaroo(Outputs):
 
     def read(self, heard: Tensor, features: Tensor, spans: Sequence[Span]) -> Tensor:
         """Along committed text."""
-        return self.layer(heard, heard, spans)
+        return self._adapted(heard, spans)
 
     def step(self, states: Tensor, heard: Tensor, depths: Sequence[int], spans: Sequence[Span]) -> Tensor:
         """One drafted token further; what is above it comes in through attention."""
-        return self.layer(heard, heard, spans)
+        return self._adapted(heard, spans)
+
+    def _adapted(self, heard: Tensor, spans: Sequence[Span]) -> Tensor:
+        states: Tensor = self.layer(heard, heard, spans)
+        return states
 
     def logits(self, states: Tensor, depths: Sequence[int]) -> Tensor:
         """The same at every depth."""
