@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
+
 import laconic.methods
 from laconic.models.base import LanguageModel, chain
 from laconic.policy import registry
@@ -19,7 +21,9 @@ from laconic.speculation.base import (
     TokenTree,
     Tools,
     TreeShape,
+    Verdict,
     Verifier,
+    way_down,
 )
 from laconic.speculation.draws import Draws
 from laconic.speculation.pace import Pace
@@ -32,6 +36,15 @@ assert laconic.methods  # Importing it fills the registry.
 def build(family: Any, spec: str) -> Any:
     """A policy from its spec."""
     return registry.build(family, spec)
+
+
+def heard(model: FakeModel, context: Context, tree: TokenTree) -> Verdict:
+    """The verdict that the loop would give a listener."""
+    texts = [[*context.tokens, *way_down(tree.tokens, tree.parents, node)] for node in range(-1, len(tree))]
+    logits = torch.stack([model.after(text) for text in texts])
+    rows = TargetRows(logits, logits.argmax(-1).tolist(), context.sampling, len(context.tokens))
+    verdict = build("verifier", "match").verify(rows, tree, context.draws)
+    return Verdict(tree, verdict.path, verdict.next_token, rows, tuple(context.tokens[-HEARD:]))
 
 
 def context_of(prompt: Sequence[int], sampling: Sampling | None = None) -> Context:

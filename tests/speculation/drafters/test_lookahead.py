@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
-from laconic.speculation.base import TargetRows, Tools, Verdict, way_down
+from laconic.speculation.base import Tools
 from laconic.types import Sampling
 from tests.fakes import FakeModel
-from tests.speculation.rounds import build, context_of, decode, plain
+from tests.speculation.rounds import build, context_of, decode, heard, plain
 
 CHAIN = Tools(None, build("shape", "chain"), 8)
-
-
-def heard(model, context, tree):
-    """The verdict that the loop would give a listener."""
-    texts = [[*context.tokens, *way_down(tree.tokens, tree.parents, node)] for node in range(-1, len(tree))]
-    logits = torch.stack([model.after(text) for text in texts])
-    rows = TargetRows(logits, logits.argmax(-1).tolist(), context.sampling, len(context.tokens))
-    verdict = build("verifier", "match").verify(rows, tree, context.draws)
-    return Verdict(tree, verdict.path, verdict.next_token, rows, tuple(context.tokens[-8:]))
 
 
 def test_every_column_goes_on_as_the_target_says():

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from laconic.speculation.base import TargetRows, TokenTree, Tools, Verdict, way_down
+from laconic.speculation.base import TargetRows, TokenTree, Tools, Verdict
 from laconic.speculation.drafters.token_recycling import Matrix
 from laconic.types import Sampling
 from tests.fakes import FakeModel
-from tests.speculation.rounds import build, context_of, decode, plain
+from tests.speculation.rounds import build, context_of, decode, heard, plain
 
 CHAIN = Tools(None, build("shape", "chain"), 8)
 SAMPLING = Sampling(temperature=0.8, seed=3)
@@ -21,15 +21,6 @@ class Order1(FakeModel):
 
     def after(self, tokens):
         return self.table[0, tokens[-1]]
-
-
-def heard(model, context, tree):
-    """The verdict that the loop would give a listener."""
-    texts = [[*context.tokens, *way_down(tree.tokens, tree.parents, node)] for node in range(-1, len(tree))]
-    logits = torch.stack([model.after(text) for text in texts])
-    rows = TargetRows(logits, logits.argmax(-1).tolist(), context.sampling, len(context.tokens))
-    verdict = build("verifier", "match").verify(rows, tree, context.draws)
-    return Verdict(tree, verdict.path, verdict.next_token, rows, tuple(context.tokens[-8:]))
 
 
 def test_every_scored_node_is_kept_refused_ones_too():
