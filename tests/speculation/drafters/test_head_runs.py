@@ -63,7 +63,8 @@ def test_a_batch_with_a_head_writes_what_plain_decoding_writes(
     together = drafts.run(requests(drafts, temperature), batch=3)
     assert [result.tokens for result in alone] == expected
     assert [result.tokens for result in together] == expected
-    assert sum(result.usage.drafted for result in together) > 20
+    if length != "marginal":  # which may find that nothing is worth its time
+        assert sum(result.usage.drafted for result in together) > 20
     assert not list(model.slots)
 
 
