@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from laconic.speculation.drafters.head.block import Norm, StateLayer
 from laconic.speculation.drafters.head.contract import Shape, Span
-from laconic.speculation.drafters.head.output import Outputs, Residual
+from laconic.speculation.drafters.head.output import LayerAndOutputs, Residual
 
 
-class Clover(Outputs):
+class Clover(LayerAndOutputs):
     """Clover (Xiao et al. 2024, arXiv 2405.00263): a decoder layer over the target's last states, then a block a token.
 
     The layer ("augmenting block") tells each state of the text before it. Block i joins what came out of the one before
@@ -22,19 +22,11 @@ class Clover(Outputs):
     """
 
     def __init__(self, shape: Shape, *, heads: int = 4) -> None:
-        super().__init__(shape)
+        super().__init__(shape, StateLayer(shape))
         self.depth = heads
-        self.layers = nn.ModuleList([StateLayer(shape)])
         self.norms = nn.ModuleList(Norm(shape.width, shape.eps) for _ in range(heads))
         self.joins = nn.ModuleList(nn.Linear(shape.width, shape.width, bias=False) for _ in range(heads))
         self.blocks = nn.ModuleList(Residual(shape.width) for _ in range(heads))
-
-    @property
-    def layer(self) -> StateLayer:
-        """Its one layer."""
-        layer = self.layers[0]
-        assert isinstance(layer, StateLayer)
-        return layer
 
     def read(self, heard: Tensor, features: Tensor, spans: Sequence[Span]) -> Tensor:
         """Along committed text: the layer, then the block of the target's own choice."""
@@ -64,14 +56,3 @@ class Clover(Outputs):
             states = self._next(states[:, :left], heard[:, step:], step)
             found.append(self.say(self.norm(states[:, :-1])))
         return found
-
-    def begin_as(self, norm: Tensor, output: Tensor) -> None:
-        """The target's norm and output, over its state; the layer adds nothing yet."""
-        super().begin_as(norm, output)
-        self.layer.begin()
-
-    def packed(self) -> Clover:
-        """Projections joined and reordered."""
-        super().packed()
-        self.layer.pack()
-        return self

@@ -81,8 +81,8 @@ class Eagle3(DraftHead):
     def begin_as(self, norm: Tensor, output: Tensor) -> None:
         """The target's output, and its last features as the first state, mostly; the layer adds nothing yet.
 
-        That state speaks of the next token, not of the one after it; still it learns in a third of the time what it
-        learns from random weights. The target's own last layer would be in the way.
+        That state speaks of the next token, not of the one after it; still a head learns faster from it than from
+        random weights, and the target's own last layer would be in the way (docs/results/drafters.md).
         """
         width = self.shape.width
         with torch.no_grad():

@@ -77,7 +77,7 @@ class Place:
     """A request's place in the target's cache during a round: ``length`` tokens of text were there.
 
     ``tip`` is the drafted token that was committed last, -1 the last token of the text; None once the draft is no
-    chain, or before anything was committed.
+    chain.
     """
 
     slot: Slot

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from laconic.errors import HeadError
 from laconic.speculation.drafters.head.block import AdapterLayer
 from laconic.speculation.drafters.head.contract import Shape, Span
-from laconic.speculation.drafters.head.output import Outputs
+from laconic.speculation.drafters.head.output import LayerAndOutputs
 
 
-class Kangaroo(Outputs):
+class Kangaroo(LayerAndOutputs):
     """Kangaroo (Liu et al. 2024, arXiv 2404.18911): one layer of attention over the output of the first ``early``
     layers.
 
@@ -24,22 +24,9 @@ class Kangaroo(Outputs):
     early: ClassVar[int] = 2
 
     def __init__(self, shape: Shape) -> None:
-        super().__init__(shape)
         if not shape.early:
             raise HeadError("a kangaroo is made of the target's first layers.", "Name how many: --early 2.")
-        self.layers = nn.ModuleList([AdapterLayer(shape)])
-
-    def begin_as(self, norm: Tensor, output: Tensor) -> None:
-        """The target's norm and output, over what is heard as it is."""
-        super().begin_as(norm, output)
-        self.layer.begin()
-
-    @property
-    def layer(self) -> AdapterLayer:
-        """Its one layer."""
-        layer = self.layers[0]
-        assert isinstance(layer, AdapterLayer)
-        return layer
+        super().__init__(shape, AdapterLayer(shape))
 
     def read(self, heard: Tensor, features: Tensor, spans: Sequence[Span]) -> Tensor:
         """Along committed text."""
@@ -62,9 +49,3 @@ class Kangaroo(Outputs):
         states = self.layer.unrolled(heard, heard, [])
         said = self.say(self.norm(states[:, :-1]))
         return [said[:, step:] for step in range(steps)]
-
-    def packed(self) -> Kangaroo:
-        """Projections joined and reordered."""
-        super().packed()
-        self.layer.pack()
-        return self

@@ -1,6 +1,4 @@
-"""What heads without a layer of their own share: a norm and an output over the kept tokens, at the end of
-everything.
-"""
+"""What most heads share: a norm and an output over the kept tokens, at the end of everything."""
 
 from __future__ import annotations
 
@@ -8,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from laconic.speculation.drafters.head.block import Norm, ready
+from laconic.speculation.drafters.head.block import Norm, TextLayer, ready
 from laconic.speculation.drafters.head.contract import DraftHead, Shape
 
 
@@ -53,3 +51,21 @@ class Outputs(DraftHead):
         self._laid_out = (ready(self.lm_head),)
         del self.lm_head
         return self
+
+
+class LayerAndOutputs(Outputs):
+    """Such a head with one ``layer`` along the text, which adds nothing before it is trained."""
+
+    def __init__(self, shape: Shape, layer: TextLayer) -> None:
+        super().__init__(shape)
+        self.layer = layer
+
+    def begin_as(self, norm: Tensor, output: Tensor) -> None:
+        """The target's norm and output."""
+        super().begin_as(norm, output)
+        self.layer.begin()
+
+    def packed(self) -> DraftHead:
+        """Projections joined and reordered."""
+        self.layer.pack()
+        return super().packed()

@@ -70,8 +70,8 @@ class Brought(DraftHead):
             angles = made.rotary_emb(heard[None], position_ids=positions)
         mask = None
         if span.seen is not None:
-            mask = states.new_zeros(span.seen.shape).masked_fill_(~span.seen.to(states.device), _least(states))
-            mask = mask[None, None]
+            least = torch.finfo(states.dtype).min
+            mask = states.new_zeros(span.seen.shape).masked_fill_(~span.seen.to(states.device), least)[None, None]
         out: Tensor = made.layers[0](
             heard[None],
             states[None],
@@ -83,10 +83,6 @@ class Brought(DraftHead):
         if made.use_shared_post_norm:
             out = made.shared_post_norm(out)
         return out[0]
-
-
-def _least(like: Tensor) -> float:
-    return torch.finfo(like.dtype).min
 
 
 class _Ready(Loaded):
