@@ -7,13 +7,26 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    DbrxConfig,
+    DeepseekV3Config,
+    Gemma3TextConfig,
+    GptOssConfig,
+    GraniteMoeHybridConfig,
+    LlamaConfig,
+    MixtralConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen3MoeConfig,
+)
 
 from laconic import Engine, Limits, Methods
 from laconic.bench.zoo.models import build
 from laconic.errors import UnsupportedModel
 from laconic.models import choice, fast, trial
 from laconic.models.causal_lm import CausalLM, context
+from laconic.models.experts import routed
 from laconic.models.slot_host import SlotHost
 from tests import tiny
 
@@ -94,6 +107,34 @@ def test_drafting_in_16_bits_promises_nothing_that_rounding_decides() -> None:
     assert engine.using(drafter="none").generate("abc", limits=Limits(5)).lossless, "nothing is drafted"
     exact = Engine(CausalLM(tiny.model(0)), tiny.text(), Methods(drafter="prompt-lookup"))
     assert exact.generate("abcabcabcabc", limits=Limits(20)).lossless
+
+
+def test_of_a_mixture_of_experts_nothing_is_promised_that_rounding_decides() -> None:
+    """Two experts may score alike; no pass of its own settles that."""
+    torch.manual_seed(0)
+    sizes = {
+        "vocab_size": 264, "hidden_size": 32, "intermediate_size": 48, "moe_intermediate_size": 16,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+        "max_position_embeddings": 512,
+    }  # fmt: skip
+    model = AutoModelForCausalLM.from_config(Qwen3MoeConfig(num_experts=4, num_experts_per_tok=2, **sizes))
+    engine = Engine(CausalLM(model), tiny.text(), Methods(drafter="prompt-lookup"))
+    assert engine.target.describe()["routed"]  # type: ignore[attr-defined]
+    drafted = engine.generate("abcabcabcabc", limits=Limits(20))
+    assert drafted.usage.drafted
+    assert not drafted.lossless
+    assert engine.using(drafter="none").generate("abc", limits=Limits(5)).lossless, "nothing is drafted"
+
+
+@pytest.mark.parametrize(
+    ("config", "has"),
+    [
+        (MixtralConfig(), True), (DbrxConfig(), True), (DeepseekV3Config(), True), (GptOssConfig(), True),
+        (GraniteMoeHybridConfig(num_local_experts=0), False), (LlamaConfig(), False), (Gemma3TextConfig(), False),
+    ],
+)  # fmt: skip
+def test_experts_are_seen_in_any_familys_words(config: PreTrainedConfig, has: bool) -> None:
+    assert routed(config) == has
 
 
 def test_what_is_no_number_is_infinitely_wrong() -> None:

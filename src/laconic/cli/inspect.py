@@ -171,7 +171,8 @@ def lines(told: dict[str, Any], drawn: str) -> list[str]:
         return [f"{told['model_type'] or 'model'}: not supported", told["reason"]]
     cache, adapter, limit = told["cache"], told["adapter"], told["sampling"]["max_new_tokens"]
     check = "the same text drafted and undrafted" if told["checked"]["same"] else "drafting CHANGED the text"
-    promise = "exact" if told["exact"] else "drafts and batches may decide between equally likely tokens"
+    equal = "experts" if told["routed"] and told["dtype"] == "float32" else "tokens"
+    promise = "exact" if told["exact"] else f"drafts and batches may decide between equally likely {equal}"
     whole = ", its whole context" if cache["tokens"] == told["context"] else ""
     return [
         f"{told['model_type']}: supported, {told['parameters']:,} parameters, context {told['context']:,}",

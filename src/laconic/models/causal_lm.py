@@ -16,6 +16,7 @@ from laconic.models.bare import Bare
 from laconic.models.base import Kept, Scores, ScoreTree, Slot, chain
 from laconic.models.brought import BroughtHead, brought
 from laconic.models.devices import AUTO, SPREAD, fetched, named_device, placed, preferred
+from laconic.models.experts import routed
 from laconic.models.host import Host
 from laconic.models.loaded import note
 from laconic.models.loading import read_config, read_model
@@ -94,9 +95,17 @@ class CausalLM:
         """Whether a token's logits do not depend on the pass that it is in, beyond what the loop settles.
 
         So it is in float32, where ties are settled by a pass of their own, and with the project's own kernels. In other
-        16-bit passes two tokens may be as likely as each other, and then drafts and batches can decide which is taken.
+        16-bit passes two tokens may be as likely as each other, and then drafts and batches can decide which is taken;
+        so can they, in float32 too, of a mixture of experts, where two experts are (see experts.routed).
         """
-        return self.dtype in (torch.float32, torch.float64) or self.host.even
+        if self.host.even or self.dtype == torch.float64:
+            return True
+        return self.dtype == torch.float32 and not self.routed
+
+    @property
+    def routed(self) -> bool:
+        """Whether it is a mixture of experts."""
+        return routed(self.model.config)
 
     def describe(self) -> dict[str, Any]:
         """What the model is and how its passes are made; plain values, ready for JSON."""
@@ -109,6 +118,7 @@ class CausalLM:
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
             "exact": self.exact,
+            "routed": self.routed,
         }
 
     @property
