@@ -5,9 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 
+from laconic.models import largest as module
 from laconic.models.largest import first_largest, largest
+from laconic.models.native import bf16
 
 WIDTHS = [7, 4096, 4100, 8199, 49152]
+
+
+@pytest.fixture(params=["compiled", "PyTorch"], autouse=True)
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The project's own search, where it can be had, and that made of PyTorch's."""
+    if request.param == "compiled" and bf16.kernels() is None:
+        pytest.skip("no AVX2, or no C compiler")
+    monkeypatch.setattr(module.bf16, "loaded", bf16.kernels if request.param == "compiled" else lambda: None)
 
 
 def rows(width: int, dtype: torch.dtype, seed: int = 0) -> torch.Tensor:
@@ -38,3 +48,14 @@ def test_the_largest_are_found_in_order(width: int, dtype: torch.dtype, k: int) 
         assert values.tolist() == made.topk(k, -1).values.float().tolist()
         assert values.tolist() == made.gather(1, indices).float().tolist()
         assert all(len(set(row)) == k for row in indices[[0, 2, 3, 4]].tolist()), "each index once"
+
+
+def test_what_is_no_number_is_told() -> None:
+    made = rows(4100, torch.float32)
+    made[3, 4099] = torch.nan
+    made[4, 0] = torch.inf
+    values, places = largest(made, 3)
+    assert values[3].isnan().any()
+    assert values[4, 0] == torch.inf
+    assert places[4, 0] == 0
+    assert values[0].tolist() == made[0].topk(3).values.tolist(), "and no other row knows"

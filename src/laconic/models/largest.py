@@ -2,12 +2,15 @@
 
 PyTorch compares one number at a time where it must say which one was the largest; where it need not, whole vectors at
 once. So the largest of each of some groups are found first, and only the groups that hold what is wanted are searched:
-four times as fast in float32, six in bfloat16, for 49,152 logits a row.
+four times as fast in float32, six in bfloat16, for 49,152 logits a row. Where the project's kernels are at work, one
+reading of the row is enough.
 """
 
 from __future__ import annotations
 
 import torch
+
+from laconic.models.native import bf16
 
 _GROUP = 1024
 """Neighbours in a group where the first of the largest is wanted."""
@@ -17,6 +20,8 @@ _STRIDE = 64
 
 def first_largest(rows: torch.Tensor) -> torch.Tensor:
     """Index of the largest of each row of ``rows [n, width]``; the first one where several are. Rows without NaN."""
+    if (kernels := _kernels(rows)) is not None:
+        return kernels.largest(rows, 1)[1][:, 0].clamp_min(0)
     count, width = rows.shape
     if not _pays(rows):
         return rows.argmax(-1)
@@ -33,8 +38,11 @@ def first_largest(rows: torch.Tensor) -> torch.Tensor:
 def largest(rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The ``k`` largest of each row of ``rows [n, width]``, largest first, and their indices; both ``[n, k]``.
 
-    Values are float32. Of equals any may be taken.
+    Values are float32. Of equals any may be taken; where there are fewer above minus infinity, any place stands there.
     """
+    if (kernels := _kernels(rows)) is not None:
+        values, places = kernels.largest(rows, k)
+        return values, places.clamp_min(0)
     count, width = rows.shape
     size = width // _STRIDE  # number i of group j is number i * size + j of the row; what is left over is no group's
     if not _pays(rows) or size < k:
@@ -47,6 +55,13 @@ def largest(rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     values, at = torch.cat((seen, rows[:, whole:]), 1).float().topk(k, -1)
     inside = at // k * size + best.gather(1, at % k)
     return values, torch.where(at < seen.shape[1], inside, at - seen.shape[1] + whole)
+
+
+def _kernels(rows: torch.Tensor) -> bf16.Kernels | None:
+    """Those that can read these rows."""
+    if rows.device.type != "cpu" or not rows.is_contiguous() or rows.dtype not in (torch.bfloat16, torch.float32):
+        return None
+    return bf16.loaded()
 
 
 def _pays(rows: torch.Tensor) -> bool:

@@ -98,7 +98,7 @@ def fingerprint(model: LanguageModel) -> dict[str, Any]:
         "shape": shape,
         "dtype": "" if weights is None else str(weights.dtype),
         "path": getattr(model, "path", ""),
-        "kernels": bf16.loaded(),
+        "kernels": bf16.loaded() is not None,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from laconic.models.native.build import BuildError, load
 
-_SOURCES = [Path(__file__).with_name(name) for name in ("linear.c", "layer.c", "attention.c", "stack.c")]
+_SOURCES = [Path(__file__).with_name(name) for name in ("linear.c", "layer.c", "attention.c", "stack.c", "largest.c")]
 _FLAGS = {
     "AVX512_BF16": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"),
     "AVX2": ("-mavx2", "-mfma"),
@@ -78,6 +78,8 @@ class Kernels:
         self._swiglu.argtypes = [_POINTER] * 2 + [_LONG] * 2 + [_INT]
         self._attention = library.attention
         self._attention.argtypes = [ctypes.POINTER(Pass), _INT]
+        self._largest = library.largest
+        self._largest.argtypes = [_POINTER, _INT] + [_LONG] * 3 + [_POINTER] * 2 + [_INT]
         self._stack = library.stack
         self._stack.argtypes = [_POINTER, _LONG, ctypes.POINTER(Stack), _POINTER, _INT]
 
@@ -180,6 +182,21 @@ class Kernels:
             raise MemoryError(f"no memory for attention to {keys} keys")
         return out
 
+    def largest(self, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The ``k`` largest of each row of ``rows [n, width]``, bfloat16 or float32: values in float32 and their
+        places, ``[n, k]``, largest first, of equals the first one.
+
+        Where fewer are above minus infinity, that stands with place -1. A row that holds what is no number gives that.
+        """
+        count, width = rows.shape
+        wide = rows.dtype == torch.float32
+        assert wide or rows.dtype == torch.bfloat16
+        assert rows.is_contiguous()
+        values, places = torch.empty(count, k), torch.empty(count, k, dtype=torch.int64)
+        pointers = values.data_ptr(), places.data_ptr()
+        self._largest(rows.data_ptr(), wide, count, width, k, *pointers, torch.get_num_threads())
+        return values, places
+
     def stack(self, layers: ctypes.Array[Layer], first: int, count: int, now: Stack, x: Tensor) -> None:
         """Put ``x [nodes, hidden]`` through ``count`` of the layers, in place; see ``stack.c``."""
         assert x.dtype == torch.bfloat16
@@ -214,9 +231,14 @@ def kernels() -> Kernels | None:
     return made
 
 
-def loaded() -> bool:
-    """Whether the kernels are at work in this process; they are not looked for."""
-    return kernels.cache_info().currsize > 0 and kernels() is not None
+def loaded() -> Kernels | None:
+    """The kernels if they are at work in this process; they are not looked for."""
+    return kernels() if kernels.cache_info().currsize else None
+
+
+def multiplies() -> bool:
+    """Whether this processor has instructions for products of bfloat16."""
+    return _supported() == "AVX512_BF16"
 
 
 def _supported() -> str | None:
@@ -232,7 +254,7 @@ def _x86() -> bool:
 
 
 def _right(made: Kernels) -> bool:
-    """Whether a small product, norm, gate and attention are what PyTorch makes of them."""
+    """Whether a small product, norm, gate, attention and choice are what PyTorch makes of them."""
     weight = torch.linspace(-1, 1, 40 * 6).bfloat16().view(40, 6)
     x = torch.linspace(-2, 1, 14 * 6).bfloat16().view(14, 6)
     found = [
@@ -244,4 +266,5 @@ def _right(made: Kernels) -> bool:
     heads = query.float().transpose(1, 2), key.float().transpose(1, 2), key.float().transpose(1, 2)
     attended = F.scaled_dot_product_attention(*heads, scale=0.5, enable_gqa=True).transpose(1, 2)
     found.append((made.attention(query, key, key, None, 0.5), attended))
+    found.append((made.largest(x, 4)[0], x.float().topk(4).values))
     return all(torch.allclose(ours.float(), theirs, rtol=2e-2, atol=1e-2) for ours, theirs in found)

@@ -20,5 +20,6 @@ void heads(const bf16 *x, const float *gain, const bf16 *cos, const bf16 *sin, c
            bf16 *key, bf16 *value, long nodes, long heads, long kv_heads, long dim, float eps, int threads);
 void swiglu(const bf16 *x, bf16 *y, long rows, long width, int threads);
 int attention(const Pass *p, int threads);
+void largest(const void *x, int wide, long rows, long width, long k, float *value, int64_t *place, int threads);
 
 #endif

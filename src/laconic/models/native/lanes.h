@@ -33,6 +33,10 @@ INLINE lanes nearest(lanes x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEA
 INLINE lanes times_two_to(lanes x, lanes n) { return _mm512_scalef_ps(x, n); }
 INLINE lanes choose(some where, lanes a, lanes b) { return _mm512_mask_mov_ps(b, where, a); }
 INLINE float total(lanes x) { return _mm512_reduce_add_ps(x); }
+
+/* Where a > b, or one of them is no number. */
+INLINE some not_below(lanes a, lanes b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLE_UQ); }
+
 INLINE lanes floats(const float *x, some where) { return _mm512_maskz_loadu_ps(where, x); }
 
 /* Values as float32; lanes without a bit are not read and are zero. */
@@ -101,6 +105,12 @@ INLINE __m256 lanes_of(unsigned bits) /* all bits of the lanes whose bit is set 
 INLINE lanes choose(some where, lanes a, lanes b)
 {
     return (lanes){_mm256_blendv_ps(b.low, a.low, lanes_of(where & 0xff)), _mm256_blendv_ps(b.high, a.high, lanes_of(where >> 8))};
+}
+
+INLINE some not_below(lanes a, lanes b)
+{
+    const int low = _mm256_movemask_ps(_mm256_cmp_ps(a.low, b.low, _CMP_NLE_UQ));
+    return (some)(low | _mm256_movemask_ps(_mm256_cmp_ps(a.high, b.high, _CMP_NLE_UQ)) << 8);
 }
 
 INLINE float total(lanes x)
