@@ -29,8 +29,8 @@ from laconic.types import Request
 from tests import tiny
 
 
-def engine(seed: int = 0) -> Engine:
-    return Engine(CausalLM(tiny.model(seed, sharpness=4.0)), tiny.text(), Methods(drafter="none"))
+def engine(seed: int = 0, *, bias: dict[str, float] | None = None) -> Engine:
+    return Engine(CausalLM(tiny.model(seed, sharpness=4.0, bias=bias)), tiny.text(), Methods(drafter="none"))
 
 
 def texts(on: Engine, number: int, count: int = 6) -> list[Request]:
@@ -114,7 +114,7 @@ def test_training_helps_and_the_head_drafts_about_as_well_as_it_measures(kind: s
     kind, _, early = kind.partition("@")
     recipe = HeadRecipe(kind, tokens=9000, kept=264, early=int(early or 0), batch=8, held_out=0.2, learning=learning)
     said: list[str] = []
-    made = fit_head(on, lambda number: texts(on, number), tmp_path, recipe, after=said.append)
+    made = fit_head(on, lambda number, replies: texts(on, number), tmp_path, recipe, after=said.append)
     after = made.about.measures
     assert any("tokens written" in line for line in said)
     assert any("loss" in line for line in said)
@@ -138,7 +138,7 @@ def test_a_run_that_was_stopped_goes_on_with_its_texts(tmp_path: Path) -> None:
     on = engine()
     asked_for: list[int] = []
 
-    def give(number: int) -> list[Request]:
+    def give(number: int, replies: object) -> list[Request]:
         asked_for.append(number)
         if number == 2 and len(asked_for) == 3:
             raise KeyboardInterrupt
@@ -156,31 +156,31 @@ def test_a_run_that_was_stopped_goes_on_with_its_texts(tmp_path: Path) -> None:
 def test_texts_of_another_target_are_not_gone_on_with(tmp_path: Path) -> None:
     on, other = engine(), engine(7)
     recipe = HeadRecipe("medusa", tokens=500, kept=50, batch=6, learning=Learning(epochs=0.3))
-    fit_head(on, lambda number: texts(on, number), tmp_path, recipe)
+    fit_head(on, lambda number, replies: texts(on, number), tmp_path, recipe)
     with pytest.raises(HeadError, match="another"):
-        fit_head(other, lambda number: texts(other, number), tmp_path, recipe)
+        fit_head(other, lambda number, replies: texts(other, number), tmp_path, recipe)
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
     on = engine()
     with pytest.raises(HeadError, match="no kind of head"):
-        fit_head(on, lambda number: texts(on, number), tmp_path, HeadRecipe("eagle4"))
+        fit_head(on, lambda number, replies: texts(on, number), tmp_path, HeadRecipe("eagle4"))
     with pytest.raises(HeadError, match="last layer"):
-        fit_head(on, lambda number: texts(on, number), tmp_path, HeadRecipe(layers=(0,)))
+        fit_head(on, lambda number, replies: texts(on, number), tmp_path, HeadRecipe(layers=(0,)))
     with pytest.raises(HeadError, match="2 of 2 layers"):  # as many as is usual for its kind
-        fit_head(on, lambda number: texts(on, number), tmp_path, HeadRecipe("kangaroo"))
+        fit_head(on, lambda number, replies: texts(on, number), tmp_path, HeadRecipe("kangaroo"))
     with pytest.raises(HeadError, match="first layers"):
-        fit_head(on, lambda number: texts(on, number), tmp_path, HeadRecipe("kangaroo", early=0))
+        fit_head(on, lambda number, replies: texts(on, number), tmp_path, HeadRecipe("kangaroo", early=0))
     with pytest.raises(TaskError):
-        fit_head(on, lambda number: texts(on, number, 1) if number == 0 else [], tmp_path, HeadRecipe(kept=50))
+        fit_head(on, lambda number, replies: texts(on, number, 1) if number == 0 else [], tmp_path, HeadRecipe(kept=50))
     on.target.host = CacheHost(tiny.model())  # type: ignore[attr-defined]
     with pytest.raises(UnmetNeed, match="outputs of the target's layers"):
-        fit_head(on, lambda number: [], tmp_path, HeadRecipe())
+        fit_head(on, lambda number, replies: [], tmp_path, HeadRecipe())
 
 
 def test_a_teacher_of_other_parts_is_noticed(tmp_path: Path) -> None:
     on = engine()
-    fit_head(on, lambda number: texts(on, number) if number < 2 else [], tmp_path,
+    fit_head(on, lambda number, replies: texts(on, number) if number < 2 else [], tmp_path,
              HeadRecipe("medusa", kept=50, learning=Learning(epochs=0.1)))  # fmt: skip
     read, kept = shards.read(shards.kept(tmp_path / "texts")), torch.arange(264)
     teacher = Teacher(on.target, kept)
@@ -201,3 +201,35 @@ def test_a_chat_model_asks_itself() -> None:
     assert {r.sampling.temperature for r in first} <= {0.0, 0.7}
     with pytest.raises(UnmetNeed, match="chat template"):
         opening(tiny.text(template=None))
+
+
+def test_it_also_asks_for_work_on_what_it_wrote() -> None:
+    on = engine(bias={"<|im_end|>": 8.0})  # its questions end
+    asking = Asking(question=24, reply=30, batch=3, questions=6, over=1.0)
+    replies = [on.text.encode(f"Reply number {i}, which is long enough to be worked on by somebody.") for i in range(4)]
+    thought_up = asked(on, asking, 1)
+    both = asked(on, asking, 1, replies)
+    assert [r.prompt for r in both[: len(thought_up)]] == [r.prompt for r in thought_up]
+    work = [on.text.decode(r.prompt) for r in both[len(thought_up) :]]
+    assert len(work) == len(thought_up) > 2
+    assert all("Reply number" in text for text in work)
+    assert len(set(work)) > 1
+    assert asked(on, asking, 1, [[1, 2, 3]]) == thought_up, "too short to work on"
+    assert [r.prompt for r in asked(on, asking, 1, replies)] == [r.prompt for r in both]
+
+
+def test_the_replies_of_one_batch_are_there_for_the_next(tmp_path: Path) -> None:
+    on = engine()
+    told: list[list[int]] = []
+
+    def give(number: int, replies: list[list[int]]) -> list[Request]:
+        told.append([len(reply) for reply in replies])
+        return texts(on, number) if number < 2 else []
+
+    recipe = HeadRecipe("medusa", tokens=10**6, kept=50, batch=6, learning=Learning(epochs=0.3))
+    fit_head(on, give, tmp_path, recipe)
+    assert told[0] == []
+    assert len(told[1]) == 6
+    assert all(0 < length <= 60 for length in told[1])
+    fit_head(on, give, tmp_path, recipe)  # which begins with what is there
+    assert told[-1] == told[2]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from laconic.bench.fit.losses import LOSSES
 from laconic.bench.fit.shards import Texts
 from laconic.bench.fit.teacher import Teacher
+from laconic.models.native import bf16
 from laconic.speculation.drafters.head.contract import DraftHead
 
 _WARM = 0.03
@@ -41,7 +42,7 @@ class Learning:
     epochs: float = 3.0
     minutes: float = math.inf
     batch_tokens: int = 512
-    longest: int = 512
+    longest: int = 1024
     seed: int = 0
 
 
@@ -121,10 +122,15 @@ def learn(
     learning: Learning,
     after: Callable[[str], Any] = lambda said: None,
 ) -> dict[str, Any]:
-    """Train ``head``; returns how many steps and tokens it took, and the loss at the end."""
+    """Train ``head``; returns how many steps and tokens it took, and the loss at the end.
+
+    Products are made in bfloat16 where the processor has instructions for that; weights are float32 throughout.
+    """
     loss_of, begun = LOSSES[learning.loss], time.perf_counter()
     weights = [weight for weight in head.parameters() if weight.requires_grad]
-    optimiser = torch.optim.AdamW(weights, lr=learning.rate, betas=(0.9, 0.95), weight_decay=0.01)
+    optimiser = torch.optim.AdamW(weights, lr=learning.rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
+    narrow = embed.weight.device.type != "cpu" or bf16.multiplies()
+    products = torch.autocast(embed.weight.device.type, torch.bfloat16, enabled=narrow)
     total = math.ceil(learning.epochs * len(_groups(texts, learning, 0)))
     # A head of limited depth has weights of its own for every step, which learn nothing from the first.
     first = learning.first if head.depth is None else 0.0
@@ -140,7 +146,8 @@ def learn(
             for group in optimiser.param_groups:
                 group["lr"] = learning.rate * min(1.0, (done + 1) / (_WARM * total + 1)) * _falling(share)
             steps = 1 if share < first else learning.steps
-            loss = _loss(head, batch, teacher, embed, steps, learning.decay, loss_of)
+            with products:
+                loss = _loss(head, batch, teacher, embed, steps, learning.decay, loss_of)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(weights, 0.5)
@@ -152,8 +159,13 @@ def learn(
                 mean, speed = sum(recent) / len(recent), seen / (time.perf_counter() - begun)
                 after(f"step {done} of {total}, loss {mean:.3f}, {speed:.0f} tokens a second")
     head.eval()
-    return {"steps": done, "tokens": seen, "loss": sum(recent) / max(1, len(recent)),
-            "seconds": time.perf_counter() - begun}  # fmt: skip
+    return {
+        "steps": done,
+        "tokens": seen,
+        "loss": sum(recent) / max(1, len(recent)),
+        "seconds": time.perf_counter() - begun,
+        "products": "bfloat16" if narrow else "float32",
+    }
 
 
 def _falling(share: float) -> float:

@@ -19,7 +19,7 @@ from laconic.bench.fit.draft_head import Learning, learn, measures
 from laconic.bench.fit.features import Recorder
 from laconic.bench.fit.shards import Noted, Texts
 from laconic.bench.fit.split import split
-from laconic.bench.fit.teacher import Teacher, agreement
+from laconic.bench.fit.teacher import Teacher, known_parts
 from laconic.bench.provenance import provenance
 from laconic.engine import Engine
 from laconic.errors import HeadError, UnmetNeed
@@ -31,10 +31,8 @@ from laconic.speculation.drafters.head.kinds import built, kind
 from laconic.speculation.vocabulary import kept_tokens
 from laconic.types import Request
 
-Batches = Callable[[int], Sequence[Request]]
-"""The requests of a batch by its number; none where there are no more."""
-_AGREES = 0.9
-"""Share of greedy tokens that the teacher must name itself."""
+Batches = Callable[[int, Sequence[Sequence[int]]], Sequence[Request]]
+"""The requests of a batch by its number and the replies of the batch before it; none where there are no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ def fit_head(
     shape = shape_of(engine, recipe)
     built(recipe.kind, shape, recipe.knobs)  # an unknown kind is refused before anything is written
     begun = time.perf_counter()
-    texts = written(engine, batches, out / "texts", recipe, shape.layers, after)
+    texts = written(engine, batches, out / "texts", recipe.tokens, recipe.batch, shape.layers, after)
     writing = time.perf_counter() - begun
     learned, held = split(list(range(len(texts))), recipe.held_out, "texts")
     training, kept_back = texts.part(learned[0], learned[-1] + 1), texts.part(held[0], held[-1] + 1)
@@ -85,12 +83,7 @@ def fit_head(
     head = built(recipe.kind, shape, recipe.knobs)
     head.keep(kept)
     teacher = Teacher(target, kept)
-    agrees = agreement(teacher, target, kept, texts)
-    if agrees < _AGREES:
-        raise UnmetNeed(
-            f"what this model says could not be made of its last layer: {agrees:.0%} of its own greedy tokens.",
-            "Only models whose output is a norm and a linear head behind the last layer can teach a draft head.",
-        )
+    agrees = known_parts(teacher, target, kept, texts)
     head.begin_as(teacher.norm.detach().float(), output_rows(target, kept).float())
     embed = nn.Embedding.from_pretrained(_embeddings(target).float())  # type: ignore[no-untyped-call]
     done = learn(head, training, teacher, embed, recipe.learning, after)
@@ -166,22 +159,28 @@ def written(
     engine: Engine,
     batches: Batches,
     folder: Path,
-    recipe: HeadRecipe,
+    most: int,
+    at_once: int,
     layers: Sequence[int],
     after: Callable[[str], Any],
 ) -> Texts:
-    """Texts of ``recipe.tokens`` tokens or all that ``batches`` give, those that the folder holds already included."""
+    """Texts of ``most`` tokens or all that ``batches`` give, those that the folder holds already included.
+
+    ``at_once`` are written side by side.
+    """
     shards.begin(folder, shown(engine).fingerprint(), layers)
     there = shards.kept(folder)
     tokens, number = sum(map(shards.count, there)), len(there)
-    while tokens < recipe.tokens and (requests := batches(number)):
+    replies = shards.replies(there[-1]) if there else []
+    while tokens < most and (requests := batches(number, replies)):
         noted: list[Noted] = []
         recorder = Recorder(tuple(layers), lambda *text, noted=noted: noted.append(text))
-        engine.using(drafter=recorder, length="constant:1", think=()).run(requests, batch=recipe.batch)
+        engine.using(drafter=recorder, length="constant:1", think=()).run(requests, batch=at_once)
         shards.save(folder, number, noted)
         tokens += sum(len(text) for text, _, _ in noted)
+        replies = [text[prompt:] for text, _, prompt in noted]
         number += 1
-        after(f"{tokens:,} of {recipe.tokens:,} tokens written")
+        after(f"{tokens:,} of {most:,} tokens written")
     return shards.read(shards.kept(folder))
 
 

@@ -7,6 +7,8 @@ the text to train one on.
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from laconic.engine import Engine
@@ -18,6 +20,23 @@ _MARK = "QZXJ"
 """Stands for a user's words where a template is rendered to see what comes before them."""
 _LEAST = 4
 """Tokens of the shortest question."""
+_WORTH = 48
+"""Tokens of the shortest reply that is worked on further."""
+_WORK = (
+    "Summarize the following text.\n\n{}",
+    "{}\n\nWhat are the main points of this text?",
+    "Write one sentence that says what this is about:\n{}",
+    "Translate into German: {}",
+    "Translate the text below into French.\n\n{}",
+    "{}\n\nSay the same in Spanish.",
+    "Translate into English: {}",
+    "Correct the mistakes in this text and write it out again:\n\n{}",
+    "Make this text shorter, and keep its tone.\n\n{}",
+    "Which names, places and numbers are in this text? Answer in JSON.\n\n{}",
+    "Read the text and answer the question.\n\n{}\n\nQuestion: what follows from it?",
+    "Answer from this passage alone: what is most important in it, and why?\n\nPassage: {}",
+)
+"""What may be asked for. A translation or a summary is a reply, so it is worked on in its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +44,8 @@ class Asking:
     """What is written. Temperatures of replies are taken in turn; questions are drawn at ``curiosity``.
 
     ``question`` and ``reply`` are the most tokens of either; a question that has no end by then is dropped. ``batch``
-    are written at once and ``questions`` in one go, so that others take the places of those that end early.
+    are written at once and ``questions`` in one go, so that others take the places of those that end early. To every
+    question that is thought up come ``over`` requests to work on one to three earlier replies.
     """
 
     question: int = 160
@@ -34,6 +54,7 @@ class Asking:
     curiosity: float = 1.0
     batch: int = 48
     questions: int = 144
+    over: float = 0.3
     seed: int = 0
 
 
@@ -48,9 +69,13 @@ def opening(text: Text) -> tuple[int, ...]:
     return tuple(text.encode(before))
 
 
-def asked(engine: Engine, asking: Asking, batch: int) -> list[Request]:
-    """The requests of one batch: questions that the model has thought of, and how each is to be answered."""
+def asked(engine: Engine, asking: Asking, batch: int, replies: Sequence[Sequence[int]] = ()) -> list[Request]:
+    """The requests of one batch: questions that the model has thought of, and how each is to be answered.
+
+    ``replies`` are tokens that it wrote before, to be worked on; without any, all questions are thought up.
+    """
     questions = _questions(engine, asking, batch)
+    questions += _worked_on(engine.text, replies, round(asking.over * len(questions)), _seed(asking, batch, 0))
     limits = Limits(asking.reply, answer_room=0)
     return [
         engine.request(
@@ -59,6 +84,18 @@ def asked(engine: Engine, asking: Asking, batch: int) -> list[Request]:
             sampling=Sampling(asking.temperatures[i % len(asking.temperatures)], seed=_seed(asking, batch, i)),
         )
         for i, question in enumerate(questions)
+    ]
+
+
+def _worked_on(text: Text, replies: Sequence[Sequence[int]], count: int, seed: int) -> list[str]:
+    """Requests to do something with one to three of these replies each."""
+    long = [tokens for tokens in replies if len(tokens) >= _WORTH]
+    draw = random.Random(seed)
+    if not long:
+        return []
+    return [
+        draw.choice(_WORK).format("\n\n".join(_plain(text, one) for one in draw.sample(long, min(many, len(long)))))
+        for many in (draw.randint(1, 3) for _ in range(count))
     ]
 
 
@@ -72,11 +109,15 @@ def _questions(engine: Engine, asking: Asking, batch: int) -> list[str]:
     ]
     results = engine.using(think=()).run(requests, batch=asking.batch)
     asked = [
-        engine.text.decode([token for token in result.tokens if token not in engine.text.eos]).strip()
+        _plain(engine.text, result.tokens)
         for result in results
         if result.finish_reason == "stop" and len(result.tokens) > _LEAST
     ]
     return list(dict.fromkeys(filter(None, asked)))
+
+
+def _plain(text: Text, tokens: Sequence[int]) -> str:
+    return text.decode([token for token in tokens if token not in text.eos]).strip()
 
 
 def _seed(asking: Asking, batch: int, i: int) -> int:

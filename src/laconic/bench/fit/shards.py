@@ -79,6 +79,12 @@ def begin(folder: Path, model: str, layers: Sequence[int]) -> None:
     place.write_text(json.dumps(said) + "\n", encoding="utf-8")
 
 
+def layers(folder: Path) -> tuple[int, ...] | None:
+    """Whose outputs a folder holds; None where it holds nothing."""
+    place = folder / "of.json"
+    return tuple(json.loads(place.read_text(encoding="utf-8"))["layers"]) if place.is_file() else None
+
+
 def kept(folder: Path) -> list[Path]:
     """The batches that are there, in order, up to the first that is missing."""
     found: list[Path] = []
@@ -101,3 +107,14 @@ def read(places: Sequence[Path]) -> Texts:
 def count(place: Path) -> int:
     """Tokens of a batch."""
     return int(load_file(place)["lengths"].sum())
+
+
+def replies(place: Path) -> list[list[int]]:
+    """What the model wrote in a batch: the tokens of each text behind its prompt."""
+    part = load_file(place)
+    lengths, tokens = part["lengths"].tolist(), part["tokens"].tolist()
+    starts = [0, *part["lengths"].cumsum(0).tolist()]
+    return [
+        tokens[start + prompt : start + length]
+        for start, length, prompt in zip(starts[:-1], lengths, part["prompts"].tolist(), strict=True)
+    ]

@@ -13,6 +13,8 @@ from laconic.errors import UnmetNeed
 from laconic.models.base import LanguageModel, chain
 from laconic.models.parts import last_norm, output_rows
 
+_AGREES = 0.9
+"""Share of greedy tokens that the teacher must name itself."""
 _CHECKED = 256
 """Tokens of the text that the check reads."""
 
@@ -32,15 +34,27 @@ class Teacher:
         self._rows = output_rows(target, kept).float()
         self._cap = getattr(target.config, "final_logit_softcapping", None)
         self._dtype = norm.weight.dtype
+        self.width = len(kept)
 
     @torch.no_grad()
     def __call__(self, states: Tensor) -> Tensor:
         """Log-probabilities ``[..., kept]``."""
-        logits = self._norm(states.to(self._dtype)).float() @ self._rows.T
+        logits = (self._norm(states.to(self._dtype)).float() @ self._rows.T).float()  # in training products are narrow
         if self._cap:
             logits = torch.tanh(logits / self._cap) * self._cap
         told: Tensor = logits.log_softmax(-1)
         return told
+
+
+def known_parts(teacher: Teacher, target: LanguageModel, kept: Tensor, texts: Texts) -> float:
+    """How far the teacher :func:`agrees <agreement>`. Raises UnmetNeed where it is not what the target says."""
+    agrees = agreement(teacher, target, kept, texts)
+    if agrees < _AGREES:
+        raise UnmetNeed(
+            f"what this model says could not be made of its last layer: {agrees:.0%} of its own greedy tokens.",
+            "Only models whose output is a norm and a linear head behind the last layer can teach a drafter.",
+        )
+    return agrees
 
 
 def agreement(teacher: Teacher, target: LanguageModel, kept: Tensor, texts: Texts) -> float:

@@ -10,6 +10,7 @@ from laconic.cli.fit.draft_head import head
 from laconic.cli.fit.effort import effort
 from laconic.cli.fit.heads import ada_eagle, specdec_pp
 from laconic.cli.fit.judge_head import judge_head
+from laconic.cli.fit.ngrams import ngrams
 from laconic.cli.fit.skip import skip
 from laconic.cli.fit.spec_exit import spec_exit
 from laconic.cli.fit.steer import edit, steer
@@ -22,6 +23,7 @@ app.command("judge-head")(judge_head)
 app.command("head")(head)
 app.command("vocab")(vocab)
 app.command("skip")(skip)
+app.command("ngrams")(ngrams)
 app.command("datastore")(datastore)
 app.command("effort")(effort)
 app.command("difficulty")(difficulty)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from laconic.speculation.drafters.head.files import Loaded
 
 
+Heats = Annotated[str, typer.Option(help="Temperatures of the texts, in turn.")]
+
+
 def head(
     kind: Annotated[str, typer.Argument(help="Kind: mtp, eagle3, hydra, medusa, recurrent, clover or kangaroo.")],
     out: Annotated[Path, typer.Argument(help="Folder to write the head into; texts are kept below it.")],
@@ -23,7 +26,7 @@ def head(
     tokens: Annotated[int, typer.Option(min=100, help="Tokens of text to learn from.")] = 400_000,
     dtype: options.Dtype = None,
     max_tokens: Annotated[int, typer.Option(min=2, help="Most tokens of a text.")] = 256,
-    temperatures: Annotated[str, typer.Option(help="Temperatures of the texts, in turn.")] = "0,0.7",
+    temperatures: Heats = "0,0.7",
     batch: Annotated[int, typer.Option(min=1, help="Texts written at once.")] = 48,
     kept: Annotated[int, typer.Option(min=1, help="Tokens that the head can say: those most often written.")] = 8192,
     early: Annotated[
@@ -52,7 +55,7 @@ def head(
     folder(out)
     if loss not in LOSSES:
         raise RequestError(f"there is no loss called '{loss}'.", did_you_mean(loss, LOSSES))
-    heats = _numbers(temperatures)
+    heats = numbers(temperatures)
     options.settle(threads, model)
     learning = Learning(
         steps, loss=loss, rate=rate, epochs=epochs, minutes=math.inf if minutes is None else minutes, seed=seed
@@ -69,7 +72,8 @@ def head(
     typer.echo(f"wrote {out}; use it with --drafter head:{out}", err=True)
 
 
-def _numbers(text: str) -> tuple[float, ...]:
+def numbers(text: str) -> tuple[float, ...]:
+    """Numbers written with commas. Raises RequestError for what is none."""
     from laconic.errors import RequestError
 
     try:

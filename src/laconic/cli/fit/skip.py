@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -56,8 +57,10 @@ def skip(
         batches = source(engine, model, tasks, (temperature,), max_tokens, max(n, 8), seed)
         texts: list[list[int]] = []
         number = 0
-        while len(texts) < n and (requests := batches(number)):
+        replies: list[Sequence[int]] = []
+        while len(texts) < n and (requests := batches(number, replies)):
             answers = engine.using(think=()).run(requests, batch=8)
+            replies = [a.tokens for a in answers]
             texts += [[*q.prompt, *a.tokens] for q, a in zip(requests, answers, strict=True) if len(a.tokens) > 1]
             number += 1
         if not texts:

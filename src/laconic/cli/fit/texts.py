@@ -65,12 +65,12 @@ def source(
         asking = Asking(
             reply=max_tokens, temperatures=tuple(temperatures), batch=batch, questions=rounds * batch, seed=seed
         )
-        return lambda number: asks_itself(engine, asking, number)
+        return lambda number, replies: asks_itself(engine, asking, number, replies)
     from laconic.bench.tasks import draw, load
 
     problems = load(tasks)
 
-    def batches(number: int) -> Sequence[Request]:
+    def batches(number: int, replies: Sequence[Sequence[int]]) -> Sequence[Request]:
         some = draw(problems, batch, seed + number)
         return asked(engine, some, temperatures[number % len(temperatures)], seed + number * batch, max_tokens)
 

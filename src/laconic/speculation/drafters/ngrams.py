@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,22 +19,25 @@ _MIX, _HALF = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)
 
 
 class NGrams:
-    """The latest candidates after every context of the lengths ``orders``, in a table of ``2 ** bits`` places for each.
+    """The latest candidates after every context of the lengths ``orders``, in a table of ``2 ** bits`` places for each,
+    or of bits of its own.
 
     Each context has one place, by its hash; the newer of two that fall together stays, so memory is bounded and nothing
     is ever cleared. A context is known by all 64 bits of its hash. Contexts come as windows ``[n, HEARD]``, the newest
     token last; one that a text is too short for is neither kept nor found.
     """
 
-    def __init__(self, orders: Sequence[int], k: int, bits: int) -> None:
+    def __init__(self, orders: Sequence[int], k: int, bits: int | Sequence[int]) -> None:
         self.orders = tuple(orders)
+        each = [bits] * len(orders) if isinstance(bits, int) else list(bits)
         self._columns = np.array(orders) - 1
-        self._shift = np.uint64(64 - bits)
-        size = len(orders) << bits  # zeros that are never touched take no memory
+        self._shifts = np.array([64 - one for one in each], dtype=np.uint64)
+        ends = np.cumsum([1 << one for one in each])
+        size = int(ends[-1])  # zeros that are never touched take no memory
         self._keys: Keys = np.zeros(size, dtype=np.uint64)
         self._tokens: NDArray[np.int32] = np.zeros((size, k), dtype=np.int32)
         self._logits: NDArray[np.float16] = np.zeros((size, k), dtype=np.float16)
-        self._starts: Ints = np.arange(len(orders)) << bits
+        self._starts: Ints = np.array([0, *ends[:-1]])
 
     def _places(self, windows: Ints) -> tuple[Keys, Ints]:
         """Keys and places of each context ``[n, orders]``; key 0 for what is no context."""
@@ -41,7 +45,7 @@ class NGrams:
         sums = ((newest_first + 2).astype(np.uint64) * _FACTORS).cumsum(1)[:, self._columns]
         keys = sums ^ (sums >> _HALF)
         keys *= _MIX
-        places: Ints = (keys >> self._shift).astype(np.int64) + self._starts
+        places: Ints = (keys >> self._shifts).astype(np.int64) + self._starts
         keys[newest_first[:, self._columns] == NOTHING] = 0
         return keys, places
 
@@ -51,13 +55,23 @@ class NGrams:
         ``NOTHING`` among the tokens comes with a logit of minus infinity.
         """
         keys, places = self._places(windows)
-        held = np.maximum(logits, -60_000.0).astype(np.float16)  # what half precision can hold
-        for level in range(len(self.orders)):
-            at = places[:, level]
-            self._keys[at], self._tokens[at], self._logits[at] = keys[:, level], tokens, held
+        at, each = places.T.ravel(), len(self.orders)  # level by level, so that the last of equal ones stays
+        self._keys[at] = keys.T.ravel()
+        self._tokens[at], self._logits[at] = np.tile(tokens, (each, 1)), np.tile(_half(logits), (each, 1))
+
+    def put(self, level: int, windows: Ints, tokens: NDArray[Any], logits: NDArray[Any]) -> None:
+        """The same for one of the orders alone."""
+        keys, places = self._places(windows)
+        at = places[:, level]
+        self._keys[at], self._tokens[at], self._logits[at] = keys[:, level], tokens, _half(logits)
 
     def look(self, windows: Ints) -> tuple[Mask, Ints, Floats]:
         """Which contexts are known ``[n, orders]``, and their tokens and logits ``[n, orders, k]``."""
         keys, places = self._places(windows)
         known: Mask = (self._keys[places] == keys) & (keys != 0)
         return known, self._tokens[places].astype(np.int64), self._logits[places].astype(np.float64)
+
+
+def _half(logits: NDArray[Any]) -> NDArray[np.float16]:
+    """Logits as they are kept; half precision holds no more than this."""
+    return np.maximum(logits, -60_000.0).astype(np.float16)

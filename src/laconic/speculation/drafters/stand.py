@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pydantic
@@ -29,6 +29,7 @@ from laconic.speculation.drafters.few import NOTHING, Floats, Ints, few_rows
 from laconic.speculation.drafters.growing import grow
 from laconic.speculation.drafters.heard import candidates, taken, windows
 from laconic.speculation.drafters.index import Index
+from laconic.speculation.drafters.learned import HINT, Learned
 from laconic.speculation.drafters.mixture import Guesses, Mixture
 from laconic.speculation.drafters.ngrams import NGrams
 from laconic.types import Sampling
@@ -38,9 +39,13 @@ Order = Annotated[int, Field(ge=1, le=HEARD)]
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What is remembered: n-grams, and how far to believe them, when greedy and when sampling."""
+    """What is remembered: n-grams, and how far to believe them, when greedy and when sampling.
+
+    ``before`` are those of earlier texts, which stay as they are.
+    """
 
     ngrams: NGrams
+    before: NGrams | None
     greedy: Mixture
     sampled: Mixture
 
@@ -74,12 +79,17 @@ class Stand(Drafter):
     decoding (see Mixture), and what followed these tokens in the request's own text is one more voice: a prompt that is
     read without logits teaches nothing else. The run's shape grows the tree (``best-first``, ``sequoia``); theirs was
     fitted to data.
+
+    ``learned`` are n-grams of texts that the target wrote before, with what it thought on average after each (``laconic
+    fit ngrams OUT``); they are levels of their own. So the first request knows what the thousandth would.
     """
 
     card = Card(
         paper="Accelerated Test-Time Scaling with Model-Free Speculative Sampling", lossless=True, catalogue=(119,)
     )
     needs = Needs(target_rows=True)
+    files: ClassVar[frozenset[str]] = frozenset({"learned"})
+    hints: ClassVar[dict[str, str]] = {"learned": HINT}
 
     orders: Annotated[tuple[Order, ...], Field(min_length=1)] = (1, 2, 3)
     """Lengths of the contexts that are remembered, tokens, rising; written 1/2/3."""
@@ -90,7 +100,9 @@ class Stand(Drafter):
     bits: Annotated[int, Field(ge=4, le=24)] = 17
     """Each order has 2 to this power places, of 8 + 6 k bytes; newer contexts take the places of older ones."""
     shared: bool = True
-    """Whether requests of this policy object learn from each other; else each begins with nothing."""
+    """Whether requests of this policy object learn from each other; else each begins with nothing but ``learned``."""
+    learned: str = ""
+    """Folder that ``laconic fit ngrams`` wrote; none: all is learned while decoding."""
 
     @pydantic.field_validator("orders", "text", mode="before")
     @classmethod
@@ -118,9 +130,24 @@ class Stand(Drafter):
     def _everyone(self) -> Memory:
         return self._fresh()
 
+    @cached_property
+    def _read_before(self) -> tuple[Learned, NGrams] | None:
+        """What was learned from earlier texts, and its table; read once."""
+        if not self.learned:
+            return None
+        found = Learned.load(self.learned)
+        return found, found.table(self.k)
+
     def _fresh(self) -> Memory:
-        sources = len(self.orders), len(self.text)
-        return Memory(NGrams(self.orders, self.k, self.bits), Mixture(*sources), Mixture(*sources))
+        before = self._read_before and self._read_before[1]
+        levels = len(self.orders) + (len(before.orders) if before else 0)
+        mixtures = (Mixture(levels, len(self.text)) for _ in range(2))
+        return Memory(NGrams(self.orders, self.k, self.bits), before, *mixtures)
+
+    def suits(self, target: Any, draft_model: Any) -> None:
+        """Raise StoreError where the n-grams that were learned before are not the target's."""
+        if self._read_before:
+            self._read_before[0].suits(target)
 
     def start(self, context: Context, tools: Tools) -> Remembering:
         """Read the prompt."""
@@ -146,6 +173,11 @@ class Stand(Drafter):
     def _guesses(self, state: Remembering, above: Ints) -> Guesses:
         """What all sources say comes after each of ``above [n, HEARD]``."""
         known, tokens, logits = state.memory.ngrams.look(above)
+        if state.memory.before is not None:
+            more = state.memory.before.look(above)
+            known, tokens, logits = (
+                np.concatenate(pair, 1) for pair in zip((known, tokens, logits), more, strict=True)
+            )
         return Guesses(known, tokens, tempered(logits, tokens, state.context.sampling), state.text.followed(above))
 
     def _draft(self, state: Remembering, budget: int, judge: Judge | None) -> TokenTree:

@@ -27,8 +27,8 @@ class Norm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[..., width]``."""
-        return F.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+        """``[..., width]``, in the weight's number format: in training, products may be narrower."""
+        return F.rms_norm(x.to(self.weight.dtype), (x.shape[-1],), self.weight, self.eps)
 
 
 class Reordered(nn.Module):
