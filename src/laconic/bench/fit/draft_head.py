@@ -180,7 +180,7 @@ def _loss(
     total, weight = torch.zeros(()), 0.0
     for step, logits in enumerate(head.unrolled(heard(head, batch, embed), batch.features, steps)):
         wanted = batch.valid[:, 2 + step :]
-        rows = loss_of(told[:, 1 + step :][wanted], logits[wanted])
+        rows = loss_of(told[:, 1 + step :][wanted], logits[wanted].float())
         total = total + decay**step * rows.mean()
         weight += decay**step
     return total / weight

@@ -171,7 +171,7 @@ def written(
     shards.begin(folder, shown(engine).fingerprint(), layers)
     there = shards.kept(folder)
     tokens, number = sum(map(shards.count, there)), len(there)
-    replies = shards.replies(there[-1]) if there else []
+    replies: list[Sequence[int]] = [*shards.replies(there[-1])] if there else []
     while tokens < most and (requests := batches(number, replies)):
         noted: list[Noted] = []
         recorder = Recorder(tuple(layers), lambda *text, noted=noted: noted.append(text))

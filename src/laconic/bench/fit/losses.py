@@ -34,17 +34,15 @@ class _KL(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, target: Tensor, logits: Tensor) -> Tensor:
-        mine = logits.float().log_softmax(-1)
-        told = target.exp()
-        rows = torch.linalg.vecdot(told, target - mine)
+        mine, told = logits.log_softmax(-1), target.exp()
+        rows: Tensor = torch.linalg.vecdot(told, target - mine)
         ctx.save_for_backward(mine.exp_().sub_(told))
-        ctx.dtype = logits.dtype
         return rows
 
     @staticmethod
     def backward(ctx: Any, *rows: Tensor) -> tuple[None, Tensor]:
         (slope,) = ctx.saved_tensors
-        return None, (slope * rows[0][:, None]).to(ctx.dtype)
+        return None, slope * rows[0][:, None]
 
 
 def reverse_kl(target: Tensor, logits: Tensor) -> Tensor:

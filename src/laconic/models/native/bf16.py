@@ -79,7 +79,7 @@ class Kernels:
         self._attention = library.attention
         self._attention.argtypes = [ctypes.POINTER(Pass), _INT]
         self._largest = library.largest
-        self._largest.argtypes = [_POINTER, _INT] + [_LONG] * 3 + [_POINTER] * 2 + [_INT]
+        self._largest.argtypes = [_POINTER, _INT, *[_LONG] * 3, *[_POINTER] * 2, _INT]
         self._stack = library.stack
         self._stack.argtypes = [_POINTER, _LONG, ctypes.POINTER(Stack), _POINTER, _INT]
 

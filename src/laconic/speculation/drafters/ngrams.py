@@ -74,4 +74,5 @@ class NGrams:
 
 def _half(logits: NDArray[Any]) -> NDArray[np.float16]:
     """Logits as they are kept; half precision holds no more than this."""
-    return np.maximum(logits, -60_000.0).astype(np.float16)
+    held: NDArray[np.float16] = np.maximum(logits, -60_000.0).astype(np.float16)
+    return held
