@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from laconic.errors import InvalidKnob
+from laconic.models.native import bf16
 from laconic.policy import registry
 from laconic.speculation.base import Drafting, Tools
 from laconic.speculation.drafters.few import NOTHING, few_rows
 from laconic.speculation.drafters.index import Index
 from laconic.speculation.drafters.mixture import Guesses, Mixture
-from laconic.speculation.drafters.ngrams import NGrams
+from laconic.speculation.drafters.ngrams import NGrams, shares
 from laconic.types import Sampling
 from tests.fakes import FakeModel
 from tests.speculation.exact import g_excess, plain_law
@@ -27,6 +28,41 @@ def window(*tokens):
     return np.array([[*[NOTHING] * (8 - len(tokens)), *tokens]])
 
 
+@pytest.fixture(params=["compiled", "NumPy"])
+def kernels(request, monkeypatch):
+    """Tables read and written by the project's kernels, where they can be had, and by NumPy."""
+    if request.param == "compiled" and bf16.kernels() is None:
+        pytest.skip("no AVX2, or no C compiler")
+    monkeypatch.setattr(bf16, "loaded", bf16.kernels if request.param == "compiled" else lambda: None)
+    return request.param
+
+
+def test_both_ways_of_reading_tables_are_the_same(monkeypatch):
+    """Random windows, short ones and equal ones among them, learned and looked up in one way and in the other."""
+    if bf16.kernels() is None:
+        pytest.skip("no AVX2, or no C compiler")
+    random = np.random.default_rng(0)
+    windows = random.integers(0, 6, (400, 8))
+    windows[:40, :6] = NOTHING
+    tokens, logits = random.integers(0, 99, (400, 3)), -random.exponential(4, (400, 3))
+    logits[:, 0] = 0
+    tokens[::7, 2], logits[::7, 2] = NOTHING, -np.inf
+    found = []
+    for way in (bf16.kernels, lambda: None):
+        monkeypatch.setattr(bf16, "loaded", way)
+        tables = NGrams((1, 2, 4), 3, 9), NGrams((2, 5), 3, (5, 8))
+        for table in tables:
+            table.learn(windows[:300], tokens[:300], logits[:300])
+        found.append((*shares(tables, windows, 0.7), *(part for table in tables for part in table.look(windows))))
+    known = found[0][0]
+    assert 0.3 < known.mean() < 1
+    assert (known == found[1][0]).all()
+    for ours, theirs in ((found[0][i][known], found[1][i][known]) for i in (1, 2)):
+        assert np.allclose(ours, theirs, atol=1e-9)
+    assert all((ours == theirs).all() for ours, theirs in zip(found[0][3:], found[1][3:], strict=True))
+
+
+@pytest.mark.usefixtures("kernels")
 class TestNGrams:
     def test_every_order_is_found_by_itself(self):
         store = NGrams((1, 2, 3), 2, 10)

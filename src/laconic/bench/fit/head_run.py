@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +25,7 @@ from laconic.engine import Engine
 from laconic.errors import HeadError, UnmetNeed
 from laconic.models.base import ShowsLayers
 from laconic.models.parts import output_rows
-from laconic.speculation.drafters.head.contract import Shape
+from laconic.speculation.drafters.head.contract import DraftHead, Shape
 from laconic.speculation.drafters.head.files import Loaded, described
 from laconic.speculation.drafters.head.kinds import built, kind
 from laconic.speculation.vocabulary import kept_tokens
@@ -39,6 +39,10 @@ Batches = Callable[[int, Sequence[Sequence[int]]], Sequence[Request]]
 class HeadRecipe:
     """What head, and how it is trained. ``tokens`` are written, ``kept`` of the vocabulary can be said.
 
+    With ``taught`` its output are the target's own rows, which stay as they are, and it is taught on the ``taught``
+    most frequent of them alone: far more than a state has dimensions, so what it learns to say of these it says of the
+    others too, and training is a fraction of the work. With 0 its rows begin as the target's and are trained with it.
+
     ``layers`` are the target's layers whose outputs it reads; none are an early, a middle one and the last. ``early``
     of the target's layers are run over drafted tokens before it hears of them; None: as many as is usual for its kind,
     mostly none. ``knobs`` are the kind's own.
@@ -47,6 +51,7 @@ class HeadRecipe:
     kind: str = "mtp"
     tokens: int = 400_000
     kept: int = 8192
+    taught: int = 0
     layers: tuple[int, ...] = ()
     early: int | None = None
     knobs: Mapping[str, Any] = field(default_factory=dict)
@@ -78,16 +83,21 @@ def fit_head(
     writing = time.perf_counter() - begun
     learned, held = split(list(range(len(texts))), recipe.held_out, "texts")
     training, kept_back = texts.part(learned[0], learned[-1] + 1), texts.part(held[0], held[-1] + 1)
-    kept = kept_tokens(torch.bincount(training.tokens, minlength=shape.vocab), shape.kept, always=engine.text.eos)
+    counts = torch.bincount(training.tokens, minlength=shape.vocab)
+    kept = kept_tokens(counts, shape.kept, always=engine.text.eos)
+    taught = kept_tokens(counts, min(recipe.taught, shape.kept), always=engine.text.eos) if recipe.taught else kept
     torch.manual_seed(recipe.learning.seed)
-    head = built(recipe.kind, shape, recipe.knobs)
-    head.keep(kept)
-    teacher = Teacher(target, kept)
-    agrees = known_parts(teacher, target, kept, texts)
-    head.begin_as(teacher.norm.detach().float(), output_rows(target, kept).float())
+    head = built(recipe.kind, replace(shape, kept=len(taught)), recipe.knobs)
+    head.keep(taught)
+    teacher = Teacher(target, taught)
+    agrees = known_parts(teacher, target, taught, texts)
+    head.begin_as(teacher.norm.detach().float(), output_rows(target, taught).float())
+    head.lm_head.requires_grad_(not recipe.taught)
     embed = nn.Embedding.from_pretrained(_embeddings(target).float())  # type: ignore[no-untyped-call]
     done = learn(head, training, teacher, embed, recipe.learning, after)
     after("measuring")
+    if recipe.taught:
+        head, teacher = widened(head, recipe, shape, kept, target), Teacher(target, kept)
     said = measures(head, kept_back, teacher, embed, kept, recipe.learning)
     covered = float(torch.isin(kept_back.tokens, kept).float().mean())
     made = Loaded(
@@ -110,6 +120,17 @@ def fit_head(
         ),
     )
     made.save(out)
+    return made
+
+
+def widened(head: DraftHead, recipe: HeadRecipe, shape: Shape, kept: Tensor, target: Any) -> DraftHead:
+    """The same head with the target's rows of all the ``kept`` tokens for its output."""
+    made = built(recipe.kind, shape, recipe.knobs)
+    rest = {name: part for name, part in head.state_dict().items() if not name.startswith(("lm_head.", "d2t"))}
+    made.load_state_dict(rest, strict=False)
+    made.keep(kept)
+    with torch.no_grad():
+        made.lm_head.weight.copy_(output_rows(target, kept).float())
     return made
 
 

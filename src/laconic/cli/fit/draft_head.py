@@ -29,6 +29,13 @@ def head(
     temperatures: Heats = "0,0.7",
     batch: Annotated[int, typer.Option(min=1, help="Texts written at once.")] = 48,
     kept: Annotated[int, typer.Option(min=1, help="Tokens that the head can say: those most often written.")] = 8192,
+    taught: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Take the model's own output rows as they are, and teach on so many tokens; 0 trains the rows too.",
+        ),
+    ] = 0,
     early: Annotated[
         int | None, typer.Option(min=0, help="First layers of the model that drafted tokens go through; 0 is usual.")
     ] = None,
@@ -60,7 +67,7 @@ def head(
     learning = Learning(
         steps, loss=loss, rate=rate, epochs=epochs, minutes=math.inf if minutes is None else minutes, seed=seed
     )
-    recipe = HeadRecipe(kind, tokens, kept, early=early, batch=batch, learning=learning)
+    recipe = HeadRecipe(kind, tokens, kept, taught, early=early, batch=batch, learning=learning)
     with Console(stderr=True).status("loading") as status:
         spoken = options.spoken(format, system, template)
         engine = Engine.load(model, dtype=options.named_dtype(dtype), drafter="none", **spoken)

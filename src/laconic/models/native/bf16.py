@@ -15,10 +15,13 @@ from torch import Tensor
 
 from laconic.models.native.build import BuildError, load
 
-_SOURCES = [Path(__file__).with_name(name) for name in ("linear.c", "layer.c", "attention.c", "stack.c", "largest.c")]
+_SOURCES = [
+    Path(__file__).with_name(name)
+    for name in ("linear.c", "layer.c", "attention.c", "stack.c", "largest.c", "ngrams.c")
+]
 _FLAGS = {
-    "AVX512_BF16": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"),
-    "AVX2": ("-mavx2", "-mfma"),
+    "AVX512_BF16": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma", "-mf16c"),
+    "AVX2": ("-mavx2", "-mfma", "-mf16c"),
 }
 """Instructions that the kernels can be made of, the fastest first, and how the compiler is told."""
 _OUT = 32
@@ -61,6 +64,16 @@ class Stack(ctypes.Structure):
     )
 
 
+class Grams(ctypes.Structure):
+    """Grams of ``kernels.h``."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("keys", "tokens", "logits", "orders", "starts", "shifts", "factors")),
+        ("mix", ctypes.c_uint64),
+        *((name, _LONG) for name in ("levels", "k", "heard")),
+    )
+
+
 log = logging.getLogger(__name__)
 
 
@@ -80,6 +93,11 @@ class Kernels:
         self._attention.argtypes = [ctypes.POINTER(Pass), _INT]
         self._largest = library.largest
         self._largest.argtypes = [_POINTER, _INT, *[_LONG] * 3, *[_POINTER] * 2, _INT]
+        self.ngrams_look = library.ngrams_look
+        """See ``ngrams.c``, as of the next; its tables are NumPy's (speculation.drafters.ngrams)."""
+        self.ngrams_look.argtypes = [ctypes.POINTER(Grams), _POINTER, _LONG, ctypes.c_double, _LONG, *[_POINTER] * 3]
+        self.ngrams_learn = library.ngrams_learn
+        self.ngrams_learn.argtypes = [ctypes.POINTER(Grams), _POINTER, _LONG, *[_POINTER] * 2]
         self._stack = library.stack
         self._stack.argtypes = [_POINTER, _LONG, ctypes.POINTER(Stack), _POINTER, _INT]
 

@@ -63,7 +63,7 @@ def _compile(command: Sequence[str], sources: Sequence[Path], library: Path) -> 
         for source, target in zip(sources, objects, strict=True):
             _run([*command, "-c", str(source), "-o", target])
         # Linked without -fopenmp, the library asks for no OpenMP runtime of its own.
-        _run([command[0], "-shared", *objects, "-o", made])
+        _run([command[0], "-shared", *objects, "-o", made, "-lm"])
         os.replace(made, library)
 
 

@@ -13,6 +13,17 @@ typedef struct {
     float scale;
 } Pass;
 
+/* Tables of n-grams; level l has its places from starts[l] on, by the highest 64 - shifts[l] bits of a key. */
+typedef struct {
+    uint64_t *keys;      /* [places] */
+    int32_t *tokens;     /* [places, k] */
+    uint16_t *logits;    /* [places, k], in half precision */
+    const int64_t *orders, *starts;
+    const uint64_t *shifts, *factors;
+    uint64_t mix;
+    long levels, k, heard; /* windows are of `heard` tokens, the newest last */
+} Grams;
+
 int linear(const bf16 *x, const bf16 *w, const bf16 *bias, const bf16 *more, bf16 *y, long rows, long in, long out,
            int threads);
 void rms_norm(const bf16 *x, const float *gain, bf16 *y, long rows, long dim, float eps, int threads);
@@ -21,5 +32,8 @@ void heads(const bf16 *x, const float *gain, const bf16 *cos, const bf16 *sin, c
 void swiglu(const bf16 *x, bf16 *y, long rows, long width, int threads);
 int attention(const Pass *p, int threads);
 void largest(const void *x, int wide, long rows, long width, long k, float *value, int64_t *place, int threads);
+void ngrams_look(const Grams *g, const int64_t *windows, long n, double heat, long wide, uint8_t *known,
+                 int64_t *tokens, double *shares);
+void ngrams_learn(const Grams *g, const int64_t *windows, long n, const int64_t *tokens, const double *logits);
 
 #endif

@@ -25,13 +25,13 @@ from laconic.speculation.base import (
     TreeShape,
     Verdict,
 )
-from laconic.speculation.drafters.few import NOTHING, Floats, Ints, few_rows
+from laconic.speculation.drafters.few import NOTHING, Ints, few_rows
 from laconic.speculation.drafters.growing import grow
 from laconic.speculation.drafters.heard import candidates, taken, windows
 from laconic.speculation.drafters.index import Index
 from laconic.speculation.drafters.learned import HINT, Learned
 from laconic.speculation.drafters.mixture import Guesses, Mixture
-from laconic.speculation.drafters.ngrams import NGrams
+from laconic.speculation.drafters.ngrams import NGrams, shares
 from laconic.types import Sampling
 
 Order = Annotated[int, Field(ge=1, le=HEARD)]
@@ -41,11 +41,10 @@ Order = Annotated[int, Field(ge=1, le=HEARD)]
 class Memory:
     """What is remembered: n-grams, and how far to believe them, when greedy and when sampling.
 
-    ``before`` are those of earlier texts, which stay as they are.
+    ``tables`` are the n-grams, and behind them those of earlier texts, which stay as they are.
     """
 
-    ngrams: NGrams
-    before: NGrams | None
+    tables: tuple[NGrams, ...]
     greedy: Mixture
     sampled: Mixture
 
@@ -139,10 +138,9 @@ class Stand(Drafter):
         return found, found.table(self.k)
 
     def _fresh(self) -> Memory:
-        before = self._read_before and self._read_before[1]
-        levels = len(self.orders) + (len(before.orders) if before else 0)
-        mixtures = (Mixture(levels, len(self.text)) for _ in range(2))
-        return Memory(NGrams(self.orders, self.k, self.bits), before, *mixtures)
+        tables = NGrams(self.orders, self.k, self.bits), *((self._read_before[1],) if self._read_before else ())
+        levels = sum(len(table.orders) for table in tables)
+        return Memory(tables, *(Mixture(levels, len(self.text)) for _ in range(2)))
 
     def suits(self, target: Any, draft_model: Any) -> None:
         """Raise StoreError where the n-grams that were learned before are not the target's."""
@@ -168,17 +166,13 @@ class Stand(Drafter):
             path, tokens = taken(verdict)
             guesses = self._guesses(state, above[path])
             state.memory.mixture(state.context.sampling).learn(guesses, tokens)
-            state.memory.ngrams.learn(above, *candidates(verdict.rows, self.k))
+            state.memory.tables[0].learn(above, *candidates(verdict.rows, self.k))
 
     def _guesses(self, state: Remembering, above: Ints) -> Guesses:
         """What all sources say comes after each of ``above [n, HEARD]``."""
-        known, tokens, logits = state.memory.ngrams.look(above)
-        if state.memory.before is not None:
-            more = state.memory.before.look(above)
-            known, tokens, logits = (
-                np.concatenate(pair, 1) for pair in zip((known, tokens, logits), more, strict=True)
-            )
-        return Guesses(known, tokens, tempered(logits, tokens, state.context.sampling), state.text.followed(above))
+        sampling = state.context.sampling
+        heat = 1.0 if sampling.greedy else max(sampling.temperature, 1e-3)
+        return Guesses(*shares(state.memory.tables, above, heat), state.text.followed(above))
 
     def _draft(self, state: Remembering, budget: int, judge: Judge | None) -> TokenTree:
         context = state.context
@@ -199,12 +193,3 @@ class Stand(Drafter):
             return few_rows(*mixture.combine(guesses), context, places, state.vocab_size)
 
         return grow(state.shape, nodes, budget, context, judge, rows, self.name)
-
-
-def tempered(logits: Floats, tokens: Ints, sampling: Sampling) -> Floats:
-    """Shares ``[..., k]`` of known tokens at a request's temperature; as they are when greedy."""
-    heat = 1.0 if sampling.greedy else max(sampling.temperature, 1e-3)
-    with np.errstate(under="ignore"):
-        weights = np.exp(logits / heat) * (tokens != NOTHING)
-    shares: Floats = weights / np.maximum(weights.sum(-1, keepdims=True), 1e-30)
-    return shares

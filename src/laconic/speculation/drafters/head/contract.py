@@ -72,6 +72,8 @@ class DraftHead(nn.Module):
     """Layers of the target that tokens go through before a head of this kind hears of them, where none are named."""
 
     d2t: Tensor
+    lm_head: nn.Linear
+    """The output, a row for each token that it can say; gone once packed."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
