@@ -15,8 +15,9 @@ from laconic.speculation.drafters.head.kinds import built
 LAYERS = (0, 1)
 KINDS = (
     "clover", "eagle3", "hydra", "kangaroo@1", "medusa", "mtp", "recurrent", "clover@1", "eagle3@1", "mtp@1",
+    "mtp/6", "eagle3/4",
 )  # fmt: skip
-"""Every kind of head, and those that are also told what the first layer makes of a token."""
+"""Every kind of head, those that are also told what the first layer makes of a token, and those with a window."""
 
 
 def shape(target: CausalLM, kept: int = 100, early: int = 0) -> Shape:
@@ -25,15 +26,19 @@ def shape(target: CausalLM, kept: int = 100, early: int = 0) -> Shape:
 
 
 def head(kind: str, target: CausalLM, seed: int = 0, kept: int = 100) -> Loaded:
-    """One that says what chance will have it, of ``kept`` tokens; ``KIND@EARLY`` hears tokens from layers."""
+    """One that says what chance will have it, of ``kept`` tokens; ``KIND@EARLY`` hears tokens from layers, and
+    ``KIND/WINDOW`` sees so many of them.
+    """
+    kind, _, window = kind.partition("/")
     kind, _, early = kind.partition("@")
+    knobs = {"window": int(window)} if window else {}
     at = int(early or 0)
     torch.manual_seed(seed)
-    made = built(kind, shape(target, kept, at), {})
+    made = built(kind, shape(target, kept, at), knobs)
     for parameter in made.parameters():
         nn.init.normal_(parameter, std=0.3)
     made.keep(torch.randperm(target.vocab_size, generator=torch.Generator().manual_seed(seed))[:kept].sort().values)
-    return Loaded(made.eval().requires_grad_(False), described(kind, target.fingerprint(), made.shape, {}))
+    return Loaded(made.eval().requires_grad_(False), described(kind, target.fingerprint(), made.shape, knobs))
 
 
 def spec(folder: Path, target: CausalLM, kind: str = "mtp") -> str:

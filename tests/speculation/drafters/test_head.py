@@ -14,6 +14,7 @@ from laconic.models.cache_host import CacheHost
 from laconic.models.causal_lm import CausalLM
 from laconic.speculation.drafters.head.contract import Span
 from laconic.speculation.drafters.head.files import load
+from laconic.speculation.drafters.head.kinds import built
 from laconic.speculation.drafters.head.memory import Memory, causal
 from tests import tiny
 from tests.draft_heads import KINDS, LAYERS, head
@@ -42,7 +43,7 @@ def test_drafting_says_what_training_taught(kind: str, cut: int) -> None:
     heard = found[:, 0] if made.head.shape.early else model.embeddings(TEXT)
     taught = made.head.unrolled(heard[None, 1:], found[None, :-1], steps)
     quick = made.ready(found)
-    memory, first = Memory(), cut // 2
+    memory, first = Memory(made.head.window), cut // 2
     state = None
     for begin, end in ((0, first), (first, cut - 1)):  # pairs
         if end > begin:
@@ -51,9 +52,11 @@ def test_drafting_says_what_training_taught(kind: str, cut: int) -> None:
             memory.commit()
     assert state is not None
     for step in range(steps):
+        hidden = memory.sees(cut - 1 + step).start
         said = quick.logits(state[None], [step])[0]
         assert said.allclose(taught[step][0, cut - 2], atol=1e-4), step
-        span = Span(memory, 0, 1, torch.tensor([cut - 1 + step]), None)
+        seen = torch.arange(memory.filled - memory.gone + 1)[None] >= hidden
+        span = Span(memory, 0, 1, torch.tensor([cut - 1 + step]), seen if hidden else None)
         state = quick.step(state[None], heard[cut + step, None], [step], [span])[0]
 
 
@@ -92,6 +95,29 @@ def test_memory_forgets_drafts_and_grows() -> None:
     memory.trim(100)
     assert (memory.length, memory.filled) == (100, 100)
     assert memory.nbytes == 2 * 512 * 2 * 4 * 4
+
+
+def test_memory_with_a_window_is_bounded_and_forgets_what_nothing_sees() -> None:
+    memory = Memory(300)
+    entries = torch.arange(3000 * 2, dtype=torch.float32).view(3000, 1, 2)
+    for begin in range(0, 3000, 100):
+        keys, _ = memory.append(entries[begin : begin + 100], entries[begin : begin + 100])
+        assert keys.equal(entries[memory.gone : begin + 100])
+        memory.commit()
+        visible = memory.sees(memory.length)
+        assert memory.length == begin + 100
+        assert visible.stop - visible.start == min(299, memory.length), "and the token itself"
+    assert memory.gone > 2400
+    assert memory.nbytes <= 2 * 1024 * 2 * 4
+    memory.trim(2990)
+    assert (memory.length, memory.filled) == (2990, 2990)
+    memory.trim(5)  # which it has no longer
+    assert (memory.length, memory.gone) == (0, 0)
+
+
+def test_a_window_is_for_heads_with_attention_to_the_text() -> None:
+    with pytest.raises(HeadError, match="no window"):
+        built("medusa", head("mtp", target()).head.shape, {"window": 8})
 
 
 def test_a_target_that_does_not_show_its_layers_is_refused(tmp_path: Path) -> None:

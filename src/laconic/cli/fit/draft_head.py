@@ -39,6 +39,9 @@ def head(
     early: Annotated[
         int | None, typer.Option(min=0, help="First layers of the model that drafted tokens go through; 0 is usual.")
     ] = None,
+    window: Annotated[
+        int, typer.Option(min=0, help="Tokens of the text that the head's attention sees (mtp, eagle3); 0: all.")
+    ] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Drafted tokens per place in training.")] = 3,
     loss: Annotated[str, typer.Option(help="ce, kl, reverse-kl, jsd, tvd or tvd++.")] = "kl",
     rate: Annotated[float, typer.Option(min=1e-7, help="Highest learning rate.")] = 3e-3,
@@ -67,7 +70,16 @@ def head(
     learning = Learning(
         steps, loss=loss, rate=rate, epochs=epochs, minutes=math.inf if minutes is None else minutes, seed=seed
     )
-    recipe = HeadRecipe(kind, tokens, kept, taught, early=early, batch=batch, learning=learning)
+    recipe = HeadRecipe(
+        kind,
+        tokens,
+        kept,
+        taught,
+        early=early,
+        knobs={"window": window} if window else {},
+        batch=batch,
+        learning=learning,
+    )
     with Console(stderr=True).status("loading") as status:
         spoken = options.spoken(format, system, template)
         engine = Engine.load(model, dtype=options.named_dtype(dtype), drafter="none", **spoken)

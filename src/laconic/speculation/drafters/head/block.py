@@ -170,12 +170,13 @@ class TextLayer(nn.Module):
         a, b = x[..., :half], x[..., half:]
         return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
-    def unrolled(self, heard: Tensor, states: Tensor, begun: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def unrolled(self, heard: Tensor, states: Tensor, begun: list[tuple[Tensor, Tensor]], window: int = 0) -> Tensor:
         """For training: the layer at the next step of a draft begun at every place; ``begun`` holds earlier steps'
         entries.
 
         ``heard`` and ``states [texts, length, width]``. A place sees its text as the first step read it, up to
-        itself, and of later steps what was drafted from that same place.
+        itself, and of later steps what was drafted from that same place; of its text the last ``window`` tokens, its
+        own and drafted ones included, where that is not 0.
         """
         shape, (texts, length, _) = self.shape, states.shape
         step, attention = len(begun), self.self_attn
@@ -190,7 +191,7 @@ class TextLayer(nn.Module):
         keys = self.rotated(keys, places).view(texts, length, -1, shape.head_dim).transpose(1, 2)
         values = values.view(texts, length, -1, shape.head_dim).transpose(1, 2)
         begun.append((keys, values))
-        attended = _columns(queries, begun).transpose(1, 2).reshape(texts, length, -1)
+        attended = _columns(queries, begun, window).transpose(1, 2).reshape(texts, length, -1)
         states = states + attention.o_proj(attended)
         mlp = self.mlp
         if mlp is None or self.post_attention_layernorm is None:
@@ -270,20 +271,22 @@ class AdapterLayer(TextLayer):
         return self.input_layernorm(heard), heard
 
 
-def _columns(queries: Tensor, begun: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+def _columns(queries: Tensor, begun: Sequence[tuple[Tensor, Tensor]], window: int) -> Tensor:
     """Attention of ``queries [texts, heads, length, dim]`` to the first step's entries up to each place, and to later
     steps' at that very place; entries ``[texts, kv_heads, length, dim]``."""
-    group = queries.shape[1] // begun[0][0].shape[1]
-    if len(begun) == 1:
+    group, length = queries.shape[1] // begun[0][0].shape[1], queries.shape[2]
+    if len(begun) == 1 and not 0 < window < length:
         keys, values = begun[0]
         return F.scaled_dot_product_attention(queries, keys, values, is_causal=True, enable_gqa=group > 1)
+    seen = torch.ones(length, length, dtype=torch.bool).tril()
+    if window:
+        seen = seen.triu(len(begun) - window)  # a place is so many steps further by now
     scale = 1 / math.sqrt(queries.shape[-1])
     spread = [(k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)) for k, v in begun]
-    length = queries.shape[2]
     past = queries @ spread[0][0].transpose(-1, -2) * scale
-    past = past.masked_fill(~torch.ones(length, length, dtype=torch.bool).tril(), -torch.inf)
-    own = torch.stack([(queries * k).sum(-1) * scale for k, _ in spread[1:]], -1)
-    weights = torch.cat([past, own], -1).softmax(-1)
+    past = past.masked_fill(~seen, -torch.inf)
+    own = [(queries * k).sum(-1, keepdim=True) * scale for k, _ in spread[1:]]
+    weights = torch.cat([past, *own], -1).softmax(-1)
     out = weights[..., :length] @ spread[0][1]
     for i, (_, v) in enumerate(spread[1:]):
         out = out + weights[..., length + i, None] * v

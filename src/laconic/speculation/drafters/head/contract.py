@@ -53,8 +53,8 @@ class Span(NamedTuple):
     """The rows of one request in a call, ``begin .. end``: its memory, their positions, and what each sees of the
     memory.
 
-    ``seen [rows, entries]`` is boolean, over the memory's entries with those of these rows appended; None where every
-    row sees all committed entries and the rows of its own up to itself.
+    ``seen [rows, entries]`` is boolean, over the entries that the memory holds with those of these rows appended; None
+    where every row sees all that is held and the rows of its own up to itself.
     """
 
     memory: Memory
@@ -68,6 +68,8 @@ class DraftHead(nn.Module):
     """Base of all kinds. ``depth`` is the most tokens it can draft in a row, None for any number."""
 
     depth: int | None = None
+    window: int = 0
+    """How many entries of the text its attention sees, its own included; 0: all of them."""
     early: ClassVar[int] = 0
     """Layers of the target that tokens go through before a head of this kind hears of them, where none are named."""
 

@@ -59,6 +59,8 @@ class Reading:
         if same < len(self.read):
             del self.read[same:]
             self.tip = None
+        if self.pairs < self.memory.gone:
+            self.read.clear()
         self.memory.trim(self.pairs)
 
 
@@ -74,7 +76,7 @@ class Growth:
         assert reading.tip is not None
         self.states: dict[int, Tensor] = {-1: reading.tip}
         self.places: dict[int, list[int]] = {-1: []}
-        """Of each node that was looked at, the entries of the memory on its way."""
+        """Of each node that was looked at, the entries on its way among those that the memory holds."""
         self.expand: Expand = reading.tools.shape.grow(self.nodes, budget, reading.context, judge)
         self.tree: TokenTree | None = None
         self.wanted: list[int] = []
@@ -99,14 +101,15 @@ class Growth:
     def seen(self, fresh: list[int]) -> Tensor | None:
         """What these nodes see of the memory with their entries appended; None where a single one sees all."""
         memory, depth = self.reading.memory, self.nodes
-        begun = memory.filled
+        begun = memory.filled - memory.gone
         for i, node in enumerate(fresh):
             self.places[node] = [*self.places[depth.parents[node]], begun + i]
-        if len(fresh) == 1 and len(self.places[fresh[0]]) == begun + 1 - memory.length:
+        text = [memory.sees(self.reading.pairs + depth.below(node) - 1) for node in fresh]
+        if len(fresh) == 1 and text[0].start == 0 and len(self.places[fresh[0]]) == begun + 1 - text[0].stop:
             return None
         seen = torch.zeros(len(fresh), begun + len(fresh), dtype=torch.bool)
-        seen[:, : memory.length] = True
         for i, node in enumerate(fresh):
+            seen[i, text[i]] = True
             seen[i, self.places[node]] = True
         return seen
 
@@ -159,6 +162,8 @@ class HeadDrafter(Drafter):
         loaded: Loaded,
         heard: Hearing,
     ) -> list[TokenTree]:
+        for reading in states:
+            reading.memory.window = loaded.head.window
         self._read(states, loaded, heard)
         most = sys.maxsize if loaded.head.depth is None else loaded.head.depth
         growths: list[Growth | None] = []
@@ -204,7 +209,8 @@ class HeadDrafter(Drafter):
         spans, ranges, begin = [], [], 0
         for reading, features in due:
             pairs, count = reading.pairs, len(features)
-            seen = None if count == 1 else causal(reading.memory, count)
+            memory = reading.memory
+            seen = None if count == 1 and not memory.sees(pairs).start else causal(memory, count)
             spans.append(Span(reading.memory, begin, begin + count, torch.arange(pairs, pairs + count), seen))
             ranges.append((pairs + 1, pairs + 1 + count))
             begin += count

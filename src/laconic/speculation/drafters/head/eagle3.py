@@ -18,13 +18,17 @@ class Eagle3(DraftHead):
     output. It is trained on drafts of its own ("training-time test"), so no loss ties its states to the target's. The
     flags are those of the ``speculators`` format: norms before the features are joined (of all, or each its own), and,
     with ``norm_output`` (EAGLE-3.1), a draft that goes on from the normed state.
+
+    With a ``window`` the layer sees the last so many tokens alone, so its memory is bounded however long the text is:
+    the drafter of LongSpec (Yang et al. 2025, arXiv 2502.17421) less its look into the target's own cache.
     """
 
     def __init__(
         self, shape: Shape, *, norm_before_residual: bool = False, norm_before_fc: bool = False, fc_norm: bool = False,
-        norm_output: bool = False,
+        norm_output: bool = False, window: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(shape)
+        self.window = window
         many = len(shape.layers)
         self.input_norm = Norm(many * shape.width, shape.eps) if norm_before_fc else None
         self.fc_norm = nn.ModuleList(Norm(shape.width, shape.eps) for _ in range(many)) if fc_norm else None
@@ -73,7 +77,7 @@ class Eagle3(DraftHead):
         for step in range(steps):
             left = heard.shape[1] - step
             begun = [(keys[:, :, :left], values[:, :, :left]) for keys, values in begun]
-            states = self._out(self.layer.unrolled(heard[:, step:], states[:, :left], begun))
+            states = self._out(self.layer.unrolled(heard[:, step:], states[:, :left], begun, self.window))
             last = states[:, :-1]
             found.append(self.lm_head(last if self.norm_output else self.norm(last)))
         return found

@@ -34,5 +34,8 @@ def kind(name: str) -> type[DraftHead]:
 
 
 def built(name: str, shape: Shape, knobs: Mapping[str, Any]) -> DraftHead:
-    """An untrained head of a kind. Raises HeadError for one that there is not."""
-    return kind(name)(shape, **knobs)
+    """An untrained head of a kind. Raises HeadError for one that there is not, and for a window that it cannot have."""
+    made = kind(name)
+    if knobs.get("window") and not issubclass(made, Eagle3):
+        raise HeadError(f"a head of the kind '{name}' has no window.", "Take one that has attention: mtp, eagle3.")
+    return made(shape, **knobs)

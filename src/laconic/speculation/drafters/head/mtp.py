@@ -18,6 +18,6 @@ class MTP(Eagle3):
     2024). Features of several layers may be read here too, and it is trained on drafts of its own.
     """
 
-    def __init__(self, shape: Shape) -> None:
-        super().__init__(shape)
+    def __init__(self, shape: Shape, *, window: int = 0) -> None:
+        super().__init__(shape, window=window)
         self.layers = nn.ModuleList([FusedLayer(shape)])
