@@ -28,7 +28,7 @@ class Memory:
         self.gone = 0
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add entries ``[n, kv_heads, head_dim]``; returns all that are here, ``[filled - gone, kv_heads, head_dim]``."""
+        """Add entries ``[n, kv_heads, head_dim]``; returns what is here, ``[filled - gone, kv_heads, head_dim]``."""
         held = self.filled - self.gone
         needed = held + len(keys)
         if self._keys is None or self._values is None or needed > len(self._keys):
