@@ -80,11 +80,13 @@ class Stand(Drafter):
     fitted to data.
 
     ``learned`` are n-grams of texts that the target wrote before, with what it thought on average after each (``laconic
-    fit ngrams OUT``); they are levels of their own. So the first request knows what the thousandth would.
+    fit ngrams OUT``); they are levels of their own. So the first request knows what the thousandth would. That is ADED
+    (Liu et al. 2024), a trigram matrix of a corpus that follows the target's texts: with ``orders=1/2``, thoughts in
+    place of its counts, and a tree grown by the shape where it searches.
     """
 
     card = Card(
-        paper="Accelerated Test-Time Scaling with Model-Free Speculative Sampling", lossless=True, catalogue=(119,)
+        paper="Accelerated Test-Time Scaling with Model-Free Speculative Sampling", lossless=True, catalogue=(119, 168)
     )
     needs = Needs(target_rows=True)
     files: ClassVar[frozenset[str]] = frozenset({"learned"})
