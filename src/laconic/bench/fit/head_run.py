@@ -34,14 +34,17 @@ from laconic.types import Request
 Batches = Callable[[int, Sequence[Sequence[int]]], Sequence[Request]]
 """The requests of a batch by its number and the replies of the batch before it; none where there are no more."""
 
+_LATE = 0.1
+"""Share of the time in which all rows are trained where only some are at first, and of the rate at which."""
+
 
 @dataclass(frozen=True, slots=True)
 class HeadRecipe:
     """What head, and how it is trained. ``tokens`` are written, ``kept`` of the vocabulary can be said.
 
-    With ``taught`` its output are the target's own rows, which stay as they are, and it is taught on the ``taught``
-    most frequent of them alone: far more than a state has dimensions, so what it learns to say of these it says of the
-    others too, and training is a fraction of the work. With 0 its rows begin as the target's and are trained with it.
+    Its output rows begin as the target's and are trained with it. The work is in these rows, so with ``taught`` it is
+    taught on the ``taught`` most frequent tokens alone; the rows of the others, the target's own, join it for the last
+    tenth, in which it learns to tell them from what it says by then.
 
     ``layers`` are the target's layers whose outputs it reads; none are an early, a middle one and the last. ``early``
     of the target's layers are run over drafted tokens before it hears of them; None: as many as is usual for its kind,
@@ -92,12 +95,15 @@ def fit_head(
     teacher = Teacher(target, taught)
     agrees = known_parts(teacher, target, taught, texts)
     head.begin_as(teacher.norm.detach().float(), output_rows(target, taught).float())
-    head.lm_head.requires_grad_(not recipe.taught)
     embed = nn.Embedding.from_pretrained(_embeddings(target).float())  # type: ignore[no-untyped-call]
-    done = learn(head, training, teacher, embed, recipe.learning, after)
-    after("measuring")
+    parts = (1 - _LATE, _LATE) if recipe.taught else (1.0,)
+    done = learn(head, training, teacher, embed, shortened(recipe.learning, parts[0]), after)
     if recipe.taught:
         head, teacher = widened(head, recipe, shape, kept, target), Teacher(target, kept)
+        late = replace(shortened(recipe.learning, _LATE), rate=_LATE * recipe.learning.rate)
+        last = learn(head, training, teacher, embed, late, after)
+        done = last | {name: done[name] + last[name] for name in ("steps", "tokens", "seconds")}
+    after("measuring")
     said = measures(head, kept_back, teacher, embed, kept, recipe.learning)
     covered = float(torch.isin(kept_back.tokens, kept).float().mean())
     made = Loaded(
@@ -111,6 +117,7 @@ def fit_head(
             training={
                 **asdict(recipe.learning),
                 **done,
+                "taught": len(taught),
                 "texts": len(training),
                 "text_tokens": len(training.tokens),
                 "seconds_writing": writing,
@@ -123,14 +130,21 @@ def fit_head(
     return made
 
 
+def shortened(learning: Learning, share: float) -> Learning:
+    """The same for a share of the time."""
+    return replace(learning, epochs=learning.epochs * share, minutes=learning.minutes * share)
+
+
 def widened(head: DraftHead, recipe: HeadRecipe, shape: Shape, kept: Tensor, target: Any) -> DraftHead:
-    """The same head with the target's rows of all the ``kept`` tokens for its output."""
+    """The same head for all the ``kept`` tokens, the target's own rows for those that it could not say."""
     made = built(recipe.kind, shape, recipe.knobs)
     rest = {name: part for name, part in head.state_dict().items() if not name.startswith(("lm_head.", "d2t"))}
     made.load_state_dict(rest, strict=False)
     made.keep(kept)
     with torch.no_grad():
-        made.lm_head.weight.copy_(output_rows(target, kept).float())
+        rows = output_rows(target, kept).float()
+        rows[torch.searchsorted(kept, head.kept)] = head.lm_head.weight
+        made.lm_head.weight.copy_(rows)
     return made
 
 

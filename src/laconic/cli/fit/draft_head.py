@@ -33,7 +33,7 @@ def head(
         int,
         typer.Option(
             min=0,
-            help="Take the model's own output rows as they are, and teach on so many tokens; 0 trains the rows too.",
+            help="Teach on so many tokens first, and on all for the last tenth; 0 teaches on all throughout.",
         ),
     ] = 0,
     early: Annotated[
