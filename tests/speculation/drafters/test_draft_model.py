@@ -176,3 +176,66 @@ def test_a_token_that_the_draft_model_has_no_embedding_for_is_read_over(temperat
         assert any(written)
         assert not all(written) or temperature == 0
         assert temperature == 0 or drafted.usage.drafted > 6
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0.7, seed=3)], ids=repr)
+@pytest.mark.parametrize("verifier", ["match", "speculative-sampling"])
+@pytest.mark.parametrize("inner", ["suffix:shared=false", "stand", "prompt-lookup"])
+def test_a_drafted_draft_model_drafts_the_same_in_fewer_passes(sampling, verifier, inner):
+    target = FakeModel.random(1, sharpness=3.0)
+    texts, drafts, passes = [], [], []
+    for spec in ("draft-model", f"draft-model:inner=[{inner}]"):
+        draft = target.noisy(2, 0.5)
+        seen: list[list[int]] = []
+        texts.append(
+            decode(
+                target,
+                [context_of([1, 2, 3], sampling), context_of([4, 5], sampling)],
+                120,
+                build("drafter", spec),
+                draft=draft,
+                length=build("length", "constant:6"),
+                verifier=build("verifier", verifier),
+                after=lambda _, trees, seen=seen: seen.extend(list(tree.tokens) for tree in trees),
+            )
+        )
+        drafts.append(seen)
+        passes.append(draft.passes)
+        assert all(slot.closed for slot in draft.slots)
+    assert texts[0] == texts[1]
+    assert drafts[0] == drafts[1]
+    if sampling.greedy:  # a random model's greedy text runs in circles
+        assert passes[1] < 0.7 * passes[0]
+    assert passes[1] <= passes[0]
+
+
+def test_a_drafted_draft_models_cache_is_that_of_a_fresh_prefill():
+    target = FakeModel.random(1)
+    draft = target.noisy(2, 1.0)
+
+    def check(states, trees):
+        for state in states:
+            assert state.slot.tokens == state.cached
+
+    drafter = build("drafter", "draft-model:inner=[prompt-lookup]")
+    decode(target, [context_of([1, 2, 3] * 3)], 60, drafter, draft=draft, after=check)
+    text = decode(
+        target, [context_of([1, 2, 3])], 40, drafter, draft=draft, shape=build("shape", "best-first"), after=check
+    )
+    assert text == [plain(target, [1, 2, 3], 40)], "in trees nobody drafts for it"
+
+
+def test_the_draft_model_cannot_draft_for_itself():
+    engine = Engine(CausalLM(tiny.model(0)), tiny.text(), Methods(drafter="none"), CausalLM(tiny.model(0)))
+    with pytest.raises(UnmetNeed, match="by itself"):
+        engine.using(drafter="draft-model:inner=[draft-model]").generate("a", limits=Limits(3))
+
+
+def test_staged_drafts_in_an_engine_leave_the_text_as_it_is():
+    target, draft = CausalLM(tiny.model(0)), CausalLM(tiny.model(0, sharpness=1.9))
+    plainly = Engine(target, tiny.text(), Methods(drafter="none"), draft)
+    requests = [plainly.request(text, limits=Limits(40)) for text in ("abcabcabc", "xyzzy", "12 12 12")]
+    expected = [r.tokens for r in plainly.run(requests, batch=3)]
+    for length in ("constant:6", "marginal", "svip"):
+        staged = plainly.using(drafter="draft-model:inner=[suffix]", length=length)
+        assert [r.tokens for r in staged.run(requests, batch=3)] == expected

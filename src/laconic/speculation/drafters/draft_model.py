@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
+
+import pydantic
 
 from laconic.errors import UnmetNeed
 from laconic.models.base import chain
-from laconic.policy import Card, Needs, knobs
-from laconic.speculation.base import EMPTY, Context, Drafter, Judge, TokenTree, Tools
+from laconic.policy import Card, Family, Needs, knobs
+from laconic.speculation.base import EMPTY, Context, Drafter, Judge, TokenTree, Tools, Verdict
 from laconic.speculation.drafters.history import common_prefix
 from laconic.speculation.drafters.some import Some
 from laconic.speculation.drafters.writing import UNREAD_WITH_DRAFT, Growth, Writer, widened
+from laconic.speculation.shape.chain import Chain
+
+_AHEAD = 16
+"""Tokens that the inner drafter is asked for at most."""
 
 
 @knobs
@@ -31,27 +38,41 @@ class DraftModel(Drafter):
     intersection), and of those that only it has the first part. With ``keep`` the output head is computed for some
     tokens only, the most frequent ones of a corpus (FR-Spec, arXiv 2502.14856) or of the target's own texts (VocabTrim,
     arXiv 2506.22694); the others are never drafted.
+
+    With ``inner`` the draft model is drafted for in turn (staged speculation, Spector and Re 2023): its first pass of a
+    round also scores what the inner drafter proposes, and as far as it would have written the same, no further passes
+    are made. Drafts are the same; for chains alone.
     """
 
     card = Card(
         paper="Fast Inference from Transformers via Speculative Decoding",
-        catalogue=(117, 127, 194),
+        catalogue=(117, 124, 127, 194),
         lossless=True,
         arxiv="2211.17192",
     )
     needs = Needs(draft_model=True)
     files = frozenset({"keep"})
+    parts: ClassVar[Mapping[str, Family]] = {"inner": "drafter"}
 
     keep: str = ""
     """File of the tokens that may be drafted (``laconic fit vocab`` writes one); all of them without."""
+    inner: pydantic.InstanceOf[Drafter] | None = None
+    """Who drafts for the draft model, in brackets: ``[suffix]``; nobody without."""
 
     @cached_property
     def _some(self) -> Some:
         return Some(self.keep, self.name)
 
     def suits(self, target: Any, draft_model: Any) -> None:
-        """Raise HeadError for a choice of tokens of another vocabulary, UnmetNeed for a model whose head is whole."""
+        """Raise HeadError for a choice of tokens of another vocabulary, UnmetNeed for a model whose head is whole, and
+        for an inner drafter that is no quicker than the draft model.
+        """
         self._some.suits(target, draft_model)
+        if self.inner is not None and any(policy.needs.draft_model for policy in self.inner.walk()):
+            raise UnmetNeed(
+                "the draft model cannot be drafted for by itself.",
+                "Name one without a model: draft-model:inner=[suffix].",
+            )
 
     @property
     def knows_distribution(self) -> bool:
@@ -72,17 +93,21 @@ class DraftModel(Drafter):
         """Open a slot in the draft model. Raises UnmetNeed if there is no draft model."""
         if tools.draft_model is None:
             raise UnmetNeed("'draft-model' needs a draft model.", "Load the engine with one.")
-        return Writer(context, tools.draft_model, tools.shape, tools.vocab_size, tools.draft_model.open())
+        inner = None if self.inner is None else self.inner.start(context, replace(tools, shape=Chain()))
+        return Writer(context, tools.draft_model, tools.shape, tools.vocab_size, tools.draft_model.open(), inner=inner)
 
     def propose(
         self, states: Sequence[Writer], budgets: Sequence[int], judges: Sequence[Judge | None]
     ) -> list[TokenTree]:
         """Grow all trees, one pass per round for all of them."""
-        growths: list[Growth | None] = []
-        for state, budget, judge in zip(states, budgets, judges, strict=True):
+        rooms: list[int] = []
+        for state, budget in zip(states, budgets, strict=True):
             room = state.model.context - len(state.context.tokens) + 1  # The last drafted token is never scored.
-            room = room if state.known(state.context.tokens[-1]) else 0
-            growths.append(Growth(state, min(budget, room), judge) if min(budget, room) > 0 else None)
+            rooms.append(min(budget, room) if state.known(state.context.tokens[-1]) else 0)
+        growths = [
+            Growth(state, room, judge, ahead) if room > 0 else None
+            for state, room, judge, ahead in zip(states, rooms, judges, self._ahead(states, rooms), strict=True)
+        ]
         live = [g for g in growths if g is not None and g.tree is None]
         while live:
             with self._some.only(live[0].writer.model):
@@ -95,6 +120,21 @@ class DraftModel(Drafter):
             EMPTY if g is None or g.tree is None else replace(g.tree, source=self.name, rows=g.tree.rows or g.rows)
             for g in growths
         ]
+
+    def _ahead(self, states: Sequence[Writer], rooms: Sequence[int]) -> list[list[int]]:
+        """What the inner drafter thinks that the draft model will write, as far as that can read it."""
+        if self.inner is None:
+            return [[]] * len(states)
+        most = [max(min(room - 1, _AHEAD), 0) if state.shape == Chain() else 0
+                for state, room in zip(states, rooms, strict=True)]  # fmt: skip
+        trees = self.inner.propose([state.inner for state in states], most, [None] * len(states))
+        return [list(itertools.takewhile(state.known, tree.tokens)) for state, tree in zip(states, trees, strict=True)]
+
+    def observe(self, states: Sequence[Writer], verdicts: Sequence[Verdict]) -> None:
+        """Tell the inner drafter what was written; what it proposed was not what the target checked."""
+        if self.inner is not None:
+            own = verdicts if self.inner.listens else [Verdict(EMPTY, (), v.next_token) for v in verdicts]
+            self.inner.observe([state.inner for state in states], own)
 
     def complete(
         self, state: Writer, base: int, tokens: Sequence[int], most: int, ends: Callable[[int], bool]
@@ -129,3 +169,5 @@ class DraftModel(Drafter):
     def finish(self, state: Writer) -> None:
         """Give the slot back."""
         state.slot.close()
+        if self.inner is not None:
+            self.inner.finish(state.inner)

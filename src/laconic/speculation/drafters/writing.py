@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -110,6 +111,8 @@ class Writer:
     vocab_size: int
     slot: Slot
     cached: list[int] = field(default_factory=list)
+    inner: Any = None
+    """State of who drafts for the draft model, if anybody does."""
 
     def known(self, token: int) -> bool:
         """Whether the draft model has an embedding for it: families pad their checkpoints differently."""
@@ -137,11 +140,16 @@ class Growth:
     While the shape asks for one child of the newest node at a time, each scored node is committed, so a chain
     costs one new token a pass. Once it asks for anything else, the cache goes back to the committed text and the
     whole tree is scored in every pass: n nodes grown in r rounds cost about n r / 2 scored nodes, no extra pass.
+
+    ``ahead`` are guesses at the chain (staged speculation): they are scored in the first pass, and as far as the shape
+    adds these very tokens, their rows are there and no pass is made.
     """
 
-    __slots__ = ("base", "expand", "nodes", "offset", "query", "rows", "tip", "tree", "unread", "wanted", "writer")
+    __slots__ = (
+        "ahead", "base", "expand", "nodes", "offset", "query", "rows", "tip", "tree", "unread", "wanted", "writer",
+    )  # fmt: skip
 
-    def __init__(self, writer: Writer, budget: int, judge: Judge | None) -> None:
+    def __init__(self, writer: Writer, budget: int, judge: Judge | None, ahead: Sequence[int] = ()) -> None:
         self.writer = writer
         self.nodes = Grown()
         self.rows: dict[int, Row] = {}
@@ -152,6 +160,9 @@ class Growth:
         self.base = len(writer.context.tokens)
         self._ask(None)
         self.query = self._text()
+        self.ahead = list(ahead)
+        if self.ahead:
+            self.query = chain([*self.query.tokens, *self.ahead])
 
     def _text(self) -> ScoreTree:
         """The committed tokens that the draft model has not seen; the last one always, for its row."""
@@ -167,11 +178,40 @@ class Growth:
 
     def advance(self, scores: Scores, index: int) -> None:
         """Hand the rows that were wanted to the shape and prepare the next query."""
-        if self.tip is not None:
-            self.writer.keep(self.unread)
-        logits, best, context = scores.of(index), scores.best(index), self.writer.context
+        along = self.tip is not None
         # Row ids: a committed chain ends at its newest node; a whole tree is scored with its nodes in order.
-        ids = [self.offset] if self.tip is not None else self.wanted
+        self._hand(scores, index, [self.offset] if along else self.wanted)
+        while self._follows() and self.ahead and self.nodes.tokens[self.wanted[0]] == self.ahead[0]:
+            self.tip = self.wanted[0]
+            self.unread = [*self.unread, self.ahead.pop(0)]
+            self.offset += 1
+            self._hand(scores, index, [self.offset])
+        self.ahead = []
+        if along:
+            self.writer.keep(self.unread)
+        if self.tree is not None:
+            return
+        tokens, parents = self.nodes.tokens, self.nodes.parents
+        if self._follows():
+            self.tip = self.wanted[0]
+            self.query, self.offset, self.unread = chain([tokens[self.tip]]), 0, [tokens[self.tip]]
+        else:
+            self.tip = None
+            self.writer.trim(self.base)
+            self.query = ScoreTree(list(tokens), list(parents))
+
+    def _follows(self) -> bool:
+        """Whether the one node that is wanted is the next one of a chain."""
+        return (
+            self.tree is None
+            and self.tip is not None
+            and len(self.wanted) == 1
+            and self.nodes.parents[self.wanted[0]] == self.tip
+        )
+
+    def _hand(self, scores: Scores, index: int, ids: Sequence[int]) -> None:
+        """Give the shape the rows ``ids`` of a pass for the nodes that it wanted."""
+        logits, best, context = scores.of(index), scores.best(index), self.writer.context
         foresees = not context.sampling.greedy and context.drafting is Drafting.FORESEE
         places = [self.base + self.nodes.below(node) if foresees else None for node in self.wanted]
         hidden = scores.hidden_of(index)
@@ -187,16 +227,6 @@ class Growth:
             rows.append(LogitsRow(row, likeliest, context, at, None if hidden is None else hidden[i]))
         self.rows.update(zip(self.wanted, rows, strict=True))
         self._ask(rows)
-        if self.tree is not None:
-            return
-        tokens, parents = self.nodes.tokens, self.nodes.parents
-        if self.tip is not None and len(self.wanted) == 1 and parents[self.wanted[0]] == self.tip:
-            self.tip = self.wanted[0]
-            self.query, self.offset, self.unread = chain([tokens[self.tip]]), 0, [tokens[self.tip]]
-        else:
-            self.tip = None
-            self.writer.trim(self.base)
-            self.query = ScoreTree(list(tokens), list(parents))
 
     def _ask(self, rows: list[Row] | None) -> None:
         try:
