@@ -239,19 +239,19 @@ def test_the_replies_of_one_batch_are_there_for_the_next(tmp_path: Path) -> None
 def test_a_head_that_was_taught_on_some_tokens_says_the_others_too(kind: str, tmp_path: Path) -> None:
     on = engine()
     learning = Learning(epochs=8, batch_tokens=256, seed=1)
-    recipe = HeadRecipe(kind, tokens=6000, kept=264, taught=40, batch=8, held_out=0.2, learning=learning)
+    recipe = HeadRecipe(kind, tokens=6000, kept=264, taught=150, batch=8, held_out=0.2, learning=learning)
     made = fit_head(on, lambda number, replies: texts(on, number), tmp_path, recipe)
     about = made.about
-    assert about.training["taught"] == 40
+    assert about.training["taught"] == 150
     assert about.measures["covered"] == 1.0
     assert made.head.kept.tolist() == list(range(264))
     held = shards.read(shards.kept(tmp_path / "texts"))
     held = held.part(len(held) - 5, len(held))
     teacher = Teacher(on.target, torch.arange(264))
     embed = nn.Embedding.from_pretrained(on.target.embeddings(range(264)))  # type: ignore[attr-defined]
-    narrow = HeadRecipe(kind, tokens=6000, kept=40, batch=8, held_out=0.2, learning=learning)
+    narrow = HeadRecipe(kind, tokens=6000, kept=150, batch=8, held_out=0.2, learning=learning)
     only = fit_head(on, lambda number, replies: texts(on, number), tmp_path, narrow)
-    assert len(only.head.kept) == 40
+    assert len(only.head.kept) == 150
     found = measures(made.head, held, teacher, embed, torch.arange(264), learning)
     some = measures(only.head, held, Teacher(on.target, only.head.kept), embed, only.head.kept, learning)
     assert found["likeliest"][0] > some["likeliest"][0] - 0.05, "and what it was taught, it says as well"

@@ -136,14 +136,20 @@ def shortened(learning: Learning, share: float) -> Learning:
 
 
 def widened(head: DraftHead, recipe: HeadRecipe, shape: Shape, kept: Tensor, target: Any) -> DraftHead:
-    """The same head for all the ``kept`` tokens, the target's own rows for those that it could not say."""
+    """The same head for all the ``kept`` tokens.
+
+    Its rows have become other than the target's. Those of the tokens that it could not say are the target's as they
+    would have become: by the linear map that comes nearest to what became of the others.
+    """
     made = built(recipe.kind, shape, recipe.knobs)
     rest = {name: part for name, part in head.state_dict().items() if not name.startswith(("lm_head.", "d2t"))}
     made.load_state_dict(rest, strict=False)
     made.keep(kept)
     with torch.no_grad():
-        rows = output_rows(target, kept).float()
-        rows[torch.searchsorted(kept, head.kept)] = head.lm_head.weight
+        begun = output_rows(target, kept).float()
+        taught = torch.searchsorted(kept, head.kept)
+        rows = begun @ torch.linalg.lstsq(begun[taught], head.lm_head.weight).solution
+        rows[taught] = head.lm_head.weight
         made.lm_head.weight.copy_(rows)
     return made
 
