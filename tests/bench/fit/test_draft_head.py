@@ -238,7 +238,7 @@ def test_the_replies_of_one_batch_are_there_for_the_next(tmp_path: Path) -> None
 @pytest.mark.parametrize("kind", ["mtp", "medusa"])
 def test_a_head_that_was_taught_on_some_tokens_says_the_others_too(kind: str, tmp_path: Path) -> None:
     on = engine()
-    learning = Learning(epochs=8, batch_tokens=256, seed=1)
+    learning = Learning(epochs=24, batch_tokens=256, seed=1)
     recipe = HeadRecipe(kind, tokens=6000, kept=264, taught=150, batch=8, held_out=0.2, learning=learning)
     made = fit_head(on, lambda number, replies: texts(on, number), tmp_path, recipe)
     about = made.about
