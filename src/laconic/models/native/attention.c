@@ -24,8 +24,15 @@ enum {
     QUERIES = 2,
     VALUES = 32,
 #endif
+    AHEAD = 24,   /* keys and values that are asked for so many places before they are read: they lie in strides */
     SMALL = 1 << 11 /* products of a query with a key below which threads are not worth waking */
 };
+
+/* Ask for a row of `dim` values before it is read; beyond the end nothing happens. */
+INLINE void fetch(const bf16 *row, long dim)
+{
+    for (long d = 0; d < dim; d += 32) _mm_prefetch((const char *)(row + d), _MM_HINT_T1);
+}
 
 /* score[k][lane] = q . k for `count` keys, a constant; q[dim / 2][lane] are pairs of a query's values. */
 INLINE void products(const int count, const pairs *q, const bf16 *key, long step, long half, lanes *score)
@@ -48,6 +55,7 @@ INLINE void mix(const int count, const float *weight, const bf16 *value, long st
     lanes sum[QUERIES][VALUES / 16];
     UNROLL for (int q = 0; q < count; q++) UNROLL for (int d = 0; d < VALUES / 16; d++) sum[q][d] = all(0.0f);
     for (long k = 0; k < keys; k++, value += step, weight += LANES) {
+        fetch(value + AHEAD * step, VALUES);
         UNROLL for (int d = 0; d < VALUES / 16; d++) {
             const lanes v = widen(value + 16 * d, first(smaller(16, left > 16 * d ? left - 16 * d : 0)));
             UNROLL for (int q = 0; q < count; q++) sum[q][d] = multiply_add(all(weight[q]), v, sum[q][d]);
@@ -90,7 +98,10 @@ static void sixteen(const Pass *p, long row, long kv_head, long from, long count
     while (begin < end && !seen[begin]) begin++;
 
     long k = begin;
-    for (; k + KEYS <= end; k += KEYS) products(KEYS, q, key + k * p->cache_key, p->cache_key, half, score + k);
+    for (; k + KEYS <= end; k += KEYS) {
+        for (int i = 0; i < KEYS; i++) fetch(key + (k + AHEAD + i) * p->cache_key, p->dim);
+        products(KEYS, q, key + k * p->cache_key, p->cache_key, half, score + k);
+    }
     for (; k < end; k++) products(1, q, key + k * p->cache_key, p->cache_key, half, score + k);
 
     const lanes never = all(-INFINITY), scale = all(p->scale);
