@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from laconic.errors import RequestError, UnsupportedModel
+from laconic.errors import RequestError, UnmetNeed, UnsupportedModel
 from laconic.models import bare
 from laconic.models.bare import Bare
 from laconic.models.base import Kept, Scores, ScoreTree, Slot, chain
@@ -54,7 +54,7 @@ class CausalLM:
         self.passes = 0
         self.part_passes = 0
         self._partly = 0
-        self._own_head: BroughtHead | None = None
+        self._own_head: BroughtHead | UnmetNeed | None = None
         self._narrows = False
         """Whether it has been seen that the head can be asked about some tokens only."""
         self.num_layers = int(config.num_hidden_layers)
@@ -248,7 +248,12 @@ class CausalLM:
     def own_head(self) -> BroughtHead:
         """The head that the checkpoint brings; see models.base.BringsHead."""
         if self._own_head is None:
-            self._own_head = brought(self.model)
+            try:
+                self._own_head = brought(self.model)
+            except UnmetNeed as error:  # asked by every way to draft that is tried, and read from the file each time
+                self._own_head = error
+        if isinstance(self._own_head, UnmetNeed):
+            raise UnmetNeed(self._own_head.message, self._own_head.hint)
         return self._own_head
 
     def fingerprint(self) -> str:

@@ -116,3 +116,18 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     assert "quantization_config" not in quantised
     with pytest.raises(UnmetNeed, match="quantised"):
         target.own_head()
+
+
+def test_a_head_that_is_not_there_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+
+    def look(model: Any) -> Any:
+        looked.append(model)
+        raise UnmetNeed("none here.", "Train one.")
+
+    monkeypatch.setattr("laconic.models.causal_lm.brought", look)
+    target = CausalLM(tiny.model())
+    for _ in range(3):
+        with pytest.raises(UnmetNeed, match=r"none here. Train one."):
+            target.own_head()
+    assert len(looked) == 1
