@@ -6,6 +6,7 @@ _DRAFTERS = "laconic.speculation.drafters"
 registry.register("drafter", "bandit", f"{_DRAFTERS}.bandit:Bandit")
 registry.register("drafter", "head", f"{_DRAFTERS}.head.trained:Head")
 registry.register("drafter", "lookahead", f"{_DRAFTERS}.lookahead:Lookahead")
+registry.register("drafter", "online-head", f"{_DRAFTERS}.head.online:OnlineHead")
 registry.register("drafter", "mtp", f"{_DRAFTERS}.head.own:OwnMTP")
 registry.register("drafter", "hybrid", f"{_DRAFTERS}.hybrid:Hybrid")
 registry.register("drafter", "consensus", f"{_DRAFTERS}.consensus:Consensus")

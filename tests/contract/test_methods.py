@@ -53,6 +53,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> None:
     REQUIRED["rest"] = f"rest:{store}"
     brought.lend(TARGET)
     REQUIRED["head"] = draft_heads.spec(tmp_path_factory.mktemp("draft_head"), TARGET)
+    REQUIRED["online-head"] = f"online-{REQUIRED['head']}"
     plan = tmp_path_factory.mktemp("plan") / "plan.json"
     write_plan(plan, LayerPlan(frozenset({1}), frozenset({0})), TARGET.fingerprint(), {})
     REQUIRED["draft-verify"] = f"draft-verify:{plan}"

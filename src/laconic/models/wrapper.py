@@ -81,3 +81,10 @@ class Wrapper:
     def score(self, trees: Sequence[ScoreTree], slots: Sequence[Slot]) -> Scores:
         """One pass over all trees."""
         return self.model.score(trees, slots)
+
+
+def innermost(model: LanguageModel) -> LanguageModel:
+    """The model inside all wrappers, for whoever needs its weights."""
+    while isinstance(model, Wrapper):
+        model = model.model
+    return model

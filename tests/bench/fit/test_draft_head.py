@@ -16,15 +16,16 @@ from laconic.bench.fit import shards
 from laconic.bench.fit.draft_head import Learning, batches, measures
 from laconic.bench.fit.features import Recorder
 from laconic.bench.fit.head_run import HeadRecipe, fit_head
-from laconic.bench.fit.losses import LOSSES
 from laconic.bench.fit.self_asked import Asking, asked, opening
-from laconic.bench.fit.teacher import Teacher, agreement
+from laconic.bench.fit.teacher import agreement
 from laconic.engine import Engine, Methods
 from laconic.errors import HeadError, TaskError, UnmetNeed
 from laconic.models.cache_host import CacheHost
 from laconic.models.causal_lm import CausalLM
 from laconic.speculation.drafters.head.files import load
 from laconic.speculation.drafters.head.kinds import KINDS
+from laconic.speculation.drafters.head.losses import LOSSES
+from laconic.speculation.drafters.head.teacher import Teacher
 from laconic.types import Request
 from tests import tiny
 

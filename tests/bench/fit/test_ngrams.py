@@ -16,11 +16,11 @@ from laconic.bench.fit.draft_head import Learning
 from laconic.bench.fit.head_run import HeadRecipe, fit_head
 from laconic.bench.fit.ngrams import NGramRecipe, fit_ngrams, level, thoughts
 from laconic.bench.fit.shards import Texts
-from laconic.bench.fit.teacher import Teacher
 from laconic.engine import Engine, Methods
 from laconic.errors import LaconicError, StoreError
 from laconic.models.causal_lm import CausalLM
 from laconic.speculation.drafters.few import NOTHING
+from laconic.speculation.drafters.head.teacher import Teacher
 from laconic.speculation.drafters.learned import Learned
 from laconic.types import Request
 from tests import tiny

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from laconic.bench.fit.losses import LOSSES
 from laconic.bench.fit.shards import Texts
-from laconic.bench.fit.teacher import Teacher
-from laconic.models.native import bf16
 from laconic.speculation.drafters.head.contract import DraftHead
+from laconic.speculation.drafters.head.learning import Batch, heard, loss_over, narrow_products
+from laconic.speculation.drafters.head.losses import LOSSES
+from laconic.speculation.drafters.head.teacher import Teacher
 
 _WARM = 0.03
 """Share of the steps over which the rate rises."""
@@ -44,19 +43,6 @@ class Learning:
     batch_tokens: int = 512
     longest: int = 1024
     seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Texts of like length side by side: ``tokens [texts, length]``, ``features [texts, length - 1, layers, width]``.
-
-    ``valid [texts, length]`` says where there is a token, ``written`` where one that the target wrote.
-    """
-
-    tokens: Tensor
-    features: Tensor
-    valid: Tensor
-    written: Tensor
 
 
 def batches(texts: Texts, learning: Learning, epoch: int) -> Iterator[Batch]:
@@ -103,17 +89,6 @@ def _batch(texts: Texts, group: Sequence[int], longest: int) -> Batch:
     return Batch(tokens, features, valid, written)
 
 
-def heard(head: DraftHead, batch: Batch, embed: nn.Embedding) -> Tensor:
-    """What ``head`` hears of the tokens of a batch but the first, ``[texts, length - 1, width]``; nothing of the last
-    one where that is a layer's output.
-    """
-    shape = head.shape
-    if not shape.early:
-        found: Tensor = embed(batch.tokens[:, 1:])
-        return found
-    return F.pad(batch.features[:, 1:, shape.layers.index(shape.early - 1)], (0, 0, 0, 1))
-
-
 def learn(
     head: DraftHead,
     texts: Texts,
@@ -129,8 +104,7 @@ def learn(
     loss_of, begun = LOSSES[learning.loss], time.perf_counter()
     weights = [weight for weight in head.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=learning.rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
-    narrow = embed.weight.device.type != "cpu" or bf16.multiplies()
-    products = torch.autocast(embed.weight.device.type, torch.bfloat16, enabled=narrow)
+    products, narrow = narrow_products(embed.weight.device)
     total = math.ceil(learning.epochs * len(_groups(texts, learning, 0)))
     # A head of limited depth has weights of its own for every step, which learn nothing from the first.
     first = learning.first if head.depth is None else 0.0
@@ -147,7 +121,7 @@ def learn(
                 group["lr"] = learning.rate * min(1.0, (done + 1) / (_WARM * total + 1)) * _falling(share)
             steps = 1 if share < first else learning.steps
             with products:
-                loss = _loss(head, batch, teacher, embed, steps, learning.decay, loss_of)
+                loss = loss_over(head, batch, teacher, embed, steps, learning.decay, loss_of)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(weights, 0.5)
@@ -170,20 +144,6 @@ def learn(
 
 def _falling(share: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
-
-
-def _loss(
-    head: DraftHead, batch: Batch, teacher: Teacher, embed: nn.Embedding, steps: int, decay: float, loss_of: Any
-) -> Tensor:
-    """The mean over places and steps, later steps counting less."""
-    told = teacher(batch.features[:, :, -1])  # [texts, length - 1, kept]: of the token after each
-    total, weight = torch.zeros(()), 0.0
-    for step, logits in enumerate(head.unrolled(heard(head, batch, embed), batch.features, steps)):
-        wanted = batch.valid[:, 2 + step :]
-        rows = loss_of(told[:, 1 + step :][wanted], logits[wanted].float())
-        total = total + decay**step * rows.mean()
-        weight += decay**step
-    return total / weight
 
 
 @torch.no_grad()

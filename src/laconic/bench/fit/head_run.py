@@ -19,7 +19,7 @@ from laconic.bench.fit.draft_head import Learning, learn, measures
 from laconic.bench.fit.features import Recorder
 from laconic.bench.fit.shards import Noted, Texts
 from laconic.bench.fit.split import split
-from laconic.bench.fit.teacher import Teacher, known_parts
+from laconic.bench.fit.teacher import known_parts
 from laconic.bench.provenance import provenance
 from laconic.engine import Engine
 from laconic.errors import HeadError, UnmetNeed
@@ -28,6 +28,7 @@ from laconic.models.parts import output_rows
 from laconic.speculation.drafters.head.contract import DraftHead, Shape
 from laconic.speculation.drafters.head.files import Loaded, described
 from laconic.speculation.drafters.head.kinds import built, kind
+from laconic.speculation.drafters.head.teacher import Teacher
 from laconic.speculation.vocabulary import kept_tokens
 from laconic.types import Request
 

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from laconic.bench.fit import shards
 from laconic.bench.fit.head_run import Batches, shown, written
 from laconic.bench.fit.shards import Texts
-from laconic.bench.fit.teacher import Teacher, known_parts
+from laconic.bench.fit.teacher import known_parts
 from laconic.bench.provenance import provenance
 from laconic.engine import Engine
 from laconic.models.largest import largest
 from laconic.speculation.drafters.few import NOTHING
+from laconic.speculation.drafters.head.teacher import Teacher
 from laconic.speculation.drafters.learned import About, Learned, Level
 
 Ints = NDArray[np.int64]

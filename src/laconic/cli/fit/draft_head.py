@@ -58,9 +58,9 @@ def head(
 
     from laconic.bench.fit.draft_head import Learning
     from laconic.bench.fit.head_run import HeadRecipe, fit_head
-    from laconic.bench.fit.losses import LOSSES
     from laconic.engine import Engine
     from laconic.errors import RequestError, did_you_mean
+    from laconic.speculation.drafters.head.losses import LOSSES
 
     folder(out)
     if loss not in LOSSES:

@@ -6,19 +6,19 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pydantic
 
 from laconic.errors import UnmetNeed
 from laconic.models.base import chain
-from laconic.policy import Card, Family, Needs, knobs
-from laconic.speculation.base import EMPTY, Context, Drafter, Judge, TokenTree, Tools, Verdict
+from laconic.policy import Card, Family, Needs, knobs, registry
+from laconic.speculation.base import EMPTY, Context, Drafter, Judge, TokenTree, Tools, TreeShape, Verdict
 from laconic.speculation.drafters.history import common_prefix
 from laconic.speculation.drafters.some import Some
 from laconic.speculation.drafters.writing import UNREAD_WITH_DRAFT, Growth, Writer, widened
-from laconic.speculation.shape.chain import Chain
 
+_CHAIN = "chain"
 _AHEAD = 16
 """Tokens that the inner drafter is asked for at most."""
 
@@ -93,7 +93,9 @@ class DraftModel(Drafter):
         """Open a slot in the draft model. Raises UnmetNeed if there is no draft model."""
         if tools.draft_model is None:
             raise UnmetNeed("'draft-model' needs a draft model.", "Load the engine with one.")
-        inner = None if self.inner is None else self.inner.start(context, replace(tools, shape=Chain()))
+        inner = None
+        if self.inner is not None:
+            inner = self.inner.start(context, replace(tools, shape=cast(TreeShape, registry.build("shape", _CHAIN))))
         return Writer(context, tools.draft_model, tools.shape, tools.vocab_size, tools.draft_model.open(), inner=inner)
 
     def propose(
@@ -125,7 +127,7 @@ class DraftModel(Drafter):
         """What the inner drafter thinks that the draft model will write, as far as that can read it."""
         if self.inner is None:
             return [[]] * len(states)
-        most = [max(min(room - 1, _AHEAD), 0) if state.shape == Chain() else 0
+        most = [max(min(room - 1, _AHEAD), 0) if state.shape.name == _CHAIN else 0
                 for state, room in zip(states, rooms, strict=True)]  # fmt: skip
         trees = self.inner.propose([state.inner for state in states], most, [None] * len(states))
         return [list(itertools.takewhile(state.known, tree.tokens)) for state, tree in zip(states, trees, strict=True)]
