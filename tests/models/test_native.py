@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from laconic.models import packed
 from laconic.models.base import ScoreTree, chain
 from laconic.models.causal_lm import CausalLM
 from laconic.models.native import bf16, build
+from laconic.speculation.drafters import few
 from tests import tiny
 
 KERNELS = bf16.kernels()
@@ -242,3 +244,35 @@ def test_without_kernels_pytorchs_products_are_used(monkeypatch: pytest.MonkeyPa
 def test_wrong_kernels_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bf16.Kernels, "swiglu", lambda self, x: x[:, :3])
     assert bf16.kernels.__wrapped__() is None
+
+
+@needs_kernels
+def test_entries_move_as_pytorch_moves_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A branch is kept of a tree, in a cache of two requests and beside a third's outputs; once in each way."""
+    caches = []
+    for way in (bf16.kernels, lambda: None):
+        monkeypatch.setattr(bf16, "loaded", way)
+        lm = CausalLM(tiny.model(0))
+        lm.show((0, 1))
+        slots = [lm.open(), lm.open()]
+        for slot in slots:
+            lm.prefill(slot, [5, 6, 7])
+        lm.score([ScoreTree([1, 2, 3, 4, 5], [-1, 0, 0, 2, 3])] * 2, slots)
+        slots[1].commit([0, 2, 3, 4])
+        slots[0].commit([0, 1])
+        caches.append([lm.keep(slot) for slot in slots] + [lm.shown(slot, 0, (0, 1)) for slot in slots])
+    ours, theirs = (str(cache) for cache in caches)
+    assert ours == theirs
+
+
+@needs_kernels
+def test_shares_of_equal_tokens_are_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(1)
+    tokens, shares = random.integers(-1, 9, (6, 20)), random.random((6, 20)) * (random.random((6, 20)) > 0.3)
+    found = []
+    for way in (bf16.kernels, lambda: None):
+        monkeypatch.setattr(bf16, "loaded", way)
+        found.append(few._added(tokens, shares))
+    for ours, theirs in zip(*found, strict=True):
+        assert list(ours) == list(theirs), "in the same order"
+        assert list(ours.values()) == pytest.approx(list(theirs.values()))

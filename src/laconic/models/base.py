@@ -12,7 +12,7 @@ import torch
 
 from laconic.errors import BrokenLogits
 from laconic.models.brought import BroughtHead
-from laconic.models.largest import first_largest
+from laconic.models.largest import first_largest, tops
 from laconic.models.partial import LayerPlan
 
 
@@ -122,7 +122,7 @@ class Scores:
 
     def check(self) -> None:
         """Raise BrokenLogits if a node's logits hold NaN, +inf, or nothing finite."""
-        top = self.flat.amax(-1)  # NaN wins every comparison, so the largest tells, and their sum tells of all
+        top, self._best = tops(self.flat)  # NaN is larger than all, so the largest tells, and their sum tells of all
         if math.isfinite(float(top.sum())):
             return
         for i, (start, size) in enumerate(zip(self.starts, self.sizes, strict=True)):

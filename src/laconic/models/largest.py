@@ -35,6 +35,14 @@ def first_largest(rows: torch.Tensor) -> torch.Tensor:
     return found
 
 
+def tops(rows: torch.Tensor) -> tuple[torch.Tensor, list[int] | None]:
+    """The largest of each row of ``rows [n, width]``, NaN where there is any; and its index where that is free."""
+    if (kernels := _kernels(rows)) is None:
+        return rows.amax(-1), None
+    values, places = kernels.largest(rows, 1)
+    return values[:, 0], places[:, 0].clamp_min(0).tolist()
+
+
 def largest(rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The ``k`` largest of each row of ``rows [n, width]``, largest first, and their indices; both ``[n, k]``.
 

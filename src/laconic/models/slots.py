@@ -18,6 +18,7 @@ import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from laconic.models.base import ScoreTree
+from laconic.models.native import bf16
 
 if TYPE_CHECKING:
     from laconic.models.carried import Carried
@@ -414,7 +415,15 @@ class SlotPool:
 
     @torch.inference_mode()
     def gather(self, row: int, length: int, path: Sequence[int]) -> None:
-        """Move the entries at places ``path`` of the row's free space to its front."""
+        """Move the entries at places ``path`` of the row's free space, which rise, to its front."""
+        if self.device.type == "cpu" and (kernels := bf16.loaded()) is not None:
+            held = [buffer for layer in self._stored for buffer in layer.buffers()]
+            pointers = np.array([buffer.data_ptr() for buffer in held], dtype=np.uint64)
+            sizes = np.array([buffer.stride(1) * buffer.element_size() for buffer in held], dtype=np.int64)
+            source, at = np.array(path, dtype=np.int64), row * self.capacity + length
+            parts = pointers.ctypes.data, sizes.ctypes.data, len(held), at, source.ctypes.data, len(path)
+            kernels.entries_move(*parts)
+            return
         source = torch.tensor(path, device=self.device) + length
         for layer in self._stored:
             for buffer in layer.buffers():

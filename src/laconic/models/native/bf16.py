@@ -16,8 +16,8 @@ from torch import Tensor
 from laconic.models.native.build import BuildError, load
 
 _SOURCES = [
-    Path(__file__).with_name(name)
-    for name in ("linear.c", "layer.c", "attention.c", "stack.c", "largest.c", "ngrams.c")
+    Path(__file__).with_name(f"{name}.c")
+    for name in ("linear", "layer", "attention", "stack", "largest", "ngrams", "entries")
 ]
 _FLAGS = {
     "AVX512_BF16": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma", "-mf16c"),
@@ -98,6 +98,11 @@ class Kernels:
         self.ngrams_look.argtypes = [ctypes.POINTER(Grams), _POINTER, _LONG, ctypes.c_double, _LONG, *[_POINTER] * 3]
         self.ngrams_learn = library.ngrams_learn
         self.ngrams_learn.argtypes = [ctypes.POINTER(Grams), _POINTER, _LONG, *[_POINTER] * 2]
+        self.entries_move = library.entries_move
+        """See ``entries.c``, as of the next."""
+        self.entries_move.argtypes = [_POINTER, _POINTER, _LONG, _LONG, _POINTER, _LONG]
+        self.shares_add = library.shares_add
+        self.shares_add.argtypes = [_POINTER, _POINTER, _LONG, _LONG, ctypes.c_double, _POINTER]
         self._stack = library.stack
         self._stack.argtypes = [_POINTER, _LONG, ctypes.POINTER(Stack), _POINTER, _INT]
 

@@ -35,5 +35,7 @@ void largest(const void *x, int wide, long rows, long width, long k, float *valu
 void ngrams_look(const Grams *g, const int64_t *windows, long n, double heat, long wide, uint8_t *known,
                  int64_t *tokens, double *shares);
 void ngrams_learn(const Grams *g, const int64_t *windows, long n, const int64_t *tokens, const double *logits);
+void entries_move(char *const *buffers, const int64_t *bytes, long count, long at, const int64_t *source, long n);
+void shares_add(int64_t *tokens, double *shares, long n, long wide, double least, int64_t *found);
 
 #endif

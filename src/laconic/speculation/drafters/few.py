@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from laconic.models.native import bf16
 from laconic.speculation.base import Context, Drafting, Row
 from laconic.speculation.draws import foreseen
 
@@ -57,7 +59,7 @@ def few_rows(
     others; ``positions`` are those of the next tokens. Where the target's draw can be foreseen, chances are those to be
     that very draw.
     """
-    merged = [_merged(row, share) for row, share in zip(tokens.tolist(), shares.tolist(), strict=True)]
+    merged = _added(tokens, shares)
     if context.sampling.greedy or context.drafting is not Drafting.FORESEE:
         chances = [list(row.items()) for row in merged]
     else:
@@ -68,13 +70,21 @@ def few_rows(
         found = foreseen(units, held).tolist()
         chances = [list(zip(row, chance, strict=False)) for row, chance in zip(merged, found, strict=True)]
     return [
-        FewRow(sorted(chance, key=_chance, reverse=True), row, width)
+        FewRow(sorted(chance, key=itemgetter(1), reverse=True), row, width)
         for chance, row in zip(chances, merged, strict=True)
     ]
 
 
-def _chance(pair: tuple[int, float]) -> float:
-    return pair[1]
+def _added(tokens: Ints, shares: Floats) -> list[dict[int, float]]:
+    """Shares by token of each row, in the order in which tokens come first."""
+    if (kernels := bf16.loaded()) is None:
+        return [_merged(row, share) for row, share in zip(tokens.tolist(), shares.tolist(), strict=True)]
+    tokens, shares = np.array(tokens, dtype=np.int64, order="C"), np.array(shares, dtype=np.float64, order="C")
+    count, wide = tokens.shape
+    found = np.empty(count, dtype=np.int64)
+    kernels.shares_add(tokens.ctypes.data, shares.ctypes.data, count, wide, _LEAST, found.ctypes.data)
+    rows = zip(found.tolist(), tokens.tolist(), shares.tolist(), strict=True)
+    return [dict(zip(row[:n], share[:n], strict=True)) for n, row, share in rows]
 
 
 def _merged(tokens: list[int], shares: list[float]) -> dict[int, float]:
