@@ -420,8 +420,8 @@ class SlotPool:
             held = [buffer for layer in self._stored for buffer in layer.buffers()]
             pointers = np.array([buffer.data_ptr() for buffer in held], dtype=np.uint64)
             sizes = np.array([buffer.stride(1) * buffer.element_size() for buffer in held], dtype=np.int64)
-            source, at = np.array(path, dtype=np.int64), row * self.capacity + length
-            parts = pointers.ctypes.data, sizes.ctypes.data, len(held), at, source.ctypes.data, len(path)
+            places, at = np.array(path, dtype=np.int64), row * self.capacity + length
+            parts = pointers.ctypes.data, sizes.ctypes.data, len(held), at, places.ctypes.data, len(path)
             kernels.entries_move(*parts)
             return
         source = torch.tensor(path, device=self.device) + length
