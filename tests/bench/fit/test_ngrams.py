@@ -19,6 +19,7 @@ from laconic.bench.fit.shards import Texts
 from laconic.engine import Engine, Methods
 from laconic.errors import LaconicError, StoreError
 from laconic.models.causal_lm import CausalLM
+from laconic.policy import registry
 from laconic.speculation.drafters.few import NOTHING
 from laconic.speculation.drafters.head.teacher import Teacher
 from laconic.speculation.drafters.learned import Learned
@@ -67,15 +68,32 @@ def test_windows_end_at_the_token_after_which_it_was_thought(folder: Path) -> No
     on = engine()
     read = shards.read(shards.kept(folder / "texts"))
     teacher = Teacher(on.target, torch.arange(on.target.vocab_size))
-    windows, tokens, logits = thoughts(read.part(0, 1), teacher, NGramRecipe(k=3), lambda said: None)
+    found = thoughts(read.part(0, 2), teacher, NGramRecipe(k=3), lambda said: None)
+    windows, tokens, logits = (part[: found.begins[1]] for part in (found.windows, found.tokens, found.logits))
     text, _ = read.one(0)
     assert len(windows) == len(text) - 1
-    assert windows[0].tolist() == [NOTHING, NOTHING, text[0]]
-    assert windows[5].tolist() == text[3:6]
+    assert windows[0].tolist() == [*[NOTHING] * 7, text[0]]
+    assert windows[5].tolist() == [NOTHING, NOTHING, *text[:6]]
+    assert found.windows[found.begins[1]].tolist() == [*[NOTHING] * 7, read.one(1)[0][0]], "and of no text before"
     written = slice(read.prompts[0] - 1, None)
     assert tokens[written, 0].tolist() == text[read.prompts[0] :], "greedy texts are what was likeliest"
     assert (np.exp(logits).sum(1) <= 1.0001).all()
     assert isinstance(read, Texts)
+
+
+def test_what_is_believed_was_learned_on_texts_that_were_not_counted(folder: Path) -> None:
+    """A random model's greedy texts run in circles: who has seen the longest context is right."""
+    beliefs = Learned.load(folder).about.beliefs
+    assert beliefs is not None
+    assert (beliefs.orders, beliefs.text) == ((1, 2, 3), (1, 2, 4))
+    assert beliefs.greedy
+    assert not beliefs.sampled, "no text was drawn"
+    assert all(sum(weights) == pytest.approx(1) for weights in beliefs.greedy.values())
+    assert all(len(weights) == 2 * 6 + 3 + 1 for weights in beliefs.greedy.values())
+    memory = registry.build("drafter", f"stand:learned={folder}")._everyone  # type: ignore[attr-defined]
+    assert memory.greedy.weights == beliefs.greedy
+    other = registry.build("drafter", f"stand:learned={folder},text=1/2")._everyone  # type: ignore[attr-defined]
+    assert not other.greedy.weights, "those are other sources"
 
 
 def test_drafting_knows_from_the_first_token_what_it_learned(folder: Path) -> None:

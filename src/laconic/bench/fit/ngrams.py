@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,26 +18,34 @@ from laconic.bench.fit.teacher import known_parts
 from laconic.bench.provenance import provenance
 from laconic.engine import Engine
 from laconic.models.largest import largest
+from laconic.policy import registry
+from laconic.speculation.base import HEARD
 from laconic.speculation.drafters.few import NOTHING
 from laconic.speculation.drafters.head.teacher import Teacher
-from laconic.speculation.drafters.learned import About, Learned, Level
+from laconic.speculation.drafters.index import Index
+from laconic.speculation.drafters.learned import About, Beliefs, Learned, Level, table_of, wide
+from laconic.speculation.drafters.mixture import Guesses, Mixture
+from laconic.speculation.drafters.ngrams import NGrams, shares
 
 Ints = NDArray[np.int64]
 _ROWS = 512
 """Tokens after which the model is asked at once what it thinks."""
+_REHEARSED = 0.03
+"""Share of the texts on which it is learned how far to believe what was counted in the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class NGramRecipe:
     """What is counted: contexts of the lengths ``orders``, and after each the ``k`` likeliest tokens.
 
-    ``tokens`` are written, ``batch`` texts at once.
+    ``tokens`` are written, ``batch`` texts at once, those that are drawn at the temperature ``heat``.
     """
 
     orders: tuple[int, ...] = (1, 2, 3)
     k: int = 8
     tokens: int = 400_000
     batch: int = 48
+    heat: float = 0.7
 
 
 def fit_ngrams(
@@ -60,13 +68,13 @@ def fit_ngrams(
     texts = written(engine, batches, folder, recipe.tokens, recipe.batch, layers, after)
     teacher = Teacher(target, torch.arange(target.vocab_size))
     known_parts(teacher, target, torch.arange(target.vocab_size), texts)
-    windows, tokens, logits = thoughts(texts, teacher, recipe, after)
-    levels = []
-    for order in recipe.orders:
-        after(f"counting contexts of {order}")
-        levels.append(level(windows[:, -order:], tokens, logits))
+    thought = thoughts(texts, teacher, recipe, after)
+    after("learning how far to believe them")
+    counted = max(len(texts) - max(1, round(_REHEARSED * len(texts))), 1)
+    beliefs = rehearsed(texts, thought, counted, recipe, after)
+    levels = levels_of(thought, recipe, after)
     return Learned(
-        tuple(levels),
+        levels,
         About(
             target.fingerprint(),
             recipe.orders,
@@ -74,37 +82,87 @@ def fit_ngrams(
             len(texts.tokens),
             len(texts),
             tuple(len(each.contexts) for each in levels),
+            beliefs,
             dict(about or {}),
             provenance(),
         ),
     )
 
 
-def thoughts(
-    texts: Texts, teacher: Teacher, recipe: NGramRecipe, after: Callable[[str], Any]
-) -> tuple[Ints, Ints, NDArray[np.float32]]:
-    """Along all texts: windows ``[n, most]`` of the last tokens, the ``k`` likeliest next ones, and their
-    log-probabilities ``[n, k]``.
+@dataclass(frozen=True, slots=True)
+class Thoughts:
+    """Along texts: ``windows [n, HEARD]`` of the last tokens, ``tokens`` and log-probabilities ``logits [n, k]`` of
+    what was likeliest next, and where each text ``begins``, with one more for the end.
     """
-    most = max(recipe.orders)
-    windows, tokens, logits = [], [], []
-    for done, (text, features) in enumerate(_parts(texts)):
-        values, found = largest(teacher(features[:, -1]), min(recipe.k, teacher.width))
-        padded = np.array([*(NOTHING,) * (most - 1), *text])
-        windows.append(np.lib.stride_tricks.sliding_window_view(padded, most)[: len(features)])
-        tokens.append(found.numpy())
-        logits.append(values.numpy())
+
+    windows: Ints
+    tokens: Ints
+    logits: NDArray[np.float32]
+    begins: list[int]
+
+    def up_to(self, text: int) -> Thoughts:
+        """Those of the first texts."""
+        end = self.begins[text]
+        return Thoughts(self.windows[:end], self.tokens[:end], self.logits[:end], self.begins[: text + 1])
+
+
+def thoughts(texts: Texts, teacher: Teacher, recipe: NGramRecipe, after: Callable[[str], Any]) -> Thoughts:
+    """What the model thought after every token but the last of each text."""
+    windows, tokens, logits, begins = [], [], [], [0]
+    for done in range(len(texts)):
+        text, features = texts.one(done)
+        padded = np.array([*(NOTHING,) * (HEARD - 1), *text])
+        windows.append(np.lib.stride_tricks.sliding_window_view(padded, HEARD)[: len(features)])
+        for rows in features[:, -1].split(_ROWS):
+            values, found = largest(teacher(rows), min(recipe.k, teacher.width))
+            tokens.append(found.numpy())
+            logits.append(values.numpy())
+        begins.append(begins[-1] + len(features))
         if done % 100 == 0:
             after(f"{done:,} of {len(texts):,} texts read")
-    return np.concatenate(windows), np.concatenate(tokens), np.concatenate(logits)
+    return Thoughts(np.concatenate(windows), np.concatenate(tokens), np.concatenate(logits), begins)
 
 
-def _parts(texts: Texts) -> Iterator[tuple[list[int], torch.Tensor]]:
-    for i in range(len(texts)):
-        tokens, features = texts.one(i)
-        for begin in range(0, len(features), _ROWS):
-            # Contexts that reach back beyond a part are lost, which are few.
-            yield tokens[begin : begin + _ROWS], features[begin : begin + _ROWS]
+def levels_of(thought: Thoughts, recipe: NGramRecipe, after: Callable[[str], Any]) -> tuple[Level, ...]:
+    """A level for each order."""
+    found = []
+    for order in recipe.orders:
+        after(f"counting contexts of {order}")
+        found.append(level(thought.windows[:, -order:], thought.tokens, thought.logits))
+    return tuple(found)
+
+
+def rehearsed(
+    texts: Texts, thought: Thoughts, counted: int, recipe: NGramRecipe, after: Callable[[str], Any]
+) -> Beliefs:
+    """How far ``stand`` would believe the n-grams of the first ``counted`` texts by the end of the others.
+
+    It goes along what was written there as it does while drafting, but that no refused draft teaches.
+    """
+    stand: Any = registry.build("drafter", "stand")
+    table = table_of(levels_of(thought.up_to(counted), recipe, after), recipe.orders, stand.k)
+    tables = NGrams(stand.orders, stand.k, stand.bits), table
+    levels = len(stand.orders) + len(recipe.orders)
+    mixtures = {kind: Mixture(levels, len(stand.text)) for kind in (True, False)}
+    for number in range(counted, len(texts)):
+        text, prompt = texts.one(number)[0], texts.prompts[number]
+        rows = slice(thought.begins[number], thought.begins[number + 1])
+        windows, tokens, logits = thought.windows[rows], thought.tokens[rows], thought.logits[rows]
+        wrote = np.array(text[1:])
+        greedy = bool((tokens[prompt - 1 :, 0] == wrote[prompt - 1 :]).all())
+        index = Index(stand.text)
+        for at in range(prompt - 1, len(wrote)):
+            index.read(text[: at + 1])
+            here = windows[at : at + 1]
+            guesses = Guesses(*shares(tables, here, 1.0 if greedy else recipe.heat), index.followed(here))
+            mixtures[greedy].learn(guesses, wrote[at : at + 1])
+            tables[0].learn(
+                here,
+                wide(tokens[at : at + 1], stand.k, NOTHING),
+                wide(logits[at : at + 1] - logits[at, 0], stand.k, -np.inf),
+            )
+        after(f"{number - counted + 1:,} of {len(texts) - counted:,} texts rehearsed")
+    return Beliefs(stand.orders, stand.text, mixtures[True].weights, mixtures[False].weights)
 
 
 def level(contexts: Ints, tokens: Ints, logits: NDArray[np.float32]) -> Level:

@@ -45,7 +45,8 @@ def ngrams(
     if not 1 <= lengths[0] <= lengths[-1] <= HEARD:
         raise RequestError(f"contexts are of 1 to {HEARD} tokens, not {orders}.", "Write --orders 1,2,3.")
     options.settle(threads, model)
-    recipe = NGramRecipe(tuple(lengths), k, tokens, batch)
+    drawn = [heat for heat in heats if heat > 0]
+    recipe = NGramRecipe(tuple(lengths), k, tokens, batch, max(drawn, default=1.0))
     with Console(stderr=True).status("loading") as status:
         spoken = options.spoken(format, system, template)
         engine = Engine.load(model, dtype=options.named_dtype(dtype), drafter="none", **spoken)

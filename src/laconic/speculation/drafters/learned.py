@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from laconic.speculation.drafters.ngrams import NGrams
 
 HINT = "Count them on this model: laconic fit ngrams OUT; then --drafter stand:learned=OUT."
 _NAME = "ngrams"
+_KINDS = "greedy", "sampled"
 _ROOM = 2
 """Places of a table for each context, at least: some of those that fall together are lost."""
 
@@ -38,6 +39,25 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
+class Beliefs:
+    """How far to believe these n-grams beside those of the run, of ``orders``, and the request's own text, by contexts
+    of the lengths ``text``: weights of mixtures (see Mixture), of which ``greedy`` and ``sampled`` requests have one
+    each. For drafters of these orders alone.
+    """
+
+    orders: tuple[int, ...]
+    text: tuple[int, ...]
+    greedy: dict[int, list[float]]
+    sampled: dict[int, list[float]]
+
+    @staticmethod
+    def read(said: Mapping[str, Any]) -> Beliefs:
+        """From JSON."""
+        mixtures = ({int(case): list(map(float, each)) for case, each in said[name].items()} for name in _KINDS)
+        return Beliefs(tuple(said["orders"]), tuple(said["text"]), *mixtures)
+
+
+@dataclass(frozen=True, slots=True)
 class About:
     """What was counted: ``model`` is the fingerprint of who wrote ``tokens`` tokens of ``texts`` texts, ``contexts``
     how many of each order there are. ``training`` and ``provenance`` are for the reader.
@@ -49,6 +69,7 @@ class About:
     tokens: int
     texts: int
     contexts: tuple[int, ...]
+    beliefs: Beliefs | None = None
     training: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -78,13 +99,15 @@ class Learned:
         place = Path(folder)
         try:
             said = json.loads((place / f"{_NAME}.json").read_text(encoding="utf-8"))
-            about = About(**{**said, **{name: tuple(said[name]) for name in ("orders", "contexts")}})
+            beliefs = Beliefs.read(said["beliefs"]) if said.get("beliefs") else None
+            rest = {name: tuple(said[name]) for name in ("orders", "contexts")}
+            about = About(**{**said, **rest, "beliefs": beliefs})
             parts = load_file(place / f"{_NAME}.safetensors")
             levels = tuple(Level(*(parts[f"{part}.{order}"] for part in Level.__slots__)) for order in about.orders)
             _check(levels, about)
         except OSError as error:
             raise StoreError(f"there are no n-grams at '{folder}': {error.strerror or error}.", HINT) from error
-        except (ValueError, TypeError, KeyError, SafetensorError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
             raise StoreError(f"the n-grams at '{folder}' are damaged: {error}.", HINT) from error
         return Learned(levels, about)
 
@@ -97,17 +120,21 @@ class Learned:
             )
 
     def table(self, k: int) -> NGrams:
-        """A table of all contexts with ``k`` candidates each; where two fall together the more frequent one stays."""
-        bits = [max(4, (_ROOM * len(level.contexts)).bit_length()) for level in self.levels]
-        made = NGrams(self.about.orders, k, bits)
-        for number, level in enumerate(self.levels):
-            windows = np.full((len(level.contexts), HEARD), NOTHING, dtype=np.int64)
-            windows[:, HEARD - level.contexts.shape[1] :] = level.contexts
-            made.put(number, windows, _wide(level.tokens, k, NOTHING), _wide(level.logits, k, -np.inf))
-        return made
+        """A table of all contexts with ``k`` candidates each."""
+        return table_of(self.levels, self.about.orders, k)
 
 
-def _wide(given: NDArray[Any], k: int, missing: float) -> NDArray[Any]:
+def table_of(levels: Sequence[Level], orders: Sequence[int], k: int) -> NGrams:
+    """A table with ``k`` candidates for each context; where two fall together the more frequent one stays."""
+    made = NGrams(orders, k, [max(4, (_ROOM * len(level.contexts)).bit_length()) for level in levels])
+    for number, level in enumerate(levels):
+        windows = np.full((len(level.contexts), HEARD), NOTHING, dtype=np.int64)
+        windows[:, HEARD - level.contexts.shape[1] :] = level.contexts
+        made.put(number, windows, wide(level.tokens, k, NOTHING), wide(level.logits, k, -np.inf))
+    return made
+
+
+def wide(given: NDArray[Any], k: int, missing: float) -> NDArray[Any]:
     """The first ``k`` columns, filled up where there are fewer."""
     found = np.full((len(given), k), missing, dtype=given.dtype)
     found[:, : given.shape[1]] = given[:, :k]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,10 +37,15 @@ class Mixture:
     tokens that are taken by online expectation maximisation: a source gains by the chance that it gave them.
     """
 
-    def __init__(self, levels: int, singles: int) -> None:
+    def __init__(self, levels: int, singles: int, weights: Mapping[int, Sequence[float]] | None = None) -> None:
         self._levels, self._singles = levels, singles
         self._bits = 1 << np.arange(levels + singles)
-        self._weights: dict[int, Floats] = {}
+        self._weights: dict[int, Floats] = {case: np.array(each) for case, each in (weights or {}).items()}
+
+    @property
+    def weights(self) -> dict[int, list[float]]:
+        """What has been learned, to begin another one with: by which sources speak, as the bits of a number."""
+        return {case: each.tolist() for case, each in self._weights.items()}
 
     def _cases(self, guesses: Guesses) -> list[int]:
         """Which sources speak at each node, as the bits of a number."""

@@ -29,7 +29,7 @@ from laconic.speculation.drafters.few import NOTHING, Ints, few_rows
 from laconic.speculation.drafters.growing import grow
 from laconic.speculation.drafters.heard import candidates, taken, windows
 from laconic.speculation.drafters.index import Index
-from laconic.speculation.drafters.learned import HINT, Learned
+from laconic.speculation.drafters.learned import HINT, Beliefs, Learned
 from laconic.speculation.drafters.mixture import Guesses, Mixture
 from laconic.speculation.drafters.ngrams import NGrams, shares
 from laconic.types import Sampling
@@ -141,8 +141,15 @@ class Stand(Drafter):
 
     def _fresh(self) -> Memory:
         tables = NGrams(self.orders, self.k, self.bits), *((self._read_before[1],) if self._read_before else ())
-        levels = sum(len(table.orders) for table in tables)
-        return Memory(tables, *(Mixture(levels, len(self.text)) for _ in range(2)))
+        levels, beliefs = sum(len(table.orders) for table in tables), self._beliefs
+        weights = (None, None) if beliefs is None else (beliefs.greedy, beliefs.sampled)
+        return Memory(tables, *(Mixture(levels, len(self.text), each) for each in weights))
+
+    @property
+    def _beliefs(self) -> Beliefs | None:
+        """How far to believe which source, where that was learned of these very sources."""
+        found = self._read_before[0].about.beliefs if self._read_before else None
+        return found if found is not None and (found.orders, found.text) == (self.orders, self.text) else None
 
     def suits(self, target: Any, draft_model: Any) -> None:
         """Raise StoreError where the n-grams that were learned before are not the target's."""
