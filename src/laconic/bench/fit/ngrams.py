@@ -113,8 +113,8 @@ def thoughts(texts: Texts, teacher: Teacher, recipe: NGramRecipe, after: Callabl
         text, features = texts.one(done)
         padded = np.array([*(NOTHING,) * (HEARD - 1), *text])
         windows.append(np.lib.stride_tricks.sliding_window_view(padded, HEARD)[: len(features)])
-        for rows in features[:, -1].split(_ROWS):
-            values, found = largest(teacher(rows), min(recipe.k, teacher.width))
+        for begin in range(0, len(features), _ROWS):
+            values, found = largest(teacher(features[begin : begin + _ROWS, -1]), min(recipe.k, teacher.width))
             tokens.append(found.numpy())
             logits.append(values.numpy())
         begins.append(begins[-1] + len(features))
