@@ -248,7 +248,7 @@ class Loop:
         sequences = self.active
         if not sequences:
             return []
-        drafted = self._prober.draft_passes
+        drafted = self._prober.draft_passes + self.plan.drafter.looks
         t0 = time.perf_counter()
         writing = [s for s in sequences if not self._prober.waits(s)]
         asked = self._draft(writing)
@@ -278,7 +278,7 @@ class Loop:
             nodes=len(scores.flat),
             given=given,
             tokens=self._written,
-            draft_passes=self._prober.draft_passes - drafted,
+            draft_passes=self._prober.draft_passes + self.plan.drafter.looks - drafted,
             draft=t1 - t0,
             score=t2 - t1,
             rest=t4 - t2,

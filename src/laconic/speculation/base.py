@@ -281,6 +281,14 @@ class Drafter(Policy):
         return any(policy.needs.target_rows for policy in self.walk())
 
     @property
+    def looks(self) -> int:
+        """Passes so far of networks that drafters here run themselves: neither a draft model nor layers of the target,
+        whose passes are counted with those. What rounds cost is learned from them all.
+        """
+        inner = {id(each): each for each in (*self.walk(), *(arm.drafter for arm in self.choices))}
+        return sum(each.looks for each in inner.values() if each is not self and isinstance(each, Drafter))
+
+    @property
     def choices(self) -> Sequence[Arm]:
         """Ways to draft among which this drafter chooses round by round; none for those that know one way.
 

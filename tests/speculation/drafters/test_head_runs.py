@@ -16,7 +16,7 @@ from laconic.models.base import ShowsLayers, chain
 from laconic.models.causal_lm import CausalLM
 from laconic.types import Request
 from tests import tiny
-from tests.draft_heads import KINDS, head
+from tests.draft_heads import KINDS, head, spec
 from tests.speculation.exact import g_excess, plain_law
 from tests.speculation.rounds import context_of
 
@@ -130,3 +130,14 @@ def test_the_target_keeps_no_outputs_where_nobody_drafts_from_them(tmp_path: Pat
     seen.append(model.host.pool.outputs.layers)  # type: ignore[attr-defined]
     assert seen == [(), (0, 1)]
     assert isinstance(model, ShowsLayers)
+
+
+@pytest.mark.parametrize("kind", ["mtp", "medusa", "mtp@1"])
+def test_what_a_look_of_the_head_costs_is_learned(kind: str, tmp_path: Path) -> None:
+    target = CausalLM(tiny.model())
+    for drafter in (spec(tmp_path, target, kind), f"hybrid:[{spec(tmp_path, target, kind)}]"):
+        engine = Engine(target, tiny.text(), Methods(drafter=drafter, length="constant:3"))
+        result = engine.generate("abc", limits=Limits(30))
+        assert result.usage.draft_passes == 0 or "@" in kind, "there is no draft model"
+        assert engine.pace.draft_pass > 0
+        assert engine.plan.drafter.looks > 9 or "@" in kind

@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -139,6 +140,15 @@ class HeadDrafter(Drafter):
         """True: any node can be looked at."""
         return True
 
+    @property
+    def looks(self) -> int:
+        """Passes of the head; with ``early`` layers each of them comes with a pass of those, which is counted."""
+        return self._passes[0]
+
+    @cached_property
+    def _passes(self) -> list[int]:
+        return [0]
+
     def start(self, context: Context, tools: Tools) -> Reading:
         """Nothing is read before the first draft."""
         return Reading(context, tools)
@@ -206,6 +216,7 @@ class HeadDrafter(Drafter):
 
     def _read_all(self, due: Sequence[tuple[Reading, Tensor]], loaded: Loaded, heard: Hearing) -> None:
         head = loaded.ready(due[0][1])
+        self._passes[0] += not head.shape.early
         spans, ranges, begin = [], [], 0
         for reading, features in due:
             pairs, count = reading.pairs, len(features)
@@ -239,6 +250,7 @@ class HeadDrafter(Drafter):
             depths += below
             begin += len(fresh)
         if begin:
+            self._passes[0] += not head.shape.early
             busy = [(growth, fresh) for growth, fresh in zip(live, steps, strict=True) if fresh]
             listened = heard.drafted([growth for growth, _ in busy], [fresh for _, fresh in busy])
             states = head.step(torch.stack(parents), listened, depths, spans)
