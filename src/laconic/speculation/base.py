@@ -281,12 +281,15 @@ class Drafter(Policy):
         return any(policy.needs.target_rows for policy in self.walk())
 
     @property
+    def own_looks(self) -> int:
+        """Passes so far of a network that this drafter runs itself: neither a draft model nor layers of the target."""
+        return 0
+
+    @property
     def looks(self) -> int:
-        """Passes so far of networks that drafters here run themselves: neither a draft model nor layers of the target,
-        whose passes are counted with those. What rounds cost is learned from them all.
-        """
-        inner = {id(each): each for each in (*self.walk(), *(arm.drafter for arm in self.choices))}
-        return sum(each.looks for each in inner.values() if each is not self and isinstance(each, Drafter))
+        """Those of this drafter and all in it. What rounds cost is learned from them as from a draft model's passes."""
+        every = (*self.walk(), *(part for arm in self.choices for part in arm.drafter.walk()))
+        return sum(each.own_looks for each in {id(p): p for p in every}.values() if isinstance(each, Drafter))
 
     @property
     def choices(self) -> Sequence[Arm]:

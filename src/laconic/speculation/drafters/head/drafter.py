@@ -141,7 +141,7 @@ class HeadDrafter(Drafter):
         return True
 
     @property
-    def looks(self) -> int:
+    def own_looks(self) -> int:
         """Passes of the head; with ``early`` layers each of them comes with a pass of those, which is counted."""
         return self._passes[0]
 
