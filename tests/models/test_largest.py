@@ -59,3 +59,15 @@ def test_what_is_no_number_is_told() -> None:
     assert values[4, 0] == torch.inf
     assert places[4, 0] == 0
     assert values[0].tolist() == made[0].topk(3).values.tolist(), "and no other row knows"
+
+
+@pytest.mark.parametrize("default", [torch.bfloat16, torch.float64], ids=str)
+def test_pytorchs_default_type_does_not_matter(default: torch.dtype) -> None:
+    made = rows(4100, torch.float32)
+    torch.set_default_dtype(default)
+    try:
+        values, _ = largest(made, 5)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert values.dtype == torch.float32
+    assert values.tolist() == made.topk(5).values.tolist()

@@ -11,6 +11,7 @@ from transformers import (
     AutoModelForCausalLM,
     DbrxConfig,
     DeepseekV3Config,
+    DogeConfig,
     Gemma3TextConfig,
     GptOssConfig,
     GraniteMoeHybridConfig,
@@ -130,7 +131,8 @@ def test_of_a_mixture_of_experts_nothing_is_promised_that_rounding_decides() -> 
     ("config", "has"),
     [
         (MixtralConfig(), True), (DbrxConfig(), True), (DeepseekV3Config(), True), (GptOssConfig(), True),
-        (GraniteMoeHybridConfig(num_local_experts=0), False), (LlamaConfig(), False), (Gemma3TextConfig(), False),
+        (GraniteMoeHybridConfig(num_local_experts=0), False), (DogeConfig(), False), (DogeConfig(is_moe=True), True),
+        (LlamaConfig(), False), (Gemma3TextConfig(), False),
     ],
 )  # fmt: skip
 def test_experts_are_seen_in_any_familys_words(config: PreTrainedConfig, has: bool) -> None:

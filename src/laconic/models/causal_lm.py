@@ -54,7 +54,7 @@ class CausalLM:
         self.passes = 0
         self.part_passes = 0
         self._partly = 0
-        self._own_head: BroughtHead | UnmetNeed | None = None
+        self._own_head: BroughtHead | tuple[str, str] | None = None
         self._narrows = False
         """Whether it has been seen that the head can be asked about some tokens only."""
         self.num_layers = int(config.num_hidden_layers)
@@ -251,9 +251,9 @@ class CausalLM:
             try:
                 self._own_head = brought(self.model)
             except UnmetNeed as error:  # asked by every way to draft that is tried, and read from the file each time
-                self._own_head = error
-        if isinstance(self._own_head, UnmetNeed):
-            raise UnmetNeed(self._own_head.message, self._own_head.hint)
+                self._own_head = error.message, error.hint
+        if isinstance(self._own_head, tuple):
+            raise UnmetNeed(*self._own_head)
         return self._own_head
 
     def fingerprint(self) -> str:

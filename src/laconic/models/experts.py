@@ -17,7 +17,12 @@ def routed(config: Any) -> bool:
 
 
 def _many(said: Mapping[Any, Any]) -> bool:
-    """Whether some count of experts is above one, here or in a part (dbrx says it of its feed-forward part)."""
+    """Whether some count of experts is above one, here or in a part (dbrx says it of its feed-forward part).
+
+    Doge counts experts, and has them where ``is_moe`` says so.
+    """
+    if said.get("is_moe") is False:
+        return False
     for name, value in said.items():
         if isinstance(value, dict) and _many(value):
             return True

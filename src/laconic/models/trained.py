@@ -48,7 +48,7 @@ class Folder:
             network.load_state_dict(load_file(place / f"{self.stem}.safetensors"))
         except OSError as error:
             raise HeadError(f"no trained {self.noun} at '{folder}': {error.strerror or error}.", hint) from error
-        except (ValueError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
             first = str(error).splitlines()[0]
             raise HeadError(f"the {self.noun} at '{folder}' is damaged: {first}", hint) from error
         return network.eval().requires_grad_(False), about

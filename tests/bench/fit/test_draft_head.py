@@ -5,25 +5,28 @@ stopped.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from transformers import AutoModelForCausalLM, CohereConfig, GraniteConfig, PreTrainedConfig
 
 from laconic import Limits, Sampling
 from laconic.bench.fit import shards
 from laconic.bench.fit.draft_head import Learning, batches, measures
 from laconic.bench.fit.features import Recorder
-from laconic.bench.fit.head_run import HeadRecipe, fit_head
+from laconic.bench.fit.head_run import HeadRecipe, fit_head, shape_of, widened
 from laconic.bench.fit.self_asked import Asking, asked, opening
-from laconic.bench.fit.teacher import agreement
+from laconic.bench.fit.teacher import agreement, known_parts
 from laconic.engine import Engine, Methods
 from laconic.errors import HeadError, TaskError, UnmetNeed
 from laconic.models.cache_host import CacheHost
 from laconic.models.causal_lm import CausalLM
+from laconic.models.parts import output_rows
 from laconic.speculation.drafters.head.files import load
-from laconic.speculation.drafters.head.kinds import KINDS
+from laconic.speculation.drafters.head.kinds import KINDS, built
 from laconic.speculation.drafters.head.losses import LOSSES
 from laconic.speculation.drafters.head.teacher import Teacher
 from laconic.types import Request
@@ -185,9 +188,12 @@ def test_a_teacher_of_other_parts_is_noticed(tmp_path: Path) -> None:
              HeadRecipe("medusa", kept=50, learning=Learning(epochs=0.1)))  # fmt: skip
     read, kept = shards.read(shards.kept(tmp_path / "texts")), torch.arange(264)
     teacher = Teacher(on.target, kept)
-    assert agreement(teacher, on.target, kept, read) > 0.98
+    assert agreement(teacher, on.target, kept, read)[0] > 0.98
+    assert agreement(teacher, on.target, kept, read)[1] < 0.01
     teacher._rows = teacher._rows.roll(1, 0)
-    assert agreement(teacher, on.target, kept, read) < 0.5
+    assert agreement(teacher, on.target, kept, read)[0] < 0.5
+    with pytest.raises(UnmetNeed, match="distributions are"):
+        known_parts(teacher, on.target, kept, read)
 
 
 def test_a_chat_model_asks_itself() -> None:
@@ -256,3 +262,69 @@ def test_a_head_that_was_taught_on_some_tokens_says_the_others_too(kind: str, tm
     found = measures(made.head, held, teacher, embed, torch.arange(264), learning)
     some = measures(only.head, held, Teacher(on.target, only.head.kept), embed, only.head.kept, learning)
     assert found["likeliest"][0] > some["likeliest"][0] - 0.05, "and what it was taught, it says as well"
+
+
+@pytest.mark.parametrize("config", [GraniteConfig, CohereConfig])
+def test_a_teacher_scales_logits_as_its_model_does(config: type[PreTrainedConfig], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes = {
+        "vocab_size": 264, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+    }  # fmt: skip
+    made = config(**sizes, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    if config is GraniteConfig:
+        made.logits_scaling = 4.0
+    model = AutoModelForCausalLM.from_config(made)
+    with torch.no_grad():
+        model.get_output_embeddings().weight.mul_(40)
+    on = Engine(CausalLM(model.eval()), tiny.text(), Methods(drafter="none"))
+    recipe = HeadRecipe("medusa", tokens=300, kept=50, learning=Learning(epochs=0.1))
+    fit_head(on, lambda number, replies: texts(on, number), tmp_path, recipe)
+    read, kept = shards.read(shards.kept(tmp_path / "texts")), torch.arange(264)
+    assert agreement(Teacher(on.target, kept), on.target, kept, read)[1] < 0.01
+
+
+def test_rows_that_nothing_was_learned_of_stay_as_they_are() -> None:
+    """However few others have moved: by a tenth of their length, at random."""
+    on = engine()
+    shape = shape_of(on, HeadRecipe(kept=264))
+    every = output_rows(on.target, torch.arange(264)).float()
+    for taught in (10, 32, 40, 200):
+        head = built("medusa", replace(shape, kept=taught), {})
+        head.keep(torch.arange(taught))
+        noise = torch.randn(taught, 32, generator=torch.Generator().manual_seed(0)) * 0.1 * every.std()
+        with torch.no_grad():
+            head.lm_head.weight.copy_(every[:taught] + noise)
+        made = widened(head, HeadRecipe("medusa", kept=264), shape, torch.arange(264), on.target)
+        assert made.lm_head.weight[:taught].equal(head.lm_head.weight)
+        off = (made.lm_head.weight - every)[taught:].norm() / every[taught:].norm()
+        assert off < 0.12, taught
+
+
+def test_work_on_replies_fits_into_a_small_context() -> None:
+    model = tiny.model(0, sharpness=4.0, bias={"<|im_end|>": 8.0})
+    model.config.max_position_embeddings = 400
+    on = Engine(CausalLM(model), tiny.text(), Methods(drafter="none"))
+    replies = [on.text.encode("A long reply of many words. " * n) for n in (3, 6, 7)]
+    asking = Asking(question=24, reply=30, batch=3, questions=6, over=3.0)
+    both = asked(on, asking, 1, replies)
+    work = [on.text.decode(r.prompt) for r in both if "A long reply" in on.text.decode(r.prompt)]
+    assert work
+    assert all(len(r.prompt) + 30 <= 400 for r in both)
+    assert not asked(on, Asking(reply=380, questions=0), 1, replies), "none of them fits"
+
+
+def test_texts_that_are_damaged_or_not_there_are_refused(tmp_path: Path) -> None:
+    shards.save(tmp_path, 0, [([1, 2, 3], torch.ones(2, 2, 4), 1)])
+    for said in ("{", "[]", "{}", '{"model": "x", "layers": 3}'):
+        (tmp_path / "of.json").write_text(said)
+        with pytest.raises(HeadError, match="damaged"):
+            shards.begin(tmp_path, "x", (0, 1))
+    (tmp_path / "00000.safetensors").write_bytes(b"no")
+    for reading in (shards.count, shards.replies, lambda place: shards.read([place])):
+        with pytest.raises(HeadError, match="damaged"):
+            reading(tmp_path / "00000.safetensors")
+    with pytest.raises(TaskError, match="no texts"):
+        shards.read([])
+    with pytest.raises(HeadError, match="cannot be kept"):
+        shards.begin(tmp_path / "of.json" / "below", "x", (0,))

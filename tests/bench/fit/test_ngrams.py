@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from laconic import Limits, Sampling
 from laconic.bench.fit import shards
@@ -16,8 +17,9 @@ from laconic.bench.fit.draft_head import Learning
 from laconic.bench.fit.head_run import HeadRecipe, fit_head
 from laconic.bench.fit.ngrams import NGramRecipe, fit_ngrams, level, thoughts
 from laconic.bench.fit.shards import Texts
+from laconic.cli.main import app
 from laconic.engine import Engine, Methods
-from laconic.errors import LaconicError, StoreError
+from laconic.errors import HeadError, LaconicError, StoreError
 from laconic.models.causal_lm import CausalLM
 from laconic.policy import registry
 from laconic.speculation.drafters.few import NOTHING
@@ -25,6 +27,7 @@ from laconic.speculation.drafters.head.teacher import Teacher
 from laconic.speculation.drafters.learned import Learned
 from laconic.types import Request
 from tests import tiny
+from tests.cli.checkpoint import needs_bundled
 
 RECIPE = NGramRecipe(tokens=1500, batch=8, k=4)
 
@@ -136,8 +139,13 @@ def test_texts_of_a_head_are_counted_too(tmp_path: Path) -> None:
     recipe = HeadRecipe("medusa", tokens=1500, kept=50, batch=8, learning=Learning(epochs=0.1))
     fit_head(on, batches, tmp_path, recipe)
     before = len(written)
-    made = fit_ngrams(on, batches, tmp_path / "texts", RECIPE)
+    made = fit_ngrams(on, None, tmp_path / "texts", RECIPE)
     assert len(written) == before, "nothing new was written"
+    with pytest.raises(HeadError, match="no texts in"):
+        fit_ngrams(on, None, tmp_path / "elsewhere", RECIPE)
+    assert not (tmp_path / "elsewhere").exists()
+    with pytest.raises(HeadError, match="another model"):
+        fit_ngrams(engine(7), None, tmp_path / "texts", RECIPE)
     assert made.about.orders == (1, 2, 3)
     assert made.about.contexts == tuple(len(each.contexts) for each in made.levels)
     assert len({tuple(row) for row in made.levels[2].contexts.tolist()}) == made.about.contexts[2]
@@ -169,3 +177,34 @@ def test_a_table_keeps_nearly_all_and_widths_may_differ(folder: Path) -> None:
         expected = made.levels[0].tokens[known[:, 0]]
         assert found[:, : min(k, 4)].tolist() == expected[:, :k].tolist()
         assert (found[:, 4:] == NOTHING).all()
+
+
+def test_more_candidates_than_tokens_are_as_many_as_there_are(folder: Path, tmp_path: Path) -> None:
+    fit_ngrams(engine(), None, folder / "texts", NGramRecipe(k=1000)).save(tmp_path)
+    assert Learned.load(tmp_path).about.k == 264
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--orders", "nan"], "whole numbers"), (["--orders", "1.7"], "whole numbers"), (["--orders", "0,1"], "1 to 8"),
+        (["--orders", "9"], "1 to 8"), (["--texts", "nowhere"], "no texts in"),
+    ],
+)  # fmt: skip
+@needs_bundled
+def test_the_command_refuses_what_makes_no_sense(options: list[str], says: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["fit", "ngrams", str(tmp_path / "out"), *options])
+    assert done.exit_code != 0
+    assert says in done.output + str(done.exception)
+    below = tmp_path / "file"
+    below.write_text("")
+    done = CliRunner().invoke(app, ["fit", "ngrams", str(below / "out"), *options])
+    assert "is a file" in done.output + str(done.exception)
+
+
+@needs_bundled
+def test_the_command_counts_and_says_how_to_use_it(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["fit", "ngrams", str(tmp_path), "--tokens", "400", "--batch", "4"])
+    assert done.exit_code == 0, done.output
+    assert "contexts of 3 tokens" in done.output
+    assert Learned.load(tmp_path).about.tokens >= 400

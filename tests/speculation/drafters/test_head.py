@@ -107,17 +107,23 @@ def test_memory_with_a_window_is_bounded_and_forgets_what_nothing_sees() -> None
         visible = memory.sees(memory.length)
         assert memory.length == begin + 100
         assert visible.stop - visible.start == min(299, memory.length), "and the token itself"
-    assert memory.gone > 2400
+    assert memory.gone > 2000
     assert memory.nbytes <= 2 * 1024 * 2 * 4
-    memory.trim(2990)
-    assert (memory.length, memory.filled) == (2990, 2990)
-    memory.trim(5)  # which it has no longer
+    for back in (2999, 2900, 2800):
+        memory.trim(back)
+        assert memory.length == memory.filled == back
+        visible = memory.sees(back)
+        assert visible.stop - visible.start == 299, "a short step back needs nothing that is gone"
+    memory.trim(memory.gone + 100)  # from where something that is gone would be seen
     assert (memory.length, memory.gone) == (0, 0)
 
 
 def test_a_window_is_for_heads_with_attention_to_the_text() -> None:
     with pytest.raises(HeadError, match="no window"):
         built("medusa", head("mtp", target()).head.shape, {"window": 8})
+    for wrong in (-3, "6", 2.5, None, [6], 1e30):
+        with pytest.raises(HeadError, match="number of tokens"):
+            built("mtp", head("mtp", target()).head.shape, {"window": wrong})
 
 
 def test_a_target_that_does_not_show_its_layers_is_refused(tmp_path: Path) -> None:

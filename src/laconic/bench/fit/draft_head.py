@@ -164,7 +164,7 @@ def measures(
         for step, logits in enumerate(head.unrolled(heard(head, batch, embed), batch.features, steps)):
             wrote = named[batch.tokens[:, 2 + step :]]
             mine = alive[:, : wrote.shape[1]] & batch.valid[:, 2 + step :]
-            top = logits.topk(3, -1).indices
+            top = logits.topk(min(3, logits.shape[-1]), -1).indices
             right = (top[..., 0] == wrote) & mine
             hits[step] += float(right.sum())
             thirds[step] += float(((top == wrote[..., None]).any(-1) & mine).sum())

@@ -35,6 +35,8 @@ from laconic.types import Request
 Batches = Callable[[int, Sequence[Sequence[int]]], Sequence[Request]]
 """The requests of a batch by its number and the replies of the batch before it; none where there are no more."""
 
+_RIDGE = 0.1
+"""Weight of no movement at all, in mean squares of an output row's values over those that have moved."""
 _LATE = 0.1
 """Share of the time in which all rows are trained where only some are at first, and of the rate at which."""
 
@@ -81,6 +83,8 @@ def fit_head(
     recipe = recipe or HeadRecipe()
     target = shown(engine)
     shape = shape_of(engine, recipe)
+    if 0 < recipe.taught < len(engine.text.eos) + 1:
+        raise HeadError(f"{recipe.taught} tokens are too few to teach: the ends alone are {len(engine.text.eos)}.")
     built(recipe.kind, shape, recipe.knobs)  # an unknown kind is refused before anything is written
     begun = time.perf_counter()
     texts = written(engine, batches, out / "texts", recipe.tokens, recipe.batch, shape.layers, after)
@@ -95,8 +99,8 @@ def fit_head(
     head.keep(taught)
     teacher = Teacher(target, taught)
     agrees = known_parts(teacher, target, taught, texts)
-    head.begin_as(teacher.norm.detach().float(), output_rows(target, taught).float())
-    embed = nn.Embedding.from_pretrained(_embeddings(target).float())  # type: ignore[no-untyped-call]
+    head.begin_as(teacher.norm.detach().float().cpu(), output_rows(target, taught).float().cpu())
+    embed = nn.Embedding.from_pretrained(_embeddings(target).float().cpu())  # type: ignore[no-untyped-call]
     parts = (1 - _LATE, _LATE) if recipe.taught else (1.0,)
     done = learn(head, training, teacher, embed, shortened(recipe.learning, parts[0]), after)
     if recipe.taught:
@@ -139,17 +143,20 @@ def shortened(learning: Learning, share: float) -> Learning:
 def widened(head: DraftHead, recipe: HeadRecipe, shape: Shape, kept: Tensor, target: Any) -> DraftHead:
     """The same head for all the ``kept`` tokens.
 
-    Its rows have become other than the target's. Those of the tokens that it could not say are the target's as they
-    would have become: by the linear map that comes nearest to what became of the others.
+    Its rows have become other than the target's. Those of the tokens that it could not say are the target's, moved by
+    the linear map (ridge regression) that says best how the others have moved.
     """
     made = built(recipe.kind, shape, recipe.knobs)
     rest = {name: part for name, part in head.state_dict().items() if not name.startswith(("lm_head.", "d2t"))}
     made.load_state_dict(rest, strict=False)
     made.keep(kept)
     with torch.no_grad():
-        begun = output_rows(target, kept).float()
+        begun = output_rows(target, kept).float().cpu()
         taught = torch.searchsorted(kept, head.kept)
-        rows = begun @ torch.linalg.lstsq(begun[taught], head.lm_head.weight).solution
+        known, moved = begun[taught], head.lm_head.weight - begun[taught]
+        products = known.T @ known
+        ridge = _RIDGE * products.diagonal().mean() * torch.eye(len(products))
+        rows = begun + begun @ torch.linalg.solve(products + ridge, known.T @ moved)
         rows[taught] = head.lm_head.weight
         made.lm_head.weight.copy_(rows)
     return made

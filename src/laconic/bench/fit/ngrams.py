@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from laconic.bench.fit.shards import Texts
 from laconic.bench.fit.teacher import known_parts
 from laconic.bench.provenance import provenance
 from laconic.engine import Engine
+from laconic.errors import HeadError
 from laconic.models.largest import largest
 from laconic.policy import registry
 from laconic.speculation.base import HEARD
@@ -50,7 +51,7 @@ class NGramRecipe:
 
 def fit_ngrams(
     engine: Engine,
-    batches: Batches,
+    batches: Batches | None,
     folder: Path,
     recipe: NGramRecipe | None = None,
     *,
@@ -59,13 +60,18 @@ def fit_ngrams(
 ) -> Learned:
     """Let ``engine``'s target write texts into ``folder``, and count what it thought along them.
 
-    Texts with their last layer's outputs that are there already, those of a head too, are gone on with. Raises
+    Texts with their last layer's outputs that are there already, those of a head too, are gone on with; without
+    ``batches`` they are all that is counted. Raises HeadError for texts of another model, and where there are none,
     UnmetNeed for a target that does not show its layers, or whose output is not a norm and a linear head behind them.
     """
     recipe = recipe or NGramRecipe()
     target = shown(engine)
-    layers = shards.layers(folder) or (target.num_layers - 1,)
-    texts = written(engine, batches, folder, recipe.tokens, recipe.batch, layers, after)
+    recipe = replace(recipe, k=min(recipe.k, target.vocab_size))
+    if batches is None:
+        texts = there(target, folder)
+    else:
+        layers = (shards.of(folder) or {}).get("layers") or (target.num_layers - 1,)
+        texts = written(engine, batches, folder, recipe.tokens, recipe.batch, layers, after)
     teacher = Teacher(target, torch.arange(target.vocab_size))
     known_parts(teacher, target, torch.arange(target.vocab_size), texts)
     thought = thoughts(texts, teacher, recipe, after)
@@ -87,6 +93,16 @@ def fit_ngrams(
             provenance(),
         ),
     )
+
+
+def there(target: Any, folder: Path) -> Texts:
+    """The texts in a folder, of this target."""
+    said = shards.of(folder)
+    if said is None:
+        raise HeadError(f"there are no texts in '{folder}'.", "Name OUT/texts of laconic fit head, or leave it out.")
+    if said["model"] != target.fingerprint() or max(said["layers"]) != target.num_layers - 1:
+        raise HeadError(f"'{folder}' holds texts of another model.", "Leave it out, and this one writes its own.")
+    return shards.read(shards.kept(folder))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +131,8 @@ def thoughts(texts: Texts, teacher: Teacher, recipe: NGramRecipe, after: Callabl
         windows.append(np.lib.stride_tricks.sliding_window_view(padded, HEARD)[: len(features)])
         for begin in range(0, len(features), _ROWS):
             values, found = largest(teacher(features[begin : begin + _ROWS, -1]), min(recipe.k, teacher.width))
-            tokens.append(found.numpy())
-            logits.append(values.numpy())
+            tokens.append(found.cpu().numpy())
+            logits.append(values.cpu().numpy())
         begins.append(begins[-1] + len(features))
         if done % 100 == 0:
             after(f"{done:,} of {len(texts):,} texts read")

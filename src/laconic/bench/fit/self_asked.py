@@ -22,6 +22,8 @@ _LEAST = 4
 """Tokens of the shortest question."""
 _WORTH = 48
 """Tokens of the shortest reply that is worked on further."""
+_MARGIN = 160
+"""Tokens that are left for the template, the instruction, and another cut of the same text."""
 _WORK = (
     "Summarize the following text.\n\n{}",
     "{}\n\nWhat are the main points of this text?",
@@ -75,7 +77,8 @@ def asked(engine: Engine, asking: Asking, batch: int, replies: Sequence[Sequence
     ``replies`` are tokens that it wrote before, to be worked on; without any, all questions are thought up.
     """
     questions = _questions(engine, asking, batch)
-    questions += _worked_on(engine.text, replies, round(asking.over * len(questions)), _seed(asking, batch, 0))
+    room = engine.target.context - asking.reply - _MARGIN
+    questions += _worked_on(engine.text, replies, round(asking.over * len(questions)), _seed(asking, batch, 0), room)
     limits = Limits(asking.reply, answer_room=0)
     return [
         engine.request(
@@ -87,16 +90,19 @@ def asked(engine: Engine, asking: Asking, batch: int, replies: Sequence[Sequence
     ]
 
 
-def _worked_on(text: Text, replies: Sequence[Sequence[int]], count: int, seed: int) -> list[str]:
-    """Requests to do something with one to three of these replies each."""
-    long = [tokens for tokens in replies if len(tokens) >= _WORTH]
+def _worked_on(text: Text, replies: Sequence[Sequence[int]], count: int, seed: int, room: int) -> list[str]:
+    """Requests to do something with one to three of these replies each, of ``room`` tokens at most."""
+    long = [tokens for tokens in replies if _WORTH <= len(tokens) <= room]
     draw = random.Random(seed)
     if not long:
         return []
-    return [
-        draw.choice(_WORK).format("\n\n".join(_plain(text, one) for one in draw.sample(long, min(many, len(long)))))
-        for many in (draw.randint(1, 3) for _ in range(count))
-    ]
+    found = []
+    for _ in range(count):
+        chosen = draw.sample(long, min(draw.randint(1, 3), len(long)))
+        while sum(map(len, chosen)) > room:
+            chosen.pop()
+        found.append(draw.choice(_WORK).format("\n\n".join(_plain(text, one) for one in chosen)))
+    return found
 
 
 def _questions(engine: Engine, asking: Asking, batch: int) -> list[str]:

@@ -6,13 +6,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from laconic.errors import HeadError
+from laconic.errors import HeadError, TaskError
 
+_OF = "of.json"
+"""Says whose texts a folder holds."""
 Noted = tuple[Sequence[int], Tensor, int]
 """The tokens of a text, ``[tokens - 1, layers, width]`` at all but the last, and the length of its prompt."""
 
@@ -65,24 +69,35 @@ def save(folder: Path, number: int, noted: Sequence[Noted]) -> None:
 
 
 def begin(folder: Path, model: str, layers: Sequence[int]) -> None:
-    """Say whose texts a folder holds. Raises HeadError where it holds those of another model, or other layers'
-    outputs.
+    """Say whose texts a folder holds. Raises HeadError where it holds those of another model, or other layers' outputs,
+    and where it can be none.
     """
-    said, place = {"model": model, "layers": list(layers)}, folder / "of.json"
-    if place.is_file():
-        if json.loads(place.read_text(encoding="utf-8")) != said:
+    said = {"model": model, "layers": list(layers)}
+    if (there := of(folder)) is not None:
+        if there != said:
             raise HeadError(
                 f"'{folder}' holds texts of another model, or other layers.", "Name another folder, or empty it."
             )
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    place.write_text(json.dumps(said) + "\n", encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _OF).write_text(json.dumps(said) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise HeadError(f"texts cannot be kept in '{folder}': {error.strerror or error}.", "Name a folder.") from error
 
 
-def layers(folder: Path) -> tuple[int, ...] | None:
-    """Whose outputs a folder holds; None where it holds nothing."""
-    place = folder / "of.json"
-    return tuple(json.loads(place.read_text(encoding="utf-8"))["layers"]) if place.is_file() else None
+def of(folder: Path) -> dict[str, Any] | None:
+    """Whose texts a folder holds, by fingerprint, and which layers' outputs; None where it holds none.
+
+    Raises HeadError where what it says of them is damaged.
+    """
+    try:
+        said = json.loads((folder / _OF).read_text(encoding="utf-8"))
+        return {"model": str(said["model"]), "layers": [int(layer) for layer in said["layers"]]}
+    except OSError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise HeadError(f"what '{folder / _OF}' says of these texts is damaged.", "Name another folder.") from error
 
 
 def kept(folder: Path) -> list[Path]:
@@ -94,8 +109,10 @@ def kept(folder: Path) -> list[Path]:
 
 
 def read(places: Sequence[Path]) -> Texts:
-    """All texts of some batches."""
-    parts = [load_file(place) for place in places]
+    """All texts of some batches. Raises TaskError where there are none."""
+    parts = [_loaded(place) for place in places]
+    if not any(len(part["tokens"]) for part in parts):
+        raise TaskError("no texts were written.", "A model that asks itself has to end its questions; or give --tasks.")
     return Texts(
         torch.cat([part["tokens"] for part in parts]),
         torch.cat([part["features"] for part in parts]),
@@ -106,15 +123,24 @@ def read(places: Sequence[Path]) -> Texts:
 
 def count(place: Path) -> int:
     """Tokens of a batch."""
-    return int(load_file(place)["lengths"].sum())
+    return int(_loaded(place)["lengths"].sum())
 
 
 def replies(place: Path) -> list[list[int]]:
     """What the model wrote in a batch: the tokens of each text behind its prompt."""
-    part = load_file(place)
+    part = _loaded(place)
     lengths, tokens = part["lengths"].tolist(), part["tokens"].tolist()
     starts = [0, *part["lengths"].cumsum(0).tolist()]
     return [
         tokens[start + prompt : start + length]
         for start, length, prompt in zip(starts[:-1], lengths, part["prompts"].tolist(), strict=True)
     ]
+
+
+def _loaded(place: Path) -> dict[str, Tensor]:
+    """The parts of a batch. Raises HeadError for a damaged file."""
+    try:
+        found = load_file(place)
+        return {name: found[name] for name in ("tokens", "lengths", "prompts", "features")}
+    except (OSError, KeyError, SafetensorError) as error:
+        raise HeadError(f"the texts in '{place}' are damaged: {error}.", "Delete it and those behind it.") from error

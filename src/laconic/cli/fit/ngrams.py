@@ -16,9 +16,10 @@ def ngrams(
     out: Annotated[Path, typer.Argument(help="Folder to write into; texts are kept below it.")],
     model: options.Model = "bundled",
     tasks: About = None,
-    tokens: Annotated[int, typer.Option(min=100, help="Tokens of text to count.")] = 400_000,
+    tokens: Annotated[int, typer.Option(min=100, help="Tokens of text to write.")] = 400_000,
     texts: Annotated[
-        Path | None, typer.Option(help="Folder of texts that are there already: OUT/texts of laconic fit head.")
+        Path | None,
+        typer.Option(help="Write nothing, and count the texts in this folder: OUT/texts of laconic fit head."),
     ] = None,
     orders: Annotated[str, typer.Option(help="Lengths of contexts, with commas.")] = "1,2,3",
     k: Annotated[int, typer.Option(min=1, max=64, help="Next tokens kept for each.")] = 8,
@@ -41,7 +42,7 @@ def ngrams(
     from laconic.speculation.base import HEARD
 
     folder(out)
-    heats, lengths = numbers(temperatures), sorted({int(each) for each in numbers(orders)})
+    heats, lengths = numbers(temperatures), whole(orders)
     if not 1 <= lengths[0] <= lengths[-1] <= HEARD:
         raise RequestError(f"contexts are of 1 to {HEARD} tokens, not {orders}.", "Write --orders 1,2,3.")
     options.settle(threads, model)
@@ -51,7 +52,7 @@ def ngrams(
         spoken = options.spoken(format, system, template)
         engine = Engine.load(model, dtype=options.named_dtype(dtype), drafter="none", **spoken)
         about = {"model": model, "tasks": tasks, "temperatures": list(heats)}
-        batches = source(engine, model, tasks, heats, max_tokens, batch, seed, rounds=3)
+        batches = None if texts else source(engine, model, tasks, heats, max_tokens, batch, seed, rounds=3)
         made = fit_ngrams(engine, batches, texts or out / "texts", recipe, after=status.update, about=about)
     made.save(out)
     said = made.about
@@ -61,3 +62,13 @@ def ngrams(
     typer.echo(
         f"wrote {out}; use it with --drafter stand:learned={out} --shape best-first --length constant:12", err=True
     )
+
+
+def whole(text: str) -> list[int]:
+    """Whole numbers written with commas, rising and each once. Raises RequestError for what is none."""
+    from laconic.errors import RequestError
+
+    try:
+        return sorted({int(part) for part in text.split(",")})
+    except ValueError as error:
+        raise RequestError(f"'{text}' is no list of whole numbers.", "Write --orders 1,2,3.") from error

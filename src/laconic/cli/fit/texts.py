@@ -28,8 +28,11 @@ About = Annotated[
 
 def folder(out: Path) -> None:
     """Raise RequestError if ``out`` cannot become a folder."""
-    if out.exists() and not out.is_dir():
-        raise RequestError(f"'{out}' is a file.", "Name a folder.")
+    for place in (out, *out.parents):
+        if place.exists():
+            if not place.is_dir():
+                raise RequestError(f"'{place}' is a file.", "Name a folder.")
+            return
 
 
 def asked(engine: Engine, problems: Sequence[Item], temperature: float, seed: int, max_tokens: int) -> list[Request]:

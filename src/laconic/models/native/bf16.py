@@ -215,7 +215,9 @@ class Kernels:
         wide = rows.dtype == torch.float32
         assert wide or rows.dtype == torch.bfloat16
         assert rows.is_contiguous()
-        values, places = torch.empty(count, k), torch.empty(count, k, dtype=torch.int64)
+        assert k > 0
+        values = torch.empty(count, k, dtype=torch.float32, device="cpu")  # whatever is the default
+        places = torch.empty(count, k, dtype=torch.int64, device="cpu")
         pointers = values.data_ptr(), places.data_ptr()
         self._largest(rows.data_ptr(), wide, count, width, k, *pointers, torch.get_num_threads())
         return values, places

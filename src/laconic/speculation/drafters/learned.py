@@ -73,6 +73,14 @@ class About:
     training: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
+    def suits(self, target: Any) -> None:
+        """Raise StoreError unless ``target`` wrote the texts."""
+        found = target.fingerprint() if isinstance(target, ShowsHidden) else "unknown"
+        if found != self.model:
+            raise StoreError(
+                f"the n-grams are those of another model (fingerprint {self.model}, this one is {found}).", HINT
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Learned:
@@ -110,14 +118,6 @@ class Learned:
         except (ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
             raise StoreError(f"the n-grams at '{folder}' are damaged: {error}.", HINT) from error
         return Learned(levels, about)
-
-    def suits(self, target: Any) -> None:
-        """Raise StoreError unless ``target`` wrote the texts."""
-        found = target.fingerprint() if isinstance(target, ShowsHidden) else "unknown"
-        if found != self.about.model:
-            raise StoreError(
-                f"the n-grams are those of another model (fingerprint {self.about.model}, this one is {found}).", HINT
-            )
 
     def table(self, k: int) -> NGrams:
         """A table of all contexts with ``k`` candidates each."""

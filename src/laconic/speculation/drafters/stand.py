@@ -29,7 +29,7 @@ from laconic.speculation.drafters.few import NOTHING, Ints, few_rows
 from laconic.speculation.drafters.growing import grow
 from laconic.speculation.drafters.heard import candidates, taken, windows
 from laconic.speculation.drafters.index import Index
-from laconic.speculation.drafters.learned import HINT, Beliefs, Learned
+from laconic.speculation.drafters.learned import HINT, About, Beliefs, Learned
 from laconic.speculation.drafters.mixture import Guesses, Mixture
 from laconic.speculation.drafters.ngrams import NGrams, shares
 from laconic.types import Sampling
@@ -132,12 +132,12 @@ class Stand(Drafter):
         return self._fresh()
 
     @cached_property
-    def _read_before(self) -> tuple[Learned, NGrams] | None:
-        """What was learned from earlier texts, and its table; read once."""
+    def _read_before(self) -> tuple[About, NGrams] | None:
+        """What was learned from earlier texts, as a table, and what it is; read once."""
         if not self.learned:
             return None
         found = Learned.load(self.learned)
-        return found, found.table(self.k)
+        return found.about, found.table(self.k)
 
     def _fresh(self) -> Memory:
         tables = NGrams(self.orders, self.k, self.bits), *((self._read_before[1],) if self._read_before else ())
@@ -148,7 +148,7 @@ class Stand(Drafter):
     @property
     def _beliefs(self) -> Beliefs | None:
         """How far to believe which source, where that was learned of these very sources."""
-        found = self._read_before[0].about.beliefs if self._read_before else None
+        found = self._read_before[0].beliefs if self._read_before else None
         return found if found is not None and (found.orders, found.text) == (self.orders, self.text) else None
 
     def suits(self, target: Any, draft_model: Any) -> None:

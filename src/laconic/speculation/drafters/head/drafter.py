@@ -60,7 +60,7 @@ class Reading:
         if same < len(self.read):
             del self.read[same:]
             self.tip = None
-        if self.pairs < self.memory.gone:
+        if self.memory.lacks(self.pairs):
             self.read.clear()
         self.memory.trim(self.pairs)
 

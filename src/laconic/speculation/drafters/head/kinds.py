@@ -35,7 +35,9 @@ def kind(name: str) -> type[DraftHead]:
 
 def built(name: str, shape: Shape, knobs: Mapping[str, Any]) -> DraftHead:
     """An untrained head of a kind. Raises HeadError for one that there is not, and for a window that it cannot have."""
-    made = kind(name)
-    if knobs.get("window") and not issubclass(made, Eagle3):
+    made, window = kind(name), knobs.get("window", 0)
+    if not (isinstance(window, int) and 0 <= window < 1 << 31):
+        raise HeadError(f"a window is a number of tokens, not {window!r}.")
+    if window and not issubclass(made, Eagle3):
         raise HeadError(f"a head of the kind '{name}' has no window.", "Take one that has attention: mtp, eagle3.")
     return made(shape, **knobs)

@@ -43,7 +43,7 @@ class Memory:
     def commit(self) -> None:
         """What was added last is text."""
         self.length = self.filled
-        far = self.length + 1 - self.window - self.gone  # what the next place does not see
+        far = self.length + 1 - self.window - self.gone - _BLOCK  # not seen, nor after a short step back
         if self.window and far >= _BLOCK and self._keys is not None and self._values is not None:
             held = self.filled - self.gone
             for part in (self._keys, self._values):
@@ -52,10 +52,14 @@ class Memory:
 
     def trim(self, length: int) -> None:
         """Forget drafted entries, and committed ones beyond the first ``length``."""
-        if length < self.gone:
-            self.gone = length = 0  # what is before it is no longer here: all is read again
+        if self.lacks(length):
+            self.gone = length = 0  # all is read again
         self.length = min(self.length, length)
         self.filled = self.length
+
+    def lacks(self, length: int) -> bool:
+        """Whether something is gone that a token behind the first ``length`` would see."""
+        return self.gone > 0 and length + 1 - self.window < self.gone
 
     def sees(self, place: int) -> slice:
         """The committed entries among those that are here that a token at ``place`` of the text sees."""

@@ -27,14 +27,19 @@ class Teacher:
         self._norm = norm
         self._rows = output_rows(target, kept).float()
         self._cap = getattr(target.config, "final_logit_softcapping", None)
+        # Granite divides its logits, Cohere multiplies them.
+        self._scale = (getattr(target.config, "logit_scale", None) or 1.0) / (
+            getattr(target.config, "logits_scaling", None) or 1.0
+        )
         self._dtype = norm.weight.dtype
         self.width = len(kept)
 
     @torch.no_grad()
     def __call__(self, states: Tensor) -> Tensor:
-        """Log-probabilities ``[..., kept]``."""
-        logits = (self._norm(states.to(self._dtype)).float() @ self._rows.T).float()  # in training products are narrow
+        """Log-probabilities ``[..., kept]``, where the states are."""
+        here = states.to(self._rows.device, self._dtype)
+        logits = (self._norm(here).float() @ self._rows.T).float() * self._scale  # in training products are narrow
         if self._cap:
             logits = torch.tanh(logits / self._cap) * self._cap
-        told: Tensor = logits.log_softmax(-1)
+        told: Tensor = logits.log_softmax(-1).to(states.device)
         return told
