@@ -18,7 +18,6 @@ from laconic.bench.fit.teacher import known_parts
 from laconic.bench.provenance import provenance
 from laconic.engine import Engine
 from laconic.errors import HeadError
-from laconic.models.largest import largest
 from laconic.policy import registry
 from laconic.speculation.base import HEARD
 from laconic.speculation.drafters.few import NOTHING
@@ -72,7 +71,7 @@ def fit_ngrams(
     else:
         layers = (shards.of(folder) or {}).get("layers") or (target.num_layers - 1,)
         texts = written(engine, batches, folder, recipe.tokens, recipe.batch, layers, after)
-    teacher = Teacher(target, torch.arange(target.vocab_size))
+    teacher = Teacher(target, torch.arange(target.vocab_size), narrow=True)
     known_parts(teacher, target, torch.arange(target.vocab_size), texts)
     thought = thoughts(texts, teacher, recipe, after)
     after("learning how far to believe them")
@@ -130,7 +129,7 @@ def thoughts(texts: Texts, teacher: Teacher, recipe: NGramRecipe, after: Callabl
         padded = np.array([*(NOTHING,) * (HEARD - 1), *text])
         windows.append(np.lib.stride_tricks.sliding_window_view(padded, HEARD)[: len(features)])
         for begin in range(0, len(features), _ROWS):
-            values, found = largest(teacher(features[begin : begin + _ROWS, -1]), min(recipe.k, teacher.width))
+            values, found = teacher.likeliest(features[begin : begin + _ROWS, -1], min(recipe.k, teacher.width))
             tokens.append(found.cpu().numpy())
             logits.append(values.cpu().numpy())
         begins.append(begins[-1] + len(features))
