@@ -54,7 +54,7 @@ class Teacher:
 
     def _logits(self, states: Tensor) -> Tensor:
         here = self._norm(states.to(self._rows.device, self._dtype)).to(self._rows.dtype)
-        logits = (here @ self._rows.T).float() * self._scale  # in training products are narrow, too
+        logits: Tensor = (here @ self._rows.T).float() * self._scale  # in training products are narrow, too
         if self._cap:
             logits = torch.tanh(logits / self._cap) * self._cap
         return logits
