@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import torch
@@ -285,11 +285,16 @@ class Drafter(Policy):
         """Passes so far of a network that this drafter runs itself: neither a draft model nor layers of the target."""
         return 0
 
+    @cached_property
+    def drafters_within(self) -> list[Drafter]:
+        """This drafter, its parts and those of its arms, each once."""
+        every = (*self.walk(), *(part for arm in self.choices for part in arm.drafter.walk()))
+        return [each for each in {id(part): part for part in every}.values() if isinstance(each, Drafter)]
+
     @property
     def looks(self) -> int:
         """Those of this drafter and all in it. What rounds cost is learned from them as from a draft model's passes."""
-        every = (*self.walk(), *(part for arm in self.choices for part in arm.drafter.walk()))
-        return sum(each.own_looks for each in {id(p): p for p in every}.values() if isinstance(each, Drafter))
+        return sum(each.own_looks for each in self.drafters_within)
 
     @property
     def choices(self) -> Sequence[Arm]:
@@ -337,8 +342,7 @@ class Drafter(Policy):
 
 def layers_read(drafter: Drafter, layers: int) -> list[int]:
     """All of the target's ``layers`` layers that a drafter, its parts or its arms read (Drafter.reads_layers)."""
-    parts = [*drafter.walk(), *(part for arm in drafter.choices for part in arm.drafter.walk())]
-    return sorted({layer for part in parts if isinstance(part, Drafter) for layer in part.reads_layers(layers)})
+    return sorted({layer for part in drafter.drafters_within for layer in part.reads_layers(layers)})
 
 
 class LengthPolicy(Policy):

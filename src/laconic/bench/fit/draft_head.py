@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from laconic.bench.fit.shards import Texts
 from laconic.speculation.drafters.head.contract import DraftHead
-from laconic.speculation.drafters.head.learning import Batch, heard, loss_over, narrow_products
+from laconic.speculation.drafters.head.learning import Batch, descend, heard, loss_over, narrow_products
 from laconic.speculation.drafters.head.losses import LOSSES
 from laconic.speculation.drafters.head.teacher import Teacher
 
@@ -122,10 +122,7 @@ def learn(
             steps = 1 if share < first else learning.steps
             with products:
                 loss = loss_over(head, batch, teacher, embed, steps, learning.decay, loss_of)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(weights, 0.5)
-            optimiser.step()
+            descend(loss, weights, optimiser)
             done += 1
             seen += int(batch.valid.sum())
             recent = [*recent[-49:], float(loss.detach())]

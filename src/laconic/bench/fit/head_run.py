@@ -83,7 +83,7 @@ def fit_head(
     recipe = recipe or HeadRecipe()
     target = shown(engine)
     shape = shape_of(engine, recipe)
-    if 0 < recipe.taught < len(engine.text.eos) + 1:
+    if 0 < recipe.taught <= len(engine.text.eos):
         raise HeadError(f"{recipe.taught} tokens are too few to teach: the ends alone are {len(engine.text.eos)}.")
     built(recipe.kind, shape, recipe.knobs)  # an unknown kind is refused before anything is written
     begun = time.perf_counter()

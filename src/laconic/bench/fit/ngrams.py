@@ -25,7 +25,7 @@ from laconic.speculation.drafters.head.teacher import Teacher
 from laconic.speculation.drafters.index import Index
 from laconic.speculation.drafters.learned import About, Beliefs, Learned, Level, table_of, wide
 from laconic.speculation.drafters.mixture import Guesses, Mixture
-from laconic.speculation.drafters.ngrams import NGrams, shares
+from laconic.speculation.drafters.ngrams import NGrams, half, shares
 
 Ints = NDArray[np.int64]
 _ROWS = 512
@@ -129,7 +129,7 @@ def thoughts(texts: Texts, teacher: Teacher, recipe: NGramRecipe, after: Callabl
         padded = np.array([*(NOTHING,) * (HEARD - 1), *text])
         windows.append(np.lib.stride_tricks.sliding_window_view(padded, HEARD)[: len(features)])
         for begin in range(0, len(features), _ROWS):
-            values, found = teacher.likeliest(features[begin : begin + _ROWS, -1], min(recipe.k, teacher.width))
+            values, found = teacher.likeliest(features[begin : begin + _ROWS, -1], recipe.k)
             tokens.append(found.cpu().numpy())
             logits.append(values.cpu().numpy())
         begins.append(begins[-1] + len(features))
@@ -204,4 +204,4 @@ def level(contexts: Ints, tokens: Ints, logits: NDArray[np.float32]) -> Level:
         said = np.log(shares / often[:, None])
     said -= said[:, :1].copy()
     rare = np.argsort(often, kind="stable")
-    return Level(names[rare].astype(np.int32), found[rare], np.maximum(said[rare], -60_000.0).astype(np.float16))
+    return Level(names[rare].astype(np.int32), found[rare], half(said[rare]))

@@ -66,13 +66,13 @@ class NGrams:
         keys, places = self._places(windows)
         at, each = places.T.ravel(), len(self.orders)  # level by level, so that the last of equal ones stays
         self._keys[at] = keys.T.ravel()
-        self._tokens[at], self._logits[at] = np.tile(tokens, (each, 1)), np.tile(_half(logits), (each, 1))
+        self._tokens[at], self._logits[at] = np.tile(tokens, (each, 1)), np.tile(half(logits), (each, 1))
 
     def put(self, level: int, windows: Ints, tokens: NDArray[Any], logits: NDArray[Any]) -> None:
         """The same for one of the orders alone."""
         keys, places = self._places(windows)
         at = places[:, level]
-        self._keys[at], self._tokens[at], self._logits[at] = keys[:, level], tokens, _half(logits)
+        self._keys[at], self._tokens[at], self._logits[at] = keys[:, level], tokens, half(logits)
 
     def look(self, windows: Ints) -> tuple[Mask, Ints, Floats]:
         """Which contexts are known ``[n, orders]``, and their tokens and logits ``[n, orders, k]``."""
@@ -104,7 +104,7 @@ def shares(tables: Sequence[NGrams], windows: Ints, heat: float) -> tuple[Mask, 
     return known, tokens, found
 
 
-def _half(logits: NDArray[Any]) -> NDArray[np.float16]:
+def half(logits: NDArray[Any]) -> NDArray[np.float16]:
     """Logits as they are kept; half precision holds no more than this."""
     held: NDArray[np.float16] = np.maximum(logits, -60_000.0).astype(np.float16)
     return held

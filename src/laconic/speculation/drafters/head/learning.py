@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from laconic.models.native import bf16
 from laconic.speculation.drafters.head.contract import DraftHead
@@ -60,3 +60,11 @@ def loss_over(
         total = total + decay**step * rows.mean()
         weight += decay**step
     return total / weight
+
+
+def descend(loss: Tensor, weights: Sequence[Tensor], optimiser: torch.optim.Optimizer) -> None:
+    """One step down a loss, of bounded length."""
+    optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(weights, 0.5)
+    optimiser.step()

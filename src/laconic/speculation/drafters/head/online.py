@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from laconic.policy import Card, Needs, knobs
 from laconic.speculation.base import Tools
@@ -21,7 +21,7 @@ from laconic.speculation.drafters.head.contract import DraftHead
 from laconic.speculation.drafters.head.drafter import Reading
 from laconic.speculation.drafters.head.files import Loaded
 from laconic.speculation.drafters.head.folder import FolderHead
-from laconic.speculation.drafters.head.learning import Batch, heard, loss_over, narrow_products
+from laconic.speculation.drafters.head.learning import Batch, descend, heard, loss_over, narrow_products
 from laconic.speculation.drafters.head.losses import kl
 from laconic.speculation.drafters.head.teacher import Teacher
 
@@ -137,10 +137,7 @@ class Learner:
         steps = _STEPS if self._head.depth is None else min(_STEPS, self._head.depth)
         with narrow_products(batch.tokens.device)[0]:
             loss = loss_over(self._head, batch, self._teacher, self._embed, steps, _DECAY, kl)
-        self._optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._weights, 0.5)
-        self._optimiser.step()
+        descend(loss, self._weights, self._optimiser)
         self.steps += 1
         self._unseen += 1
 

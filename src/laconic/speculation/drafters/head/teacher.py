@@ -37,7 +37,6 @@ class Teacher:
             getattr(target.config, "logits_scaling", None) or 1.0
         )
         self._dtype = norm.weight.dtype
-        self.width = len(kept)
 
     @torch.no_grad()
     def __call__(self, states: Tensor) -> Tensor:
