@@ -26,6 +26,9 @@ TITLES = {
     "relaxation": "Relaxations: what may stand although it was refused",
     "think": "Thinking: how long to reason before answering",
     "memory": "Memory: reasoning over several calls, with a bounded text between them",
+    "scaling": "Scaling: how many attempts, when to stop them, and which answer stands",
+    "collaboration": "Collaboration: which of two models writes the next step",
+    "judge": "Judges: how good the steps of an attempt are",
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
@@ -34,6 +34,10 @@ from laconic.speculation.base import Drafter, LengthPolicy, Room, TreeShape, Ver
 from laconic.speculation.pace import Pace
 from laconic.thinking.base import Controller, Reader
 from laconic.types import Grammar, Limits, Question, Request, Result, Sampling, Step
+
+if TYPE_CHECKING:
+    from laconic.scaling.answering import Answering, Mover
+    from laconic.scaling.base import Answered, Scaling
 
 Prompt = str | Seq[Message]
 
@@ -285,6 +289,35 @@ class Engine:
         Every prompt is checked before the first pass is made.
         """
         return self.run([self.request(prompt, **options) for prompt in prompts], batch=batch)
+
+    def answer(self, prompt: Prompt, *, scaling: str | Scaling = "enough", n: int = 8, **options: Any) -> Answered:
+        """Answer one prompt by at most ``n`` attempts, as many as ``scaling`` finds worth while.
+
+        ``options`` are those of :meth:`request`. Where neither they nor the checkpoint name a temperature, attempts are
+        sampled at 0.7, and an event says so: greedy ones would all be the same.
+        """
+        answering = self.answering(prompt, scaling=scaling, n=n, **options)
+        for _ in answering:
+            pass
+        return answering.result
+
+    def answering(self, prompt: Prompt, *, scaling: str | Scaling = "enough", n: int = 8, **options: Any) -> Answering:
+        """As :meth:`answer`, watched: iterate over what is returned to see what stands, then read its ``result``."""
+        from laconic.scaling.answering import Answering, sampled
+        from laconic.scaling.base import Scaling
+
+        policy = registry.build("scaling", scaling)
+        assert isinstance(policy, Scaling)
+        return Answering(self, sampled(self.request(prompt, **options), options.get("sampling"), n), policy, n)
+
+    def mover(self) -> Mover:
+        """What moves the attempts at one question on."""
+        from laconic.scaling.movers import Own
+
+        return Own(self)
+
+    def allows(self, policy: Scaling) -> None:
+        """Raise UnmetNeed for a scaling policy that needs to know more than this engine's model shows."""
 
     def run(self, requests: Seq[Request], *, batch: int = 1) -> list[Result]:
         """Serve requests, at most ``batch`` at once; one joins as soon as another leaves."""

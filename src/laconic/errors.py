@@ -20,6 +20,7 @@
     │   ├── BadStatus         it answered with an HTTP error
     │   ├── BadReply          its answer is not what the API says
     │   └── NoLogprobs        its answer has no probabilities, and they are needed
+    ├── JudgeError            a judge's score is no number from 0 to 1
     ├── TaskError             a task or its data cannot be used
     └── MissingExtra          an optional dependency is not installed
 
@@ -135,6 +136,10 @@ class BadReply(RemoteError):
 
 class NoLogprobs(RemoteError):
     """The server gives no probabilities, and a method needs them."""
+
+
+class JudgeError(LaconicError):
+    """A judge gave a score that is no number from 0 to 1."""
 
 
 class TaskError(LaconicError):

@@ -112,3 +112,32 @@ registry.register("think", "handbook", f"{_MEMORY}.behaviors:Behaviors")
 registry.register("memory", "infty-think", f"{_MEMORY}.infty_think:InftyThink")
 registry.register("memory", "pdr", f"{_MEMORY}.pdr:PDR")
 registry.register("memory", "sequential-refine", f"{_MEMORY}.sequential_refine:SequentialRefine")
+
+_SCALING = "laconic.scaling"
+registry.register("scaling", "adaptive-consistency", f"{_SCALING}.vote.adaptive_consistency:AdaptiveConsistency")
+registry.register("scaling", "best-of-majority", f"{_SCALING}.vote.judged:BestOfMajority")
+registry.register("scaling", "best-of-n", f"{_SCALING}.vote.judged:BestOfN")
+registry.register("scaling", "deepconf", f"{_SCALING}.vote.deepconf:DeepConf")
+registry.register("scaling", "enough", f"{_SCALING}.enough:Enough")
+registry.register("scaling", "esc", f"{_SCALING}.vote.esc:ESC")
+registry.register("scaling", "mbr", f"{_SCALING}.vote.mbr:MBR")
+registry.register("scaling", "rpc", f"{_SCALING}.vote.rpc:RPC")
+registry.register("scaling", "self-agreement", f"{_SCALING}.vote.asked:SelfAgreement")
+registry.register("scaling", "self-consistency", f"{_SCALING}.vote.self_consistency:SelfConsistency")
+registry.register("scaling", "short-m", f"{_SCALING}.vote.short:Short")
+registry.register("scaling", "usc", f"{_SCALING}.vote.asked:USC")
+registry.register("scaling", "weighted", f"{_SCALING}.vote.weighted:Weighted")
+
+_JUDGES = "laconic.judges"
+registry.register("judge", "confidence", f"{_JUDGES}.confidence:Confidence")
+registry.register("judge", "digit", f"{_JUDGES}.digit:Digit")
+registry.register("judge", "equations", f"{_JUDGES}.equations:Equations")
+registry.register("judge", "prm", f"{_JUDGES}.prm:PRM")
+
+_TOGETHER = "laconic.collaboration"
+registry.register("collaboration", "alone", f"{_TOGETHER}.alone:Alone")
+registry.register("collaboration", "foreal", f"{_TOGETHER}.foreal:FoReaL")
+registry.register("collaboration", "reward-guided", f"{_TOGETHER}.reward_guided:RewardGuided")
+registry.register("collaboration", "spec-reason", f"{_TOGETHER}.spec_reason:SpecReason")
+registry.register("collaboration", "speculative-cot", f"{_TOGETHER}.drafted_chain:DraftedChain")
+registry.register("collaboration", "speculative-thinking", f"{_TOGETHER}.speculative_thinking:SpeculativeThinking")

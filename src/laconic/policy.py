@@ -17,12 +17,24 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
-from typing import Any, ClassVar, Literal, TypeVar, cast, dataclass_transform
+from typing import Any, ClassVar, Literal, TypeVar, cast, dataclass_transform, get_args
 
 from laconic.errors import InvalidKnob, MethodError, UnknownKnob, UnknownMethod, did_you_mean
 
-Family = Literal["drafter", "length", "shape", "verifier", "transform", "relaxation", "think", "memory"]
-FAMILIES: tuple[Family, ...] = ("drafter", "length", "shape", "verifier", "transform", "relaxation", "think", "memory")
+Family = Literal[
+    "drafter",
+    "length",
+    "shape",
+    "verifier",
+    "transform",
+    "relaxation",
+    "think",
+    "memory",
+    "scaling",
+    "judge",
+    "collaboration",
+]
+FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
 @dataclass(frozen=True, slots=True)

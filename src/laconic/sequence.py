@@ -380,7 +380,7 @@ class Sequence:
             origins += ["target"] * (len(tokens) - len(origins))
             wanted = self.request.logprobs is not None
             logprobs = tuple(self.logprobs.get(at) for at in range(start, end)) if wanted else ()
-            text = self._text_between(start, end)
+            text = self.text_between(start, end)
             if left is not None:
                 text = text[:left]
                 left -= len(text)
@@ -443,7 +443,7 @@ class Sequence:
                 return end
         return self._sent
 
-    def _text_between(self, start: int, end: int) -> str:
+    def text_between(self, start: int, end: int) -> str:
         """Text that tokens ``start .. end`` add; decoded with some context, on which spaces may depend."""
         before = self.tokens[max(start - 8, 0) : start]
         return self.text.decode(before + self.tokens[start:end])[len(self.text.decode(before)) :]

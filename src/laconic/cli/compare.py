@@ -5,11 +5,17 @@ from __future__ import annotations
 import json as jsonlib
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from laconic.errors import RequestError
+
 from . import options
+
+if TYPE_CHECKING:
+    from laconic.bench.compare import Setup
+    from laconic.bench.tasks import Item
 
 
 def compare(
@@ -30,6 +36,15 @@ def compare(
     think: options.Think = None,
     exit_spec: options.Exit = None,
     budget: options.Budget = None,
+    scaling: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scaling",
+            help="Answer by several attempts instead: a method (enough, short-m:1 ...) beside one attempt and "
+            "self-consistency; may be said several times.",
+        ),
+    ] = None,
+    attempts: options.Attempts = None,
     batch: Annotated[int, typer.Option(help="Requests at once; above 1 whole blocks are timed.")] = 1,
     temperature: options.Temperature = 0.0,
     top_k: options.TopK = 0,
@@ -68,6 +83,8 @@ def compare(
         from laconic.bench.page import plots_available
 
         plots_available()
+    if attempts is not None and not scaling:
+        raise RequestError("--attempts goes with --scaling.", "Name a method, e.g. --scaling enough.")
     items = draw(load(tasks), n, seed)
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
     spoken = options.spoken(format, system, template)
@@ -87,6 +104,9 @@ def compare(
         hardware=tuple(find(name.strip()) for name in (hardware or "").split(",") if name.strip()),
     )
     options.settle(threads, chosen.model)
+    if scaling:
+        _attempts(setup, scaling, 8 if attempts is None else attempts, items, json, report)
+        return
     bench = prepare(setup)
     with progress(len(items)) as after:
         record = bench.run(items, after)
@@ -101,6 +121,35 @@ def compare(
         raise typer.Exit(1)
 
 
+def _attempts(
+    setup: Setup, specs: list[str], most: int, items: list[Item], json: Path | None, report: Path | None
+) -> None:
+    """Several attempts a problem: another table."""
+    from laconic.bench.attempts.compare import compare, record, ways
+    from laconic.engine import Engine
+
+    from .attempts import overview, progress
+
+    if report is not None or setup.batch != 1:
+        option = "--report" if report is not None else "--batch"
+        raise RequestError(f"--scaling does not go with {option}.", "Leave one of them out.")
+    given: dict[str, Any] = {"draft": setup.draft, "dtype": setup.dtype, "device": setup.device, **setup.spoken}
+    engine = Engine.load(setup.model, **given, **setup.methods.fields())
+    made = ways(engine, specs, most)
+    for way in made:  # what cannot be is refused before any work
+        engine.answering("?", scaling=way.scaling or "self-consistency", n=way.most, sampling=setup.sampling).close()
+    with progress(len(items)) as after:
+        found = compare(made, items, setup.sampling, setup.limits, after)
+    told = record(found, made, setup.sampling, setup.limits, setup.model)
+    if json is not None:
+        json.write_text(jsonlib.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    overview(told)
+    if found.interrupted:
+        raise typer.Exit(130)
+    if found.failures:
+        raise typer.Exit(1)
+
+
 def _write(record: dict[str, Any], json: Path | None, report: Path | None) -> None:
     if json is not None:
         json.write_text(jsonlib.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -112,8 +161,6 @@ def _write(record: dict[str, Any], json: Path | None, report: Path | None) -> No
 
 def writable(path: Path) -> None:
     """Raise RequestError unless a file can be written there; an existing file keeps its content for now."""
-    from laconic.errors import RequestError
-
     if path.is_dir():
         raise RequestError(f"'{path}' is a directory.", "Name a file in it.")
     if not path.parent.is_dir():

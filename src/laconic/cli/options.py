@@ -67,6 +67,18 @@ Memory = Annotated[
         rich_help_panel=_METHODS,
     ),
 ]
+Scaling = Annotated[
+    str | None,
+    typer.Option(
+        "--scaling",
+        help="Answer by several attempts, e.g. enough, self-consistency, adaptive-consistency, short-m:1.",
+        rich_help_panel=_METHODS,
+    ),
+]
+Attempts = Annotated[
+    int | None,
+    typer.Option("--attempts", help="Most attempts of --scaling; 8 if not said.", rich_help_panel=_METHODS),
+]
 Budget = Annotated[int | None, typer.Option(help="Most thinking tokens.", rich_help_panel=_METHODS)]
 Temperature = Annotated[float, typer.Option(help="0 is greedy.", rich_help_panel=_SAMPLING)]
 TopK = Annotated[int, typer.Option(help="Keep the k likeliest tokens; 0 keeps all.", rich_help_panel=_SAMPLING)]

@@ -23,6 +23,8 @@ def run(
     exit_spec: options.Exit = None,
     budget: options.Budget = None,
     memory: options.Memory = None,
+    scaling: options.Scaling = None,
+    attempts: options.Attempts = None,
     no_think: Annotated[bool, typer.Option("--no-think", help="Ask the model to answer at once.")] = False,
     temperature: options.OwnTemperature = None,
     top_k: options.OwnTopK = None,
@@ -59,9 +61,12 @@ def run(
     from .memory import solve
     from .promise import kept
     from .remote import connect
+    from .scaling import answer as answered
+    from .scaling import policy as scaled
     from .show import Screen, closing_line, how, result_json
 
     reasoner = named(memory, no_think=no_think, baseline=baseline)
+    policy = scaled(scaling, attempts, excluded={"--memory": memory is not None, "--baseline": baseline})
     filters = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     said = filters | {"repetition_penalty": repetition_penalty, "seed": seed}
     options.sampled(Sampling(), **said)  # what cannot be is refused before a model is loaded
@@ -86,7 +91,13 @@ def run(
         engine = Engine.load(chosen.model, **given, **chosen.methods.fields())
     sampling = options.sampled(engine.defaults.sampling, **said)
     limits = wanted or replace(engine.defaults.limits, answer_room=answer_room)
-    promise = kept(config, engine, sampling, limits, thinking=not no_think, whole=reasoner is None)
+    promise = kept(config, engine, sampling, limits, thinking=not no_think, whole=reasoner is None and policy is None)
+    if policy is not None:
+        chosen_sampling = None if temperature is None and sampling.greedy else sampling
+        if answered(policy, 8 if attempts is None else attempts, question, engine, chosen_sampling, limits,
+                    thinking=not no_think, json=json):  # fmt: skip
+            raise typer.Exit(130)
+        return
     if reasoner is not None:
         if promise is not None and not json:
             typer.echo(promise.line)

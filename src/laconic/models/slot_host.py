@@ -80,6 +80,7 @@ class SlotHost:
         """Let the written-out pass take over the weights in the layout that this processor reads best, if any."""
         if self.fast is not None and packed.worthwhile(self.model.get_input_embeddings().weight):
             self.fast.pack(self.model)
+            self.pool.shares = self.fast.stack is not None
 
     def open(self) -> CacheSlot:
         """A new, empty slot."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,8 +34,18 @@ _IDLE = 1 << 28
 class SlotPass:
     """One pass over the rows ``lo .. lo+len(lengths)-1``: where its nodes are written and what each may see."""
 
-    def __init__(self, lo: int, lengths: Sequence[int], trees: Sequence[ScoreTree | None]) -> None:
+    def __init__(
+        self,
+        lo: int,
+        lengths: Sequence[int],
+        trees: Sequence[ScoreTree | None],
+        stems: Sequence[Entries | None] = (),
+        shared: Sequence[int] = (),
+    ) -> None:
         self.lo = lo
+        self.stems = stems
+        """Where the first ``shared`` entries of each row are; what is no row's own is not in the pool's buffers."""
+        self.shared = shared
         self.rows = len(lengths)
         self.lengths = lengths
         self.width = max(len(tree) for tree in trees if tree is not None)
@@ -229,6 +239,11 @@ class CacheSlot:
         """Where the entries of the last pass begin: its length then."""
         self.shown_from = 0
         """Where layers' outputs are kept from: there are none of what was read before anybody asked."""
+        self.stem: Entries | None = None
+        """Entries that this sequence begins with and shares with others; they are not in its row."""
+        self.shared = 0
+        """How many of its tokens these are."""
+        self._scored_shared = 0
         self._length = 0
 
     @property
@@ -240,10 +255,19 @@ class CacheSlot:
         """Keep ``path`` of the last pass. Entries move only where they do not follow what is committed already."""
         if self.carried is not None:
             self.carried.commit(path)
-        ahead = self.scored_at - self._length
+        ahead = self.scored_at - self._scored_shared - self.own
         if any(node + ahead != i for i, node in enumerate(path)):
-            self._pool.gather(self.row, self._length, [node + ahead for node in path])
+            self._pool.gather(self.row, self.own, [node + ahead for node in path])
         self._length += len(path)
+
+    @property
+    def own(self) -> int:
+        """Committed tokens whose entries are in the row."""
+        return self._length - self.shared
+
+    def begins(self) -> None:
+        """A pass begins: its entries come behind what is in the row now."""
+        self.scored_at, self._scored_shared = self._length, self.shared
 
     def keep(self, tokens: Sequence[int], states: States | None) -> None:
         """Keep a whole pass over ``tokens`` as a chain, after which the recurrent states are ``states``."""
@@ -256,15 +280,16 @@ class CacheSlot:
         if not 0 <= count <= self._length:
             raise ValueError(f"cannot roll back {count} of {self._length} tokens")
         self._length -= count
+        self.shared = min(self.shared, self._length)
         self.shown_from = min(self.shown_from, self._length)
         if self.carried is not None:
             self.carried.rollback(count)
 
     def fork(self) -> CacheSlot:
-        """A new slot with a copy of this one's entries."""
+        """A new slot with a copy of this one's entries; what it shares with others the new one shares, too."""
         other = self._pool.open()
-        self._pool.copy(self.row, other.row, self._length)
-        other._length = self._length
+        self._pool.copy(self.row, other.row, self.own)
+        other._length, other.stem, other.shared = self._length, self.stem, self.shared
         other.steering, other.shown_from = self.steering, self.shown_from
         other.carried = None if self.carried is None else self.carried.fork()
         return other
@@ -272,11 +297,11 @@ class CacheSlot:
     def close(self) -> None:
         """Give the row back."""
         self._pool.close(self)
-        self._length, self.carried = 0, None
+        self._length, self.carried, self.stem, self.shared = 0, None, None, 0
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the committed entries over all layers, and of recurrent states."""
+        """Bytes of the committed entries over all layers, shared ones too, and of recurrent states."""
         return self._length * self._pool.token_nbytes + (self.carried.nbytes if self.carried is not None else 0)
 
 
@@ -289,6 +314,11 @@ class Entries:
     outputs: torch.Tensor | None = None
     """What ``layers`` put out at these tokens, ``[length, n, hidden]``, if it was kept of all of them."""
     layers: tuple[int, ...] = ()
+    pointers: torch.Tensor = field(init=False, repr=False, compare=False)
+    """Where the buffers lie, ``[buffers]``: kernels are told so in every pass."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pointers", torch.tensor([buffer.data_ptr() for buffer in self.buffers]))
 
     @property
     def nbytes(self) -> int:
@@ -308,6 +338,8 @@ class SlotPool:
         self.layers = [_SlotLayer(self) for _ in range(layers)]
         self.cache = Cache(layers=list(self.layers))
         self.outputs = Outputs()
+        self.shares = False
+        """Whether passes can read entries that lie outside of the buffers, so that slots may share them."""
         self.current: SlotPass
         self.places: torch.Tensor
 
@@ -325,7 +357,7 @@ class SlotPool:
             raise ValueError("the slot is already closed")
         last = self.slots.pop()
         if last is not slot:
-            self.copy(last.row, slot.row, last.length)
+            self.copy(last.row, slot.row, last.own)
             last.row = slot.row
             self.slots[slot.row] = last
         if not self.slots and self.nbytes > _IDLE:
@@ -334,17 +366,32 @@ class SlotPool:
     @torch.inference_mode()
     def taken(self, slot: CacheSlot) -> Entries:
         """A copy of what a slot has committed."""
-        buffers = (buffer for layer in self.layers for buffer in layer.buffers())
-        entries = tuple(buffer[slot.row, : slot.length].clone() for buffer in buffers)
+        buffers = [buffer for layer in self.layers for buffer in layer.buffers()]
+        if slot.stem is None or not slot.shared:
+            entries = tuple(buffer[slot.row, : slot.length].clone() for buffer in buffers)
+        else:
+            parts = zip(slot.stem.buffers, buffers, strict=True)
+            entries = tuple(torch.cat([s[: slot.shared], own[slot.row, : slot.own]]) for s, own in parts)
         shown = self.shown(slot, 0)
         return Entries(slot.length, entries, None if shown is None else shown.clone(), self.outputs.layers)
 
     @torch.inference_mode()
     def given(self, entries: Entries, length: int) -> CacheSlot:
-        """A new slot with copies of the first ``length`` of some entries. Raises ValueError for more than there are."""
+        """A new slot that begins with the first ``length`` of some entries. Raises ValueError for more than there are.
+
+        It shares them where passes can read them where they lie, else it has copies.
+        """
         if not 0 <= length <= entries.length:
             raise ValueError(f"cannot resume {length} of {entries.length} tokens")
+        if self.shares and not self.slots and self.capacity > BLOCK:
+            self._let_go()  # rows as long as what is shared now would be kept empty
         slot = self.open()
+        shown = entries.outputs if entries.layers == self.outputs.layers else None
+        slot.shown_from = length if shown is None else 0
+        if self.shares:
+            slot._length = slot.shared = length
+            slot.stem = entries if length else None
+            return slot
         if length > self.capacity:
             self._grow(rows=self.row_capacity, capacity=-(-length // BLOCK) * BLOCK)
         if any(layer.k is None for layer in self.layers):
@@ -354,13 +401,10 @@ class SlotPool:
         for buffer, kept in zip(buffers, entries.buffers, strict=True):
             buffer[slot.row, :length] = kept[:length]
         slot._length = length
-        if entries.outputs is None or entries.layers != self.outputs.layers:
-            slot.shown_from = length
-        else:
+        if shown is not None:
             if self.outputs.k is None:
-                shape = self.row_capacity, self.capacity, *entries.outputs.shape[1:]
-                self.outputs.k = entries.outputs.new_zeros(shape)
-            self.outputs.k[slot.row, :length] = entries.outputs[:length]
+                self.outputs.k = shown.new_zeros((self.row_capacity, self.capacity, *shown.shape[1:]))
+            self.outputs.k[slot.row, :length] = shown[:length]
         return slot
 
     def show(self, layers: Sequence[int]) -> None:
@@ -372,14 +416,20 @@ class SlotPool:
 
     def shown(self, slot: CacheSlot, begin: int) -> torch.Tensor | None:
         """Outputs ``[length - begin, n, hidden]`` at a slot's tokens from ``begin`` on; None if not all are there."""
-        if begin < slot.shown_from or self.outputs.k is None:
+        if begin < slot.shown_from:
             return None
-        return self.outputs.k[slot.row, begin : slot.length]
+        buffer, parts = self.outputs.k, []
+        if begin < slot.shared and slot.stem is not None and slot.stem.outputs is not None:
+            parts.append(slot.stem.outputs[begin : slot.shared])
+        if buffer is not None:
+            parts.append(buffer[slot.row, max(begin - slot.shared, 0) : slot.own])
+        return None if not parts else parts[0] if len(parts) == 1 else torch.cat(parts)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all buffers, in use or not."""
-        return sum(buffer.nbytes for layer in self._stored for buffer in layer.buffers())
+        """Bytes of all buffers, in use or not, and of what slots share, once."""
+        stems = {id(slot.stem): slot.stem.nbytes for slot in self.slots if slot.stem is not None}
+        return sum(buffer.nbytes for layer in self._stored for buffer in layer.buffers()) + sum(stems.values())
 
     @property
     def _stored(self) -> tuple[_SlotLayer | Outputs, ...]:
@@ -399,13 +449,14 @@ class SlotPool:
         by_row: list[ScoreTree | None] = [None] * (max(rows) - lo + 1)
         for row, tree, slot in zip(rows, trees, slots, strict=True):
             by_row[row - lo] = tree
-            slot.scored_at = slot.length
-        lengths = [slot.length for slot in self.slots[lo : lo + len(by_row)]]
-        now = SlotPass(lo, lengths, by_row)
-        needed = max(lengths) + now.width
+            slot.begins()
+        held = self.slots[lo : lo + len(by_row)]
+        lengths, own = [slot.length for slot in held], [slot.own for slot in held]
+        now = SlotPass(lo, lengths, by_row, [slot.stem for slot in held], [slot.shared for slot in held])
+        needed = max(own) + now.width
         if needed > self.capacity:
             self._grow(rows=self.row_capacity, capacity=-(-needed // BLOCK) * BLOCK)
-        starts = torch.tensor([(lo + i) * self.capacity + length for i, length in enumerate(lengths)])
+        starts = torch.tensor([(lo + i) * self.capacity + length for i, length in enumerate(own)])
         places = (starts[:, None] + torch.arange(now.width)).flatten()
         if self.device.type != "cpu":
             now.to(self.device)

@@ -23,7 +23,8 @@ from laconic.remote.elsewhere import Elsewhere
 from laconic.remote.loop import RemoteLoop, all_or_none
 from laconic.remote.reading import RemoteReading
 from laconic.remote.writer import Asking, Writer
-from laconic.thinking.base import Controller
+from laconic.scaling.base import Scaling
+from laconic.scaling.movers import Served
 from laconic.types import Request, Result
 
 UNKNOWN = 1 << 20
@@ -165,6 +166,19 @@ class RemoteEngine(Engine):
             error.results = done
             raise
 
+    def mover(self) -> Served:
+        """Attempts behind the server, each by itself."""
+        return Served(self)
+
+    def allows(self, policy: Scaling) -> None:
+        """As :meth:`Engine.allows`: a server tells the probability of what it writes, and no alternatives."""
+        if policy.alternatives:
+            raise UnmetNeed(
+                f"'{policy.name}' looks at the likeliest tokens in every place, which are not asked of a server.",
+                "Use top=0, or a model that laconic runs itself.",
+            )
+        self.check_probabilities((policy,))
+
     def close(self) -> None:
         """Close the connections, also those of other engines over this model. Safe to call more than once."""
         self.model.close()
@@ -175,8 +189,8 @@ class RemoteEngine(Engine):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def check_probabilities(self, controllers: Seq[Controller]) -> None:
-        """Raise UnmetNeed for controllers that look at probabilities where none are asked for."""
+    def check_probabilities(self, controllers: Seq[Policy]) -> None:
+        """Raise UnmetNeed for policies that look at probabilities where none are asked for."""
         for policy in (inner for controller in controllers for inner in controller.walk()):
             if (policy.needs.probabilities or policy.needs.chances) and not self.writer.asking.logprobs:
                 raise UnmetNeed(

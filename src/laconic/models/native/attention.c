@@ -48,17 +48,26 @@ INLINE void products(const int count, const pairs *q, const bf16 *key, long step
     UNROLL for (int k = 0; k < count; k++) score[k] = sum[k];
 }
 
+/* Some keys or values in a row. */
+typedef struct {
+    const bf16 *at;
+    long count;
+} Stretch;
+
 /* out[query] = the sum over keys of weight[key][query] value[key], for `count` queries, a constant, and VALUES
- * dimensions, of which `left` exist. */
-INLINE void mix(const int count, const float *weight, const bf16 *value, long step, long keys, long left, bf16 **out)
+ * dimensions from `d0` on, of which `left` exist. The values are two stretches, one behind the other. */
+INLINE void mix(const int count, const float *weight, const Stretch *values, long d0, long step, long left, bf16 **out)
 {
     lanes sum[QUERIES][VALUES / 16];
     UNROLL for (int q = 0; q < count; q++) UNROLL for (int d = 0; d < VALUES / 16; d++) sum[q][d] = all(0.0f);
-    for (long k = 0; k < keys; k++, value += step, weight += LANES) {
-        fetch(value + AHEAD * step, VALUES);
-        UNROLL for (int d = 0; d < VALUES / 16; d++) {
-            const lanes v = widen(value + 16 * d, first(smaller(16, left > 16 * d ? left - 16 * d : 0)));
-            UNROLL for (int q = 0; q < count; q++) sum[q][d] = multiply_add(all(weight[q]), v, sum[q][d]);
+    for (int part = 0; part < 2; part++) {
+        const bf16 *value = values[part].at + d0;
+        for (long k = values[part].count; k > 0; k--, value += step, weight += LANES) {
+            fetch(value + AHEAD * step, VALUES);
+            UNROLL for (int d = 0; d < VALUES / 16; d++) {
+                const lanes v = widen(value + 16 * d, first(smaller(16, left > 16 * d ? left - 16 * d : 0)));
+                UNROLL for (int q = 0; q < count; q++) sum[q][d] = multiply_add(all(weight[q]), v, sum[q][d]);
+            }
         }
     }
     UNROLL for (int q = 0; q < count; q++) UNROLL for (int d = 0; d < VALUES / 16; d++)
@@ -68,13 +77,24 @@ INLINE void mix(const int count, const float *weight, const bf16 *value, long st
 /* The first node of a row, of which there are width unless starts says otherwise. */
 INLINE long node_of(const Pass *p, long row) { return p->starts ? p->starts[row] : row * p->width; }
 
+/* Where keys `from` .. `to` of a row lie that begins at `own`, the first `shared` of them in a stem. */
+INLINE void stretches(const bf16 *stem, const bf16 *own, long shared, long step, long from, long to, Stretch *found)
+{
+    const long middle = from > shared ? from : shared < to ? shared : to;
+    found[0] = (Stretch){stem + from * step, middle - from};
+    found[1] = (Stretch){own + (middle - shared) * step, to - middle};
+}
+
 /* Queries `from` .. `from + count` of one row and one key head, in the order of nodes and, in a node, of heads. */
 static void sixteen(const Pass *p, long row, long kv_head, long from, long count, pairs *q, lanes *score,
                   some *seen)
 {
     const long group = p->heads / p->kv_heads, half = p->dim / 2;
-    const bf16 *key = p->key + row * p->cache_row + kv_head * p->dim;
-    const bf16 *value = p->value + row * p->cache_row + kv_head * p->dim;
+    const long shared = p->shared ? p->shared[row] : 0, head_at = kv_head * p->dim;
+    const bf16 *key = p->key + row * p->cache_row + head_at, *value = p->value + row * p->cache_row + head_at;
+    const bf16 *stem_key = shared ? p->stem_key[row] + head_at : key;
+    const bf16 *stem_value = shared ? p->stem_value[row] + head_at : value;
+    Stretch parts[2];
     bf16 *out[LANES];
 
     memset(q, 0, (size_t)half * sizeof *q);
@@ -98,11 +118,16 @@ static void sixteen(const Pass *p, long row, long kv_head, long from, long count
     while (begin < end && !seen[begin]) begin++;
 
     long k = begin;
-    for (; k + KEYS <= end; k += KEYS) {
-        for (int i = 0; i < KEYS; i++) fetch(key + (k + AHEAD + i) * p->cache_key, p->dim);
-        products(KEYS, q, key + k * p->cache_key, p->cache_key, half, score + k);
+    stretches(stem_key, key, shared, p->cache_key, begin, end, parts);
+    for (int part = 0; part < 2; part++) {
+        const bf16 *now = parts[part].at;
+        const long stop = k + parts[part].count;
+        for (; k + KEYS <= stop; k += KEYS, now += KEYS * p->cache_key) {
+            for (int i = 0; i < KEYS; i++) fetch(now + (AHEAD + i) * p->cache_key, p->dim);
+            products(KEYS, q, now, p->cache_key, half, score + k);
+        }
+        for (; k < stop; k++, now += p->cache_key) products(1, q, now, p->cache_key, half, score + k);
     }
-    for (; k < end; k++) products(1, q, key + k * p->cache_key, p->cache_key, half, score + k);
 
     const lanes never = all(-INFINITY), scale = all(p->scale);
     lanes most = never, sum = all(0.0f);
@@ -111,14 +136,14 @@ static void sixteen(const Pass *p, long row, long kv_head, long from, long count
         sum = add(sum, score[k] = choose(seen[k], exponential(subtract(score[k], most)), all(0.0f)));
     for (k = begin; k < end; k++) score[k] = divide(score[k], sum);
 
-    const bf16 *values = value + begin * p->cache_key;
+    stretches(stem_value, value, shared, p->cache_key, begin, end, parts);
     for (long d = 0; d < p->dim; d += VALUES) {
         for (long lane = 0; lane < count; lane += QUERIES) {
             bf16 *to[QUERIES];
             const long now = smaller(QUERIES, count - lane);
             for (long i = 0; i < now; i++) to[i] = out[lane + i] + d;
             const float *weight = (const float *)(score + begin) + lane;
-#define CASE(n) case n: mix(n, weight, values + d, p->cache_key, end - begin, p->dim - d, to); break;
+#define CASE(n) case n: mix(n, weight, parts, d, p->cache_key, p->dim - d, to); break;
             switch (now) {
                 CASE(1) CASE(2)
 #ifdef QUERIES_ARE_FOUR

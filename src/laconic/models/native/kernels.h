@@ -8,6 +8,8 @@ typedef struct {
     const uint8_t *mask;             /* [rows, width, keys], whether a node sees a key, or NULL: all see all */
     const int64_t *starts;           /* [rows + 1], the first node of each row, or NULL: width nodes each */
     bf16 *out;                       /* [nodes, heads, dim] */
+    const int64_t *shared;           /* [rows], how many of a row's first keys lie in its stem and not in the cache, */
+    const bf16 *const *stem_key, *const *stem_value; /* [rows], which is [keys, kv_heads, dim]; or NULL: none does */
     long rows, width, keys, heads, kv_heads, dim;
     long query_node, cache_row, cache_key; /* from one node, row and key to the next: values */
     float scale;

@@ -9,7 +9,8 @@ typedef struct {
     const bf16 *qkv, *qkv_bias, *out, *out_bias, *gate_up, *down; /* weights as linear reads them; biases or NULL */
     /* without qkv the layer has no attention, without gate_up no feed-forward network */
     bf16 *key, *value;   /* the cache, [places, kv_heads, dim] */
-    const uint8_t *mask; /* see Pass */
+    const uint8_t *mask; /* see Pass, as of the next */
+    const bf16 *const *stem_key, *const *stem_value;
 } Layer;
 
 typedef struct {
@@ -43,6 +44,8 @@ int stack(const Layer *layer, long count, const Stack *s, bf16 *x, int threads)
             pass.key = layer->key + s->cache;
             pass.value = layer->value + s->cache;
             pass.mask = layer->mask;
+            pass.stem_key = layer->stem_key;
+            pass.stem_value = layer->stem_value;
             pass.out = mixed;
             failed |= attention(&pass, threads);
             failed |= linear(mixed, layer->out, layer->out_bias, x, x, nodes, wide, hidden, threads);

@@ -76,10 +76,12 @@ class NativeStack:
         key = self._point_to_cache(pool, x)
         masks = self._point_to_masks(now)
         starts = torch.tensor([*now.starts, len(x)])
+        shared = self._point_to_stems(now)
         heads, _, dim = self._sizes
         sizes = now.rows, now.width, now.keys, *self._sizes
         strides = heads * dim, key.stride(0), key.stride(1)
-        attended = Pass(*[None] * 4, starts.data_ptr(), None, *sizes, *strides, self._scale)
+        counts = shared[0].data_ptr() if shared else None
+        attended = Pass(*[None] * 4, starts.data_ptr(), None, counts, None, None, *sizes, *strides, self._scale)
         pointers = cos.data_ptr(), sin.data_ptr(), places.data_ptr()
         shape = now.lo * key.stride(0), len(x), x.shape[1], self._inner
         last = len(self._layers) if last is None else last
@@ -88,7 +90,7 @@ class NativeStack:
             layers = self._left(plan, range(first, last))
             begin, count = 0, len(layers)
         self._native.stack(layers, begin, count, Stack(attended, *shape, *pointers, *self._eps), x)
-        del masks, starts  # only now: the call read them
+        del masks, starts, shared  # only now: the call read them
 
     def _left(self, plan: LayerPlan, layers: range) -> ctypes.Array[Layer]:
         """Those of the layers of which something is left, without what is left out."""
@@ -112,6 +114,21 @@ class NativeStack:
             self._buffers = tuple(buffers)
         return buffers[0]
 
+    def _point_to_stems(self, now: SlotPass) -> tuple[Tensor, ...]:
+        """Let every layer know where the first keys and values of rows lie that share them with others.
+
+        Returns how many these are in each row, and the places, both of which must outlive the pass; nothing where no
+        row shares any.
+        """
+        if any(now.shared):
+            none = torch.zeros(2 * len(self._layers), dtype=torch.int64)
+            rows = torch.stack([none if stem is None else stem.pointers for stem in now.stems])
+            places = rows.T.contiguous()
+            for index, layer in enumerate(self._layers):
+                layer.stem_key, layer.stem_value = places[2 * index].data_ptr(), places[2 * index + 1].data_ptr()
+            return torch.tensor(now.shared), places
+        return ()
+
     def _point_to_masks(self, now: SlotPass) -> list[Tensor | None]:
         """Let every layer know who sees whom; returns the masks, which must outlive the pass."""
         windows = {weights.window for weights in self._weights}
@@ -124,4 +141,4 @@ class NativeStack:
 
 def _layer(w: LayerWeights) -> Layer:
     parts = (w.norm_in, w.norm_mid, w.head_gain, w.qkv, w.qkv_bias, w.out, w.out_bias, w.gate_up, w.down)
-    return Layer(*(None if part is None else part.data_ptr() for part in parts), None, None, None)
+    return Layer(*(None if part is None else part.data_ptr() for part in parts), *[None] * 5)

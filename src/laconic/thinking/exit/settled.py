@@ -98,19 +98,22 @@ class Settled(ProbedExit):
 
     def settled(self, asked: Asked) -> str | None:
         """Weigh promise against cost at the last look."""
-        look = asked.looks[-1]
-        left = _left(look) if look.belief.complete else 1.0
-        gain, cost = _promised(asked, left, look.thinking), self._cost(look.thinking)
+        answer = asked.looks[-1].belief.answer
+        left, gain, cost = self.weighed(asked)
         if gain >= cost:
             return None
-        return (
-            f"answer {look.belief.answer!r} is in doubt by {left:.3f}; thinking on promises {gain:.3f} for {cost:.3f}"
-        )
+        return f"answer {answer!r} is in doubt by {left:.3f}; thinking on promises {gain:.3f} for {cost:.3f}"
+
+    def weighed(self, asked: Asked) -> tuple[float, float, float]:
+        """At the last look: the doubt that is left, what thinking on promises, and what it must promise."""
+        look = asked.looks[-1]
+        left = _left(look) if look.belief.complete else 1.0
+        return left, _promised(asked, left, look.thinking), self.cost(look.thinking)
 
     def hopeless(self, asked: Asked, view: View) -> Hopeless:
         """Whether an answer that begins with tokens so probable leaves too much doubt to stop, whatever follows."""
         assert isinstance(asked, Read)
-        numbers, cost = self._numbers(asked, view), self._cost(view.thinking)
+        numbers, cost = self._numbers(asked, view), self.cost(view.thinking)
         return lambda probs: _promised(asked, doubt(probs, numbers), view.thinking) >= cost
 
     def _numbers(self, asked: Read, view: View) -> Numbers:
@@ -124,7 +127,8 @@ class Settled(ProbedExit):
                 count, sure = count + 1, sure * chance
         return Numbers(count, sure)
 
-    def _cost(self, thinking: int) -> float:
+    def cost(self, thinking: int) -> float:
+        """Accuracy that so many more thinking tokens must be expected to bring."""
         return self.price * max(thinking, _SHORT) / 1000
 
 

@@ -1,0 +1,1 @@
+"""Which of two models writes the next step of a thought."""

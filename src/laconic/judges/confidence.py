@@ -1,0 +1,55 @@
+"""How sure the model is of the answer that it would give after these steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from laconic.judges.base import Bound, ModelJudge, checked
+from laconic.models.text import Message
+from laconic.policy import Card, Needs, knobs
+from laconic.thinking.base import Probe
+from laconic.types import Question
+
+if TYPE_CHECKING:
+    from laconic.engine import Engine
+
+
+@knobs
+class Confidence(ModelJudge):
+    """End the thought after these steps and ask for the answer: the geometric mean of its tokens' probabilities.
+
+    laconic's own use of what DEER (Yang et al. 2025) stops thoughts by. Where no answer comes to its end it is 0.
+    """
+
+    card = Card(paper="laconic's own; after DEER", lossless=False, arxiv="2504.15895")
+    needs = Needs(probabilities=True)
+
+    most: int = 24
+    """Tokens of an answer at most."""
+
+    def bind(self, engine: Engine) -> Bound:
+        """Beside the engine that judges."""
+        judge, own = self.asked(engine)
+        return _Confidence(self, judge, own)
+
+
+@dataclass(frozen=True, slots=True)
+class _Confidence:
+    judge: Confidence
+    engine: Engine
+    own: bool
+
+    def score(self, question: Sequence[Message], steps: Sequence[str]) -> float:
+        """One probe behind the steps."""
+        form, thought = self.engine.text.format, self.judge.shown(steps)
+        begun = {"role": "assistant", "content": f"{form.opens}{form.lead}{thought}" if form.thinks else thought}
+        probe = Probe("The answer is \\boxed", "}", max_tokens=self.judge.most, close=form.thinks)
+        belief = self.engine.reading().answer(Question((*question, begun)), probe)
+        return checked(self.judge.name, belief.confidence() if belief.complete else 0.0)
+
+    def close(self) -> None:
+        """Close a server's connections."""
+        if self.own and hasattr(self.engine, "close"):
+            self.engine.close()

@@ -1,0 +1,337 @@
+"""Carries a scaling policy out: starts attempts, moves them on side by side, stops them, and says what stands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from laconic.errors import RemoteError, RequestError, UnmetNeed
+from laconic.judges.base import Judge
+from laconic.models.text import Message
+from laconic.scaling.base import Acts, Answered, Attempt, Board, Candidate, Growth, Scaling, Standing, Tried
+from laconic.scaling.groups import read
+from laconic.scaling.watch import Chances, Shared
+from laconic.sequence import Sequence
+from laconic.thinking.base import Controller
+from laconic.thinking.exit.settled import Settled
+from laconic.thinking.memory.base import seeded
+from laconic.transcript import STEP
+from laconic.types import Event, Limits, Request, Result, Sampling, Usage
+
+if TYPE_CHECKING:
+    from laconic.engine import Engine
+
+METHOD = "scaling"
+"""Who did it, in events."""
+TEMPERATURE = 0.7
+"""Of attempts, where nobody names one."""
+
+
+class Mover(Protocol):
+    """Moves attempts at one prompt on, wherever their model runs."""
+
+    def begin(self, request: Request) -> Sequence:
+        """Let an attempt join."""
+        ...
+
+    def move(self) -> list[tuple[Sequence, RemoteError | None]]:
+        """A little more of every attempt; returns those that have ended, with the error that ended them if any did."""
+        ...
+
+    def conclude(self, sequence: Sequence, reason: str) -> bool:
+        """End an attempt's thought; says whether there is one to end."""
+        ...
+
+    def cancel(self, sequence: Sequence) -> None:
+        """End an attempt with what it has written."""
+        ...
+
+    def close(self) -> None:
+        """Give back what attempts share. All of them have ended."""
+        ...
+
+
+class Answering:
+    """Attempts at one question under way. Iterate to see which answer stands, then read ``result``.
+
+    Leaving the iteration early, or an exception, ends all attempts; ``result`` is then what there is.
+    """
+
+    def __init__(self, engine: Engine, request: Request, scaling: Scaling, most: int) -> None:
+        if most < 1:
+            raise RequestError(f"the number of attempts must be >= 1, not {most}.", "1 is a single attempt.")
+        if request.sampling.greedy and most > 1:
+            raise RequestError(
+                f"{most} attempts at temperature 0 would all be the same.",
+                "Give a temperature, or ask for one attempt.",
+            )
+        check(engine, scaling)
+        self.scaling = scaling
+        self._engine = engine
+        question = request.question
+        messages: tuple[Message, ...] = () if question is None else question.messages
+        self.board = Board(messages, most, request.sampling.seed, judged=self._judge)
+        self._state = scaling.start(self.board)
+        self._request = engine.fitted(request)
+        own = next((c for c in engine.plan.controllers if isinstance(c, Settled)), Settled())
+        self._settled = scaling.looking(own)
+        self._mover = engine.mover()
+        self._sequences: dict[int, Sequence] = {}
+        self._begun, self._passes = time.perf_counter(), engine.target.passes
+        self._over: Answered | None = None
+        self._closed = False
+        self._news = False
+        self._reason = ""
+        self._events: list[Event] = []
+        self._asked: list[Result] = []
+        self._judges = {judge: judge.bind(engine) for judge in scaling.walk() if isinstance(judge, Judge)}
+
+    def __iter__(self) -> Iterator[Standing]:
+        """Yield what stands, whenever that may have changed."""
+        try:
+            while self._act(self.scaling.acts(self._state, self.board)):
+                yield self.standing()
+                self._move_on()
+            yield self.standing()
+        except GeneratorExit:  # left early: what there is may yet be judged
+            raise
+        except BaseException:
+            self._dismiss()
+            raise
+        finally:
+            self.close()
+
+    def standing(self) -> Standing:
+        """The answers so far."""
+        board = self.board
+        found = tuple(self.scaling.candidates(self._state, board))
+        sure = self.scaling.confidence(self._state, board, found) if found else 0.0
+        tokens = sum(attempt.tokens for attempt in board.attempts)
+        return Standing(found, sure, len(board.attempts), len(board.running), tokens)
+
+    def close(self) -> None:
+        """End all attempts and free what they hold. Safe to call more than once."""
+        if self._closed:
+            return
+        self._closed = True
+        for attempt in self.board.running:
+            self._stop(attempt, self._reason or "cancelled")
+        self._mover.close()
+
+    def _judge(self, judge: Judge, attempt: Attempt) -> float:
+        result = _written(attempt)
+        steps = [step + STEP for step in result.thinking.split(STEP)] + [result.answer]
+        return self._judges[judge].score(self.board.messages, steps)
+
+    @property
+    def result(self) -> Answered:
+        """What has come of it; final once the iteration has ended.
+
+        Raises RemoteError if the server has dropped every attempt, RequestError if none has been started.
+        """
+        if self._over is None:
+            try:
+                self._over = self._answered()
+            finally:
+                self._dismiss()
+        return self._over
+
+    def _dismiss(self) -> None:
+        """Let the judges go."""
+        for judge in self._judges.values():
+            judge.close()
+
+    def _act(self, acts: Acts) -> bool:
+        """Do what the policy says; False where it is over."""
+        board = self.board
+        for number, reason in acts.stop.items():
+            if board.attempts[number].state == "running":
+                self._stop(board.attempts[number], reason)
+        for _ in range(0 if acts.enough else min(acts.start, board.left)):
+            self._start()
+        if acts.enough:
+            self._finish(acts.enough)
+        elif not board.running and not self._reason:
+            self._reason = self._reason or _all_in(board)
+        return bool(board.running)
+
+    def _start(self) -> None:
+        board = self.board
+        attempt = Attempt(len(board.attempts))
+        mine = self._watchers(attempt)
+        sampling = seeded(self._request.sampling, attempt.number)
+        request = replace(self._request, sampling=sampling)
+        if mine:
+            own = self._request.controllers
+            own = self._engine.plan.controllers if own is None else own
+            chosen = [each for each in own if not (self.scaling.probes and isinstance(each, Settled))]
+            request = replace(request, controllers=(*chosen, *mine))
+        if self.scaling.alternatives:
+            request = replace(request, logprobs=max(self.scaling.alternatives, request.logprobs or 0))
+        sequence = self._mover.begin(request)
+        self._sequences[attempt.number] = sequence
+        board.attempts.append(attempt)
+        if sequence.chances is not None:
+            attempt.chances = sequence.chances
+        attempt.logprobs = lambda: [
+            sequence.logprobs.get(at) for at in range(len(request.prompt), len(sequence.tokens))
+        ]
+
+    def _watchers(self, attempt: Attempt) -> tuple[Controller, ...]:
+        if self.scaling.probes and self._engine.text.format.thinks:
+            return (Shared(self._settled, attempt, self._looked, alone=self.board.most == 1),)
+        return (Chances(),) if self.scaling.needs.chances else ()
+
+    def _looked(self, attempt: Attempt, growth: Growth) -> str | None:
+        self._news = True
+        return self.scaling.concludes(self._state, self.board, attempt, growth)
+
+    def _move_on(self) -> None:
+        """Until something comes up."""
+        self._news = False
+        while self.board.running and not self._news:
+            ended = self._mover.move()
+            for attempt in self.board.running:
+                self._read(attempt)
+            for sequence, error in ended:
+                number = next(n for n, mine in self._sequences.items() if mine is sequence)
+                self._end(self.board.attempts[number], error)
+            self._news = self._news or bool(ended) or self.scaling.watches
+
+    def _read(self, attempt: Attempt) -> None:
+        sequence = self._sequences[attempt.number]
+        attempt.tokens, attempt.thinking = sequence.generated, sequence.transcript.thinking
+
+    def _end(self, attempt: Attempt, error: RemoteError | None) -> None:
+        self._read(attempt)
+        attempt.result = self._engine.result(self._sequences[attempt.number])
+        attempt.ended = sum(other.ended >= 0 for other in self.board.attempts)
+        attempt.state = "done" if error is None else "failed"
+        if error is not None:
+            attempt.reason = str(error)
+            self._events.append(Event(METHOD, "failed", attempt.tokens, f"attempt {attempt.number}: {error}"))
+            if all(other.state == "failed" for other in self.board.attempts) and not self.board.left:
+                raise error
+        else:
+            attempt.answer = read(attempt.result)
+
+    def _stop(self, attempt: Attempt, reason: str) -> None:
+        sequence = self._sequences[attempt.number]
+        self._mover.cancel(sequence)
+        self._read(attempt)
+        attempt.state, attempt.reason = "stopped", reason
+        attempt.ended = sum(other.ended >= 0 for other in self.board.attempts)
+        attempt.result = self._engine.result(sequence)
+
+    def _finish(self, reason: str) -> None:
+        """It is enough: only who has to write the answer that stands goes on, and that at once."""
+        board = self.board
+        self._reason = self._reason or reason
+        found = self.scaling.candidates(self._state, board)
+        behind = [board.attempts[number] for number in found[0].numbers] if found else []
+        speaker = None
+        if not any(attempt.state == "done" for attempt in behind):
+            speaker = next((attempt for attempt in behind if attempt.state == "running"), None)
+        if speaker is None and not board.done:
+            speaker = next(iter(board.running), None)
+        for attempt in board.running:
+            if attempt is not speaker:
+                self._stop(attempt, reason)
+        if speaker is not None and not speaker.concluded:
+            speaker.concluded = self._mover.conclude(self._sequences[speaker.number], reason)
+
+    def _ask(self, messages: tuple[Message, ...], most: int) -> Result:
+        found = self._engine.using(think=()).generate(
+            messages, sampling=Sampling(), limits=Limits(most), thinking=False
+        )
+        self._asked.append(found)
+        return found
+
+    def _answered(self) -> Answered:
+        board = self.board
+        if not board.attempts:
+            raise RequestError("no attempt has been started.", "Iterate to the end, or use Engine.answer.")
+        candidates: list[Candidate] = list(self.scaling.candidates(self._state, board))
+        if board.done and self._reason != "cancelled":
+            candidates = list(self.scaling.last(self._state, board, candidates, self._ask))
+        speaker = self._speaker(candidates)
+        if candidates and speaker.state == "stopped" and speaker.looks and self._reason != "cancelled":
+            self._write_out(speaker)
+        tried = tuple(Tried(_written(a), a.answer, a.state, a.reason) for a in board.attempts)
+        sure = self.scaling.confidence(self._state, board, candidates) if candidates else 0.0
+        usage = Usage()
+        for result in (*(each.result for each in tried), *self._asked):
+            usage.add(result.usage)
+        reason = self._reason if candidates else "no answer could be read in any attempt"
+        passes = self._engine.target.passes - self._passes
+        question = self._request.question
+        noted = () if question is None else question.events
+        said = dict.fromkeys((*noted, *_written(speaker).events))
+        events = (*said, *self._events, Event(METHOD, "answer", usage.generated, reason))
+        answer = candidates[0].answer if candidates else _written(speaker).answer
+        seconds = time.perf_counter() - self._begun
+        return Answered(
+            answer, sure, _written(speaker), tuple(candidates), tried, usage, passes, seconds, reason, events,
+            tuple(self._asked),
+        )  # fmt: skip
+
+    def _write_out(self, attempt: Attempt) -> None:
+        """Have the answer written that a stopped attempt would have given at its last look, greedily as that asked.
+
+        It comes to this where the one that wrote its answer for all who agreed drew another one after all.
+        """
+        prompt, form, written = self._request.prompt, self._engine.text.format, _written(attempt)
+        thought = written.tokens[: attempt.looks[-1].tokens]
+        closed = (*thought, *self._engine.text.encode(form.ending))
+        left = self._request.limits.max_new_tokens - len(closed)
+        if left < 1:
+            return
+        limits, sampling = replace(self._request.limits, max_new_tokens=left, answer_room=0), Sampling()
+        request = replace(self._request, prompt=(*prompt, *closed), sampling=sampling, limits=limits, phase="answer")
+        (said,) = self._engine.run([replace(request, controllers=(), question=None)])
+        self._asked.append(said)
+        text = self._engine.text.decode(list(thought))
+        attempt.result = replace(
+            written, text=f"{text}{form.ending}{said.text}", answer=said.answer, tokens=(*closed, *said.tokens),
+            finish_reason=said.finish_reason, thought=len(closed),
+        )  # fmt: skip
+
+    def _speaker(self, candidates: list[Candidate]) -> Attempt:
+        """Whose reply stands: of those behind the first candidate the first that is done, else who came furthest."""
+        board = self.board
+        behind = [board.attempts[number] for number in candidates[0].numbers] if candidates else []
+        return min(behind or board.done or board.attempts, key=lambda a: (a.state != "done", a.state == "failed"))
+
+
+def sampled(request: Request, given: Sampling | None, most: int) -> Request:
+    """The request with a temperature, where nobody has named one and several attempts are to differ."""
+    if given is not None or most <= 1 or not request.sampling.greedy:
+        return request
+    sampling = replace(request.sampling, temperature=TEMPERATURE)
+    question = request.question
+    if question is not None:
+        reason = f"temperature {TEMPERATURE}, since none was named and greedy attempts would all be the same"
+        question = replace(question, sampling=sampling).noting(METHOD, "sample", reason)
+    return replace(request, sampling=sampling, question=question)
+
+
+def _written(attempt: Attempt) -> Result:
+    assert attempt.result is not None
+    return attempt.result
+
+
+def _all_in(board: Board) -> str:
+    return f"all {len(board.attempts)} attempts have ended"
+
+
+def check(engine: Engine, scaling: Scaling) -> None:
+    """Raise UnmetNeed if a policy needs something that this engine does not have."""
+    needs = scaling.needs
+    if needs.thinking and not engine.text.format.thinks:
+        raise UnmetNeed(
+            f"'{scaling.name}' needs a model with a thinking phase; no thinking tags were found.",
+            "Name the tags with format=Format(opens, closes) (--format), or choose another method.",
+        )
+    engine.allows(scaling)

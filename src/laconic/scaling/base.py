@@ -1,0 +1,279 @@
+"""Contract of scaling: a policy looks at the attempts at a question, and says which to start and stop, and when to end.
+
+The runner (:mod:`laconic.scaling.answering`) carries it out, over laconic's own loop or over a server. It asks a policy
+whenever something has come up: an attempt has ended, a probe has found what one would answer now, or, for those that
+``watch``, a pass has been made. Between two of its questions the board stands still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from laconic.judges.base import Judge
+from laconic.models.text import Message
+from laconic.policy import Policy
+from laconic.thinking.base import Belief
+from laconic.thinking.exit.settled import Settled
+from laconic.types import Event, FinishReason, Logprob, Result, Usage
+
+State = Literal["running", "done", "stopped", "failed"]
+"""An attempt is done when it has written its answer, stopped when somebody has ended it before, failed when its server
+has dropped it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What an attempt would have answered after so many thinking tokens, and how likely that is to be wrong.
+
+    ``tokens`` is all that it had written by then.
+    """
+
+    thinking: int
+    belief: Belief
+    doubt: float
+    tokens: int = 0
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt, as policies see it."""
+
+    number: int
+    """From 0, in the order in which they were started; it decides the seed."""
+    state: State = "running"
+    tokens: int = 0
+    """Tokens written so far."""
+    thinking: int = 0
+    """Of these, tokens of the thought that the model chose."""
+    ended: int = -1
+    """How many attempts had ended before it did; -1 while it runs."""
+    answer: str = ""
+    """What it answered; empty while it has not, and where no answer can be found in what it wrote."""
+    looks: list[Look] = field(default_factory=list)
+    """What probes have found, oldest first; there are some where the policy ``probes``."""
+    concluded: bool = False
+    """Whether its thought was ended by the policy."""
+    chances: Sequence[float] = ()
+    """The model's probability of each token, for policies that need ``chances``."""
+    logprobs: Callable[[], Sequence[Logprob | None]] = tuple
+    """Those of its tokens with the likeliest others in their place, for policies with ``alternatives``."""
+    reason: str = ""
+    """Why it was stopped or failed."""
+    result: Result | None = None
+    """All that it wrote, once it has ended."""
+
+
+@dataclass(slots=True)
+class Board:
+    """All that is known of the attempts at one question."""
+
+    messages: tuple[Message, ...]
+    most: int
+    """How many attempts may be started in all."""
+    seed: int = 0
+    """Seed of the question's sampling: what a policy draws, it draws from this."""
+    attempts: list[Attempt] = field(default_factory=list)
+    judged: Callable[[Judge, Attempt], float] | None = None
+    """Has an attempt scored by a judge that the policy has among its knobs."""
+    scores: dict[tuple[Judge, int], float] = field(default_factory=dict)
+    """What judges have said, by the number of the attempt."""
+
+    def score(self, judge: Judge, attempt: Attempt) -> float:
+        """What a judge says of an attempt that has ended, asked once. Raises JudgeError for what is no score."""
+        key = judge, attempt.number
+        if key not in self.scores:
+            assert self.judged is not None
+            self.scores[key] = self.judged(judge, attempt)
+        return self.scores[key]
+
+    @property
+    def running(self) -> list[Attempt]:
+        """Attempts that are being written."""
+        return [attempt for attempt in self.attempts if attempt.state == "running"]
+
+    @property
+    def done(self) -> list[Attempt]:
+        """Attempts that have written an answer or what there is in place of one, in the order in which they ended."""
+        return sorted((a for a in self.attempts if a.state == "done"), key=lambda attempt: attempt.ended)
+
+    @property
+    def left(self) -> int:
+        """How many more may be started."""
+        return self.most - len(self.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class Acts:
+    """What to do now: start so many more, stop some (number to reason), or end it all with what there is (``enough``).
+
+    A policy that does nothing while no attempt runs is done, too.
+    """
+
+    start: int = 0
+    stop: Mapping[int, str] = field(default_factory=dict)
+    enough: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An answer that attempts agree on. ``weight`` is its share of the vote, or whatever else the policy ranks by.
+
+    ``numbers`` are the attempts behind it, the one that speaks for all first.
+    """
+
+    answer: str
+    weight: float
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The answers so far, the likeliest first, while attempts run.
+
+    ``confidence`` is how sure the policy is of the first: its share of the vote, as a rule; 0 while there is none.
+    """
+
+    candidates: tuple[Candidate, ...] = ()
+    confidence: float = 0.0
+    attempts: int = 0
+    running: int = 0
+    tokens: int = 0
+    """Written by all attempts together."""
+
+    @property
+    def answer(self) -> str:
+        """The answer that stands; empty while there is none."""
+        return self.candidates[0].answer if self.candidates else ""
+
+
+Ask = Callable[[tuple[Message, ...], int], Result]
+"""Asks the model something more, greedily and without a thought, for at most so many tokens."""
+
+
+class Scaling(Policy):
+    """Decides how many attempts a question is worth, and which answer stands."""
+
+    probes: ClassVar[bool] = False
+    """Whether attempts are asked on the way what they would answer now (``Attempt.looks``). Needs a thinking phase."""
+    watches: ClassVar[bool] = False
+    """Whether :meth:`acts` is to be asked after every pass."""
+
+    @property
+    def alternatives(self) -> int:
+        """How many of the likeliest tokens it must know of in each place."""
+        return 0
+
+    def looking(self, settled: Settled) -> Settled:
+        """How attempts are asked on the way, where the engine's own controllers would ask as ``settled`` does."""
+        return settled
+
+    def start(self, board: Board) -> Any:
+        """State of one question. Raises RequestError where ``board.most`` attempts are too few for this policy."""
+        return None
+
+    def acts(self, state: Any, board: Board) -> Acts:
+        """What to do now."""
+        raise NotImplementedError
+
+    def concludes(self, state: Any, board: Board, attempt: Attempt, growth: Growth) -> str | None:
+        """Why a thought may end after the last of the attempt's looks; None to think on. Of those that probe."""
+        return None
+
+    def candidates(self, state: Any, board: Board) -> list[Candidate]:
+        """The answers so far, the one that stands first."""
+        raise NotImplementedError
+
+    def confidence(self, state: Any, board: Board, candidates: Sequence[Candidate]) -> float:
+        """How sure it is of the first of ``candidates``: its share of their weights."""
+        total = sum(candidate.weight for candidate in candidates)
+        return candidates[0].weight / total if total > 0 else 0.0
+
+    def last(self, state: Any, board: Board, candidates: Sequence[Candidate], ask: Ask) -> Sequence[Candidate]:
+        """The candidates in the order that holds, once all attempts have ended; a policy may ask the model first."""
+        return candidates
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What thinking on promises an attempt by itself, and costs: accuracy that it may bring, and must bring."""
+
+    promise: float
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """An attempt that has ended: what it wrote, what was read as its answer, and why it ended."""
+
+    result: Result
+    answer: str
+    state: State
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A question answered by several attempts.
+
+    ``result`` is that of the attempt that speaks for the answer; ``usage`` adds up all attempts and what was asked
+    besides (``asked``). Where no attempt has an answer that could be read, ``answer`` is what the first that ended
+    wrote, and ``confidence`` is 0. ``passes`` are those of the target, each counted once however many attempts shared
+    it; 0 over a server.
+    """
+
+    answer: str
+    confidence: float
+    result: Result
+    candidates: tuple[Candidate, ...]
+    attempts: tuple[Tried, ...]
+    usage: Usage
+    passes: int
+    seconds: float
+    reason: str
+    events: tuple[Event, ...] = ()
+    asked: tuple[Result, ...] = ()
+
+    @property
+    def finish_reason(self) -> FinishReason:
+        """How the attempt ended that speaks for the answer."""
+        return self.result.finish_reason
+
+    @property
+    def text(self) -> str:
+        """All that this attempt wrote."""
+        return self.result.text
+
+    @property
+    def sequential(self) -> int:
+        """Tokens of the longest attempt."""
+        return max(tried.result.usage.generated for tried in self.attempts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Answer, counts, every attempt and why it ended, ready for JSON."""
+        return {
+            "answer": self.answer,
+            "confidence": self.confidence,
+            "finish_reason": self.finish_reason,
+            "reason": self.reason,
+            "passes": self.passes,
+            "seconds": self.seconds,
+            "usage": self.usage.as_dict(),
+            "candidates": [
+                {"answer": c.answer, "weight": c.weight, "attempts": list(c.numbers)} for c in self.candidates
+            ],
+            "attempts": [
+                {
+                    "text": tried.result.text,
+                    "answer": tried.answer,
+                    "state": tried.state,
+                    "reason": tried.reason,
+                    "tokens": tried.result.usage.generated,
+                    "thinking": tried.result.usage.thinking,
+                }
+                for tried in self.attempts
+            ],
+            "asked": [result.text for result in self.asked],
+            "events": [f"{event.method}: {event.action}, {event.reason}" for event in self.events],
+        }

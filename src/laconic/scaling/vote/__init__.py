@@ -1,0 +1,1 @@
+"""Votes among attempts: who votes, with what weight, and when enough have voted."""
