@@ -32,12 +32,16 @@ REQUIRED = {
     "hybrid": "hybrid:[suffix]+[token-recycling]",
     "layer-skip": "layer-skip:1",
     "pearl": "pearl:[suffix]",
+    "best-of-n": "best-of-n:judge=[equations]",
+    "best-of-majority": "best-of-majority:judge=[equations]",
+    "reward-guided": "reward-guided:judge=[equations]",
+    "prm": "prm:DIR",
 }
 """Specs of methods that have a knob without default; those with a trained head are added by ``trained``."""
 
 MODEL = tiny.model(0, bias=tiny.REASONER)
 TARGET, DRAFT, TEXT = CausalLM(MODEL), CausalLM(tiny.noisy(MODEL, 0.1)), tiny.text()
-ABOVE = {"memory"}
+ABOVE = {"memory", "scaling", "judge", "collaboration"}
 """Families that work above an engine, whose methods take no part in a run."""
 INSIDE = {"transform": "match:transform=[{}]", "relaxation": "match:relax=[{}]"}
 """Families whose methods are part of a verifier."""

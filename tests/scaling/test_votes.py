@@ -122,12 +122,12 @@ class TestDeepConf:
     def test_the_least_confident_stretch(self) -> None:
         sure, unsure = (0.9, 0.9, 0.9, 0.9), (0.9, 0.1, 0.1, 0.9)
         on = board(done(0, "3", chances=unsure), done(1, "3", chances=unsure), done(2, "4", chances=sure))
-        found = stands("deepconf:top=0,window=2,keep=1", on)
+        found = stands("deepconf:top=0,window=2,share=1", on)
         assert [(c.answer, pytest.approx(c.weight)) for c in found] == [("4", 0.9), ("3", 0.2)]
 
     def test_only_the_most_confident_vote(self) -> None:
         on = board(*(done(i, "3", chances=(0.3,)) for i in range(3)), done(3, "4", chances=(0.9,)))
-        assert [c.answer for c in stands("deepconf:top=0,keep=0.25", on)] == ["4"]
+        assert [c.answer for c in stands("deepconf:top=0,share=0.25", on)] == ["4"]
 
     def test_confidence_of_the_likeliest_tokens(self) -> None:
         on = answers("4")

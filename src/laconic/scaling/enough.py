@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,10 @@ from pydantic import Field
 from laconic.policy import Card, Needs, knobs
 from laconic.scaling.base import Acts, Attempt, Board, Candidate, Growth, Scaling
 from laconic.scaling.groups import alike, grouped
-from laconic.thinking.exit.settled import Settled
+from laconic.thinking.exit.worth import cost
+
+if TYPE_CHECKING:
+    from laconic.thinking.exit.settled import Settled
 
 _UNSEEN = 0.5
 """Doubt of an answer that no probe has looked at."""
@@ -110,12 +113,12 @@ class Enough(Scaling):
         """Where thinking on does not pay for the question."""
         left = _left(posterior(self._votes(board), self.alike))
         own = max(attempt.looks[-1].doubt, _SUREST)
-        promise, cost = growth.promise, growth.cost
+        promise, price = growth.promise, growth.cost
         if board.most > 1:
-            promise, cost = promise * min(1.0, left / own), self._cost(board, attempt.thinking * _E)
-        if promise >= cost:
+            promise, price = promise * min(1.0, left / own), self._cost(board, attempt.thinking * _E)
+        if promise >= price:
             return None
-        return f"the question is in doubt by {left:.3f}; thinking on promises {promise:.3f} for {cost:.3f}"
+        return f"the question is in doubt by {left:.3f}; thinking on promises {promise:.3f} for {price:.3f}"
 
     def candidates(self, state: Any, board: Board) -> list[Candidate]:
         """The answers by how likely they are right."""
@@ -158,7 +161,7 @@ class Enough(Scaling):
         By ``settled``'s price, which is for growth by the factor e.
         """
         spent = max(sum(attempt.thinking for attempt in board.attempts), 1)
-        return Settled(price=self.price).cost(spent) * math.log1p(more / spent)
+        return cost(self.price, spent) * math.log1p(more / spent)
 
     def _promise(self, attempt: Attempt, left: float) -> float:
         """What an attempt under way promises the question at most: it may yet decide whatever is in doubt."""

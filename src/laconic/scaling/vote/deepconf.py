@@ -41,8 +41,8 @@ class DeepConf(Vote):
     Source: Deep Think with Confidence (Fu et al. 2025). The confidence of a token is minus the mean log probability of
     the ``top`` likeliest tokens in its place: large where all but one are unlikely. That of an attempt is its lowest
     mean over any ``window`` of tokens, the mean of the lowest tenth of these, that of its last ``tail`` tokens, or the
-    mean of all. Offline (``warmup=0``) all attempts are written, the share ``keep`` of the most confident votes, each
-    with its confidence. Online, ``warmup`` attempts set the threshold, the confidence that the share ``keep`` of them
+    mean of all. Offline (``warmup=0``) all attempts are written, the share ``share`` of the most confident votes, each
+    with its confidence. Online, ``warmup`` attempts set the threshold, the confidence that the share ``share`` of them
     reaches; each later attempt ends where a window falls below it and has no vote. It stops, too, where the answer
     ahead has the share ``sure`` of all votes. ``top=0`` reads the log probability of what was written instead of that
     of the likeliest tokens: then confidence is its mean, and a server can be asked for it.
@@ -54,7 +54,7 @@ class DeepConf(Vote):
 
     warmup: Annotated[int, Field(ge=0)] = 0
     """Attempts that are written to their ends before others are stopped; 0 stops none. The authors use 16 of 512."""
-    keep: Annotated[float, Field(gt=0, le=1)] = 0.9
+    share: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Share of the most confident attempts; the authors use 0.1 and 0.9."""
     window: Annotated[int, Field(ge=1)] = 2048
     """Tokens of a stretch. Thoughts that are shorter are one stretch."""
@@ -92,7 +92,7 @@ class DeepConf(Vote):
         first = board.attempts[: self.warmup]
         warm = len(first) == self.warmup and not any(a.state == "running" for a in first)
         if state.threshold is None and warm:
-            state.threshold = _reached([self._confidence(state, a) for a in first if a.state == "done"], self.keep)
+            state.threshold = _reached([self._confidence(state, a) for a in first if a.state == "done"], self.share)
         stop = {}
         if state.threshold is not None:
             for attempt in board.running:
@@ -121,7 +121,7 @@ class DeepConf(Vote):
             self._read(state, attempt)
         if not done:
             return done
-        least = _reached([self._confidence(state, attempt) for attempt in done], self.keep)
+        least = _reached([self._confidence(state, attempt) for attempt in done], self.share)
         return [attempt for attempt in done if self._confidence(state, attempt) >= least]
 
     def weight(self, state: Traces, board: Board, attempt: Attempt) -> float:

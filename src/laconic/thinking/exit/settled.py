@@ -15,12 +15,11 @@ from laconic.models.text import Text
 from laconic.policy import Card, Needs, knobs
 from laconic.thinking.base import Belief, View
 from laconic.thinking.exit.probed import Asked, Hopeless, Look, ProbedExit
+from laconic.thinking.exit.worth import cost
 from laconic.types import Request
 
 _PRIOR = 2.0
 """Growth of the thought, as a logarithm, for which the prior counts: that doubt falls as the thought grows."""
-_SHORT = 10_000
-"""Tokens; a thought shorter than this pays as if it had this length, so that short ones are not cut for pennies."""
 _SUREST = 1e-4
 """Doubt of the answer below which models are not believed."""
 _FEWEST_SLIPS = 1e-3
@@ -99,10 +98,10 @@ class Settled(ProbedExit):
     def settled(self, asked: Asked) -> str | None:
         """Weigh promise against cost at the last look."""
         answer = asked.looks[-1].belief.answer
-        left, gain, cost = self.weighed(asked)
-        if gain >= cost:
+        left, gain, price = self.weighed(asked)
+        if gain >= price:
             return None
-        return f"answer {answer!r} is in doubt by {left:.3f}; thinking on promises {gain:.3f} for {cost:.3f}"
+        return f"answer {answer!r} is in doubt by {left:.3f}; thinking on promises {gain:.3f} for {price:.3f}"
 
     def weighed(self, asked: Asked) -> tuple[float, float, float]:
         """At the last look: the doubt that is left, what thinking on promises, and what it must promise."""
@@ -113,8 +112,8 @@ class Settled(ProbedExit):
     def hopeless(self, asked: Asked, view: View) -> Hopeless:
         """Whether an answer that begins with tokens so probable leaves too much doubt to stop, whatever follows."""
         assert isinstance(asked, Read)
-        numbers, cost = self._numbers(asked, view), self.cost(view.thinking)
-        return lambda probs: _promised(asked, doubt(probs, numbers), view.thinking) >= cost
+        numbers, price = self._numbers(asked, view), self.cost(view.thinking)
+        return lambda probs: _promised(asked, doubt(probs, numbers), view.thinking) >= price
 
     def _numbers(self, asked: Read, view: View) -> Numbers:
         """All numbers in the thought. Those only drafted pass for certain: then a probe is never given up too early."""
@@ -129,7 +128,7 @@ class Settled(ProbedExit):
 
     def cost(self, thinking: int) -> float:
         """Accuracy that so many more thinking tokens must be expected to bring."""
-        return self.price * max(thinking, _SHORT) / 1000
+        return cost(self.price, thinking)
 
 
 def doubt(answer: Sequence[float], numbers: Numbers = NONE) -> float:
