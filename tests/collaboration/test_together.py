@@ -238,3 +238,10 @@ def test_an_error_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ZeroDivisionError):
         answer(Broken())
     assert quiet()
+
+
+def test_a_reply_without_a_thought_has_no_pieces_of_one() -> None:
+    plain = Engine(CausalLM(tiny.model(0, bias={"a": 9.0})), tiny.text(), Methods(drafter="none"))
+    found = Pair(plain, plain).answer("hello", "spec-reason:threshold=0", limits=Limits(8))
+    assert "".join(piece.text for piece in found.pieces) == ""
+    assert found.answer

@@ -75,6 +75,17 @@ Scaling = Annotated[
         rich_help_panel=_METHODS,
     ),
 ]
+Together = Annotated[
+    str | None,
+    typer.Option(
+        "--together",
+        help="Have a second model write steps of the thought: spec-reason, speculative-thinking, foreal ...",
+        rich_help_panel=_METHODS,
+    ),
+]
+Small = Annotated[
+    str | None, typer.Option("--small-model", help="The second, smaller model of --together.", rich_help_panel=_METHODS)
+]
 Attempts = Annotated[
     int | None,
     typer.Option("--attempts", help="Most attempts of --scaling; 8 if not said.", rich_help_panel=_METHODS),

@@ -25,6 +25,8 @@ def run(
     memory: options.Memory = None,
     scaling: options.Scaling = None,
     attempts: options.Attempts = None,
+    together: options.Together = None,
+    small_model: options.Small = None,
     no_think: Annotated[bool, typer.Option("--no-think", help="Ask the model to answer at once.")] = False,
     temperature: options.OwnTemperature = None,
     top_k: options.OwnTopK = None,
@@ -64,9 +66,19 @@ def run(
     from .scaling import answer as answered
     from .scaling import policy as scaled
     from .show import Screen, closing_line, how, result_json
+    from .together import answer as both
+    from .together import policy as shared
+    from .together import second
 
     reasoner = named(memory, no_think=no_think, baseline=baseline)
     policy = scaled(scaling, attempts, excluded={"--memory": memory is not None, "--baseline": baseline})
+    pair = shared(
+        together, small_model,
+        excluded={
+            "--memory": memory is not None, "--baseline": baseline, "--scaling": scaling is not None,
+            "--no-think": no_think, "--url": url is not None,
+        },
+    )  # fmt: skip
     filters = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     said = filters | {"repetition_penalty": repetition_penalty, "seed": seed}
     options.sampled(Sampling(), **said)  # what cannot be is refused before a model is loaded
@@ -91,7 +103,17 @@ def run(
         engine = Engine.load(chosen.model, **given, **chosen.methods.fields())
     sampling = options.sampled(engine.defaults.sampling, **said)
     limits = wanted or replace(engine.defaults.limits, answer_room=answer_room)
-    promise = kept(config, engine, sampling, limits, thinking=not no_think, whole=reasoner is None and policy is None)
+    promise = kept(
+        config,
+        engine,
+        sampling,
+        limits,
+        thinking=not no_think,
+        whole=reasoner is None and policy is None and pair is None,
+    )
+    if pair is not None and small_model is not None:
+        both(pair, question, engine, second(small_model, engine, given), sampling, limits, json=json)
+        return
     if policy is not None:
         chosen_sampling = None if temperature is None and sampling.greedy else sampling
         if answered(policy, 8 if attempts is None else attempts, question, engine, chosen_sampling, limits,

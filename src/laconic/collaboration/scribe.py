@@ -101,6 +101,8 @@ class Scribe:
         if s.events and s.events[-1].method == METHOD:
             s.events.pop()
         closes = not hand.waits
+        if closes and s.transcript.phase == "answer" and s.transcript.closed <= begun:
+            return "", 0, True  # it answers without a thought
         end = s.transcript.closed if closes and s.transcript.closed > begun else len(s.tokens)
         text = self._bare(s.text_between(begun, end))
         self.read += text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +13,7 @@ from laconic.engine import Engine, Prompt
 from laconic.errors import UnmetNeed
 from laconic.judges.base import Bound, Judge
 from laconic.policy import registry
-from laconic.types import Event, Usage
+from laconic.types import Event, Request, Result, Usage
 
 
 class Pair:
@@ -38,30 +39,28 @@ class Pair:
         """Answer one prompt. ``options`` are those of :meth:`Engine.request`; both models are asked alike."""
         made = registry.build("collaboration", policy)
         assert isinstance(made, Collaboration)
-        requests = {"large": self.large.request(prompt, **options), "small": self.small.request(prompt, **options)}
+        requests: dict[Side, Request] = {
+            "large": self.large.request(prompt, **options),
+            "small": self.small.request(prompt, **options),
+        }
         question = requests["large"].question
         thought = Thought(() if question is None else question.messages, requests["large"].sampling.seed)
         begun = time.perf_counter()
-        scribes: dict[Side, Scribe] = {}
         judges = {judge: judge.bind(self.large) for judge in made.walk() if isinstance(judge, Judge)}
+        scribes = _Scribes({"large": self.large, "small": self.small}, requests)
+        other: Side = "small" if made.answers == "large" else "large"
         try:
-            scribes["large"] = Scribe(self.large, requests["large"])
-            scribes["small"] = Scribe(self.small, requests["small"])
             _think(made, thought, scribes, judges)
-            other: Side = "small" if made.answers == "large" else "large"
-            speaker = scribes.pop(made.answers)
-            try:
-                _catch_up(speaker, thought)
-                result = speaker.end("the thought is over")
-            finally:
-                speaker.close()
-            left = scribes.pop(other).close()
+            speaker = scribes[made.answers]
+            _catch_up(speaker, thought)
+            result = speaker.end("the thought is over")
         finally:
-            for scribe in scribes.values():
-                scribe.close()
+            left = scribes.close()
             for judge in judges.values():
                 judge.close()
-        usages: dict[Side, Usage] = {made.answers: result.usage, other: left.usage}
+        usages: dict[Side, Usage] = {made.answers: result.usage}
+        usages[other] = left[other].usage if other in left else Usage()
+        events = (*result.events, *(left[other].events if other in left else ()))
         refused = sum(piece.tokens for piece in thought.written if piece.refused)
         own = thought.tokens("large")
         note = Event(
@@ -69,11 +68,28 @@ class Pair:
         )
         return Collaborated(
             result.answer, result, tuple(thought.written), usages["small"], usages["large"], refused,
-            time.perf_counter() - begun, (*result.events, *left.events, note),
+            time.perf_counter() - begun, (*events, note),
         )  # fmt: skip
 
 
-def _think(policy: Collaboration, thought: Thought, scribes: dict[Side, Scribe], judges: dict[Judge, Bound]) -> None:
+class _Scribes:
+    """Both scribes, each begun when it is first needed."""
+
+    def __init__(self, engines: dict[Side, Engine], requests: dict[Side, Request]) -> None:
+        self._engines, self._requests = engines, requests
+        self._begun: dict[Side, Scribe] = {}
+
+    def __getitem__(self, side: Side) -> Scribe:
+        if side not in self._begun:
+            self._begun[side] = Scribe(self._engines[side], self._requests[side])
+        return self._begun[side]
+
+    def close(self) -> dict[Side, Result]:
+        """End both, whatever they are at; returns what each has written."""
+        return {side: scribe.close() for side, scribe in self._begun.items()}
+
+
+def _think(policy: Collaboration, thought: Thought, scribes: _Scribes, judges: dict[Judge, Bound]) -> None:
     """Turn by turn, until the thought ends in one of them."""
     state = policy.start(thought)
     while True:
@@ -86,15 +102,12 @@ def _think(policy: Collaboration, thought: Thought, scribes: dict[Side, Scribe],
         text, tokens, closes = scribe.write(turn.most, whole=turn.whole)
         piece = Piece(turn.side, text, tokens, closes)
         if turn.side == "small":
-            large = scribes["large"]
-            _catch_up(large, thought)
-            point = large.mark()
-            looks = _Looks(large, thought, piece, judges)
+            looks = _Looks(scribes, thought, piece, judges)
             verdict = policy.stands(state, thought, piece, looks)
             piece = replace(piece, score=verdict.score, refused=not verdict.stands)
             if piece.refused:
                 scribe.back(before)
-                large.back(point)
+                looks.take_back()
         thought.written.append(piece)
         if piece.refused:
             continue
@@ -112,29 +125,39 @@ def _catch_up(scribe: Scribe, thought: Thought) -> None:
 
 @dataclass(slots=True)
 class _Looks(Looks):
-    large: Scribe
+    """What is said of a piece; the large model takes it in when it is first asked."""
+
+    scribes: _Scribes
     thought: Thought
     piece: Piece
     bound: dict[Judge, Bound]
+    _point: Any = None
     _likelihood: float | None = None
 
-    def _taken(self) -> None:
-        if len(self.large.read) < len(self.thought.text) + len(self.piece.text):
-            self.large.take(self.piece.text)
+    def _large(self) -> Scribe:
+        large = self.scribes["large"]
+        if self._point is None:
+            _catch_up(large, self.thought)
+            self._point = large.mark()
+            large.take(self.piece.text)
+        return large
+
+    def take_back(self) -> None:
+        """Let the large model forget the piece, if it has read it."""
+        if self._point is not None:
+            self.scribes["large"].back(self._point)
 
     def digits(self, ask: str) -> list[float]:
         """One pass over the piece and what is asked."""
-        self._taken()
-        chances, mean = self.large.digits(ask)
+        chances, mean = self._large().digits(ask)
         self._likelihood = mean if self._likelihood is None else self._likelihood
         return chances
 
     def likelihood(self) -> float:
         """One pass over the piece."""
         if self._likelihood is None:
-            self._taken()
-            self._likelihood = self.large.weigh("")[1]
-        if self._likelihood != self._likelihood:
+            self._likelihood = self._large().weigh("")[1]
+        if math.isnan(self._likelihood):
             raise UnmetNeed("a server does not say how likely a text is.", "Use digits or a judge.")
         return self._likelihood
 
