@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ def main() -> int:
     parser.add_argument("--data", help="Tasks, as laconic compare takes them.")
     parser.add_argument("--n", type=int, default=400)
     parser.add_argument("--attempts", type=int, default=8)
+    parser.add_argument(
+        "--orders", type=int, default=1, help="Orders of the attempts to play, each begins with another."
+    )
     parser.add_argument("--temperature", type=float, default=0.8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-tokens", type=int, default=600)
@@ -69,7 +73,7 @@ def _record(given: argparse.Namespace) -> int:
 
 
 def _play(given: argparse.Namespace) -> int:
-    recordings = list(load(given.file))
+    recordings = [_turned(each, turn) for each in load(given.file) for turn in range(given.orders)]
     rows = {spec: _row(recordings, spec, given.attempts) for spec in ["self-consistency", *given.specs]}
     first = rows["self-consistency"]
     told = {spec: _told(recordings, played, first) for spec, played in rows.items()}
@@ -79,7 +83,7 @@ def _play(given: argparse.Namespace) -> int:
     alone = sum(right for _, right in counts) / sum(n for n, _ in counts)
     tokens = sum(len(a.tokens) for r in recordings for a in r.attempts) / sum(n for n, _ in counts)
     lines = [
-        f"{len(recordings)} problems, {given.attempts} attempts each; one attempt: {alone:.1%}, {tokens:.0f} tokens",
+        f"{len(recordings) // given.orders} problems, {given.attempts} attempts each; one attempt: {alone:.1%}, {tokens:.0f} tokens",
         "coverage: " + ", ".join(f"{c:.1%} at {k}" for k, c in zip(ks, covered, strict=True)),
         f"{'policy':44s} {'right':>22s} {'tokens':>7s} {'of vote':>18s} {'rounds':>7s} {'attempts':>8s}",
     ]
@@ -93,12 +97,18 @@ def _play(given: argparse.Namespace) -> int:
     sys.stdout.write("\n".join(lines) + "\n")
     if given.json:
         found = {
-            "problems": len(recordings), "attempts": given.attempts, "one": {"accuracy": alone, "tokens": tokens},
+            "problems": len(recordings) // given.orders, "orders": given.orders, "attempts": given.attempts, "one": {"accuracy": alone, "tokens": tokens},
             "coverage": dict(zip(map(str, ks), covered, strict=True)), "power_law": power_law(ks, covered),
             "policies": told, "provenance": provenance(),
         }  # fmt: skip
         given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def _turned(recording: Recording, turn: int) -> Recording:
+    """The same attempts from another one on: what a policy that starts few makes of the question on average."""
+    attempts = recording.attempts
+    return replace(recording, attempts=(*attempts[turn:], *attempts[:turn]))
 
 
 def _row(recordings: list[Recording], spec: str, most: int) -> list[Played]:
@@ -110,10 +120,11 @@ def _row(recordings: list[Recording], spec: str, most: int) -> list[Played]:
 def _told(recordings: list[Recording], played: list[Played], votes: list[Played]) -> dict[str, Any]:
     right = sum(same(each.right, one.answer) for each, one in zip(recordings, played, strict=True))
     n = len(played)
+    problems = len({each.id for each in recordings})
     pairs = [(one.tokens, vote.tokens) for one, vote in zip(played, votes, strict=True)]
     return {
         "accuracy": right / n,
-        "accuracy_ci": list(wilson(right, n)),
+        "accuracy_ci": list(wilson(round(right / n * problems), problems)),
         "tokens": sum(one.tokens for one in played) / n,
         "tokens_of_vote": sum(a for a, _ in pairs) / sum(b for _, b in pairs),
         "tokens_of_vote_ci": bootstrap_ratio(pairs),

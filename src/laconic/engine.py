@@ -107,6 +107,7 @@ class Engine:
         """Sampling and limits of requests that name none."""
         self.pace = Pace()
         """What rounds cost with these models, learned by all loops."""
+        self._scalings: dict[str, Scaling] = {}
         self.methods = methods or Methods()
         self.plan = self.methods.plan()
         check(self.plan, text, target, draft_model)
@@ -306,8 +307,9 @@ class Engine:
         from laconic.scaling.answering import Answering, sampled
         from laconic.scaling.base import Scaling
 
-        policy = registry.build("scaling", scaling)
-        assert isinstance(policy, Scaling)
+        if isinstance(scaling, str):  # what a policy learns it shall know for the next question
+            scaling = self._scalings.setdefault(scaling, cast(Scaling, registry.build("scaling", scaling)))
+        policy = scaling
         return Answering(self, sampled(self.request(prompt, **options), options.get("sampling"), n), policy, n)
 
     def mover(self) -> Mover:

@@ -2,27 +2,61 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
+from laconic import Engine, Limits, Sampling
 from laconic.scaling.base import Growth
-from laconic.scaling.enough import Votes, gain, posterior
+from laconic.scaling.enough import Enough, Votes, gain, of_votes
 from tests.scaling.boards import answers, board, does, done, look, policy, running, stands
 
 
-def test_two_that_agree_by_hand() -> None:
-    # Right: 0.8 * 0.8. Both wrong alike: 0.2 * 0.2 * 0.3.
-    found = posterior(Votes((0, 0), (0.2, 0.2)), 0.3)
-    assert found.tolist() == pytest.approx([0.64 / 0.652, 0.012 / 0.652])
+def meant(doubt: float, even: float, power: float) -> float:
+    """A doubt as it may be meant."""
+    times = (doubt / (1 - doubt) / even) ** power
+    return min(max(times / (1 + times), 1e-3), 1 - 1e-3)
 
 
-def test_two_that_do_not_agree_by_hand() -> None:
-    found = posterior(Votes((0, 1), (0.1, 0.4)), 0.3)
-    each = [0.9 * 0.4, 0.1 * 0.6, 0.1 * 0.4]
-    assert found.tolist() == pytest.approx([p / sum(each) for p in each])
+def by_hand(groups: tuple[int, ...], doubts: tuple[float, ...], alike: float) -> list[float]:
+    """Chances of every answer, and of none, written out."""
+    totals = [0.0] * (max(groups) + 2)
+    for even, before in ((1, 0.6), (1 / 4, 0.3), (1 / 16, 0.1)):
+        for power in (1, 2, 3):
+            d = [meant(doubt, even, power) for doubt in doubts]
+            for answer in range(len(totals)):
+                product = before / 3
+                for group, doubt in zip(groups, d, strict=True):
+                    product *= 1 - doubt if group == answer else doubt
+                others = [group for group in groups if group != answer]
+                again, wrong = len(others) - len(set(others)), len(others)
+                product *= alike**again * (1 - alike) ** max(len(set(others)) - 1, 0)
+                product *= math.prod(math.factorial(others.count(group) - 1) for group in set(others))
+                product /= math.factorial(max(wrong - 1, 0)) ** (again / max(wrong - 1, 1))
+                totals[answer] += product
+    return [total / sum(totals) for total in totals]
 
 
-def test_one_is_in_its_own_doubt() -> None:
-    assert posterior(Votes((0,), (0.23,)), 0.3)[0] == pytest.approx(0.77)
+@pytest.mark.parametrize(
+    ("groups", "doubts"),
+    [((0, 0), (0.2, 0.2)), ((0, 1), (0.1, 0.4)), ((0,), (0.23,)), ((0, 1, 0, 2, 1), (0.1, 0.02, 0.3, 0.45, 0.02))],
+)
+def test_what_is_believed(groups: tuple[int, ...], doubts: tuple[float, ...]) -> None:
+    found = of_votes(Votes(groups, doubts), 0.3).chances[0]
+    assert found.tolist() == pytest.approx(by_hand(groups, doubts, 0.3), abs=1e-4)
+
+
+def test_sure_attempts_that_differ_make_all_doubtful() -> None:
+    """Doubts of 0.05 are then taken to be meant as something like one half, and no more where attempts agree."""
+    agree, differ = (of_votes(Votes(groups, (0.05, 0.05)), 0.5) for groups in ((0, 0), (0, 1)))
+    ways = [meant(0.05, even, power) for even in (1, 1 / 4, 1 / 16) for power in (1, 2, 3)]
+    assert float(agree.factors[0] @ ways) < sum(ways) / 9 < float(differ.factors[0] @ ways)
+    assert agree.chances[0, 0] > 0.85
+    assert differ.chances[0, 2] > 2 * agree.chances[0, 1]  # that none is right
+    alone = of_votes(Votes((0,), (0.05,)), 0.5)
+    assert alone.factors[0].tolist() == pytest.approx(
+        [0.2] * 3 + [0.1] * 3 + [1 / 30] * 3
+    )  # one says nothing of itself
 
 
 def test_more_is_worth_most_where_answers_differ() -> None:
@@ -34,16 +68,16 @@ def test_more_is_worth_most_where_answers_differ() -> None:
 
 
 def test_what_is_expected_never_harms() -> None:
-    for votes in (Votes((0,), (0.5,)), Votes((0, 1, 0), (0.3, 0.1, 0.6)), Votes((0, 1, 2), (0.5, 0.5, 0.5))):
+    for votes in (Votes((0,), (0.5,)), Votes((0, 1, 0), (0.3, 0.3, 0.3)), Votes((0, 1, 2), (0.5, 0.5, 0.5))):
         for more in (1, 2, 4):
-            assert gain(votes, 0.3, more, 1) > -0.03  # what drawing leaves of 0
+            assert gain(votes, 0.3, more, 1) > -0.06  # what drawing leaves of 0
 
 
 class TestActs:
-    def test_it_begins_with_two(self) -> None:
-        assert does("enough", board()).start == 2
+    def test_it_begins_with_three(self) -> None:
+        assert does("enough", board()).start == 3
         assert does("enough", board(most=1)).start == 1
-        assert does("enough:abreast=4", board()).start == 4
+        assert does("enough:abreast=2", board()).start == 2
 
     def test_sure_ones_that_agree_are_enough(self) -> None:
         on = board(done(0, "4"), done(1, "4"))
@@ -74,16 +108,16 @@ class TestActs:
         assert does("enough:price=0.001", on).start == 1
         assert does("enough:price=0.2", on).enough
 
-    def test_without_probes_an_answer_is_in_doubt_by_half(self) -> None:
-        assert stands("enough", answers("4"))[0].weight == pytest.approx(0.5)
-        assert stands("enough", answers("4", "4"))[0].weight == pytest.approx(0.25 / (0.25 + 0.075))
-        assert does("enough", answers("4", "4", "4", "4")).enough
+    def test_without_probes_answers_that_agree_are_enough(self) -> None:
+        first, second = (stands("enough", answers(*["4"] * n))[0].weight for n in (1, 3))
+        assert 0.2 < first < 0.6 < second
+        assert does("enough", answers("4", "4", "4", "4", "4")).enough
 
 
 class TestConcludes:
     def test_the_share_of_the_promise(self) -> None:
         on = board(done(0, "4"), running(1))
-        on.attempts[0].looks, on.attempts[1].looks = [look("4", 0.05)], [look("4", 0.3)]
+        on.attempts[0].looks, on.attempts[1].looks = [look("4", 0.02)], [look("4", 0.3)]
         made = policy("enough")
         # Alone the attempt would go on; the question is hardly in doubt any more.
         assert made.concludes(None, on, on.attempts[1], Growth(0.2, 0.065))
@@ -101,3 +135,30 @@ class TestConcludes:
         on = board(running(0), running(1))
         on.attempts[0].looks = [look("4", 1.0, complete=False)]
         assert stands("enough", on) == []
+
+
+class TestLearning:
+    def asked(self, made: Enough, *looks: tuple[str, float]) -> float:
+        """The doubt of two attempts that are sure and agree, after as many questions with such votes."""
+        for _ in range(40):
+            on = board(*(done(at, answer) for at, (answer, _) in enumerate(looks)))
+            for attempt, (answer, doubt) in zip(on.attempts, looks, strict=True):
+                attempt.looks = [look(answer, doubt)]
+            made.last(None, on, made.candidates(None, on), lambda *_: pytest.fail("nothing is asked"))
+        on = board(done(0, "4"), done(1, "4"))
+        on.attempts[0].looks = on.attempts[1].looks = [look("4", 0.04)]
+        return 1 - made.confidence(None, on, made.candidates(None, on))
+
+    def test_attempts_that_are_sure_and_differ_teach_it_to_doubt(self) -> None:
+        fresh = self.asked(Enough(), ("4", 0.5))
+        wary = self.asked(Enough(), ("4", 0.04), ("5", 0.04), ("6", 0.04))
+        trusting = self.asked(Enough(), ("4", 0.04), ("4", 0.04), ("4", 0.04))
+        assert trusting < fresh < wary
+
+    def test_an_engine_keeps_what_it_has_learned(self) -> None:
+        engine = Engine.load("bundled")
+        for _ in range(2):
+            engine.answer("What is 37 * 48 + 15?", n=3, sampling=Sampling(0.9, seed=5), limits=Limits(400))
+        (kept,) = engine._scalings.values()
+        assert isinstance(kept, Enough)
+        assert kept._ways.tolist() != Enough()._ways.tolist()

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from laconic.errors import RequestError
 from laconic.policy import Card, Needs, knobs
-from laconic.scaling.base import Acts, Attempt, Board, Candidate, Growth, Scaling
+from laconic.scaling.base import Acts, Ask, Attempt, Board, Candidate, Growth, Scaling
 from laconic.scaling.groups import alike, grouped
 from laconic.thinking.exit.worth import cost
 
@@ -29,7 +31,15 @@ _E = math.e - 1
 """Growth of a thought that ``settled`` weighs, as a share of it."""
 _AHEAD = (1, 2, 4)
 """Further attempts that are thought of together."""
+_SCALES = tuple((even, power) for even in (1.0, 0.25, 0.0625) for power in (1.0, 2.0, 3.0))
+"""Ways in which doubts may be meant: the odds that count as one to one, and the power of their ratio to these."""
+_MEMORY = 0.995
+"""Weight that a question keeps with each later one in what is known of the ways; about two hundred count."""
 Floats = NDArray[np.float64]
+_LOG_FACTORIALS: Floats = np.array([math.lgamma(n + 1) for n in range(1025)])
+"""Of the numbers up to the most attempts that are thought of."""
+BEFORE: Floats = np.repeat([0.6, 0.3, 0.1], 3) / 3
+"""How likely each way is before any question has been answered: mostly as doubts are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +61,25 @@ class Enough(Scaling):
 
     Attempts think as under ``settled``: at the end of each step a probe, which rides on a pass that is made anyway,
     tells what the attempt would answer and how much that is in **doubt**. So attempts vote before they have ended, each
-    with the odds of its doubt. They are taken as independent, but that two wrong ones say the same with probability
-    ``alike``. So if attempts i answer a_i with doubts d_i, then answer a is right in proportion to the product of 1 -
-    d_i over those for it, and of d_i over all others, times ``alike`` for every one of these that repeats another; and
-    none is right in proportion to the product of all doubts, with the same factors. What the likeliest lacks to 1 is
-    the doubt that is left of the question.
+    with the odds of its doubt. They are taken as independent, but that a wrong one repeats another's answer with
+    probability ``alike``. So if attempts i answer a_i with doubts d_i, then answer a is right in proportion to the
+    product of 1 - d_i over those for it, and of d_i over all others, times ``alike`` for every one of these that
+    repeats another and 1 - ``alike`` for every one, but the first, that does not; and none is right in proportion to
+    the product of all doubts, with the same factors.
+
+    What a doubt is worth differs from model to model: here 0.05 is one wrong answer in twenty, there one in two. How
+    well attempts agree tells, without anybody knowing a right answer. So odds may be meant as the first, second or
+    third power of their ratio to 1, 1/4 or 1/16: nine ways, of which the first are the likelier until questions have
+    been answered; then each counts by how likely it makes the votes that were seen, those of long ago less. What an
+    engine has learned of them it keeps from question to question, for each spec. What the likeliest answer lacks to 1,
+    over all ways, is the doubt that is left of the question.
 
     Three things can be done, and whatever promises more than it costs is done:
 
     * **go on** with an attempt: ``settled`` says what growth of its thought by the factor e promises the attempt. Of
       that the question gets the share that its doubt is of the attempt's, and all of it at most.
     * **start** more: how likely the best answer would be after one, two or four more, on average over ways in which
-      they may turn out, drawn from what is believed now: right with the average doubt of those so far, or wrong.
+      they may turn out, drawn from what is believed now.
     * **end**: where neither pays. If nobody has written the answer out that stands, one attempt does.
 
     Tokens cost what they cost ``settled``: growth by the factor e, of all that was written for the question, must bring
@@ -78,21 +95,28 @@ class Enough(Scaling):
 
     price: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.0065
     """Accuracy (1 is one right answer) that a thousand thinking tokens must be expected to bring."""
-    abreast: Annotated[int, Field(ge=1)] = 2
+    abreast: Annotated[int, Field(ge=1)] = 3
     """Attempts that are under way at once: more are sooner done, with more tokens in vain."""
-    alike: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    alike: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Chance that two wrong answers are the same."""
 
     def looking(self, settled: Settled) -> Settled:
         """At the policy's own price."""
         return replace(settled, price=self.price)
 
+    def start(self, board: Board) -> None:
+        """Refuse more attempts than it can think of."""
+        if board.most >= len(_LOG_FACTORIALS):
+            raise RequestError(
+                f"'{self.name}' weighs fewer than {len(_LOG_FACTORIALS)} attempts, not {board.most}.", "Ask for fewer."
+            )
+
     def acts(self, state: Any, board: Board) -> Acts:
         """Stop attempts that do not pay, start what does, or end it."""
         if not board.attempts:
             return Acts(start=min(self.abreast, board.most))
         votes = self._votes(board)
-        left = _left(posterior(votes, self.alike))
+        doubt = left(votes, self.alike, self._ways)
         worth = self._worth(board, votes) if board.left and len(board.running) < self.abreast else 0.0
         if worth > 0:
             return Acts(start=1)
@@ -103,22 +127,25 @@ class Enough(Scaling):
         spoken = any(a.state == "done" or a.concluded for a in behind)
         speaker = None if spoken else next((a for a in behind if a.state == "running"), None)
         thinking = [a for a in board.running if not a.concluded]
-        done = [a for a in thinking if self._promise(a, left) < self._cost(board, a.thinking * _E)]
+        done = [a for a in thinking if self._promise(a, doubt) < self._cost(board, a.thinking * _E)]
         if len(done) == len(thinking):
-            return Acts(enough=f"the answer is in doubt by {left:.3f}, and more attempts would not pay")
-        reason = f"the question is in doubt by {left:.3f} already"
+            return Acts(enough=f"the answer is in doubt by {doubt:.3f}, and more attempts would not pay")
+        reason = f"the question is in doubt by {doubt:.3f} already"
         return Acts(stop={a.number: reason for a in done if a is not speaker})
 
     def concludes(self, state: Any, board: Board, attempt: Attempt, growth: Growth) -> str | None:
         """Where thinking on does not pay for the question."""
-        left = _left(posterior(self._votes(board), self.alike))
-        own = max(attempt.looks[-1].doubt, _SUREST)
         promise, price = growth.promise, growth.cost
+        doubt = attempt.looks[-1].doubt
         if board.most > 1:
-            promise, price = promise * min(1.0, left / own), self._cost(board, attempt.thinking * _E)
+            votes, ways = self._votes(board), self._ways
+            factors = of_votes(votes, self.alike, ways).factors[0] if votes.groups else ways
+            own = float(factors @ _scaled(np.array([doubt]))[:, 0])
+            doubt, price = left(votes, self.alike, ways), self._cost(board, attempt.thinking * _E)
+            promise *= min(own, doubt) / max(attempt.looks[-1].doubt, _SUREST)
         if promise >= price:
             return None
-        return f"the question is in doubt by {left:.3f}; thinking on promises {promise:.3f} for {price:.3f}"
+        return f"the question is in doubt by {doubt:.3f}; thinking on promises {promise:.3f} for {price:.3f}"
 
     def candidates(self, state: Any, board: Board) -> list[Candidate]:
         """The answers by how likely they are right."""
@@ -126,13 +153,34 @@ class Enough(Scaling):
         groups = grouped((attempt, answer, 1.0) for attempt, answer, _ in known)
         if not groups:
             return []
-        chances = posterior(self._numbered(known, groups), self.alike)
+        chances = of_votes(self._numbered(known, groups), self.alike, self._ways).chances[0]
         made = [Candidate(g.answer, float(p), g.numbers) for g, p in zip(groups, chances[:-1], strict=True)]
         return sorted(made, key=lambda each: -each.weight)
 
     def confidence(self, state: Any, board: Board, candidates: Sequence[Candidate]) -> float:
         """How likely the first is right."""
         return candidates[0].weight
+
+    def last(self, state: Any, board: Board, candidates: Sequence[Candidate], ask: Ask) -> Sequence[Candidate]:
+        """Learn from how well the attempts agreed in what way doubts are meant."""
+        votes = self._votes(board)
+        if len(votes.groups) > 1:
+            self._learn(of_votes(votes, self.alike, np.ones(len(_SCALES))).factors[0])
+        return candidates
+
+    @cached_property
+    def _known_ways(self) -> dict[str, Floats]:
+        """Logarithms of how likely each way is, up to a constant, by all questions so far."""
+        return {"logs": np.log(BEFORE)}
+
+    @property
+    def _ways(self) -> Floats:
+        logs = self._known_ways["logs"]
+        odds = np.exp(logs - logs.max())
+        return np.asarray(odds / odds.sum(), dtype=np.float64)
+
+    def _learn(self, likely: Floats) -> None:
+        self._known_ways["logs"] = _MEMORY * self._known_ways["logs"] + np.log(np.maximum(likely, 1e-12))
 
     def _known(self, board: Board) -> list[tuple[Attempt, str, float]]:
         """Attempts with an answer, given or found by a probe, and its doubt."""
@@ -175,58 +223,101 @@ class Enough(Scaling):
         lengths = [a.thinking for a in board.attempts if a.state in ("done", "stopped") or a.concluded]
         mean = sum(lengths) / len(lengths) if lengths else max(attempt.thinking for attempt in board.attempts)
         ahead = [more for more in _AHEAD if more <= board.left]
-        return max((gain(votes, self.alike, n, board.seed) - self._cost(board, n * mean) for n in ahead), default=0.0)
+        return max(
+            (gain(votes, self.alike, n, board.seed, self._ways) - self._cost(board, n * mean) for n in ahead),
+            default=0.0,
+        )
 
 
-def posterior(votes: Votes, alike: float) -> Floats:
-    """How likely each answer is right, ``[groups + 1]``; the last is that none is."""
-    found = _posteriors(np.array([votes.groups], dtype=np.int64), np.array([votes.doubts]), votes.count, alike)
-    return np.asarray(found[0], dtype=np.float64)
+@dataclass(frozen=True, slots=True)
+class Beliefs:
+    """What votes make likely.
+
+    ``chances [cases, groups + 1]`` that each answer is right, the last that none is; ``factors [cases, factors]`` how
+    likely each of :data:`_SCALES` is; ``given [cases, factors, groups + 1]`` the chances under each.
+    """
+
+    chances: Floats
+    factors: Floats
+    given: Floats
 
 
-def _posteriors(groups: NDArray[np.int64], doubts: Floats, count: int, alike: float) -> Floats:
-    """The same for many: groups and doubts ``[cases, voters]`` to ``[cases, groups + 1]``."""
-    wrong = np.log(np.clip(doubts, _SUREST, 1 - _SUREST))
-    right = np.log1p(-np.clip(doubts, _SUREST, 1 - _SUREST))
+def believed(groups: NDArray[np.int64], doubts: Floats, count: int, alike: float, ways: Floats) -> Beliefs:
+    """Beliefs by votes: the numbers of their answers and their doubts, ``[cases, voters]`` both."""
+    scaled = _scaled(doubts)  # [factors, cases, voters]
+    wrong, right = np.log(scaled), np.log1p(-scaled)
     members = groups[:, :, None] == np.arange(count)
     sizes = members.sum(1)
-    repeats = np.maximum(sizes - 1, 0) * math.log(alike)
-    none = wrong.sum(1) + repeats.sum(1)
-    each = none[:, None] - repeats + (members * (right - wrong)[:, :, None]).sum(1)
+    there, ways_in = (sizes > 0).sum(1), _LOG_FACTORIALS[np.maximum(sizes - 1, 0)]
+    none = wrong.sum(2) + _wrong_alike(sizes.sum(1), there, ways_in.sum(1), alike)
+    besides = sizes.sum(1)[:, None] - sizes, there[:, None] - 1, ways_in.sum(1)[:, None] - ways_in
+    others = _wrong_alike(*besides, alike)
+    each = wrong.sum(2)[:, :, None] + others + np.einsum("fcv,cvg->fcg", right - wrong, members)
     each = np.where(sizes > 0, each, -np.inf)
-    logs = np.concatenate([each, none[:, None]], 1)
-    odds = np.exp(logs - logs.max(1, keepdims=True))
-    return np.asarray(odds / odds.sum(1, keepdims=True), dtype=np.float64)
+    weights = np.exp(np.concatenate([each, none[:, :, None]], 2)) * ways[:, None, None]
+    weights = weights.transpose(1, 0, 2)  # [cases, factors, groups + 1]
+    likely = np.maximum(weights.sum(2), 1e-300)
+    total = likely.sum(1, keepdims=True)
+    return Beliefs(weights.sum(1) / total, likely / total, weights / likely[:, :, None])
 
 
-def _left(chances: Floats) -> float:
-    return float(1 - chances[:-1].max()) if len(chances) > 1 else 1.0
+def _wrong_alike(wrong: NDArray[np.int64], answers: NDArray[np.int64], ways_in: Floats, alike: float) -> Floats:
+    """Logarithm of how likely so many wrong attempts give so many different answers, one after the other.
+
+    Who repeats one repeats each of those before it alike; ``ways_in`` are the logarithms of the factorials of the
+    answers' votes less one each. Which of them came when is not asked: repeats are taken to be spread evenly.
+    """
+    again, new = np.maximum(wrong - answers, 0), np.maximum(answers - 1, 0)
+    choices = _LOG_FACTORIALS[np.maximum(wrong - 1, 0)] * again / np.maximum(wrong - 1, 1)
+    found = again * math.log(alike) + new * math.log1p(-alike) + np.where(wrong > 0, ways_in, 0.0) - choices
+    return np.asarray(found, dtype=np.float64)
 
 
-def gain(votes: Votes, alike: float, more: int, seed: int) -> float:
+def _scaled(doubts: Floats) -> Floats:
+    """Doubts ``[...]`` as they are meant in every way, ``[ways, ...]``."""
+    odds = np.clip(doubts, _SUREST, 1 - _SUREST)
+    even, power = (np.array(each).reshape(-1, *[1] * doubts.ndim) for each in zip(*_SCALES, strict=True))
+    odds = (odds / (1 - odds) / even) ** power
+    meant = np.clip(odds / (1 + odds), _SUREST, 1 - _SUREST)
+    return np.asarray(np.where(doubts == _UNSEEN, _UNSEEN, meant), dtype=np.float64)
+
+
+def of_votes(votes: Votes, alike: float, ways: Floats = BEFORE) -> Beliefs:
+    """Beliefs by the votes of one question."""
+    groups, doubts = np.array([votes.groups], dtype=np.int64), np.array([votes.doubts], dtype=float)
+    return believed(groups, doubts, votes.count, alike, ways)
+
+
+def left(votes: Votes, alike: float, ways: Floats = BEFORE) -> float:
+    """How likely the likeliest answer is wrong; 1 where there is none."""
+    return float(1 - of_votes(votes, alike, ways).chances[0, :-1].max()) if votes.groups else 1.0
+
+
+def gain(votes: Votes, alike: float, more: int, seed: int, ways: Floats = BEFORE) -> float:
     """How much likelier the best answer would be right after so many more attempts, on average.
 
-    Which answer is right is drawn from what is believed now. Each attempt then gives it with the average doubt of those
-    so far, held against that answer; else with chance ``alike`` a wrong one that is there already, and else a new one.
+    How far doubts are to be believed, and which answer is right, is drawn from what is believed now. Each attempt then
+    is wrong with the mean doubt of those so far: with chance ``alike`` it says a wrong answer that is there already,
+    and else a new one.
     """
-    chances = posterior(votes, alike)
+    now = of_votes(votes, alike, ways)
     count, voters = votes.count, len(votes.groups)
     draw = np.random.default_rng([seed & (2**63 - 1), voters, more])
-    # Evenly, so that no luck is in how often each answer is the right one; in no order, since draws come in one.
-    truth = draw.permutation(np.searchsorted(np.cumsum(chances)[:-1], (np.arange(_DRAWS) + 0.5) / _DRAWS))
-    # A question that others have got wrong is a hard one: the doubt of one more is the share of those that are wrong.
-    wrong = float(np.mean([1 - chances[group] for group in votes.groups]))
-    doubt = min(max(wrong, float(np.mean(votes.doubts)), _SUREST), 1 - _SUREST)
-    groups = np.tile(np.array(votes.groups, dtype=np.int64), (_DRAWS, 1))
-    new = np.empty((_DRAWS, more), dtype=np.int64)
+    # Evenly, so that no luck is in how often each case comes; in no order, since draws come in one.
+    joint = np.cumsum((now.factors[0][:, None] * now.given[0]).ravel())
+    case = draw.permutation(np.searchsorted(joint[:-1], (np.arange(_DRAWS) + 0.5) / _DRAWS))
+    factor, truth = np.divmod(case, count + 1)
+    doubt = float(np.mean(votes.doubts))
+    wrong = _scaled(np.array([doubt]))[:, 0][factor]
+    every = np.tile(np.array(votes.groups, dtype=np.int64), (_DRAWS, 1))
     for at in range(more):
-        right = draw.random(_DRAWS) >= doubt
-        repeats = draw.random(_DRAWS) < alike
-        other = groups[np.arange(_DRAWS), draw.integers(0, voters, _DRAWS)]
-        repeats &= other != truth
+        right = draw.random(_DRAWS) >= wrong
+        lots = np.where(every == truth[:, None], -1.0, draw.random(every.shape))  # for one of the wrong ones so far
+        other = every[np.arange(_DRAWS), lots.argmax(1)]
+        repeats = (draw.random(_DRAWS) < alike) & (lots.max(1) >= 0)
         said = np.where(repeats, other, count + 1 + at)
-        new[:, at] = np.where(right, truth, said)  # a right answer that nobody has given yet is number ``count``
-    every = np.concatenate([groups, new], 1)
+        new = np.where(right, truth, said)  # a right answer that nobody has given yet is number ``count``
+        every = np.concatenate([every, new[:, None]], 1)
     doubts = np.concatenate([np.tile(np.array(votes.doubts), (_DRAWS, 1)), np.full((_DRAWS, more), doubt)], 1)
-    after = _posteriors(every, doubts, count + 1 + more, alike)
-    return float(after[:, :-1].max(1).mean() - chances[:-1].max())
+    after = believed(every, doubts, count + 1 + more, alike, ways).chances
+    return float(after[:, :-1].max(1).mean() - now.chances[0, :-1].max())

@@ -67,12 +67,17 @@ def play(recording: Recording, scaling: Scaling, most: int) -> Played:
             news = news or scaling.watches
         acts = scaling.acts(state, board)
     found = scaling.candidates(state, board)
+    found = list(scaling.last(state, board, found, _nobody))
     sure = scaling.confidence(state, board, found) if found else 0.0
     tokens = sum(attempt.tokens for attempt in board.attempts)
     if found and not any(board.attempts[number].state == "done" for number in found[0].numbers):
         closing = recording.attempts[found[0].numbers[0]].closing  # one attempt writes the answer out
         tokens, rounds = tokens + closing, rounds + closing
     return Played(found[0].answer if found else "", sure, tokens, rounds, len(board.attempts), widths)
+
+
+def _nobody(messages: object, most: int) -> Result:
+    raise MethodError("a recording cannot be asked anything.", "Play a policy that asks the model nothing besides.")
 
 
 def _carry_out(acts: Acts, board: Board, recording: Recording, under_way: dict[int, _Playing]) -> bool:
