@@ -89,7 +89,9 @@ class Answering:
         self._judges = {judge: judge.bind(engine) for judge in scaling.walk() if isinstance(judge, Judge)}
 
     def __iter__(self) -> Iterator[Standing]:
-        """Yield what stands, whenever that may have changed."""
+        """Yield what stands, whenever that may have changed. Once: another time there is nothing left to see."""
+        if self._closed:
+            return
         try:
             while self._act(self.scaling.acts(self._state, self.board)):
                 yield self.standing()

@@ -68,9 +68,13 @@ class Compared:
 
 
 def ways(engine: Engine, specs: Sequence[str], most: int) -> list[Way]:
-    """One attempt, the plain vote, and what else is named; the engine's own controllers act in all of them."""
-    named = [Way("one attempt", engine), Way(VOTE, engine, VOTE, most)]
-    return named + [Way(spec, engine, spec, most) for spec in specs if spec != VOTE]
+    """One attempt, the plain vote, and what else is named; the engine's own controllers act in all of them.
+
+    Each has a drafter of its own: attempts of the same seeds are the same texts, which one way would else have written
+    for the next to copy.
+    """
+    named = [Way("one attempt", engine.using()), Way(VOTE, engine.using(), VOTE, most)]
+    return named + [Way(spec, engine.using(), spec, most) for spec in specs if spec != VOTE]
 
 
 def compare(
