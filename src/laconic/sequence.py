@@ -300,11 +300,14 @@ class Sequence:
         self.slot.rollback(max(self.slot.length - point.length, 0))
         self.finish = None
 
-    def inject(self, text: str, method: str, context: int) -> None:
-        """Write ``text`` into the sequence by force, as far as the limits allow; it is scored with the next pass."""
+    def inject(self, text: str, method: str, context: int, most: int | None = None) -> None:
+        """Write ``text`` into the sequence by force, as far as the limits allow; it is scored with the next pass.
+
+        No more than ``most`` tokens of it, where that is given.
+        """
         self._writers.append((len(self.tokens), method))
         before = self.generated
-        for token in self.text.encode(text):
+        for token in self.text.encode(text)[:most]:
             if self.full(context):
                 break
             self.transcript.push(token, injected=True)

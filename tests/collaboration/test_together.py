@@ -7,14 +7,17 @@ from functools import cache
 from typing import Any
 
 import pytest
+import torch
 
 from laconic import Engine, Limits, Methods, Sampling
 from laconic.collaboration.base import Collaboration, Looks, Piece, Thought, Turn, Verdict
 from laconic.collaboration.together import Pair
 from laconic.errors import UnmetNeed
+from laconic.models.base import chain
 from laconic.models.causal_lm import CausalLM
 from laconic.policy import Card, registry
 from tests import tiny
+from tests.fakes import Writes
 
 HARD = "What is 37 * 48 + 15?"
 LIMITS = Limits(900)
@@ -120,12 +123,11 @@ def test_neither_reads_anything_twice() -> None:
         assert seen["small"] <= prompt + found.small.generated + gone + backs
 
 
-def test_the_likelihood_is_that_of_a_text_read_from_nothing() -> None:
-    import torch
-
-    from laconic.models.base import chain
-
-    policy = Scripted((Turn("small"),), asks=True)
+@pytest.mark.parametrize("most", [None, 20, 150, 400])
+def test_the_likelihood_is_that_of_a_text_read_from_nothing(most: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of short pieces and of those that are longer than one pass looks at."""
+    monkeypatch.setattr("laconic.collaboration.scribe._CHUNK", 64)
+    policy = Scripted((Turn("small", most, whole=most is not None),), asks=True)
     found = answer(policy)
     large = pair().large
     prompt = list(large.request(HARD).prompt)
@@ -134,8 +136,53 @@ def test_the_likelihood_is_that_of_a_text_read_from_nothing() -> None:
     slot = large.target.open()
     rows = large.target.score([chain([*before, *first])], [slot]).of(0).log_softmax(-1)
     logs = rows[len(before) - 1 : -1].gather(1, torch.tensor(first)[:, None])
-    assert policy.heard[0] == pytest.approx(float(logs.mean().exp()), rel=0.2)
+    assert policy.heard[0] == pytest.approx(float(logs.mean().exp()), rel=1e-3)
     slot.close()
+
+
+def test_the_last_piece_may_be_refused() -> None:
+    """With drafts that reach beyond the closing tag and the end of the text, which are then as if never written."""
+    drafting = pair().small.using(drafter="suffix", length="constant:16")
+    for _ in range(2):  # the second time it knows the text to its end
+        both = Pair(pair().large, drafting)
+        found = both.answer(HARD, Scripted((Turn("small", whole=True), Turn("large", whole=True)), frozenset({0})))
+        assert found.pieces[0].refused
+        assert found.pieces[0].closes
+        assert found.result.tokens == pair().large.generate(HARD).tokens
+    assert quiet()
+
+
+def test_a_thought_that_one_has_ended_is_ended_in_the_other_without_a_word() -> None:
+    found = answer(Scripted((Turn("small", whole=True),)))
+    assert "Time is up" not in found.result.text
+    assert found.result.thinking == found.pieces[0].text.strip()
+
+
+def test_no_room_left_ends_the_thought_whoever_writes() -> None:
+    for turns in ((Turn("large"), Turn("small")), (Turn("small"),), (Turn("large"),)):
+        found = answer(Scripted(turns), limits=Limits(120))
+        assert found.answer
+        assert found.result.text.count("</think>") == 1
+        assert "".join(piece.text for piece in found.pieces).strip() in found.result.thinking
+
+
+def test_every_drafted_thought_is_another() -> None:
+    found = answer("speculative-cot:drafts=3,threshold=1", sampling=Sampling(0.9, seed=1))
+    drafted = [piece.text for piece in found.pieces if piece.side == "small"]
+    assert len(set(drafted)) == len(drafted) == 3
+    assert found.share == 1
+
+
+def test_no_character_is_parted() -> None:
+    text = tiny.text()
+    thought = "☃☃☃ déjà vu, ☃ naïve ☃☃"
+    tokens = [*text.encode(f"<think>\n{thought}\n</think>\n\nok"), *sorted(text.eos)[:1]]
+    prompt = len(Engine(Writes(1, tokens, 264), text).request("hello").prompt)
+    engine = Engine(Writes(prompt, tokens, 264), text, Methods(drafter="none", length="constant"))
+    turns = Scripted((Turn("large", 2), Turn("small", 2), *(Turn("large", n) for n in (1, 2, 3, 1)), Turn("small", 2)))
+    found = Pair(engine, engine).answer("hello", turns)
+    assert found.result.thinking == thought
+    assert all("\ufffd" not in piece.text for piece in found.pieces)
 
 
 class _Counted:

@@ -17,11 +17,12 @@ Side = Literal["small", "large"]
 @dataclass(frozen=True, slots=True)
 class Turn:
     """Who writes next, and how much: up to the end of a step, or so many tokens at ``most``, or (``whole``) to the end
-    of the thought."""
+    of the thought. With a ``draw`` other than 0 it begins the thought again, with other draws for each number."""
 
     side: Side
     most: int | None = None
     whole: bool = False
+    draw: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,8 @@ class DraftedChain(Collaboration):
 
     def turn(self, state: Any, thought: Thought) -> Turn:
         """The small model, as often as it may."""
-        return Turn("small" if len(thought.written) < self.drafts else "large", whole=True)
+        drafted = len(thought.written)
+        return Turn("small", whole=True, draw=drafted) if drafted < self.drafts else Turn("large", whole=True)
 
     def stands(self, state: Any, thought: Thought, piece: Piece, looks: Looks) -> Verdict:
         """By how likely it is."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from laconic.errors import UnmetNeed
+from laconic.errors import RequestError, UnmetNeed
 from laconic.loop import PROMPT_WITH_DRAFT
 from laconic.models.base import Nowhere, chain
 from laconic.models.text import Text
@@ -19,6 +21,10 @@ from laconic.types import Request, Result, Sampling
 if TYPE_CHECKING:
     from laconic.engine import Engine
 
+_CHUNK = 256
+"""Tokens that are looked at in one pass: their logits are as wide as the vocabulary."""
+_HALF = "\ufffd"
+"""How a character shows whose last tokens are still to come."""
 METHOD = "collaboration"
 """Who did it, in events."""
 
@@ -34,7 +40,14 @@ class Hand(Controller):
         """Thinking tokens at which to wait."""
         self.whole = False
         """Whether ends of steps are passed by."""
-        self.waits = False
+        self.guards = False
+        """Whether to wait where the model ends its thought, too, before its tag."""
+        self.waits = self.closes = False
+
+    @property
+    def closing(self) -> bool:
+        """Where it guards."""
+        return self.guards
 
     def start(self, request: Request, text: Text) -> None:
         """It has no state of its own: one hand for one request."""
@@ -46,8 +59,8 @@ class Hand(Controller):
     def decide(self, state: Any, view: View) -> Action:
         """Wait here, if it is time."""
         here = view.boundary and not self.whole
-        if here or (self.most is not None and view.thinking >= self.most):
-            self.waits = True
+        if view.closing or here or (self.most is not None and view.thinking >= self.most):
+            self.waits, self.closes = True, bool(view.closing)
             return Inject("", "waits")
         return Continue()
 
@@ -61,15 +74,22 @@ class Scribe:
         self._engine = engine
         self._mover = engine.mover()
         own = engine.plan.controllers if fitted.controllers is None else fitted.controllers
-        self._sequence = self._mover.begin(replace(fitted, controllers=(*own, self._hand)))
+        try:
+            self._sequence = self._mover.begin(replace(fitted, controllers=(*own, self._hand)))
+        except BaseException:
+            self._mover.close()
+            raise
         self._digits: list[int] | None = None
+        self._begins = len(fitted.prompt)
+        """Where among the tokens that begins of which :meth:`weigh` says how likely it is."""
         self.read = ""
         """What of the thought it has written or taken in."""
 
     @property
     def closed(self) -> bool:
-        """Whether the thought has ended here."""
-        return self._sequence.transcript.phase == "answer" or self._sequence.done
+        """Whether the thought has ended here, or there is no room for more of it."""
+        s = self._sequence
+        return s.transcript.phase == "answer" or s.done or s.lands(boundary=False)
 
     @property
     def engine(self) -> Engine:
@@ -81,7 +101,7 @@ class Scribe:
         return self._sequence.transcript.snapshot(), self.read
 
     def back(self, point: tuple[Snapshot, str]) -> None:
-        """Go back to a point: the text, and the cache."""
+        """Go back to a point: the text, and the cache. Nothing may have been written behind the thought since."""
         s, (snapshot, self.read) = self._sequence, point
         s.checks.clear()
         s.take_back(snapshot)
@@ -89,43 +109,66 @@ class Scribe:
             s.slot.rollback(1)  # the last token is read with the next pass
         s.refresh_limit()
 
-    def write(self, most: int | None = None, *, whole: bool = False) -> tuple[str, int, bool]:
-        """A piece of the thought: its text, its tokens, and whether the thought ended with it."""
+    def write(self, most: int | None = None, *, whole: bool = False, guarded: bool = False) -> tuple[str, int, bool]:
+        """A piece of the thought: its text, its tokens, and whether the thought ended with it.
+
+        ``guarded`` keeps the closing tag back: then nothing stands behind the piece, whatever becomes of it.
+        """
         s, hand = self._sequence, self._hand
-        begun = len(s.tokens)
-        hand.waits, hand.whole = False, whole
+        begun, events = len(s.tokens), len(s.events)
+        hand.waits, hand.closes, hand.whole, hand.guards = False, False, whole, guarded
         hand.most = None if most is None else s.transcript.thinking + most
         s.refresh_limit()
-        while not hand.waits and not self.closed:
-            self._move()
-        if s.events and s.events[-1].method == METHOD:
-            s.events.pop()
-        closes = not hand.waits
-        if closes and s.transcript.phase == "answer" and s.transcript.closed <= begun:
+        while True:
+            while not hand.waits and s.transcript.phase in ("before", "thinking") and not s.done:
+                self._move()
+            if hand.closes or not hand.waits or not s.text_between(begun, len(s.tokens)).endswith(_HALF):
+                break
+            hand.waits, hand.most = False, s.transcript.thinking + 1  # to the end of the character
+            s.refresh_limit()
+        s.events[:] = [event for event in s.events if event.method != METHOD]
+        ended = next((event.tokens for event in s.events[events:] if event.action == "conclude"), None)
+        if s.transcript.phase == "answer" and s.transcript.closed <= begun:
             return "", 0, True  # it answers without a thought
-        end = s.transcript.closed if closes and s.transcript.closed > begun else len(s.tokens)
+        closed = s.transcript.phase == "answer" and s.transcript.closed > begun
+        end = s.transcript.closed if closed else len(s.tokens)
+        if ended is not None:  # a controller's words at the end of the thought are this model's alone
+            end = min(end, s.context.prompt_length + ended)
         text = self._bare(s.text_between(begun, end))
         self.read += text
-        return text, end - begun, closes
+        return text, end - begun, hand.closes or self.closed
 
-    def take(self, text: str) -> None:
-        """Take in what the other has written. It is read with the next pass, a long one in passes of its own."""
+    def take(self, text: str, *, looks: bool = False) -> None:
+        """Take in what the other has written, as far as there is room for thought.
+
+        It is read with the next pass, a long one in passes of its own, unless somebody ``looks`` at how likely it is.
+        """
         s, form = self._sequence, self._engine.text.format
-        opening = form.opens + form.lead if s.transcript.phase == "before" else ""
-        s.inject(opening + text, METHOD, self._engine.target.context)
+        if s.transcript.phase == "before":
+            s.inject(form.opens + form.lead, METHOD, self._engine.target.context)
+        self._begins = len(s.tokens)
+        room = None if s.landing is None else max(s.landing.at - s.generated, 0)
+        s.inject(text, METHOD, self._engine.target.context, room)
         self.read += text
         if s.full(self._engine.target.context):
             s.finish = "length"
-        if not isinstance(s.slot, Nowhere) and s.pending > PROMPT_WITH_DRAFT:
+        if not looks and not isinstance(s.slot, Nowhere) and s.pending > PROMPT_WITH_DRAFT:
             s.usage.prefill_passes += self._engine.target.prefill(s.slot, s.tokens[s.slot.length : -1])
 
-    def end(self, reason: str) -> Result:
+    def end(self) -> Result:
         """End the thought if it has not ended, write the answer to its end, and leave."""
-        s = self._sequence
-        self._hand.whole, self._hand.most = True, None
+        s, context = self._sequence, self._engine.target.context
+        self._hand.whole, self._hand.most, self._hand.guards = True, None, False
         s.refresh_limit()
-        if not self.closed:
-            self._mover.conclude(s, reason)
+        if s.transcript.phase == "thinking" and not s.done:
+            if s.lands(boundary=True):
+                self._mover.conclude(s, s.landing.reason if s.landing is not None else "")
+            else:
+                s.inject(self._engine.text.format.ending, METHOD, context)
+                if s.request.limits.answers:
+                    s.owe()
+                if s.full(context):
+                    s.finish = "length"
         while not s.done:
             self._move()
         return self._engine.result(s)
@@ -137,24 +180,36 @@ class Scribe:
         return self._engine.result(self._sequence)
 
     def weigh(self, ask: str) -> tuple[torch.Tensor, float]:
-        """In one pass: logits ``[vocab]`` behind the text and ``ask``, and how likely the tokens not read yet were.
+        """Logits ``[vocab]`` behind the text and ``ask``, and how likely what was taken in last was, if it is unread.
 
-        The latter is the geometric mean of their probabilities; 1 where there are none.
+        The latter is the geometric mean of its tokens' probabilities; not a number over a server, which does not say.
+        Raises RequestError where there is no room for ``ask``.
         """
         s, target = self._sequence, self._engine.target
+        question = self._engine.text.encode(ask)
+        if len(s.tokens) + len(question) > target.context:
+            raise RequestError("there is no room to ask about a step.", "Lower max_new_tokens.")
         if isinstance(s.slot, Nowhere):
-            return self._over_there(ask), float("nan")
-        pending = s.tokens[s.slot.length :]
+            return self._over_there(question), float("nan")
+        logs = []
         with torch.inference_mode():
-            rows = target.score([chain([*pending, *self._engine.text.encode(ask)])], [s.slot]).of(0)
-            logs = rows[: len(pending) - 1].float().log_softmax(-1)
-            new = torch.tensor(pending[1:], device=rows.device)[:, None]
-            mean = float(logs.gather(1, new).mean().exp()) if len(pending) > 1 else 1.0
-            last = rows[-1].clone()
-        s.slot.commit(range(len(pending) - 1))
-        s.usage.target_passes += 1
-        s.usage.probed += len(pending) - 1
-        return last, mean
+            while True:
+                at = s.slot.length
+                pending = s.tokens[at : at + _CHUNK]
+                last = at + len(pending) == len(s.tokens)
+                rows = target.score([chain([*pending, *question] if last else pending)], [s.slot]).of(0)
+                new = s.tokens[at + 1 : at + 1 + len(pending)]
+                told = rows[: len(new)].float().log_softmax(-1)
+                logs += told.gather(1, torch.tensor(new, device=rows.device)[:, None])[:, 0].tolist() if new else []
+                row = rows[-1].clone()
+                s.slot.commit(range(len(pending) - last))
+                s.usage.target_passes += 1
+                s.usage.probed += len(pending)
+                if last:
+                    break
+        size = len(s.tokens) - self._begins
+        own = logs[max(len(logs) - size, 0) :] if size else []
+        return row, math.exp(sum(own) / len(own)) if own else 1.0
 
     def digits(self, ask: str) -> tuple[list[float], float]:
         """Probabilities of the ten digits behind the text and ``ask``, and what :meth:`weigh` says of the text."""
@@ -164,14 +219,14 @@ class Scribe:
         chances = row.float().softmax(-1)
         return [float(chances[token]) for token in self._digits], mean
 
-    def _over_there(self, ask: str) -> torch.Tensor:
+    def _over_there(self, question: Sequence[int]) -> torch.Tensor:
         """Log probabilities ``[vocab]`` from a server, those that it gives; no others."""
         from laconic.remote.engine import RemoteEngine
 
         engine = self._engine
         if not isinstance(engine, RemoteEngine):
             raise UnmetNeed("this engine cannot be asked about a text.", "Use Engine or RemoteEngine.")
-        tokens = [*self._sequence.tokens, *engine.text.encode(ask)]
+        tokens = [*self._sequence.tokens, *question]
         top = max(engine.writer.asking.logprobs, 1)
         said = engine.model.wait(engine.writer.write(tokens, most=1, sampling=Sampling(), logprobs=top)).said
         if not said:

@@ -13,6 +13,7 @@ from laconic.engine import Engine, Prompt
 from laconic.errors import UnmetNeed
 from laconic.judges.base import Bound, Judge
 from laconic.policy import registry
+from laconic.thinking.memory.base import seeded
 from laconic.types import Event, Request, Result, Usage
 
 
@@ -53,7 +54,7 @@ class Pair:
             _think(made, thought, scribes, judges)
             speaker = scribes[made.answers]
             _catch_up(speaker, thought)
-            result = speaker.end("the thought is over")
+            result = speaker.end()
         finally:
             left = scribes.close()
             for judge in judges.values():
@@ -78,11 +79,24 @@ class _Scribes:
     def __init__(self, engines: dict[Side, Engine], requests: dict[Side, Request]) -> None:
         self._engines, self._requests = engines, requests
         self._begun: dict[Side, Scribe] = {}
+        self._ended: tuple[Result, ...] = ()
 
     def __getitem__(self, side: Side) -> Scribe:
         if side not in self._begun:
             self._begun[side] = Scribe(self._engines[side], self._requests[side])
         return self._begun[side]
+
+    def anew(self, side: Side, draw: int) -> None:
+        """Have a side begin again with other draws; what it has written is gone."""
+        if side in self._begun:
+            self._ended = (*self._ended, self._begun.pop(side).close())
+        request = self._requests[side]
+        self._begun[side] = Scribe(self._engines[side], replace(request, sampling=seeded(request.sampling, draw)))
+
+    @property
+    def closed(self) -> bool:
+        """Whether the thought has ended in either, or there is no room for more of it."""
+        return any(scribe.closed for scribe in self._begun.values())
 
     def close(self) -> dict[Side, Result]:
         """End both, whatever they are at; returns what each has written."""
@@ -94,12 +108,14 @@ def _think(policy: Collaboration, thought: Thought, scribes: _Scribes, judges: d
     state = policy.start(thought)
     while True:
         turn = policy.turn(state, thought)
+        if turn.draw:
+            scribes.anew(turn.side, turn.draw)
         scribe = scribes[turn.side]
         _catch_up(scribe, thought)
-        if scribe.closed:  # there is no room left
+        if scribes.closed:
             return
         before = scribe.mark()
-        text, tokens, closes = scribe.write(turn.most, whole=turn.whole)
+        text, tokens, closes = scribe.write(turn.most, whole=turn.whole, guarded=turn.side != policy.answers)
         piece = Piece(turn.side, text, tokens, closes)
         if turn.side == "small":
             looks = _Looks(scribes, thought, piece, judges)
@@ -112,7 +128,7 @@ def _think(policy: Collaboration, thought: Thought, scribes: _Scribes, judges: d
         if piece.refused:
             continue
         thought.pieces.append(piece)
-        if closes:
+        if closes or scribes.closed:
             return
 
 
@@ -139,7 +155,7 @@ class _Looks(Looks):
         if self._point is None:
             _catch_up(large, self.thought)
             self._point = large.mark()
-            large.take(self.piece.text)
+            large.take(self.piece.text, looks=True)
         return large
 
     def take_back(self) -> None:
