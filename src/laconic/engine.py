@@ -36,6 +36,7 @@ from laconic.thinking.base import Controller, Reader
 from laconic.types import Grammar, Limits, Question, Request, Result, Sampling, Step
 
 if TYPE_CHECKING:
+    from laconic.judges.base import Bound, Judge
     from laconic.scaling.answering import Answering, Mover
     from laconic.scaling.base import Answered, Scaling
 
@@ -108,6 +109,7 @@ class Engine:
         self.pace = Pace()
         """What rounds cost with these models, learned by all loops."""
         self._scalings: dict[str, Scaling] = {}
+        self._judges: dict[Judge, Bound] = {}
         self.methods = methods or Methods()
         self.plan = self.methods.plan()
         check(self.plan, text, target, draft_model)
@@ -317,6 +319,17 @@ class Engine:
         from laconic.scaling.movers import Own
 
         return Own(self)
+
+    def judge(self, judge: Judge) -> Bound:
+        """A judge beside this engine; what it loads or connects to is kept for the next question."""
+        if judge not in self._judges:
+            self._judges[judge] = judge.bind(self)
+        return self._judges[judge]
+
+    def dismiss(self) -> None:
+        """Give back what judges hold: models, connections."""
+        while self._judges:
+            self._judges.popitem()[1].close()
 
     def allows(self, policy: Scaling) -> None:
         """Raise UnmetNeed for a scaling policy that needs to know more than this engine's model shows."""

@@ -50,8 +50,12 @@ class Reading:
             raise RequestError(
                 f"{', '.join(map(repr, options))} do not all begin with tokens of their own.", "Use other words."
             )
+        return self.token_chances(question, [first[option] for option in options])
+
+    def token_chances(self, question: Question, tokens: Sequence[int]) -> list[float]:
+        """The same of tokens."""
         chances = self._end(question)[0].float().softmax(-1)
-        return [float(chances[first[option]]) for option in options]
+        return [float(chances[token]) for token in tokens]
 
     def thought(self, question: Question) -> float:
         """Read off the logits after the prompt."""

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from laconic import Engine, Limits, Methods, Sampling
+from laconic.bench.tasks import draw
+from laconic.bench.tasks import load as tasks
 from laconic.errors import BrokenLogits, RequestError, UnmetNeed
 from laconic.models.causal_lm import CausalLM
 from laconic.models.formats.named import named
@@ -16,6 +18,7 @@ from laconic.policy import registry
 from laconic.scaling.answering import Answering
 from laconic.scaling.base import Answered
 from laconic.scaling.enough import Enough
+from laconic.scaling.groups import alike, read
 from laconic.thinking.exit.settled import Settled
 from laconic.thinking.memory.base import seeded
 from tests import tiny
@@ -136,12 +139,15 @@ class TestEnough:
         assert found.result.tokens == dear.tokens
 
     def test_it_takes_less_than_a_vote(self) -> None:
-        some, all_ = answer("enough", n=8), answer("self-consistency", n=8)
-        assert some.usage.generated < 0.5 * all_.usage.generated
-        assert some.answer == all_.answer
-        assert some.candidates[0].weight == some.confidence > 0.6
-        assert some.result.finish_reason == "stop"
-        assert "1791" in some.result.answer
+        engine, written = Engine.load("bundled"), {"enough": 0, "self-consistency": 0}
+        for item in draw(tasks(None), 6, 3):
+            for scaling in written:
+                found = engine.answer(item.question, scaling=scaling, n=8, sampling=SAMPLING, limits=Limits(900))
+                written[scaling] += found.usage.generated
+                assert found.result.finish_reason == "stop"
+                assert alike(found.answer, read(found.result))
+                assert 0 < found.confidence <= 1
+        assert written["enough"] < 0.5 * written["self-consistency"]
 
     def test_other_controllers_stay(self) -> None:
         engine = bundled().using(think=("budget:12",))
@@ -192,6 +198,15 @@ class TestEnds:
         found = answering.result
         assert {tried.state for tried in found.attempts} == {"stopped"}
         assert found.finish_reason == "cancelled"
+        assert found.reason == "cancelled"
+        assert found.asked == ()
+
+    def test_a_result_that_is_asked_for_while_attempts_run_ends_them(self) -> None:
+        answering = bundled().answering(HARD, scaling="enough", n=3, sampling=SAMPLING)
+        next(iter(answering))
+        assert answering.result.reason == "cancelled"
+        assert slots(bundled()) == 0
+        assert list(answering) == []
 
     def test_nothing_was_started(self) -> None:
         answering = bundled().answering(HARD, scaling="self-consistency", n=3, sampling=SAMPLING)

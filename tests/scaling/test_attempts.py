@@ -42,9 +42,10 @@ def recordings() -> tuple[Recording, ...]:
     "spec", ["self-consistency", "adaptive-consistency", "esc:2", "short-m:m=1", "weighted", "enough"]
 )
 def test_a_policy_played_is_what_it_does_in_earnest(spec: str) -> None:
+    one, other = policy(spec), policy(spec)  # both learn, or neither does
     for item, each in zip(items(), recordings(), strict=True):
-        played = play(each, policy(spec), 4)
-        found = engine().answer(item.question, scaling=spec, n=4, sampling=SAMPLING, limits=LIMITS)
+        played = play(each, one, 4)
+        found = engine().answer(item.question, scaling=other, n=4, sampling=SAMPLING, limits=LIMITS)
         assert played.started == len(found.attempts)
         assert played.answer == (found.candidates[0].answer if found.candidates else "")
         # The answer after a thought that is ended early is taken to be as long as the one that was recorded.

@@ -74,10 +74,10 @@ def test_what_is_expected_never_harms() -> None:
 
 
 class TestActs:
-    def test_it_begins_with_three(self) -> None:
-        assert does("enough", board()).start == 3
+    def test_it_begins_with_two(self) -> None:
+        assert does("enough", board()).start == 2
         assert does("enough", board(most=1)).start == 1
-        assert does("enough:abreast=2", board()).start == 2
+        assert does("enough:abreast=4", board()).start == 4
 
     def test_sure_ones_that_agree_are_enough(self) -> None:
         on = board(done(0, "4"), done(1, "4"))

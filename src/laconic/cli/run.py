@@ -57,6 +57,7 @@ def run(
     from laconic.bench.record import in_words
     from laconic.engine import Engine
     from laconic.errors import RequestError
+    from laconic.scaling.answering import TEMPERATURE
     from laconic.types import Limits, Sampling
 
     from .memory import reasoner as named
@@ -115,9 +116,12 @@ def run(
         both(pair, question, engine, second(small_model, engine, given), sampling, limits, json=json)
         return
     if policy is not None:
-        chosen_sampling = None if temperature is None and sampling.greedy else sampling
-        if answered(policy, 8 if attempts is None else attempts, question, engine, chosen_sampling, limits,
-                    thinking=not no_think, json=json):  # fmt: skip
+        most = 8 if attempts is None else attempts
+        if temperature is None and sampling.greedy and most > 1:
+            sampling = replace(sampling, temperature=TEMPERATURE)
+            if not json:
+                typer.echo(f"note: attempts are sampled at {TEMPERATURE}, since no temperature was named")
+        if answered(policy, most, question, engine, sampling, limits, thinking=not no_think, json=json):
             raise typer.Exit(130)
         return
     if reasoner is not None:

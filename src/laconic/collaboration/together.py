@@ -11,7 +11,7 @@ from laconic.collaboration.base import Collaborated, Collaboration, Looks, Piece
 from laconic.collaboration.scribe import METHOD, Scribe
 from laconic.engine import Engine, Prompt
 from laconic.errors import UnmetNeed
-from laconic.judges.base import Bound, Judge
+from laconic.judges.base import Judge
 from laconic.policy import registry
 from laconic.thinking.memory.base import seeded
 from laconic.types import Event, Request, Result, Usage
@@ -47,18 +47,18 @@ class Pair:
         question = requests["large"].question
         thought = Thought(() if question is None else question.messages, requests["large"].sampling.seed)
         begun = time.perf_counter()
-        judges = {judge: judge.bind(self.large) for judge in made.walk() if isinstance(judge, Judge)}
+        for judge in made.walk():
+            if isinstance(judge, Judge):
+                self.large.judge(judge)  # what cannot be had is refused before any work
         scribes = _Scribes({"large": self.large, "small": self.small}, requests)
         other: Side = "small" if made.answers == "large" else "large"
         try:
-            _think(made, thought, scribes, judges)
+            _think(made, thought, scribes)
             speaker = scribes[made.answers]
             _catch_up(speaker, thought)
             result = speaker.end()
         finally:
             left = scribes.close()
-            for judge in judges.values():
-                judge.close()
         usages: dict[Side, Usage] = {made.answers: result.usage}
         usages[other] = left[other].usage if other in left else Usage()
         events = (*result.events, *(left[other].events if other in left else ()))
@@ -86,6 +86,10 @@ class _Scribes:
             self._begun[side] = Scribe(self._engines[side], self._requests[side])
         return self._begun[side]
 
+    def engine(self, side: Side) -> Engine:
+        """The engine of a side."""
+        return self._engines[side]
+
     def anew(self, side: Side, draw: int) -> None:
         """Have a side begin again with other draws; what it has written is gone."""
         if side in self._begun:
@@ -103,7 +107,7 @@ class _Scribes:
         return {side: scribe.close() for side, scribe in self._begun.items()}
 
 
-def _think(policy: Collaboration, thought: Thought, scribes: _Scribes, judges: dict[Judge, Bound]) -> None:
+def _think(policy: Collaboration, thought: Thought, scribes: _Scribes) -> None:
     """Turn by turn, until the thought ends in one of them."""
     state = policy.start(thought)
     while True:
@@ -118,7 +122,7 @@ def _think(policy: Collaboration, thought: Thought, scribes: _Scribes, judges: d
         text, tokens, closes = scribe.write(turn.most, whole=turn.whole, guarded=turn.side != policy.answers)
         piece = Piece(turn.side, text, tokens, closes)
         if turn.side == "small":
-            looks = _Looks(scribes, thought, piece, judges)
+            looks = _Looks(scribes, thought, piece)
             verdict = policy.stands(state, thought, piece, looks)
             piece = replace(piece, score=verdict.score, refused=not verdict.stands)
             if piece.refused:
@@ -146,7 +150,6 @@ class _Looks(Looks):
     scribes: _Scribes
     thought: Thought
     piece: Piece
-    bound: dict[Judge, Bound]
     _point: Any = None
     _likelihood: float | None = None
 
@@ -180,4 +183,4 @@ class _Looks(Looks):
     def judged(self, judge: Judge) -> float:
         """The judge's own reading."""
         texts = [piece.text for piece in self.thought.pieces] + [self.piece.text]
-        return self.bound[judge].score(self.thought.messages, texts)
+        return self.scribes.engine("large").judge(judge).score(self.thought.messages, texts)

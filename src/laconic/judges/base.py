@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 
 from pydantic import Field
 
@@ -30,6 +30,9 @@ class Bound(Protocol):
 
 class Judge(Policy):
     """Scores steps. :meth:`bind` gives it the engine that writes them, which it may ask."""
+
+    reads_answers: ClassVar[bool] = True
+    """Whether it is shown an attempt's answer behind the steps of its thought."""
 
     def bind(self, engine: Engine) -> Bound:
         """The judge at work beside ``engine``. Raises UnmetNeed or ModelError where it cannot be."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from laconic.judges.base import Bound, ModelJudge, checked
 from laconic.models.text import Message
@@ -23,6 +23,7 @@ class Confidence(ModelJudge):
     laconic's own use of what DEER (Yang et al. 2025) stops thoughts by. Where no answer comes to its end it is 0.
     """
 
+    reads_answers: ClassVar[bool] = False  # an answer that is there already would only be copied
     card = Card(paper="laconic's own; after DEER", lossless=False, arxiv="2504.15895")
     needs = Needs(probabilities=True)
 

@@ -52,7 +52,10 @@ class _Digit:
     def score(self, question: Sequence[Message], steps: Sequence[str]) -> float:
         """One reading of the steps."""
         said = _ASK.format(question=asked_of(question), steps=self.judge.shown(steps))
-        chances = self.engine.reading().chances(Question(({"role": "user", "content": said},), thinking=False), _DIGITS)
+        # The last token: some tokenizers write a space of their own before a word.
+        tokens = [self.engine.text.encode(digit)[-1] for digit in _DIGITS]
+        asked = Question(({"role": "user", "content": said},), thinking=False)
+        chances = self.engine.reading().token_chances(asked, tokens)
         if self.judge.mean:
             total = sum(chances)
             found = sum(digit * chance for digit, chance in enumerate(chances)) / total if total > 0 else float("nan")

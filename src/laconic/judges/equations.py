@@ -19,9 +19,11 @@ from laconic.policy import Card, knobs
 if TYPE_CHECKING:
     from laconic.engine import Engine
 
-_TERM = r"[-+(\s]*\d[\d,]*(?:\.\d+)?[)\s]*"
-_EXPRESSION = rf"{_TERM}(?:[-+*/]{_TERM})*"
-_CHAIN = re.compile(rf"(?<![\w.]){_EXPRESSION}(?:={_EXPRESSION})+")
+_SPAN = re.compile(r"[\d(+-][\d\s.,()+*/=-]*=[\d\s.,()+*/=-]*")
+"""A stretch of numbers and signs with an equals sign in it."""
+_BEFORE = re.compile(r"(?:[\w^\\{}_$%]|\bof\s|[^\W_]\s*(?=[+*/-])[+*/-]?)$")
+"""What makes of the beginning of a stretch a part of something else: of a name, a power, a percentage, a term."""
+_AFTER = re.compile(r"[\w^\\{}_%!]|\s*[+*/^-]\s*\w")
 _SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-"})
 _LONGEST = 200
 """Characters of an equation at most."""
@@ -70,12 +72,26 @@ def equations(text: str) -> list[bool]:
     >>> equations("First 3 * 4 = 12. Then 12 + 5 = 10 + 7 = 18.")
     [True, False]
     """
-    found = []
-    for match in _CHAIN.finditer(text.translate(_SIGNS)):
-        sides = [_value(side) for side in match.group().split("=")] if len(match.group()) <= _LONGEST else [None]
-        if all(side is not None for side in sides):
-            found.append(len(set(sides)) == 1)
+    text, found = text.translate(_SIGNS), []
+    for match in _SPAN.finditer(text):
+        for span in re.split(r"[.,](?=\s|$)", match.group()):
+            begin = match.start() + match.group().index(span)
+            held = _holds(text[:begin], span.rstrip(), text[begin + len(span.rstrip()) :])
+            found += [] if held is None else [held]
     return found
+
+
+def _holds(before: str, chain: str, after: str) -> bool | None:
+    """Whether a chain of equations holds; None for what is none, or is a part of something with letters in it."""
+    inner = chain.lstrip()
+    signed = inner[:1] in "+-" and before.rstrip()[-1:].isalnum()
+    touches = len(inner) == len(chain) and _BEFORE.search(before[-8:])
+    if "=" not in inner or len(inner) > _LONGEST or signed or touches or re.search(r"\bof\s*$", before):
+        return None
+    if inner[-1:] not in "0123456789)" or _AFTER.match(after):
+        return None
+    sides = [_value(side) for side in inner.split("=")]
+    return None if any(side is None for side in sides) else len(set(sides)) == 1
 
 
 def _value(side: str) -> Fraction | None:

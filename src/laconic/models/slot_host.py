@@ -99,7 +99,7 @@ class SlotHost:
         return self.pool.taken(cast("CacheSlot", slot))
 
     def resume(self, kept: Kept, length: int) -> CacheSlot:
-        """A slot that begins with copies of them; see Host."""
+        """A slot that begins with them, shared or copied; see Host."""
         return self.pool.given(cast("Entries", kept), length)
 
     def steer(self, slot: Slot, vectors: Mapping[int, Tensor], start: int) -> None:

@@ -320,6 +320,11 @@ class Entries:
     def __post_init__(self) -> None:
         object.__setattr__(self, "pointers", torch.tensor([buffer.data_ptr() for buffer in self.buffers]))
 
+    def first(self, length: int) -> Entries:
+        """A copy of the first ``length``."""
+        shown = None if self.outputs is None else self.outputs[:length].clone()
+        return Entries(length, tuple(buffer[:length].clone() for buffer in self.buffers), shown, self.layers)
+
     @property
     def nbytes(self) -> int:
         """Bytes of all of them."""
@@ -390,7 +395,8 @@ class SlotPool:
         slot.shown_from = length if shown is None else 0
         if self.shares:
             slot._length = slot.shared = length
-            slot.stem = entries if length else None
+            # A short beginning is copied, or it would keep all of the rest in memory.
+            slot.stem = None if not length else entries if 2 * length >= entries.length else entries.first(length)
             return slot
         if length > self.capacity:
             self._grow(rows=self.row_capacity, capacity=-(-length // BLOCK) * BLOCK)

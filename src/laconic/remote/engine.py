@@ -181,6 +181,7 @@ class RemoteEngine(Engine):
 
     def close(self) -> None:
         """Close the connections, also those of other engines over this model. Safe to call more than once."""
+        self.dismiss()
         self.model.close()
 
     def __enter__(self) -> Self:

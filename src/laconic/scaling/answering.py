@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from laconic.errors import RemoteError, RequestError, UnmetNeed
 from laconic.judges.base import Judge
+from laconic.models.formats import Format
 from laconic.models.text import Message
 from laconic.scaling.base import Acts, Answered, Attempt, Board, Candidate, Growth, Scaling, Standing, Tried
 from laconic.scaling.groups import read
@@ -23,6 +26,7 @@ from laconic.types import Event, Limits, Request, Result, Sampling, Usage
 if TYPE_CHECKING:
     from laconic.engine import Engine
 
+CANCELLED = "cancelled"
 METHOD = "scaling"
 """Who did it, in events."""
 TEMPERATURE = 0.7
@@ -86,30 +90,30 @@ class Answering:
         self._reason = ""
         self._events: list[Event] = []
         self._asked: list[Result] = []
-        self._judges = {judge: judge.bind(engine) for judge in scaling.walk() if isinstance(judge, Judge)}
+        for judge in scaling.walk():
+            if isinstance(judge, Judge):
+                engine.judge(judge)  # what cannot be had is refused before any work
+        self._lock = threading.Lock() if scaling.probes else nullcontext()
+        """Over a server looks come from another thread; a policy that probes is asked one thing at a time."""
 
     def __iter__(self) -> Iterator[Standing]:
         """Yield what stands, whenever that may have changed. Once: another time there is nothing left to see."""
         if self._closed:
             return
         try:
-            while self._act(self.scaling.acts(self._state, self.board)):
+            while self._act(self._acts()):
                 yield self.standing()
                 self._move_on()
             yield self.standing()
-        except GeneratorExit:  # left early: what there is may yet be judged
-            raise
-        except BaseException:
-            self._dismiss()
-            raise
         finally:
             self.close()
 
     def standing(self) -> Standing:
         """The answers so far."""
         board = self.board
-        found = tuple(self.scaling.candidates(self._state, board))
-        sure = self.scaling.confidence(self._state, board, found) if found else 0.0
+        with self._lock:
+            found = tuple(self.scaling.candidates(self._state, board))
+            sure = self.scaling.confidence(self._state, board, found) if found else 0.0
         tokens = sum(attempt.tokens for attempt in board.attempts)
         return Standing(found, sure, len(board.attempts), len(board.running), tokens)
 
@@ -118,32 +122,39 @@ class Answering:
         if self._closed:
             return
         self._closed = True
+        if self.board.running and not self._reason:
+            self._reason = CANCELLED
         for attempt in self.board.running:
-            self._stop(attempt, self._reason or "cancelled")
+            self._stop(attempt, self._reason)
         self._mover.close()
 
     def _judge(self, judge: Judge, attempt: Attempt) -> float:
+        """What a judge says; 0 where the attempt cannot be put before it, and an event says why."""
         result = _written(attempt)
-        steps = [step + STEP for step in result.thinking.split(STEP)] + [result.answer]
-        return self._judges[judge].score(self.board.messages, steps)
+        steps = [step + STEP for step in result.thinking.split(STEP)] if result.thinking else []
+        if judge.reads_answers or not steps:
+            steps.append(result.answer)
+        try:
+            return self._engine.judge(judge).score(self.board.messages, steps)
+        except RequestError as error:
+            self._events.append(Event(judge.name, "unjudged", attempt.tokens, f"attempt {attempt.number}: {error}"))
+            return 0.0
 
     @property
     def result(self) -> Answered:
-        """What has come of it; final once the iteration has ended.
+        """What has come of it; final once the iteration has ended. Attempts that are under way are ended.
 
-        Raises RemoteError if the server has dropped every attempt, RequestError if none has been started.
+        Raises RequestError if none has been started.
         """
+        self.close()
         if self._over is None:
-            try:
-                self._over = self._answered()
-            finally:
-                self._dismiss()
+            self._over = self._answered()
         return self._over
 
-    def _dismiss(self) -> None:
-        """Let the judges go."""
-        for judge in self._judges.values():
-            judge.close()
+    def _acts(self) -> Acts:
+        with self._lock:
+            self._news = False
+            return self.scaling.acts(self._state, self.board)
 
     def _act(self, acts: Acts) -> bool:
         """Do what the policy says; False where it is over."""
@@ -187,12 +198,12 @@ class Answering:
         return (Chances(),) if self.scaling.needs.chances else ()
 
     def _looked(self, attempt: Attempt, growth: Growth) -> str | None:
-        self._news = True
-        return self.scaling.concludes(self._state, self.board, attempt, growth)
+        with self._lock:
+            self._news = True
+            return self.scaling.concludes(self._state, self.board, attempt, growth)
 
     def _move_on(self) -> None:
         """Until something comes up."""
-        self._news = False
         while self.board.running and not self._news:
             ended = self._mover.move()
             for attempt in self.board.running:
@@ -231,7 +242,8 @@ class Answering:
         """It is enough: only who has to write the answer that stands goes on, and that at once."""
         board = self.board
         self._reason = self._reason or reason
-        found = self.scaling.candidates(self._state, board)
+        with self._lock:
+            found = self.scaling.candidates(self._state, board)
         behind = [board.attempts[number] for number in found[0].numbers] if found else []
         speaker = None
         if not any(attempt.state == "done" for attempt in behind):
@@ -256,17 +268,21 @@ class Answering:
         if not board.attempts:
             raise RequestError("no attempt has been started.", "Iterate to the end, or use Engine.answer.")
         candidates: list[Candidate] = list(self.scaling.candidates(self._state, board))
-        if board.done and self._reason != "cancelled":
-            candidates = list(self.scaling.last(self._state, board, candidates, self._ask))
+        if board.done and self._reason != CANCELLED:
+            try:
+                candidates = list(self.scaling.last(self._state, board, candidates, self._ask))
+            except RequestError as error:  # there is no room to ask the model about all attempts: the vote stands
+                self._events.append(Event(METHOD, "unasked", 0, str(error)))
         speaker = self._speaker(candidates)
-        if candidates and speaker.state == "stopped" and speaker.looks and self._reason != "cancelled":
+        if candidates and speaker.state == "stopped" and speaker.looks and self._reason != CANCELLED:
             self._write_out(speaker)
         tried = tuple(Tried(_written(a), a.answer, a.state, a.reason) for a in board.attempts)
         sure = self.scaling.confidence(self._state, board, candidates) if candidates else 0.0
         usage = Usage()
         for result in (*(each.result for each in tried), *self._asked):
             usage.add(result.usage)
-        reason = self._reason if candidates else "no answer could be read in any attempt"
+        unread = not candidates and self._reason != CANCELLED
+        reason = "no answer could be read in any attempt" if unread else self._reason
         passes = self._engine.target.passes - self._passes
         question = self._request.question
         noted = () if question is None else question.events
@@ -296,7 +312,8 @@ class Answering:
         self._asked.append(said)
         text = self._engine.text.decode(list(thought))
         attempt.result = replace(
-            written, text=f"{text}{form.ending}{said.text}", answer=said.answer, tokens=(*closed, *said.tokens),
+            written, text=f"{text}{form.ending}{said.text}", answer=said.answer,
+            thinking=_thought(form, text), tokens=(*closed, *said.tokens),
             finish_reason=said.finish_reason, thought=len(closed),
         )  # fmt: skip
 
@@ -317,6 +334,11 @@ def sampled(request: Request, given: Sampling | None, most: int) -> Request:
         reason = f"temperature {TEMPERATURE}, since none was named and greedy attempts would all be the same"
         question = replace(question, sampling=sampling).noting(METHOD, "sample", reason)
     return replace(request, sampling=sampling, question=question)
+
+
+def _thought(form: Format, text: str) -> str:
+    """The thought in the beginning of a reply."""
+    return text.partition(form.opens)[2].strip() if form.opens in text else text.strip()
 
 
 def _written(attempt: Attempt) -> Result:

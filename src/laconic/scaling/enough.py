@@ -74,6 +74,9 @@ class Enough(Scaling):
     engine has learned of them it keeps from question to question, for each spec. What the likeliest answer lacks to 1,
     over all ways, is the doubt that is left of the question.
 
+    Early in their thoughts attempts err alike: all have read the same question and little else. So until one is through
+    with its thought, each is weighed by itself.
+
     Three things can be done, and whatever promises more than it costs is done:
 
     * **go on** with an attempt: ``settled`` says what growth of its thought by the factor e promises the attempt. Of
@@ -95,7 +98,7 @@ class Enough(Scaling):
 
     price: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.0065
     """Accuracy (1 is one right answer) that a thousand thinking tokens must be expected to bring."""
-    abreast: Annotated[int, Field(ge=1)] = 3
+    abreast: Annotated[int, Field(ge=1)] = 2
     """Attempts that are under way at once: more are sooner done, with more tokens in vain."""
     alike: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Chance that two wrong answers are the same."""
@@ -117,8 +120,9 @@ class Enough(Scaling):
             return Acts(start=min(self.abreast, board.most))
         votes = self._votes(board)
         doubt = left(votes, self.alike, self._ways)
-        worth = self._worth(board, votes) if board.left and len(board.running) < self.abreast else 0.0
-        if worth > 0:
+        worth = self._worth(board, votes) if board.left else 0.0
+        room = len(board.running) < self.abreast
+        if worth > 0 and room:
             return Acts(start=1)
         if board.most == 1 or not any(a.state == "done" or a.concluded for a in board.attempts):
             return Acts()
@@ -127,21 +131,21 @@ class Enough(Scaling):
         spoken = any(a.state == "done" or a.concluded for a in behind)
         speaker = None if spoken else next((a for a in behind if a.state == "running"), None)
         thinking = [a for a in board.running if not a.concluded]
-        done = [a for a in thinking if self._promise(a, doubt) < self._cost(board, a.thinking * _E)]
-        if len(done) == len(thinking):
+        ways = self._likely_ways(votes)
+        vain = [a for a in thinking if _promise(a, doubt, ways) < self._cost(board, _spent(a) * _E)]
+        if len(vain) == len(thinking) and worth <= 0:
             return Acts(enough=f"the answer is in doubt by {doubt:.3f}, and more attempts would not pay")
         reason = f"the question is in doubt by {doubt:.3f} already"
-        return Acts(stop={a.number: reason for a in done if a is not speaker})
+        return Acts(stop={a.number: reason for a in vain if a is not speaker})
 
     def concludes(self, state: Any, board: Board, attempt: Attempt, growth: Growth) -> str | None:
         """Where thinking on does not pay for the question."""
         promise, price = growth.promise, growth.cost
         doubt = attempt.looks[-1].doubt
         if board.most > 1:
-            votes, ways = self._votes(board), self._ways
-            factors = of_votes(votes, self.alike, ways).factors[0] if votes.groups else ways
-            own = float(factors @ _scaled(np.array([doubt]))[:, 0])
-            doubt, price = left(votes, self.alike, ways), self._cost(board, attempt.thinking * _E)
+            votes, ways = self._votes(board, attempt), self._ways
+            own = float(self._likely_ways(votes) @ _scaled(np.array([doubt]))[:, 0])
+            doubt, price = left(votes, self.alike, ways), self._cost(board, _spent(attempt) * _E)
             promise *= min(own, doubt) / max(attempt.looks[-1].doubt, _SUREST)
         if promise >= price:
             return None
@@ -195,8 +199,14 @@ class Enough(Scaling):
                 found.append((attempt, look.belief.answer, look.doubt))
         return found
 
-    def _votes(self, board: Board) -> Votes:
+    def _votes(self, board: Board, asking: Attempt | None = None) -> Votes:
+        """Votes of all attempts; until one of them is through with its thought, that of the one alone which asks.
+
+        Early in their thoughts all have read the same question and little else, and err alike.
+        """
         known = self._known(board)
+        if not any(a.state == "done" or a.concluded for a in board.attempts):
+            known = [(a, *rest) for a, *rest in known if a is asking]
         return self._numbered(known, grouped((attempt, answer, 1.0) for attempt, answer, _ in known))
 
     def _numbered(self, known: Sequence[tuple[Attempt, str, float]], groups: Sequence[Candidate]) -> Votes:
@@ -208,25 +218,35 @@ class Enough(Scaling):
 
         By ``settled``'s price, which is for growth by the factor e.
         """
-        spent = max(sum(attempt.thinking for attempt in board.attempts), 1)
+        spent = max(sum(map(_spent, board.attempts)), 1)
         return cost(self.price, spent) * math.log1p(more / spent)
 
-    def _promise(self, attempt: Attempt, left: float) -> float:
-        """What an attempt under way promises the question at most: it may yet decide whatever is in doubt."""
-        own = attempt.looks[-1].doubt if attempt.looks and attempt.looks[-1].belief.complete else 1.0
-        return min(own, left)
+    def _likely_ways(self, votes: Votes) -> Floats:
+        return of_votes(votes, self.alike, self._ways).factors[0] if votes.groups else self._ways
 
     def _worth(self, board: Board, votes: Votes) -> float:
         """What further attempts are expected to bring beyond their cost, in the best number of them."""
         if not votes.groups:  # nothing is known: whoever runs must say something first
             return 0.0 if board.running else 1.0
-        lengths = [a.thinking for a in board.attempts if a.state in ("done", "stopped") or a.concluded]
-        mean = sum(lengths) / len(lengths) if lengths else max(attempt.thinking for attempt in board.attempts)
+        lengths = [_spent(a) for a in board.attempts if a.state in ("done", "stopped") or a.concluded]
+        mean = sum(lengths) / len(lengths) if lengths else max(map(_spent, board.attempts))
         ahead = [more for more in _AHEAD if more <= board.left]
         return max(
             (gain(votes, self.alike, n, board.seed, self._ways) - self._cost(board, n * mean) for n in ahead),
             default=0.0,
         )
+
+
+def _promise(attempt: Attempt, left: float, ways: Floats) -> float:
+    """What an attempt under way promises the question at most: it may yet decide whatever is in doubt."""
+    said = attempt.looks and attempt.looks[-1].belief.complete
+    own = float(ways @ _scaled(np.array([attempt.looks[-1].doubt]))[:, 0]) if said else 1.0
+    return min(own, left)
+
+
+def _spent(attempt: Attempt) -> int:
+    """Tokens of an attempt that are paid for: those of its thought, or of all that it wrote if it has none."""
+    return attempt.thinking or attempt.tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +274,8 @@ def believed(groups: NDArray[np.int64], doubts: Floats, count: int, alike: float
     others = _wrong_alike(*besides, alike)
     each = wrong.sum(2)[:, :, None] + others + np.einsum("fcv,cvg->fcg", right - wrong, members)
     each = np.where(sizes > 0, each, -np.inf)
-    weights = np.exp(np.concatenate([each, none[:, :, None]], 2)) * ways[:, None, None]
+    logs = np.concatenate([each, none[:, :, None]], 2)
+    weights = np.exp(logs - logs.max((0, 2), keepdims=True)) * ways[:, None, None]
     weights = weights.transpose(1, 0, 2)  # [cases, factors, groups + 1]
     likely = np.maximum(weights.sum(2), 1e-300)
     total = likely.sum(1, keepdims=True)

@@ -74,7 +74,7 @@ def ways(engine: Engine, specs: Sequence[str], most: int) -> list[Way]:
     for the next to copy.
     """
     named = [Way("one attempt", engine.using()), Way(VOTE, engine.using(), VOTE, most)]
-    return named + [Way(spec, engine.using(), spec, most) for spec in specs if spec != VOTE]
+    return named + [Way(spec, engine.using(), spec, most) for spec in dict.fromkeys(specs) if spec != VOTE]
 
 
 def compare(

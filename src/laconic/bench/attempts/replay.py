@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from laconic.bench.attempts.recording import Recording, Written
 from laconic.errors import MethodError
+from laconic.judges.base import Judge
 from laconic.scaling.base import Acts, Attempt, Board, Growth, Look, Scaling
 from laconic.thinking.base import Belief
 from laconic.thinking.exit.settled import Settled
@@ -48,6 +49,8 @@ def play(recording: Recording, scaling: Scaling, most: int) -> Played:
     """Play a policy that asks the model nothing besides. Raises MethodError if the recording has too few attempts."""
     if most > len(recording.attempts):
         raise MethodError(f"{most} attempts are asked for, and {len(recording.attempts)} are recorded.")
+    if scaling.alternatives or any(isinstance(policy, Judge) for policy in scaling.walk()):
+        raise MethodError(f"'{scaling.name}' asks for more than is recorded.", "Run it with laconic compare --scaling.")
     board = Board(({"role": "user", "content": recording.question},), most)
     state = scaling.start(board)
     price = scaling.looking(Settled())

@@ -20,6 +20,8 @@ class Trace:
     """Confidences of an attempt's tokens as far as they were read, and its least confident stretch."""
 
     confidences: list[float] = field(default_factory=list)
+    read: int = 0
+    """Tokens that were looked at; those that were written by force have no confidence."""
     total: float = 0.0
     """Of the last window."""
     lowest: float = math.inf
@@ -92,7 +94,7 @@ class DeepConf(Vote):
         first = board.attempts[: self.warmup]
         warm = len(first) == self.warmup and not any(a.state == "running" for a in first)
         if state.threshold is None and warm:
-            state.threshold = _reached([self._confidence(state, a) for a in first if a.state == "done"], self.share)
+            state.threshold = _reached([state.by[a.number].lowest for a in first if a.state == "done"], self.share)
         stop = {}
         if state.threshold is not None:
             for attempt in board.running:
@@ -100,7 +102,8 @@ class DeepConf(Vote):
                 if lowest < state.threshold:
                     stop[attempt.number] = f"confidence {lowest:.2f} is below {state.threshold:.2f}"
         if not warm:
-            return Acts(start=self.warmup - len(board.attempts))
+            room = (self.abreast or self.warmup) - len(board.running)
+            return Acts(start=max(min(room, self.warmup - len(board.attempts)), 0))
         acts = Vote.acts(self, state, board)
         return Acts(acts.start, stop, acts.enough)
 
@@ -115,11 +118,11 @@ class DeepConf(Vote):
         return f"the answer has {share:.0%} of the vote" if share >= self.sure else ""
 
     def voters(self, state: Traces, board: Board) -> Sequence[Attempt]:
-        """The most confident of those that have ended."""
+        """The most confident of those that have ended; online all that were not stopped."""
         done = board.done
         for attempt in done:
             self._read(state, attempt)
-        if not done:
+        if not done or self.warmup:
             return done
         least = _reached([self._confidence(state, attempt) for attempt in done], self.share)
         return [attempt for attempt in done if self._confidence(state, attempt) >= least]
@@ -144,12 +147,16 @@ class DeepConf(Vote):
     def _read(self, state: Traces, attempt: Attempt) -> None:
         """Read the tokens that have come since. A stretch that is not full yet counts once the attempt has ended."""
         trace = state.by.setdefault(attempt.number, Trace())
-        known = len(trace.confidences)
+        said = attempt.logprobs() if self.top else ()
+        written = len(said) if self.top else len(attempt.chances)
+        if written < trace.read:  # something was taken back
+            trace = state.by[attempt.number] = Trace()
         if self.top:
-            said = attempt.logprobs()[known:]
-            new = [-sum(lp for _, lp in each.top) / len(each.top) for each in said if each is not None and each.top]
+            told = [each for each in said[trace.read :] if each is not None and each.top]
+            new = [-sum(lp for _, lp in each.top) / len(each.top) for each in told]
         else:
-            new = [math.log(max(chance, 1e-30)) for chance in attempt.chances[known:]]
+            new = [math.log(max(chance, 1e-30)) for chance in attempt.chances[trace.read :]]
+        trace.read = written
         for confidence in new:
             trace.confidences.append(confidence)
             trace.total += confidence

@@ -33,7 +33,7 @@ class BestOfN(Vote):
 
     def candidates(self, state: Any, board: Board) -> list[Candidate]:
         """The answers by their scores."""
-        scores = {attempt.number: board.score(self.judge, attempt) for attempt in board.done}
+        scores = {attempt.number: board.score(self.judge, attempt) for attempt in board.done if attempt.answer}
         made = []
         for group in grouped((a, a.answer, 1.0) for a in board.done):
             numbers = sorted(group.numbers, key=lambda number: -scores[number])
