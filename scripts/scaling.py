@@ -82,8 +82,9 @@ def _play(given: argparse.Namespace) -> int:
     covered = coverage(counts, ks)
     alone = sum(right for _, right in counts) / sum(n for n, _ in counts)
     tokens = sum(len(a.tokens) for r in recordings for a in r.attempts) / sum(n for n, _ in counts)
+    problems = len(recordings) // given.orders
     lines = [
-        f"{len(recordings) // given.orders} problems, {given.attempts} attempts each; one attempt: {alone:.1%}, {tokens:.0f} tokens",
+        f"{problems} problems, {given.attempts} attempts each; one attempt: {alone:.1%}, {tokens:.0f} tokens",
         "coverage: " + ", ".join(f"{c:.1%} at {k}" for k, c in zip(ks, covered, strict=True)),
         f"{'policy':44s} {'right':>22s} {'tokens':>7s} {'of vote':>18s} {'rounds':>7s} {'attempts':>8s}",
     ]
@@ -97,7 +98,8 @@ def _play(given: argparse.Namespace) -> int:
     sys.stdout.write("\n".join(lines) + "\n")
     if given.json:
         found = {
-            "problems": len(recordings) // given.orders, "orders": given.orders, "attempts": given.attempts, "one": {"accuracy": alone, "tokens": tokens},
+            "problems": problems, "orders": given.orders, "attempts": given.attempts,
+            "one": {"accuracy": alone, "tokens": tokens},
             "coverage": dict(zip(map(str, ks), covered, strict=True)), "power_law": power_law(ks, covered),
             "policies": told, "provenance": provenance(),
         }  # fmt: skip

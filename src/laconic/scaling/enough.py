@@ -206,7 +206,7 @@ class Enough(Scaling):
         """
         known = self._known(board)
         if not any(a.state == "done" or a.concluded for a in board.attempts):
-            known = [(a, *rest) for a, *rest in known if a is asking]
+            known = [vote for vote in known if vote[0] is asking]
         return self._numbered(known, grouped((attempt, answer, 1.0) for attempt, answer, _ in known))
 
     def _numbered(self, known: Sequence[tuple[Attempt, str, float]], groups: Sequence[Candidate]) -> Votes:
