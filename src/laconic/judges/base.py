@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
 from pydantic import Field
 
@@ -39,10 +40,30 @@ class Judge(Policy):
         raise NotImplementedError
 
 
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A model's judge at work: ``engine`` judges, and is the judge's ``own`` where it is not the one that writes."""
+
+    judge: Any
+    engine: Engine
+    own: bool
+
+    def score(self, question: Sequence[Message], steps: Sequence[str]) -> float:
+        """See :class:`Bound`."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close a server's connections."""
+        if self.own and hasattr(self.engine, "close"):
+            self.engine.close()
+
+
 @knobs
 class ModelJudge(Judge):
     """A judge that asks a model: the one that writes the steps, or another."""
 
+    asking: ClassVar[type[Asking]]
+    """The judge at work."""
     files = frozenset({"model", "url"})
 
     model: str = ""
@@ -51,6 +72,10 @@ class ModelJudge(Judge):
     """The server behind which it runs; empty for here."""
     context: Annotated[int, Field(ge=0)] = 0
     """Most characters of the steps that are shown, from their end; 0 for all."""
+
+    def bind(self, engine: Engine) -> Bound:
+        """Beside the engine that judges."""
+        return self.asking(self, *self.asked(engine))
 
     def asked(self, engine: Engine) -> tuple[Engine, bool]:
         """The engine that judges, and whether it is one of the judge's own."""

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from laconic.judges.base import Bound, ModelJudge, checked
+from laconic.judges.base import Asking, ModelJudge, checked
 from laconic.models.text import Message
 from laconic.policy import Card, Needs, knobs
 from laconic.thinking.base import Probe
 from laconic.types import Question
-
-if TYPE_CHECKING:
-    from laconic.engine import Engine
 
 
 @knobs
@@ -30,18 +26,8 @@ class Confidence(ModelJudge):
     most: int = 24
     """Tokens of an answer at most."""
 
-    def bind(self, engine: Engine) -> Bound:
-        """Beside the engine that judges."""
-        judge, own = self.asked(engine)
-        return _Confidence(self, judge, own)
 
-
-@dataclass(frozen=True, slots=True)
-class _Confidence:
-    judge: Confidence
-    engine: Engine
-    own: bool
-
+class _Confidence(Asking):
     def score(self, question: Sequence[Message], steps: Sequence[str]) -> float:
         """One probe behind the steps."""
         form, thought = self.engine.text.format, self.judge.shown(steps)
@@ -50,7 +36,5 @@ class _Confidence:
         belief = self.engine.reading().answer(Question((*question, begun)), probe)
         return checked(self.judge.name, belief.confidence() if belief.complete else 0.0)
 
-    def close(self) -> None:
-        """Close a server's connections."""
-        if self.own and hasattr(self.engine, "close"):
-            self.engine.close()
+
+Confidence.asking = _Confidence

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from laconic.judges.base import Bound, ModelJudge, asked_of, checked
+from laconic.judges.base import Asking, ModelJudge, asked_of, checked
 from laconic.models.text import Message
 from laconic.policy import Card, Needs, knobs
 from laconic.types import Question
-
-if TYPE_CHECKING:
-    from laconic.engine import Engine
 
 _DIGITS = "0123456789"
 _ASK = (
@@ -37,18 +32,8 @@ class Digit(ModelJudge):
     mean: bool = False
     """Take the mean of all digits in place of the likeliest."""
 
-    def bind(self, engine: Engine) -> Bound:
-        """Beside the engine that judges."""
-        judge, own = self.asked(engine)
-        return _Digit(self, judge, own)
 
-
-@dataclass(frozen=True, slots=True)
-class _Digit:
-    judge: Digit
-    engine: Engine
-    own: bool
-
+class _Digit(Asking):
     def score(self, question: Sequence[Message], steps: Sequence[str]) -> float:
         """One reading of the steps."""
         said = _ASK.format(question=asked_of(question), steps=self.judge.shown(steps))
@@ -63,7 +48,5 @@ class _Digit:
             found = float(max(range(len(chances)), key=chances.__getitem__))
         return checked(self.judge.name, found / 9)
 
-    def close(self) -> None:
-        """Close a server's connections."""
-        if self.own and hasattr(self.engine, "close"):
-            self.engine.close()
+
+Digit.asking = _Digit
