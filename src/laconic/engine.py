@@ -314,11 +314,15 @@ class Engine:
         policy = scaling
         return Answering(self, sampled(self.request(prompt, **options), options.get("sampling"), n), policy, n)
 
-    def mover(self) -> Mover:
-        """What moves the attempts at one question on."""
+    def mover(self, *, shares: bool = False) -> Mover:
+        """What moves the attempts at one question on; ``shares`` where there will be several with one prompt."""
         from laconic.scaling.movers import Own
 
-        return Own(self)
+        return Own(self, shares=shares)
+
+    def controllers(self, request: Request) -> tuple[Controller, ...]:
+        """Those that act on a request: its own, or those of the run."""
+        return self.plan.controllers if request.controllers is None else request.controllers
 
     def judge(self, judge: Judge) -> Bound:
         """A judge beside this engine; what it loads or connects to is kept for the next question."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -154,8 +153,3 @@ class Collaborated:
             ],
             "events": [f"{event.method}: {event.action}, {event.reason}" for event in self.events],
         }
-
-
-def steps(thought: Sequence[Piece]) -> list[str]:
-    """Texts of pieces."""
-    return [piece.text for piece in thought]

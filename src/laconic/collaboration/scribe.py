@@ -73,9 +73,8 @@ class Scribe:
         self._hand = Hand()
         self._engine = engine
         self._mover = engine.mover()
-        own = engine.plan.controllers if fitted.controllers is None else fitted.controllers
         try:
-            self._sequence = self._mover.begin(replace(fitted, controllers=(*own, self._hand)))
+            self._sequence = self._mover.begin(replace(fitted, controllers=(*engine.controllers(fitted), self._hand)))
         except BaseException:
             self._mover.close()
             raise
@@ -90,11 +89,6 @@ class Scribe:
         """Whether the thought has ended here, or there is no room for more of it."""
         s = self._sequence
         return s.transcript.phase == "answer" or s.done or s.lands(boundary=False)
-
-    @property
-    def engine(self) -> Engine:
-        """Whose request it is."""
-        return self._engine
 
     def mark(self) -> tuple[Snapshot, str]:
         """The present point, to go back to."""

@@ -79,7 +79,6 @@ class _Scribes:
     def __init__(self, engines: dict[Side, Engine], requests: dict[Side, Request]) -> None:
         self._engines, self._requests = engines, requests
         self._begun: dict[Side, Scribe] = {}
-        self._ended: tuple[Result, ...] = ()
 
     def __getitem__(self, side: Side) -> Scribe:
         if side not in self._begun:
@@ -93,7 +92,7 @@ class _Scribes:
     def anew(self, side: Side, draw: int) -> None:
         """Have a side begin again with other draws; what it has written is gone."""
         if side in self._begun:
-            self._ended = (*self._ended, self._begun.pop(side).close())
+            self._begun.pop(side).close()
         request = self._requests[side]
         self._begun[side] = Scribe(self._engines[side], replace(request, sampling=seeded(request.sampling, draw)))
 

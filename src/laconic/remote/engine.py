@@ -166,8 +166,8 @@ class RemoteEngine(Engine):
             error.results = done
             raise
 
-    def mover(self) -> Served:
-        """Attempts behind the server, each by itself."""
+    def mover(self, *, shares: bool = False) -> Served:
+        """Attempts behind the server, each by itself; what they share is the server's affair."""
         return Served(self)
 
     def allows(self, policy: Scaling) -> None:

@@ -81,7 +81,7 @@ class Answering:
         self._request = engine.fitted(request)
         own = next((c for c in engine.plan.controllers if isinstance(c, Settled)), Settled())
         self._settled = scaling.looking(own)
-        self._mover = engine.mover()
+        self._mover = engine.mover(shares=most > 1)
         self._sequences: dict[int, Sequence] = {}
         self._begun, self._passes = time.perf_counter(), engine.target.passes
         self._over: Answered | None = None
@@ -167,7 +167,7 @@ class Answering:
         if acts.enough:
             self._finish(acts.enough)
         elif not board.running and not self._reason:
-            self._reason = self._reason or _all_in(board)
+            self._reason = f"all {len(board.attempts)} attempts have ended"
         return bool(board.running)
 
     def _start(self) -> None:
@@ -177,8 +177,7 @@ class Answering:
         sampling = seeded(self._request.sampling, attempt.number)
         request = replace(self._request, sampling=sampling)
         if mine:
-            own = self._request.controllers
-            own = self._engine.plan.controllers if own is None else own
+            own = self._engine.controllers(self._request)
             chosen = [each for each in own if not (self.scaling.probes and isinstance(each, Settled))]
             request = replace(request, controllers=(*chosen, *mine))
         if self.scaling.alternatives:
@@ -344,10 +343,6 @@ def _thought(form: Format, text: str) -> str:
 def _written(attempt: Attempt) -> Result:
     assert attempt.result is not None
     return attempt.result
-
-
-def _all_in(board: Board) -> str:
-    return f"all {len(board.attempts)} attempts have ended"
 
 
 def check(engine: Engine, scaling: Scaling) -> None:

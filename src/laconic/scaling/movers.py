@@ -16,18 +16,21 @@ if TYPE_CHECKING:
 
 
 class Own:
-    """Attempts in one ragged batch. The prompt is read once, and every attempt goes on from what came of it.
+    """Attempts in one ragged batch. A prompt that they share is read once, and each goes on from what came of it.
 
     With the project's own kernels they all read the prompt's keys and values where they lie; elsewhere each has a copy.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, shares: bool) -> None:
         self.loop = engine.loop()
+        self._shares = shares
         self._stem: Slot | None = None
         self._kept: Kept | None = None
 
     def begin(self, request: Request) -> Sequence:
-        """Let an attempt join."""
+        """Let an attempt join. One that shares its prompt with no other joins as every request does."""
+        if not self._shares:
+            return self.loop.add(request)
         prompt = request.prompt
         passes, reused = 0, len(prompt) - 1
         if self._stem is None and self._kept is None and 1 < len(prompt) < self.loop.target.context:
