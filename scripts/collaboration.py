@@ -3,8 +3,9 @@
     python scripts/collaboration.py --large bundled --small bundled-draft --n 400 --json out.json \\
         spec-reason:threshold=7,by=likelihood foreal reward-guided:judge=[equations]
 
-Each model alone always takes part. ``share`` is the large model's part of the thought's tokens that stand,
-``passes`` are its passes relative to its own alone, ``time`` all time relative to that. Problems are drawn as ``laconic
+Each model alone always takes part, and the large one with the small one as its draft model (``token-level``). ``share``
+is the large model's part of the thought's tokens that stand, ``passes`` are its passes relative to its own alone,
+``time`` all time relative to that. Problems are drawn as ``laconic
 compare`` draws them; an order that rotates keeps what ran before from helping anyone.
 """
 
@@ -27,7 +28,8 @@ from laconic.cli.options import named_dtype, settle
 from laconic.collaboration import Pair
 from laconic.intervals import wilson
 
-ALWAYS = ("alone:large", "alone:small")
+TOKENS = "token-level"
+ALWAYS = ("alone:large", "alone:small", TOKENS)
 
 
 def main() -> int:
@@ -52,15 +54,17 @@ def main() -> int:
         chosen["length"] = "constant"
     dtype = named_dtype(given.dtype) if given.dtype else None
     pair = Pair(*(Engine.load(name, dtype=dtype, **chosen) for name in (given.large, given.small)))
+    drafted = Engine.load(given.large, dtype=dtype, draft=given.small, drafter="draft-model")
+    answering = {spec: Pair(drafted, pair.small) if spec == TOKENS else pair for spec in [*ALWAYS, *given.specs]}
     sampling, limits = Sampling(given.temperature, seed=given.seed), Limits(given.max_tokens)
     specs = [*ALWAYS, *given.specs]
     rows: dict[str, list[dict[str, Any]]] = {spec: [] for spec in specs}
     for spec in specs:  # the first passes of a process are slow
-        pair.answer("What is 2 + 3?", spec, sampling=sampling, limits=limits)
+        answering[spec].answer("What is 2 + 3?", _policy(spec), sampling=sampling, limits=limits)
     items = draw(tasks(given.data), given.n, given.seed)
     for turn, item in enumerate(items):
         for spec in rotation(specs, turn):
-            rows[spec].append(_row(pair, spec, item, sampling, limits))
+            rows[spec].append(_row(answering[spec], spec, item, sampling, limits))
         if (turn + 1) % 20 == 0:
             sys.stderr.write(f"{turn + 1} of {len(items)} problems\n")
             _write(given, rows)
@@ -69,9 +73,13 @@ def main() -> int:
     return 0
 
 
+def _policy(spec: str) -> str:
+    return "alone:large" if spec == TOKENS else spec
+
+
 def _row(pair: Pair, spec: str, item: Item, sampling: Sampling, limits: Limits) -> dict[str, Any]:
     begun = time.perf_counter()
-    found = pair.answer(item.question, spec, sampling=sampling, limits=limits)
+    found = pair.answer(item.question, _policy(spec), sampling=sampling, limits=limits)
     used = {side: getattr(found, side) for side in ("large", "small")}
     passes = {s: u.target_passes + u.prefill_passes for s, u in used.items()}
     return {
