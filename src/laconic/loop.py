@@ -160,6 +160,23 @@ class Loop:
             raise
         return sequence
 
+    def branch(self, request: Request, other: Sequence, count: int, slot: Slot | None = None) -> Sequence:
+        """A request that goes on from the first ``count`` tokens that another has written after the same prompt.
+
+        It has not joined yet: :meth:`read` what is not in its cache first. ``slot`` is as for :meth:`arrive`, and a
+        copy of the other's where it is not given and the other has one.
+        """
+        if slot is None and not isinstance(other.slot, Nowhere):
+            slot = other.slot.fork()
+            slot.rollback(max(slot.length - (len(request.prompt) + count - 1), 0))
+        sequence = self.arrive(request, slot)
+        try:
+            sequence.follow(other, count)
+        except BaseException:
+            self.abandon(sequence)
+            raise
+        return sequence
+
     def read(self, sequence: Sequence, most: int) -> bool:
         """Prefill at most ``most`` tokens of a prompt that has arrived; says whether the request has joined.
 
@@ -182,6 +199,14 @@ class Loop:
         """Take a request's cache away between two passes; nothing else of it is lost. See :meth:`unpause`."""
         self.active.remove(sequence)
         self.take_cache(sequence)
+
+    def set_aside(self, sequence: Sequence) -> None:
+        """Let a request wait between two passes, with all that it has, until :meth:`take_up`."""
+        self.active.remove(sequence)
+
+    def take_up(self, sequence: Sequence) -> None:
+        """Let a request that was set aside take part in the next pass again."""
+        self.active.append(sequence)
 
     def take_cache(self, sequence: Sequence) -> None:
         """The same for one that has not joined yet."""

@@ -114,17 +114,25 @@ registry.register("memory", "pdr", f"{_MEMORY}.pdr:PDR")
 registry.register("memory", "sequential-refine", f"{_MEMORY}.sequential_refine:SequentialRefine")
 
 _SCALING = "laconic.scaling"
+registry.register("scaling", "a-star", f"{_SCALING}.search.a_star:AStar")
 registry.register("scaling", "adaptive-consistency", f"{_SCALING}.vote.adaptive_consistency:AdaptiveConsistency")
+registry.register("scaling", "beam", f"{_SCALING}.search.beam:Beam")
 registry.register("scaling", "best-of-majority", f"{_SCALING}.vote.judged:BestOfMajority")
 registry.register("scaling", "best-of-n", f"{_SCALING}.vote.judged:BestOfN")
+registry.register("scaling", "cntp", f"{_SCALING}.search.cautious:Cautious")
 registry.register("scaling", "deepconf", f"{_SCALING}.vote.deepconf:DeepConf")
+registry.register("scaling", "dvts", f"{_SCALING}.search.beam:DVTS")
 registry.register("scaling", "enough", f"{_SCALING}.enough:Enough")
 registry.register("scaling", "esc", f"{_SCALING}.vote.esc:ESC")
 registry.register("scaling", "mbr", f"{_SCALING}.vote.mbr:MBR")
+registry.register("scaling", "mcts", f"{_SCALING}.search.mcts:MCTS")
+registry.register("scaling", "particles", f"{_SCALING}.search.particles:Particles")
+registry.register("scaling", "phi-decoding", f"{_SCALING}.search.phi:Phi")
 registry.register("scaling", "rpc", f"{_SCALING}.vote.rpc:RPC")
 registry.register("scaling", "self-agreement", f"{_SCALING}.vote.asked:SelfAgreement")
 registry.register("scaling", "self-consistency", f"{_SCALING}.vote.self_consistency:SelfConsistency")
 registry.register("scaling", "short-m", f"{_SCALING}.vote.short:Short")
+registry.register("scaling", "srm", f"{_SCALING}.search.srm:SRM")
 registry.register("scaling", "usc", f"{_SCALING}.vote.asked:USC")
 registry.register("scaling", "weighted", f"{_SCALING}.vote.weighted:Weighted")
 
@@ -132,6 +140,7 @@ _JUDGES = "laconic.judges"
 registry.register("judge", "confidence", f"{_JUDGES}.confidence:Confidence")
 registry.register("judge", "digit", f"{_JUDGES}.digit:Digit")
 registry.register("judge", "equations", f"{_JUDGES}.equations:Equations")
+registry.register("judge", "likelihood", f"{_JUDGES}.likelihood:Likelihood")
 registry.register("judge", "prm", f"{_JUDGES}.prm:PRM")
 
 _TOGETHER = "laconic.collaboration"

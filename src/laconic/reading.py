@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from laconic.engine import Engine
 
 
+_CHUNK = 256
+"""Tokens that are weighed in one pass: their logits are as wide as the vocabulary."""
 _ONE_PASS = 64
 """Longest prompt that is read in one pass, logits of every token included; longer ones are prefilled first."""
 
@@ -86,6 +89,27 @@ class Reading:
                 usage.probed += len(branch)
                 ride.read(scores.of(0), scores.hidden_of(0))
         return belief
+
+    def likelihood(self, before: Question, after: Question) -> float:
+        """How likely the model finds what ``after`` says beyond ``before``: the geometric mean of its tokens'.
+
+        1 where that is nothing.
+        """
+        begun, prompt = self._engine.prompt(before), self._engine.prompt(after)
+        same = next((at for at, (a, b) in enumerate(zip(begun, prompt, strict=False)) if a != b), len(begun))
+        target, logs = self._engine.target, 0.0
+        if same >= len(prompt):
+            return 1.0
+        with torch.inference_mode(), closing(target.open()) as slot:
+            self.usage.prefill_passes += target.prefill(slot, prompt[: max(same, 1) - 1])
+            self.usage.prompt += len(prompt)
+            for at in range(max(same, 1), len(prompt), _CHUNK):
+                new = prompt[at : at + _CHUNK]
+                rows = target.score([chain(prompt[at - 1 : at - 1 + len(new)])], [slot]).of(0).float().log_softmax(-1)
+                logs += float(rows.gather(1, torch.tensor(new, device=rows.device)[:, None]).sum())
+                slot.commit(range(len(new)))
+                self.usage.target_passes += 1
+        return math.exp(logs / (len(prompt) - max(same, 1)))
 
     def write(self, question: Question, max_tokens: int) -> str:
         """Drafted and verified as the engine's own requests are."""

@@ -98,19 +98,15 @@ class Sequence:
         self.foretells = any(type(controller).will_ask is not Controller.will_ask for controller in controllers)
         """Whether a controller may say beforehand what it will ask."""
         self.limit = self._next_limit()
-        rules = (controller.rule(state) for controller, state in self.controllers)
-        self.rules: list[LogitRule] = [*sampling_rules(request.sampling, len(tokens))]
-        self.rules += [rule for rule in rules if rule is not None]
         self.held = Held(request.grammar, text) if request.grammar is not None else None
         """What holds the answer to the request's grammar."""
-        self.rules += [self.held] if self.held is not None else []
-        if self.rules:
-            self.context.ruled = self.ruled
+        self._owed: Ban | None = None
+        self.rules: list[LogitRule] = []
+        self._rule()
         answers = (controller.answer_limit(state) for controller, state in self.controllers)
         self.answer_limit = min((most for most in answers if most is not None), default=None)
         self.landing = landing(request, text, context, self.answer_limit)
         """Where the loop itself ends the thought, to leave room for the answer."""
-        self._owed: Ban | None = None
         if owes_a_reply(request, text) and self.transcript.phase in ("before", "answer"):
             self.owe()
         needed = any(policy.needs.chances for controller in controllers for policy in controller.walk())
@@ -137,6 +133,8 @@ class Sequence:
         self.usage = Usage(prompt=len(tokens))
         self.events: list[Event] = list(request.events)
         self.lossless = True
+        self.taken = 0
+        """Tokens after the prompt that another request has written (:meth:`follow`)."""
         self.begun = False
         """Whether it has joined a loop before."""
         self.drafter_state: Any = None
@@ -257,6 +255,33 @@ class Sequence:
             self.context.ruled, self.context.expected = context
             del self.events[events:], self._writers[writers:]
             self.checks.clear()
+
+    def follow(self, other: Sequence, count: int) -> None:
+        """Begin with the first ``count`` tokens that another request has written after the same prompt.
+
+        Nothing may have been written here. Both have the same controllers in their order, which go on from copies of
+        the other's states, where that has written no more. Those tokens are the other's in every count.
+        """
+        begun = other.context.prompt_length
+        for token, kind in zip(other.tokens[begun : begun + count], other.transcript.kinds, strict=False):
+            self.transcript.push(token, injected=kind == "injected")
+        if self.chances is not None and other.chances is not None:
+            self.chances += other.chances[:count]
+        self.origins = list(other.origins[:count])
+        self.logprobs = {at: said for at, said in other.logprobs.items() if at < len(self.tokens)}
+        if count == other.generated:
+            pairs = zip(self.controllers, other.controllers, strict=True)
+            self.controllers = [(mine, copy.deepcopy(theirs)) for (mine, _), (_, theirs) in pairs]
+            self._rule()
+        self.taken = count
+        self.limit = self._next_limit()
+
+    def _rule(self) -> None:
+        """What becomes of logits: by the sampling, the controllers, the grammar, and the reply that is owed."""
+        said = (controller.rule(state) for controller, state in self.controllers)
+        mine = [*sampling_rules(self.request.sampling, self.context.prompt_length), *said, self.held, self._owed]
+        self.rules = [rule for rule in mine if rule is not None]
+        self.context.ruled = self.ruled if self.rules else None
 
     def own_states(self) -> None:
         """Go on with copies of the methods' states."""
@@ -399,7 +424,8 @@ class Sequence:
         usage, parts = self.usage, self.transcript.parts()
         # Where a thought is controlled, its count is what the controllers have seen of it.
         kinds = self.transcript.kinds if self.controllers else self.transcript.told()
-        usage.thinking, usage.answer, usage.injected = (kinds.count(k) for k in ("thinking", "answer", "injected"))
+        own = kinds[self.taken :]
+        usage.thinking, usage.answer, usage.injected = (own.count(k) for k in ("thinking", "answer", "injected"))
         closed = self.transcript.closed - self.context.prompt_length
         return Result(
             text=parts.text,

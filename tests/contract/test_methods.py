@@ -34,6 +34,12 @@ REQUIRED = {
     "pearl": "pearl:[suffix]",
     "best-of-n": "best-of-n:judge=[equations]",
     "best-of-majority": "best-of-majority:judge=[equations]",
+    "beam": "beam:judge=[equations]",
+    "dvts": "dvts:judge=[equations]",
+    "particles": "particles:judge=[equations]",
+    "a-star": "a-star:judge=[equations]",
+    "srm": "srm:judge=[equations],check=[equations]",
+    "mcts": "mcts:judge=[equations]",
     "reward-guided": "reward-guided:judge=[equations]",
     "prm": "prm:DIR",
 }

@@ -24,7 +24,9 @@ def done(
     """An attempt that has ended, as the ``number``-th."""
     tokens = tuple(ord(c) for c in f"{number} {answer}")
     result = Result("", "", reply or answer, tokens, "stop", Usage(thinking=thinking))
-    return Attempt(number, "done", len(tokens), thinking, number, answer, chances=tuple(chances), result=result)
+    return Attempt(
+        number, "done", len(tokens), thinking, ended=number, answer=answer, chances=tuple(chances), result=result
+    )
 
 
 def running(number: int, *, thinking: int = 5) -> Attempt:
@@ -38,11 +40,23 @@ def look(answer: str, doubt: float, thinking: int = 10, *, complete: bool = True
 
 
 SPECS = {
+    "beam": "beam:judge=[equations]",
+    "dvts": "dvts:judge=[equations]",
+    "particles": "particles:judge=[equations]",
+    "a-star": "a-star:judge=[equations]",
+    "srm": "srm:judge=[equations],check=[likelihood]",
+    "mcts": "mcts:judge=[equations],rollouts=6",
     "deepconf": "deepconf:top=0",
     "best-of-n": "best-of-n:judge=[equations]",
     "best-of-majority": "best-of-majority:judge=[equations]",
 }
 """Of policies whose bare name is no spec, or needs more than boards have."""
+
+
+VOTES = [name for name in registry.names("scaling") if not registry.get("scaling", name).walks]  # type: ignore[attr-defined]
+"""Policies that start attempts, stop them and count."""
+SEARCHES = [name for name in registry.names("scaling") if name not in VOTES]
+"""Policies whose attempts walk step by step."""
 
 
 def board(*attempts: Attempt, most: int = 8) -> Board:

@@ -14,7 +14,6 @@ from laconic.errors import BrokenLogits, RequestError, UnmetNeed
 from laconic.models.causal_lm import CausalLM
 from laconic.models.formats.named import named
 from laconic.models.text import Text
-from laconic.policy import registry
 from laconic.scaling.answering import Answering
 from laconic.scaling.base import Answered
 from laconic.scaling.enough import Enough
@@ -22,7 +21,7 @@ from laconic.scaling.groups import alike, read
 from laconic.thinking.exit.settled import Settled
 from laconic.thinking.memory.base import seeded
 from tests import tiny
-from tests.scaling.boards import SPECS
+from tests.scaling.boards import SPECS, VOTES
 
 HARD = "What is 37 * 48 + 15?"
 SAMPLING = Sampling(0.8, seed=3)
@@ -96,7 +95,7 @@ def test_the_standing_is_told_while_attempts_run() -> None:
     assert [each.tokens for each in told] == sorted(each.tokens for each in told)
 
 
-@pytest.mark.parametrize("name", sorted(set(registry.names("scaling")) - {"enough", "deepconf"}))
+@pytest.mark.parametrize("name", sorted(set(VOTES) - {"enough", "deepconf"}))
 def test_whoever_stops_early_lets_the_others_be(name: str) -> None:
     spec = {**SPECS, "short-m": "short-m:m=1", "esc": "esc:window=2"}.get(name, name)
     found, whole = answer(spec), answer()

@@ -9,11 +9,10 @@ import pytest
 
 import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.errors import RequestError
-from laconic.policy import registry
 from laconic.scaling.vote.adaptive_consistency import leads
 from laconic.scaling.vote.rpc import probable, weibulls
 from laconic.types import Logprob
-from tests.scaling.boards import SPECS, answers, board, does, done, policy, running, stands
+from tests.scaling.boards import SPECS, VOTES, answers, board, does, done, policy, running, stands
 
 
 def test_votes_are_counted_by_value() -> None:
@@ -35,7 +34,7 @@ def test_of_equal_answers_that_of_the_shortest_thought_stands() -> None:
     assert stands("self-consistency", on)[0].numbers == (3, 1)
 
 
-@pytest.mark.parametrize("name", registry.names("scaling"))
+@pytest.mark.parametrize("name", VOTES)
 def test_everybody_agrees_where_all_attempts_do(name: str) -> None:
     on = answers("4", "4.0", "4", "4")
     name = SPECS.get(name, name)
@@ -45,7 +44,7 @@ def test_everybody_agrees_where_all_attempts_do(name: str) -> None:
     assert 0 < made.confidence(made.start(on), on, found) <= 1
 
 
-@pytest.mark.parametrize("name", registry.names("scaling"))
+@pytest.mark.parametrize("name", VOTES)
 def test_nobody_starts_more_than_there_may_be(name: str) -> None:
     assert does(SPECS.get(name, name), board(most=3 if name == "short-m" else 2)).start >= 1
 

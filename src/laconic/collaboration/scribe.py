@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from laconic.errors import RequestError, UnmetNeed
 from laconic.loop import PROMPT_WITH_DRAFT
 from laconic.models.base import Nowhere, chain
-from laconic.models.text import Text
-from laconic.policy import Card
-from laconic.thinking.base import Action, Continue, Controller, Inject, View
+from laconic.thinking.hand import Hand
 from laconic.transcript import Snapshot
 from laconic.types import Request, Result, Sampling
 
@@ -27,42 +25,6 @@ _HALF = "\ufffd"
 """How a character shows whose last tokens are still to come."""
 METHOD = "collaboration"
 """Who did it, in events."""
-
-
-class Hand(Controller):
-    """Has a thought wait at the end of a step, or after so many tokens; what was drafted beyond is dropped."""
-
-    name = METHOD
-    card = Card(paper="laconic's own", lossless=False)
-
-    def __init__(self) -> None:
-        self.most: int | None = None
-        """Thinking tokens at which to wait."""
-        self.whole = False
-        """Whether ends of steps are passed by."""
-        self.guards = False
-        """Whether to wait where the model ends its thought, too, before its tag."""
-        self.waits = self.closes = False
-
-    @property
-    def closing(self) -> bool:
-        """Where it guards."""
-        return self.guards
-
-    def start(self, request: Request, text: Text) -> None:
-        """It has no state of its own: one hand for one request."""
-
-    def limit(self, state: Any) -> int | None:
-        """Where to wait."""
-        return self.most
-
-    def decide(self, state: Any, view: View) -> Action:
-        """Wait here, if it is time."""
-        here = view.boundary and not self.whole
-        if view.closing or here or (self.most is not None and view.thinking >= self.most):
-            self.waits, self.closes = True, bool(view.closing)
-            return Inject("", "waits")
-        return Continue()
 
 
 class Scribe:
@@ -120,7 +82,7 @@ class Scribe:
                 break
             hand.waits, hand.most = False, s.transcript.thinking + 1  # to the end of the character
             s.refresh_limit()
-        s.events[:] = [event for event in s.events if event.method != METHOD]
+        hand.forget(s.events)
         ended = next((event.tokens for event in s.events[events:] if event.action == "conclude"), None)
         if s.transcript.phase == "answer" and s.transcript.closed <= begun:
             return "", 0, True  # it answers without a thought

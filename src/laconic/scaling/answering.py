@@ -13,12 +13,13 @@ from laconic.errors import RemoteError, RequestError, UnmetNeed
 from laconic.judges.base import Judge
 from laconic.models.formats import Format
 from laconic.models.text import Message
-from laconic.scaling.base import Acts, Answered, Attempt, Board, Candidate, Growth, Scaling, Standing, Tried
+from laconic.scaling.base import Acts, Answered, Attempt, Board, Branch, Candidate, Growth, Scaling, Standing, Tried
 from laconic.scaling.groups import read
 from laconic.scaling.watch import Chances, Shared
 from laconic.sequence import Sequence
 from laconic.thinking.base import Controller
 from laconic.thinking.exit.settled import Settled
+from laconic.thinking.hand import Hand
 from laconic.thinking.memory.base import seeded
 from laconic.transcript import STEP
 from laconic.types import Event, Limits, Request, Result, Sampling, Usage
@@ -42,6 +43,18 @@ class Mover(Protocol):
 
     def move(self) -> list[tuple[Sequence, RemoteError | None]]:
         """A little more of every attempt; returns those that have ended, with the error that ended them if any did."""
+        ...
+
+    def branch(self, request: Request, other: Sequence, count: int) -> Sequence:
+        """Let an attempt join that goes on from the first ``count`` tokens of another's, which may have ended."""
+        ...
+
+    def wait(self, sequence: Sequence) -> None:
+        """Leave an attempt as it is, until it is to go on."""
+        ...
+
+    def go_on(self, sequence: Sequence) -> None:
+        """Have an attempt that waits go on."""
         ...
 
     def conclude(self, sequence: Sequence, reason: str) -> bool:
@@ -76,13 +89,15 @@ class Answering:
         self._engine = engine
         question = request.question
         messages: tuple[Message, ...] = () if question is None else question.messages
-        self.board = Board(messages, most, request.sampling.seed, judged=self._judge)
+        self.board = Board(messages, most, scaling.walks, request.sampling.seed, judged=self._judge)
         self._state = scaling.start(self.board)
         self._request = engine.fitted(request)
         own = next((c for c in engine.plan.controllers if isinstance(c, Settled)), Settled())
         self._settled = scaling.looking(own)
         self._mover = engine.mover(shares=most > 1)
         self._sequences: dict[int, Sequence] = {}
+        self._hands: dict[int, Hand] = {}
+        """Of attempts that wait at the ends of their steps."""
         self._begun, self._passes = time.perf_counter(), engine.target.passes
         self._over: Answered | None = None
         self._closed = False
@@ -130,10 +145,13 @@ class Answering:
 
     def _judge(self, judge: Judge, attempt: Attempt) -> float:
         """What a judge says; 0 where the attempt cannot be put before it, and an event says why."""
-        result = _written(attempt)
-        steps = [step + STEP for step in result.thinking.split(STEP)] if result.thinking else []
-        if judge.reads_answers or not steps:
-            steps.append(result.answer)
+        if attempt.result is None:
+            steps = [step + STEP for step in attempt.steps()]
+        else:
+            result = attempt.result
+            steps = [step + STEP for step in result.thinking.split(STEP)] if result.thinking else []
+            if judge.reads_answers or not steps:
+                steps.append(result.answer)
         try:
             return self._engine.judge(judge).score(self.board.messages, steps)
         except RequestError as error:
@@ -159,18 +177,25 @@ class Answering:
     def _act(self, acts: Acts) -> bool:
         """Do what the policy says; False where it is over."""
         board = self.board
+        if not acts.enough:
+            for branch in acts.branch:
+                self._begin(branch)
         for number, reason in acts.stop.items():
             if board.attempts[number].state == "running":
                 self._stop(board.attempts[number], reason)
+        for number, most in {} if acts.enough else acts.go.items():
+            self._go_on(board.attempts[number], most)
         for _ in range(0 if acts.enough else min(acts.start, board.left)):
-            self._start()
+            self._begin()
         if acts.enough:
             self._finish(acts.enough)
         elif not board.running and not self._reason:
             self._reason = f"all {len(board.attempts)} attempts have ended"
-        return bool(board.running)
+        elif len(board.waiting) == len(board.running) and not self._reason:
+            self._reason = f"no more is asked of {len(board.waiting)} attempts that are not through"
+        return any(not attempt.waits for attempt in board.running)
 
-    def _start(self) -> None:
+    def _begin(self, branch: Branch | None = None) -> None:
         board = self.board
         attempt = Attempt(len(board.attempts))
         mine = self._watchers(attempt)
@@ -182,9 +207,20 @@ class Answering:
             request = replace(request, controllers=(*chosen, *mine))
         if self.scaling.alternatives:
             request = replace(request, logprobs=max(self.scaling.alternatives, request.logprobs or 0))
-        sequence = self._mover.begin(request)
+        if branch is None:
+            sequence = self._mover.begin(request)
+        else:
+            parent = self._sequences[branch.number]
+            count = parent.generated if branch.at < 0 else branch.at
+            sequence = self._mover.branch(request, parent, count)
+            attempt.parent, attempt.taken = branch.number, count
+            attempt.ends = [end for end in board.attempts[branch.number].ends if end <= count]
         self._sequences[attempt.number] = sequence
         board.attempts.append(attempt)
+        attempt.steps = lambda: sequence.transcript.steps
+        attempt.text = lambda begin: sequence.text_between(len(request.prompt) + begin, len(sequence.tokens))
+        if branch is not None:
+            self._until(attempt, branch.most)
         if sequence.chances is not None:
             attempt.chances = sequence.chances
         attempt.logprobs = lambda: [
@@ -192,6 +228,9 @@ class Answering:
         ]
 
     def _watchers(self, attempt: Attempt) -> tuple[Controller, ...]:
+        if self.scaling.walks:
+            hand = self._hands[attempt.number] = Hand()
+            return (hand, Chances()) if self.scaling.needs.chances else (hand,)
         if self.scaling.probes and self._engine.text.format.thinks:
             return (Shared(self._settled, attempt, self._looked, alone=self.board.most == 1),)
         return (Chances(),) if self.scaling.needs.chances else ()
@@ -201,12 +240,38 @@ class Answering:
             self._news = True
             return self.scaling.concludes(self._state, self.board, attempt, growth)
 
+    def _go_on(self, attempt: Attempt, most: int) -> None:
+        """Have an attempt that waits write on."""
+        if attempt.waits:
+            attempt.waits = self._hands[attempt.number].waits = False
+            self._until(attempt, most)
+            self._mover.go_on(self._sequences[attempt.number])
+
+    def _until(self, attempt: Attempt, most: int) -> None:
+        """Where an attempt waits next: at the end of a step, after so many tokens at the latest, or (-1) never."""
+        hand, sequence = self._hands[attempt.number], self._sequences[attempt.number]
+        hand.whole = most < 0
+        hand.most = sequence.transcript.thinking + most if most > 0 else None
+        sequence.refresh_limit()
+
+    def _waits(self, attempt: Attempt) -> None:
+        """Let an attempt wait that has come to where it shall."""
+        hand, sequence = self._hands.get(attempt.number), self._sequences[attempt.number]
+        if hand is None or not hand.waits or attempt.waits:
+            return
+        hand.forget(sequence.events)
+        attempt.waits = self._news = True
+        attempt.ends.append(sequence.generated)
+        self._mover.wait(sequence)
+
     def _move_on(self) -> None:
         """Until something comes up."""
         while self.board.running and not self._news:
             ended = self._mover.move()
             for attempt in self.board.running:
                 self._read(attempt)
+                if not self._sequences[attempt.number].done:
+                    self._waits(attempt)
             for sequence, error in ended:
                 number = next(n for n, mine in self._sequences.items() if mine is sequence)
                 self._end(self.board.attempts[number], error)
@@ -214,7 +279,8 @@ class Answering:
 
     def _read(self, attempt: Attempt) -> None:
         sequence = self._sequences[attempt.number]
-        attempt.tokens, attempt.thinking = sequence.generated, sequence.transcript.thinking
+        attempt.tokens = sequence.generated - sequence.taken
+        attempt.thinking = sequence.transcript.thinking
 
     def _end(self, attempt: Attempt, error: RemoteError | None) -> None:
         self._read(attempt)
@@ -252,6 +318,8 @@ class Answering:
         for attempt in board.running:
             if attempt is not speaker:
                 self._stop(attempt, reason)
+        if speaker is not None:
+            self._go_on(speaker, -1)
         if speaker is not None and not speaker.concluded:
             speaker.concluded = self._mover.conclude(self._sequences[speaker.number], reason)
 
@@ -348,7 +416,7 @@ def _written(attempt: Attempt) -> Result:
 def check(engine: Engine, scaling: Scaling) -> None:
     """Raise UnmetNeed if a policy needs something that this engine does not have."""
     needs = scaling.needs
-    if needs.thinking and not engine.text.format.thinks:
+    if (needs.thinking or scaling.walks) and not engine.text.format.thinks:
         raise UnmetNeed(
             f"'{scaling.name}' needs a model with a thinking phase; no thinking tags were found.",
             "Name the tags with format=Format(opens, closes) (--format), or choose another method.",

@@ -44,9 +44,21 @@ class Attempt:
     """From 0, in the order in which they were started; it decides the seed."""
     state: State = "running"
     tokens: int = 0
-    """Tokens written so far."""
+    """Tokens that it has written so far; what it took over from its parent is not counted again."""
     thinking: int = 0
-    """Of these, tokens of the thought that the model chose."""
+    """Tokens of its whole thought that the model chose."""
+    parent: int = -1
+    """The attempt of which it began as a copy; -1 where it began by itself."""
+    taken: int = 0
+    """Tokens that it took over from that one."""
+    waits: bool = False
+    """Whether it waits to be told to go on; only where the policy ``walks``."""
+    ends: list[int] = field(default_factory=list)
+    """Where its waits were, in tokens from the beginning of its text, those of what it took over included."""
+    steps: Callable[[], Sequence[str]] = tuple
+    """The steps of its thought so far, where the policy ``walks``."""
+    text: Callable[[int], str] = str
+    """Its text from so many tokens on."""
     ended: int = -1
     """How many attempts had ended before it did; -1 while it runs."""
     answer: str = ""
@@ -71,18 +83,19 @@ class Board:
 
     messages: tuple[Message, ...]
     most: int
-    """How many attempts may be started in all."""
+    """How many attempts may be started in all; under way at once, where the policy ``walks``."""
+    walks: bool = False
     seed: int = 0
     """Seed of the question's sampling: what a policy draws, it draws from this."""
     attempts: list[Attempt] = field(default_factory=list)
     judged: Callable[[Judge, Attempt], float] | None = None
     """Has an attempt scored by a judge that the policy has among its knobs."""
-    scores: dict[tuple[Judge, int], float] = field(default_factory=dict)
-    """What judges have said, by the number of the attempt."""
+    scores: dict[tuple[Judge, int, int], float] = field(default_factory=dict)
+    """What judges have said, by the number of the attempt and how long it was."""
 
     def score(self, judge: Judge, attempt: Attempt) -> float:
-        """What a judge says of an attempt that has ended, asked once. Raises JudgeError for what is no score."""
-        key = judge, attempt.number
+        """What a judge says of an attempt that has ended or waits, once. Raises JudgeError where it is no score."""
+        key = judge, attempt.number, attempt.tokens
         if key not in self.scores:
             assert self.judged is not None
             self.scores[key] = self.judged(judge, attempt)
@@ -99,21 +112,43 @@ class Board:
         return sorted((a for a in self.attempts if a.state == "done"), key=lambda attempt: attempt.ended)
 
     @property
+    def waiting(self) -> list[Attempt]:
+        """Attempts that wait to be told to go on."""
+        return [attempt for attempt in self.running if attempt.waits]
+
+    @property
     def left(self) -> int:
-        """How many more may be started."""
-        return self.most - len(self.attempts)
+        """How many more may be started now."""
+        return self.most - len(self.running if self.walks else self.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """An attempt that goes on from what another has written: all of it, or the first ``at`` tokens.
+
+    ``most`` is as in :class:`Acts`.
+    """
+
+    number: int
+    at: int = -1
+    most: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Acts:
     """What to do now: start so many more, stop some (number to reason), or end it all with what there is (``enough``).
 
-    A policy that does nothing while no attempt runs is done, too.
+    Where the policy ``walks``: have attempts that wait go on (``go``: number to the tokens after which they wait again
+    at the latest; 0 for the end of a step, -1 for no more waiting), and begin others as copies of them (``branch``).
+    These are made before any goes on, and before any is stopped. A policy that does nothing while no attempt moves is
+    done, too.
     """
 
     start: int = 0
     stop: Mapping[int, str] = field(default_factory=dict)
     enough: str = ""
+    go: Mapping[int, int] = field(default_factory=dict)
+    branch: Sequence[Branch] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +192,9 @@ class Scaling(Policy):
 
     probes: ClassVar[bool] = False
     """Whether attempts are asked on the way what they would answer now (``Attempt.looks``). Needs a thinking phase."""
+    walks: ClassVar[bool] = False
+    """Whether attempts wait at the end of each step of their thoughts until it says who goes on. Needs a thinking
+    phase. Then ``Board.most`` is how many may be under way at once, not how many may be started in all."""
     watches: ClassVar[bool] = False
     """Whether :meth:`acts` is to be asked after every pass."""
 
@@ -248,7 +286,7 @@ class Answered:
     @property
     def sequential(self) -> int:
         """Tokens of the longest attempt."""
-        return max(tried.result.usage.generated for tried in self.attempts)
+        return max(len(tried.result.tokens) for tried in self.attempts)
 
     def as_dict(self) -> dict[str, Any]:
         """Answer, counts, every attempt and why it ended, ready for JSON."""

@@ -26,6 +26,7 @@ class Own:
         self._shares = shares
         self._stem: Slot | None = None
         self._kept: Kept | None = None
+        self._waiting: set[Sequence] = set()
 
     def begin(self, request: Request) -> Sequence:
         """Let an attempt join. One that shares its prompt with no other joins as every request does."""
@@ -44,6 +45,32 @@ class Own:
         sequence.usage.reused += reused
         sequence.usage.prefill_passes += passes
         return sequence
+
+    def branch(self, request: Request, other: Sequence, count: int) -> Sequence:
+        """Let an attempt join that goes on from the first ``count`` tokens of another's.
+
+        Of one that is under way it takes the cache over, of one that has ended it reads them.
+        """
+        slot = self._slot(len(request.prompt) - 1) or self.loop.target.open() if other.done else None
+        sequence = self.loop.branch(request, other, count, slot)
+        sequence.usage.reused += sequence.slot.length
+        try:
+            self.loop.read(sequence, len(sequence.tokens))
+        except BaseException:
+            self.loop.abandon(sequence)
+            raise
+        return sequence
+
+    def wait(self, sequence: Sequence) -> None:
+        """Leave an attempt out of the passes, until it is to go on."""
+        self.loop.set_aside(sequence)
+        self._waiting.add(sequence)
+
+    def go_on(self, sequence: Sequence) -> None:
+        """Have an attempt that waits take part again."""
+        if sequence in self._waiting:
+            self._waiting.remove(sequence)
+            self.loop.take_up(sequence)
 
     def _read(self, tokens: tuple[int, ...]) -> int:
         """Read what all attempts begin with; returns the passes that it took."""
@@ -77,6 +104,7 @@ class Own:
 
     def cancel(self, sequence: Sequence) -> None:
         """Its slot is closed."""
+        self.go_on(sequence)
         self.loop.cancel(sequence)
 
     def close(self) -> None:
@@ -96,10 +124,25 @@ class Served:
     def __init__(self, engine: RemoteEngine) -> None:
         self.loop = engine.loop()
         self._tasks: dict[Sequence, asyncio.Task[None]] = {}
+        self._waiting: set[Sequence] = set()
 
     def begin(self, request: Request) -> Sequence:
         """Let an attempt join; it is asked for with the next move."""
         return self.loop.add(request)
+
+    def branch(self, request: Request, other: Sequence, count: int) -> Sequence:
+        """Let an attempt join that goes on from the first ``count`` tokens of another's."""
+        sequence = self.loop.branch(request, other, count)
+        self.loop.read(sequence, len(sequence.tokens))
+        return sequence
+
+    def wait(self, sequence: Sequence) -> None:
+        """Ask for nothing more of an attempt, until it is to go on."""
+        self._waiting.add(sequence)
+
+    def go_on(self, sequence: Sequence) -> None:
+        """Ask for more of an attempt that waits."""
+        self._waiting.discard(sequence)
 
     def move(self) -> list[tuple[Sequence, RemoteError | None]]:
         """Until one of the attempts has its next piece."""
@@ -107,7 +150,7 @@ class Served:
 
     async def _move(self) -> list[tuple[Sequence, RemoteError | None]]:
         for sequence in self.loop.active:
-            if sequence not in self._tasks:
+            if sequence not in self._tasks and sequence not in self._waiting:
                 self._tasks[sequence] = asyncio.ensure_future(self.loop.advance(sequence))
         if not self._tasks:
             return []
@@ -137,6 +180,7 @@ class Served:
         self.loop.writer.wait(self._cancel(sequence))
 
     async def _cancel(self, sequence: Sequence) -> None:
+        self._waiting.discard(sequence)
         task = self._tasks.pop(sequence, None)
         if task is not None:
             task.cancel()
