@@ -73,7 +73,7 @@ def test_files_are_not_for_strangers_to_name(spec: str) -> None:
 
 def test_every_knob_that_names_a_file_says_so() -> None:
     named = {"file", "head", "direction", "lengths", "probe", "folder", "path", "handbook", "keep", "datastore"}
-    named |= {"learned", "model", "url"}
+    named |= {"learned", "model", "url", "router"}
     for family, name, cls in registry.all():
         knobs = {field.name for field in ordered(cls)}
         assert knobs & named == set(cls.files), f"{family} {name}"

@@ -145,7 +145,11 @@ registry.register("judge", "prm", f"{_JUDGES}.prm:PRM")
 
 _TOGETHER = "laconic.collaboration"
 registry.register("collaboration", "alone", f"{_TOGETHER}.alone:Alone")
+registry.register("collaboration", "arbitrage", f"{_TOGETHER}.arbitrage:Arbitrage")
 registry.register("collaboration", "foreal", f"{_TOGETHER}.foreal:FoReaL")
+registry.register("collaboration", "hawkeye", f"{_TOGETHER}.hawkeye:Hawkeye")
+registry.register("collaboration", "long-short", f"{_TOGETHER}.long_short:LongShort")
+registry.register("collaboration", "lookahead-reasoning", f"{_TOGETHER}.lookahead:LookaheadReasoning")
 registry.register("collaboration", "reward-guided", f"{_TOGETHER}.reward_guided:RewardGuided")
 registry.register("collaboration", "spec-reason", f"{_TOGETHER}.spec_reason:SpecReason")
 registry.register("collaboration", "speculative-cot", f"{_TOGETHER}.drafted_chain:DraftedChain")

@@ -22,7 +22,16 @@ TEXT = tiny.text()
 BIAS = {**{chr(code): 9.0 for code in range(32, 127)}, "\n\n": 12.5, "}": 13.0, "<|im_end|>": 8.0, "</think>": 9.5}
 LARGE, SMALL = Hashed(TEXT, BIAS), Hashed(TEXT, {**BIAS, "\n\n": 13.0})
 LIMITS = Limits(120)
-POLICIES = ["spec-reason", "spec-reason:threshold=9", "foreal:lead=5", "speculative-thinking:first=9", "alone:large"]
+POLICIES = [
+    "spec-reason",
+    "spec-reason:threshold=9",
+    "foreal:lead=5",
+    "speculative-thinking:first=9",
+    "alone:large",
+    "long-short",
+    "hawkeye:tokens=30",
+    "lookahead-reasoning:steps=2,by=words,alike=0.3",
+]
 
 
 @contextmanager

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from laconic import Engine, Limits, Methods, Sampling
+from laconic.bench.fit.arbitrage import fit
+from laconic.bench.tasks import draw
+from laconic.bench.tasks import load as tasks
+from laconic.collaboration.arbitrage import features
 from laconic.collaboration.base import Collaboration, Looks, Piece, Thought, Turn, Verdict
 from laconic.collaboration.together import Pair
-from laconic.errors import UnmetNeed
+from laconic.errors import HeadError, TaskError, UnmetNeed
+from laconic.judges.base import Judge
 from laconic.models.base import chain
 from laconic.models.causal_lm import CausalLM
 from laconic.policy import Card, registry
@@ -203,7 +209,7 @@ class _Counted:
         return self._model.prefill(slot, tokens)
 
 
-@pytest.mark.parametrize("name", sorted(set(registry.names("collaboration")) - {"reward-guided"}))
+@pytest.mark.parametrize("name", sorted(set(registry.names("collaboration")) - {"reward-guided", "arbitrage"}))
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_every_policy_answers(name: str, temperature: float) -> None:
     found = answer(name, sampling=Sampling(temperature, seed=1))
@@ -292,3 +298,98 @@ def test_a_reply_without_a_thought_has_no_pieces_of_one() -> None:
     found = Pair(plain, plain).answer("hello", "spec-reason:threshold=0", limits=Limits(8))
     assert "".join(piece.text for piece in found.pieces) == ""
     assert found.answer
+
+
+class TestAhead:
+    @pytest.mark.parametrize("temperature", [0.0, 0.8])
+    @pytest.mark.parametrize("drafter", ["none", "suffix"])
+    def test_where_nothing_stands_the_large_model_writes_it_all(self, temperature: float, drafter: str) -> None:
+        """What it writes beside itself is what it would have written, whichever of it is taken."""
+        large = pair().large.using(drafter=drafter, length="constant:4")
+        refusing = Scripted((Turn("small", ahead=3),), frozenset(range(1000)))
+        options: dict[str, Any] = {"sampling": Sampling(temperature, seed=2), "limits": LIMITS}
+        found = Pair(large, pair().small).answer(HARD, refusing, **options)
+        alone = large.generate(HARD, **options)
+        assert found.result.tokens == alone.tokens
+        assert found.large.thinking == alone.usage.thinking
+        assert found.large.dropped > 0
+        assert found.share == 1.0
+        assert quiet()
+
+    def test_a_model_beside_itself_needs_fewer_passes(self) -> None:
+        engine = pair().large
+        before = engine.target.passes
+        alone = engine.generate(HARD, limits=LIMITS)
+        plain = engine.target.passes - before
+        twin = Engine(CausalLM(engine.target.model), engine.text, engine.methods)  # type: ignore[attr-defined]
+        before = engine.target.passes
+        found = Pair(engine, twin).answer(HARD, "lookahead-reasoning:steps=3", limits=LIMITS)
+        assert found.result.thinking == alone.thinking
+        assert not any(piece.refused for piece in found.pieces)
+        assert [piece.side for piece in found.pieces[:5]] == ["small", "small", "small", "large", "small"]
+        assert engine.target.passes - before < 0.7 * plain
+        assert quiet()
+
+    def test_what_is_compared(self) -> None:
+        from laconic.collaboration.lookahead import common, named
+
+        assert named("so 1,200 / 3 = 400.") == named("1200 divided by 3 is 400")
+        assert named("3 + 4 = 7") != named("4 + 3 = 7")
+        assert common("Let me add them.", "let me ADD these") == pytest.approx(3 / 5)
+        assert common("", "") == 1
+
+    def test_leaving_in_the_middle_leaves_nothing(self) -> None:
+        class Breaks(Scripted):
+            def stands(self, state: Any, thought: Thought, piece: Piece, looks: Looks) -> Verdict:
+                raise ArithmeticError(looks.instead)
+
+        with pytest.raises(ArithmeticError):
+            answer(Breaks((Turn("small", ahead=2),)))
+        assert quiet()
+
+
+class TestArbitrage:
+    @pytest.fixture(scope="class")
+    def router(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        items = draw(tasks(None), 24, 5)
+        made = fit(pair(), items, policy_judge(), Sampling(0.6, seed=5), Limits(300))
+        assert 0 < made.training["better"] < 0.5
+        likely, odd = features([0.99] * 20, 2), features([0.99] * 10 + [0.02] * 10, 2)
+        assert made(likely) < made(odd)  # there is more to gain from a step that the large model finds odd
+        path = tmp_path_factory.mktemp("router") / "router.json"
+        made.save(path)
+        return path
+
+    def test_thresholds_move_the_share(self, router: Path) -> None:
+        shares = [answer(f"arbitrage:{router},threshold={t}").share for t in (1, 0.3, 0.02, 0)]
+        assert shares == sorted(shares)
+        assert (shares[0], shares[-1]) == (0, 1)
+        assert (
+            answer(f"arbitrage:{router},threshold=0").result.tokens == pair().large.generate(HARD, limits=LIMITS).tokens
+        )
+        assert quiet()
+
+    def test_the_score_is_the_routers(self, router: Path) -> None:
+        found = answer(f"arbitrage:{router},threshold=0.1")
+        assert all(p.refused == (p.score >= 0.1) for p in found.pieces if p.side == "small")
+
+    def test_a_router_of_other_models_is_refused(self, router: Path) -> None:
+        with pytest.raises(HeadError, match="another large model"):
+            Pair(pair().small, pair().large).answer(HARD, f"arbitrage:{router}", limits=LIMITS)
+
+    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"features": ["mean"], "weights": [1]}'])
+    def test_a_file_that_is_none(self, text: str, tmp_path: Path) -> None:
+        (tmp_path / "router.json").write_text(text)
+        with pytest.raises(HeadError):
+            answer(f"arbitrage:{tmp_path / 'router.json'}")
+
+    def test_steps_that_are_all_alike_teach_nothing(self) -> None:
+        twins = Pair(pair().small, pair().small)
+        with pytest.raises(TaskError, match="nothing can be learned"):
+            fit(twins, draw(tasks(None), 3, 5), policy_judge(), Sampling(), Limits(200))
+
+
+def policy_judge() -> Judge:
+    made = registry.build("judge", "equations:unknown=1")
+    assert isinstance(made, Judge)
+    return made

@@ -14,6 +14,7 @@ from laconic import Engine, Limits, Methods, Request, Sampling
 from laconic.bench.certify.proxies import PrefillOnce
 from laconic.bench.fit import METHODS as TRAINED_METHODS
 from laconic.bench.measure import EngineVariant
+from laconic.collaboration.arbitrage import FEATURES, Router
 from laconic.errors import UnmetNeed
 from laconic.models.causal_lm import CausalLM
 from laconic.models.partial import LayerPlan
@@ -72,6 +73,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> None:
     REQUIRED["handbook"] = f"handbook:{book}"
     REQUIRED["route-by-probe"] = routes.spec(tmp_path_factory.mktemp("probes"), TARGET, TEXT)
     REQUIRED["spec-exit"] = signals.spec(tmp_path_factory.mktemp("signals"), TARGET)
+    router = tmp_path_factory.mktemp("router") / "router.json"
+    Router((0.0,) * len(FEATURES), 0.0, TARGET.fingerprint(), DRAFT.fingerprint()).save(router)
+    REQUIRED["arbitrage"] = f"arbitrage:{router}"
     REQUIRED["steer"] = steered.spec(tmp_path_factory.mktemp("directions"), TARGET)
 
 

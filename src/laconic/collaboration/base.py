@@ -16,12 +16,17 @@ Side = Literal["small", "large"]
 @dataclass(frozen=True, slots=True)
 class Turn:
     """Who writes next, and how much: up to the end of a step, or so many tokens at ``most``, or (``whole``) to the end
-    of the thought. With a ``draw`` other than 0 it begins the thought again, with other draws for each number."""
+    of the thought. With a ``draw`` other than 0 it begins the thought again, with other draws for each number.
+
+    With ``ahead`` the small one writes so many steps, and beside them the large one its own in the place of each, all
+    at once; the first that does not stand is replaced by the large one's.
+    """
 
     side: Side
     most: int | None = None
     whole: bool = False
     draw: int = 0
+    ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +71,19 @@ class Looks(Protocol):
         """Its probabilities of the ten digits as the first token behind the piece and ``ask``."""
         ...
 
+    instead: str
+    """What the large one wrote in the piece's place, where steps were written ``ahead``; else empty."""
+
+    def chances(self) -> list[float]:
+        """Its probabilities of the piece's tokens. Raises UnmetNeed over a server."""
+        ...
+
     def likelihood(self) -> float:
         """The geometric mean of its probabilities of the piece's tokens. Raises UnmetNeed over a server."""
         ...
 
-    def judged(self, judge: Judge) -> float:
-        """What a judge says of the thought with this piece."""
+    def judged(self, judge: Judge, *, instead: bool = False) -> float:
+        """What a judge says of the thought with this piece, or with what was written ``instead``."""
         ...
 
 

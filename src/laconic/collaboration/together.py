@@ -47,6 +47,7 @@ class Pair:
         question = requests["large"].question
         thought = Thought(() if question is None else question.messages, requests["large"].sampling.seed)
         begun = time.perf_counter()
+        made.suits(self.large.target, self.small.target)
         for judge in made.walk():
             if isinstance(judge, Judge):
                 self.large.judge(judge)  # what cannot be had is refused before any work
@@ -117,6 +118,10 @@ def _think(policy: Collaboration, thought: Thought, scribes: _Scribes) -> None:
         _catch_up(scribe, thought)
         if scribes.closed:
             return
+        if turn.ahead:
+            if _ahead(policy, state, thought, scribes, turn.ahead):
+                return
+            continue
         before = scribe.mark()
         text, tokens, closes = scribe.write(turn.most, whole=turn.whole, guarded=turn.side != policy.answers)
         piece = Piece(turn.side, text, tokens, closes)
@@ -135,6 +140,41 @@ def _think(policy: Collaboration, thought: Thought, scribes: _Scribes) -> None:
             return
 
 
+def _ahead(policy: Collaboration, state: Any, thought: Thought, scribes: _Scribes, steps: int) -> bool:
+    """Steps of the small model, up to the first that does not stand, and one of the large; says if it ends there."""
+    small, large = scribes["small"], scribes["large"]
+    _catch_up(large, thought)
+    drafts: list[Piece] = []
+    marks = []
+    while len(drafts) < steps and not (drafts and drafts[-1].closes):
+        marks.append(small.mark())
+        text, tokens, closes = small.write(guarded=policy.answers != "small")
+        drafts.append(Piece("small", text, tokens, closes or small.closed))
+    written = large.beside([draft.text for draft in drafts])
+    at = 0
+    for at, draft in enumerate(drafts):
+        looks = _Looks(scribes, thought, draft, instead=written[at][0])
+        verdict = policy.stands(state, thought, draft, looks)
+        thought.written.append(replace(draft, score=verdict.score, refused=not verdict.stands))
+        if not verdict.stands:
+            break
+        thought.pieces.append(thought.written[-1])
+        if draft.closes:
+            large.adopt(-1, large.read)
+            return True
+    else:
+        at = len(drafts)
+    refused = drafts[at:]
+    thought.written += [replace(draft, refused=True) for draft in refused[1:]]
+    if refused:
+        small.back(marks[at])
+    text, tokens, closes = written[at]
+    thought.written.append(Piece("large", text, tokens, closes))
+    thought.pieces.append(thought.written[-1])
+    large.adopt(at, thought.text)
+    return closes or scribes.closed
+
+
 def _catch_up(scribe: Scribe, thought: Thought) -> None:
     """Let a scribe take in what the other has written since."""
     text = thought.text
@@ -149,8 +189,9 @@ class _Looks(Looks):
     scribes: _Scribes
     thought: Thought
     piece: Piece
+    instead: str = ""
     _point: Any = None
-    _likelihood: float | None = None
+    _logs: list[float] | None = None
 
     def _large(self) -> Scribe:
         large = self.scribes["large"]
@@ -167,19 +208,25 @@ class _Looks(Looks):
 
     def digits(self, ask: str) -> list[float]:
         """One pass over the piece and what is asked."""
-        chances, mean = self._large().digits(ask)
-        self._likelihood = mean if self._likelihood is None else self._likelihood
+        chances, logs = self._large().digits(ask)
+        self._logs = logs if self._logs is None else self._logs
         return chances
+
+    def chances(self) -> list[float]:
+        """One pass over the piece."""
+        if self._logs is None:
+            self._logs = self._large().weigh("")[1]
+        if self._logs is None:
+            raise UnmetNeed("a server does not say how likely a text is.", "Use digits or a judge.")
+        return [math.exp(log) for log in self._logs]
 
     def likelihood(self) -> float:
         """One pass over the piece."""
-        if self._likelihood is None:
-            self._likelihood = self._large().weigh("")[1]
-        if math.isnan(self._likelihood):
-            raise UnmetNeed("a server does not say how likely a text is.", "Use digits or a judge.")
-        return self._likelihood
+        self.chances()
+        logs = self._logs or [0.0]
+        return math.exp(sum(logs) / len(logs))
 
-    def judged(self, judge: Judge) -> float:
+    def judged(self, judge: Judge, *, instead: bool = False) -> float:
         """The judge's own reading."""
-        texts = [piece.text for piece in self.thought.pieces] + [self.piece.text]
+        texts = [piece.text for piece in self.thought.pieces] + [self.instead if instead else self.piece.text]
         return self.scribes.engine("large").judge(judge).score(self.thought.messages, texts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from laconic.cli.fit.arbitrage import arbitrage
 from laconic.cli.fit.datastore import datastore
 from laconic.cli.fit.difficulty import difficulty
 from laconic.cli.fit.draft_head import head
@@ -28,5 +29,6 @@ app.command("datastore")(datastore)
 app.command("effort")(effort)
 app.command("difficulty")(difficulty)
 app.command("spec-exit")(spec_exit)
+app.command("arbitrage")(arbitrage)
 app.command("steer")(steer)
 app.command("edit")(edit)
