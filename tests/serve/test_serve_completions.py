@@ -92,7 +92,18 @@ def offline(body: dict[str, Any]) -> list[Any]:
                 Limits(body["max_tokens"], stop))
         for prompt in prompts for turn in range(n)
     ]  # fmt: skip
-    return engine.run([replace(one, phase=engine.text.phase(one.prompt)) for one in requests])
+    # With stop strings it is one text, in which they end a thought as well.
+    return engine.run([replace(one, phase="answer" if stop else engine.text.phase(one.prompt)) for one in requests])
+
+
+def test_stop_strings_end_a_thought_where_nobody_controls_it(live: Live) -> None:
+    body = {"prompt": PROMPT, "stop": ["\n\n"], "max_tokens": 300}
+    step = ok(live.post(TEXT, body))["choices"][0]
+    assert step["text"]
+    assert "\n\n" not in step["text"]
+    assert step["finish_reason"] == "stop"
+    controlled = ok(live.post(TEXT, body | {"laconic": {"think": ["budget:40"]}}))["choices"][0]
+    assert "\n\n" in controlled["text"]  # there they may not lose the answer
 
 
 def test_tokens_as_text(live: Live) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from laconic.errors import RemoteError, RequestError, UnmetNeed
 from laconic.judges.base import Judge
@@ -36,6 +36,9 @@ TEMPERATURE = 0.7
 
 class Mover(Protocol):
     """Moves attempts at one prompt on, wherever their model runs."""
+
+    lags: ClassVar[bool]
+    """Whether more of an attempt may have been written, and paid for, than is known of it here."""
 
     def begin(self, request: Request) -> Sequence:
         """Let an attempt join."""
@@ -238,7 +241,16 @@ class Answering:
     def _looked(self, attempt: Attempt, growth: Growth) -> str | None:
         with self._lock:
             self._news = True
+            self._keep_up(attempt)
             return self.scaling.concludes(self._state, self.board, attempt, growth)
+
+    def _keep_up(self, asking: Attempt) -> None:
+        """Put on the board how far the others are; where that is not known yet, as far as the one that asks."""
+        for attempt in self.board.running:
+            if attempt is not asking:
+                self._read(attempt)
+                if self._mover.lags and not attempt.concluded and not attempt.waits:
+                    attempt.thinking = max(attempt.thinking, asking.thinking)
 
     def _go_on(self, attempt: Attempt, most: int) -> None:
         """Have an attempt that waits write on."""

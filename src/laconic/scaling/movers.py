@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from laconic.errors import RemoteError
 from laconic.models.base import Kept, Resumes, Slot
@@ -20,6 +20,8 @@ class Own:
 
     With the project's own kernels they all read the prompt's keys and values where they lie; elsewhere each has a copy.
     """
+
+    lags: ClassVar[bool] = False
 
     def __init__(self, engine: Engine, *, shares: bool) -> None:
         self.loop = engine.loop()
@@ -120,6 +122,8 @@ class Served:
 
     One that the server drops fails alone.
     """
+
+    lags: ClassVar[bool] = True
 
     def __init__(self, engine: RemoteEngine) -> None:
         self.loop = engine.loop()

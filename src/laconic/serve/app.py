@@ -104,7 +104,8 @@ class Server:
 
     def leave(self, id: str, jobs: Sequence[Job]) -> None:
         """Nobody listens to a request any more."""
-        for job in jobs:
+        known = self.jobs.by_id.get(id)
+        for job in jobs if known is not None else ():
             if not job.over:
                 self.backend.cancel(job)
                 self.metrics.left()

@@ -100,6 +100,9 @@ class Asking:
             raise RequestError(f"{replies} replies at once are too many.", f"At most {self.bounds.n}.")
         notes: list[str] = []
         _, _, first, named = self._thought(body, options, notes, body.max_tokens)
+        # With stop strings, and nobody to control the thought, a completion is one text, and they end it anywhere.
+        controlled = first or named or (named is None and self.backend.standing) or options.answer_room is not None
+        parted = self.backend.text.format.thinks and (bool(controlled) or not body.stops())
         for prompt in prompts:
             tokens = self._prompt(prompt, special=body.add_special_tokens is not False)
             self._check(tokens)
@@ -109,7 +112,7 @@ class Asking:
                 self._limits(body, body.max_tokens, options, len(tokens)),
                 drafts=options.draft,
                 logprobs=body.logprobs,
-                phase=self.backend.text.phase(tokens) if self.backend.text.format.thinks else "answer",
+                phase=self.backend.text.phase(tokens) if parted else "answer",
             )
             jobs += self._jobs(request, body, id, owner, first, named, notes)
         return jobs

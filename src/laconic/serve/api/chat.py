@@ -123,6 +123,9 @@ class ChatBody(Body):
     reasoning_effort: Effort | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     add_generation_prompt: StrictBool | None = Field(default=None, description="Taken and without effect.")
+    continue_final_message: Literal[True] | None = Field(
+        default=None, description="Taken and without effect: a last message of the assistant is always continued."
+    )
     include_reasoning: StrictBool | None = Field(default=None, description="False leaves the thought out of the reply.")
     tools: list[Tool] | None = None
     tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
