@@ -5,7 +5,7 @@
 
 Each model alone always takes part, and the large one with the small one as its draft model (``token-level``). ``share``
 is the large model's part of the thought's tokens that stand, ``passes`` are its passes relative to its own alone,
-``time`` all time relative to that. Problems are drawn as ``laconic
+one that several requests share counted once, ``time`` all time relative to that. Problems are drawn as ``laconic
 compare`` draws them; an order that rotates keeps what ran before from helping anyone.
 """
 
@@ -78,10 +78,10 @@ def _policy(spec: str) -> str:
 
 
 def _row(pair: Pair, spec: str, item: Item, sampling: Sampling, limits: Limits) -> dict[str, Any]:
-    begun = time.perf_counter()
+    begun, made = time.perf_counter(), {side: getattr(pair, side).target.passes for side in ("large", "small")}
     found = pair.answer(item.question, _policy(spec), sampling=sampling, limits=limits)
     used = {side: getattr(found, side) for side in ("large", "small")}
-    passes = {s: u.target_passes + u.prefill_passes for s, u in used.items()}
+    passes = {side: getattr(pair, side).target.passes - before for side, before in made.items()}
     return {
         "item": item.id,
         "right": bool(item.judge(found.result.answer)),

@@ -336,7 +336,19 @@ class Engine:
             self._judges.popitem()[1].close()
 
     def allows(self, policy: Scaling) -> None:
-        """Raise UnmetNeed for a scaling policy that needs to know more than this engine's model shows."""
+        """Raise UnmetNeed for a scaling policy that needs to know more than this engine's model shows.
+
+        One that looks at hidden states has the model keep them from now on. Raises HeadError for what was trained with
+        another model.
+        """
+        policy.suits(self.target, self.draft_model)
+        if policy.needs.target_hidden:
+            if not isinstance(self.target, ShowsHidden):
+                raise UnmetNeed(
+                    f"'{policy.name}' looks at the target's hidden states, which this model does not show.",
+                    "Use it with a model that laconic runs itself (CausalLM).",
+                )
+            self.target.keep_hidden = True
 
     def run(self, requests: Seq[Request], *, batch: int = 1) -> list[Result]:
         """Serve requests, at most ``batch`` at once; one joins as soon as another leaves."""

@@ -551,6 +551,8 @@ class Loop:
             s.context.expected = self.text.encode(action.expected) if action.expected else ()
         else:
             s.inject(f"{check.left}{action.text}", method, self.target.context)
+        if s.pending < 1:  # nothing was written here, and a probe had let the cache go on: read the last token again
+            s.slot.rollback(1)
         if s.full(self.target.context):
             s.finish = "length"
         s.refresh_limit()

@@ -135,6 +135,7 @@ registry.register("scaling", "short-m", f"{_SCALING}.vote.short:Short")
 registry.register("scaling", "srm", f"{_SCALING}.search.srm:SRM")
 registry.register("scaling", "usc", f"{_SCALING}.vote.asked:USC")
 registry.register("scaling", "weighted", f"{_SCALING}.vote.weighted:Weighted")
+registry.register("scaling", "zip-rc", f"{_SCALING}.outlook.zip_rc:ZipRC")
 
 _JUDGES = "laconic.judges"
 registry.register("judge", "confidence", f"{_JUDGES}.confidence:Confidence")

@@ -21,7 +21,7 @@ from laconic.models.partial import LayerPlan
 from laconic.policy import Policy, registry
 from laconic.speculation.drafters.datastore import Datastore
 from laconic.speculation.drafters.itself.files import write_plan
-from tests import brought, draft_heads, heads, routes, signals, steered, tiny
+from tests import brought, draft_heads, heads, outlooks, routes, signals, steered, tiny
 from tests.fakes import FakeModel
 
 ALL = list(registry.all())
@@ -76,6 +76,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> None:
     router = tmp_path_factory.mktemp("router") / "router.json"
     Router((0.0,) * len(FEATURES), 0.0, TARGET.fingerprint(), DRAFT.fingerprint()).save(router)
     REQUIRED["arbitrage"] = f"arbitrage:{router}"
+    outlook = tmp_path_factory.mktemp("outlook")
+    outlooks.head(TARGET).save(outlook)
+    REQUIRED["zip-rc"] = f"zip-rc:{outlook}"
     REQUIRED["steer"] = steered.spec(tmp_path_factory.mktemp("directions"), TARGET)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.policy import registry
@@ -53,10 +54,11 @@ SPECS = {
 """Of policies whose bare name is no spec, or needs more than boards have."""
 
 
-VOTES = [name for name in registry.names("scaling") if not registry.get("scaling", name).walks]  # type: ignore[attr-defined]
-"""Policies that start attempts, stop them and count."""
-SEARCHES = [name for name in registry.names("scaling") if name not in VOTES]
+KNOWN = {name: cast(type[Scaling], registry.get("scaling", name)) for name in registry.names("scaling")}
+SEARCHES = [name for name, policy in KNOWN.items() if policy.walks]
 """Policies whose attempts walk step by step."""
+VOTES = [name for name, policy in KNOWN.items() if not (policy.walks or policy.reads)]
+"""Policies that start attempts, stop them and count."""
 
 
 def board(*attempts: Attempt, most: int = 8) -> Board:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from laconic import Engine, Limits, Sampling
+from laconic.bench.tasks import draw
+from laconic.bench.tasks import load as tasks
 from laconic.errors import MethodError, RequestError, UnmetNeed
 from laconic.models.formats.named import named
 from laconic.models.text import Text
@@ -108,6 +110,18 @@ class TestEvery:
                     theirs = found.attempts[attempt.parent].result.tokens
                     assert tried.result.tokens[: attempt.taken] == theirs[: attempt.taken]
         assert quiet(server)
+
+
+@pytest.mark.parametrize(
+    "scaling", ["dvts:judge=[equations:unknown=1],width=2", "cntp", "mcts:judge=[equations],rollouts=4"]
+)
+def test_controllers_that_probe_act_within(scaling: str) -> None:
+    """They let the text go on while they wait for an answer, so that a step's end may lie behind what is cached."""
+    engine = bundled().using(think=("settled",), drafter="suffix", length="constant:8")
+    for item in draw(tasks(None), 5, 0):
+        found = engine.answer(item.question, scaling=scaling, n=4, sampling=SAMPLING, limits=LIMITS)
+        assert found.answer
+    assert slots(engine) == 0
 
 
 def test_a_recording_cannot_play_a_search() -> None:

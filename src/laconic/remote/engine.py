@@ -172,6 +172,11 @@ class RemoteEngine(Engine):
 
     def allows(self, policy: Scaling) -> None:
         """As :meth:`Engine.allows`: a server tells the probability of what it writes, and no alternatives."""
+        if policy.needs.target_hidden:
+            raise UnmetNeed(
+                f"'{policy.name}' looks at hidden states, which a server does not show.",
+                "Use it with a model that laconic runs itself.",
+            )
         if policy.alternatives:
             raise UnmetNeed(
                 f"'{policy.name}' looks at the likeliest tokens in every place, which are not asked of a server.",

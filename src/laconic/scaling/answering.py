@@ -15,7 +15,7 @@ from laconic.models.formats import Format
 from laconic.models.text import Message
 from laconic.scaling.base import Acts, Answered, Attempt, Board, Branch, Candidate, Growth, Scaling, Standing, Tried
 from laconic.scaling.groups import read
-from laconic.scaling.watch import Chances, Shared
+from laconic.scaling.watch import Chances, Shared, States
 from laconic.sequence import Sequence
 from laconic.thinking.base import Controller
 from laconic.thinking.exit.settled import Settled
@@ -111,7 +111,7 @@ class Answering:
         for judge in scaling.walk():
             if isinstance(judge, Judge):
                 engine.judge(judge)  # what cannot be had is refused before any work
-        self._lock = threading.Lock() if scaling.probes else nullcontext()
+        self._lock = threading.Lock() if scaling.probes or scaling.reads else nullcontext()
         """Over a server looks come from another thread; a policy that probes is asked one thing at a time."""
 
     def __iter__(self) -> Iterator[Standing]:
@@ -231,6 +231,8 @@ class Answering:
         ]
 
     def _watchers(self, attempt: Attempt) -> tuple[Controller, ...]:
+        if self.scaling.reads:
+            return (States(attempt, self._looked),)
         if self.scaling.walks:
             hand = self._hands[attempt.number] = Hand()
             return (hand, Chances()) if self.scaling.needs.chances else (hand,)
@@ -428,7 +430,7 @@ def _written(attempt: Attempt) -> Result:
 def check(engine: Engine, scaling: Scaling) -> None:
     """Raise UnmetNeed if a policy needs something that this engine does not have."""
     needs = scaling.needs
-    if (needs.thinking or scaling.walks) and not engine.text.format.thinks:
+    if (needs.thinking or scaling.walks or scaling.reads) and not engine.text.format.thinks:
         raise UnmetNeed(
             f"'{scaling.name}' needs a model with a thinking phase; no thinking tags were found.",
             "Name the tags with format=Format(opens, closes) (--format), or choose another method.",

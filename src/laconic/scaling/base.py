@@ -64,7 +64,7 @@ class Attempt:
     answer: str = ""
     """What it answered; empty while it has not, and where no answer can be found in what it wrote."""
     looks: list[Look] = field(default_factory=list)
-    """What probes have found, oldest first; there are some where the policy ``probes``."""
+    """What probes have found, oldest first; there are some where the policy ``probes`` or ``reads``."""
     concluded: bool = False
     """Whether its thought was ended by the policy."""
     chances: Sequence[float] = ()
@@ -192,6 +192,9 @@ class Scaling(Policy):
 
     probes: ClassVar[bool] = False
     """Whether attempts are asked on the way what they would answer now (``Attempt.looks``). Needs a thinking phase."""
+    reads: ClassVar[bool] = False
+    """Whether attempts show the model's state at the end of each step (``Look.belief.hidden``). It needs
+    ``target_hidden`` and a thinking phase."""
     walks: ClassVar[bool] = False
     """Whether attempts wait at the end of each step of their thoughts until it says who goes on. Needs a thinking
     phase. Then ``Board.most`` is how many may be under way at once, not how many may be started in all."""

@@ -13,6 +13,8 @@ from laconic.thinking.base import Action, Conclude, Continue, Controller, Probe,
 from laconic.thinking.exit.settled import Read, Settled
 from laconic.types import Request
 
+_STATE = Probe("", "\n", max_tokens=1, close=False)
+"""The very next token of the open thought, for the state behind it."""
 Verdict = Callable[[Attempt, Growth], str | None]
 """Told of a look, and what thinking on promises; says why the thought may end."""
 
@@ -82,3 +84,35 @@ class Shared(Controller):
     def _whole(self, probe: Probe | None) -> Probe | None:
         """A probe that is followed to its end where others may vote with what it finds."""
         return probe if probe is None or self._alone else replace(probe, hopeless=None)
+
+
+class States(Controller):
+    """Has the model's state told at the end of each step: the next token is asked for there, and nothing of it kept."""
+
+    name = "scaling"
+    card = Card(paper="laconic's own", lossless=False)
+    needs = Needs(thinking=True, probabilities=True, target_hidden=True)
+
+    def __init__(self, attempt: Attempt, verdict: Verdict) -> None:
+        self._attempt, self._verdict = attempt, verdict
+
+    def walk(self) -> Iterator[Policy]:
+        """Itself."""
+        yield self
+
+    def start(self, request: Request, text: Text) -> None:
+        """Nothing known yet."""
+
+    def will_ask(self, state: Any, view: View) -> Probe | None:
+        """At every end of a step."""
+        return _STATE if view.boundary else None
+
+    def decide(self, state: Any, view: View) -> Action:
+        """Ask at the end of a step; then tell the board."""
+        if view.belief is None:
+            return _STATE if view.boundary and not view.closing else Continue()
+        attempt = self._attempt
+        attempt.looks.append(Look(view.thinking, view.belief, 0.5, len(view.written)))
+        attempt.thinking = view.thinking
+        reason = self._verdict(attempt, Growth(0.0, 0.0))
+        return Continue() if reason is None else Conclude(reason)

@@ -49,8 +49,9 @@ def play(recording: Recording, scaling: Scaling, most: int) -> Played:
     """Play a policy that asks the model nothing besides. Raises MethodError if the recording has too few attempts."""
     if most > len(recording.attempts):
         raise MethodError(f"{most} attempts are asked for, and {len(recording.attempts)} are recorded.")
-    if scaling.walks:
-        raise MethodError(f"'{scaling.name}' copies attempts, and a recording has none.", "Answer in earnest.")
+    if scaling.walks or scaling.reads:
+        what = "copies" if scaling.walks else "hidden states"
+        raise MethodError(f"'{scaling.name}' needs {what} of attempts, which are not recorded.", "Answer in earnest.")
     if scaling.alternatives or any(isinstance(policy, Judge) for policy in scaling.walk()):
         raise MethodError(f"'{scaling.name}' asks for more than is recorded.", "Run it with laconic compare --scaling.")
     board = Board(({"role": "user", "content": recording.question},), most)

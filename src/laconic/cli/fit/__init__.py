@@ -16,6 +16,7 @@ from laconic.cli.fit.skip import skip
 from laconic.cli.fit.spec_exit import spec_exit
 from laconic.cli.fit.steer import edit, steer
 from laconic.cli.fit.vocab import vocab
+from laconic.cli.fit.zip_rc import zip_rc
 
 app = typer.Typer(help="Train what a learned method goes by, on this model and these problems.", no_args_is_help=True)
 app.command("specdec++")(specdec_pp)
@@ -30,5 +31,6 @@ app.command("effort")(effort)
 app.command("difficulty")(difficulty)
 app.command("spec-exit")(spec_exit)
 app.command("arbitrage")(arbitrage)
+app.command("zip-rc")(zip_rc)
 app.command("steer")(steer)
 app.command("edit")(edit)
