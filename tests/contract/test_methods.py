@@ -35,6 +35,7 @@ REQUIRED = {
     "pearl": "pearl:[suffix]",
     "best-of-n": "best-of-n:judge=[equations]",
     "best-of-majority": "best-of-majority:judge=[equations]",
+    "sfs": "sfs:judge=[equations]",
     "beam": "beam:judge=[equations]",
     "dvts": "dvts:judge=[equations]",
     "particles": "particles:judge=[equations]",

@@ -41,6 +41,7 @@ def look(answer: str, doubt: float, thinking: int = 10, *, complete: bool = True
 
 
 SPECS = {
+    "sfs": "sfs:judge=[equations]",
     "beam": "beam:judge=[equations]",
     "dvts": "dvts:judge=[equations]",
     "particles": "particles:judge=[equations]",
@@ -64,7 +65,7 @@ VOTES = [name for name, policy in KNOWN.items() if not (policy.walks or policy.r
 def board(*attempts: Attempt, most: int = 8) -> Board:
     """A board of these attempts, all of which a judge likes alike."""
     messages = ({"role": "user", "content": "What is 2+2?"},)
-    return Board(messages, most, attempts=list(attempts), judged=lambda *_: 0.5)
+    return Board(messages, most, attempts=list(attempts), judged=lambda *_: 0.5, told=lambda *_: "")
 
 
 def answers(*given: str, most: int = 8, **options: int) -> Board:

@@ -40,8 +40,8 @@ class Mover(Protocol):
     lags: ClassVar[bool]
     """Whether more of an attempt may have been written, and paid for, than is known of it here."""
 
-    def begin(self, request: Request) -> Sequence:
-        """Let an attempt join."""
+    def begin(self, request: Request, *, alone: bool = False) -> Sequence:
+        """Let an attempt join; ``alone`` where its prompt is another than the others'."""
         ...
 
     def move(self) -> list[tuple[Sequence, RemoteError | None]]:
@@ -92,9 +92,11 @@ class Answering:
         self._engine = engine
         question = request.question
         messages: tuple[Message, ...] = () if question is None else question.messages
-        self.board = Board(messages, most, scaling.walks, request.sampling.seed, judged=self._judge)
-        self._state = scaling.start(self.board)
+        self.board = Board(messages, most, scaling.walks, request.sampling.seed, judged=self._judge, told=self._told)
+        self._events: list[Event] = []
+        self._asked: list[Result] = []
         self._request = engine.fitted(request)
+        self._state = scaling.start(self.board)  # which may ask the model
         own = next((c for c in engine.plan.controllers if isinstance(c, Settled)), Settled())
         self._settled = scaling.looking(own)
         self._mover = engine.mover(shares=most > 1)
@@ -106,8 +108,6 @@ class Answering:
         self._closed = False
         self._news = False
         self._reason = ""
-        self._events: list[Event] = []
-        self._asked: list[Result] = []
         for judge in scaling.walk():
             if isinstance(judge, Judge):
                 engine.judge(judge)  # what cannot be had is refused before any work
@@ -190,6 +190,8 @@ class Answering:
             self._go_on(board.attempts[number], most)
         for _ in range(0 if acts.enough else min(acts.start, board.left)):
             self._begin()
+        for messages in () if acts.enough else acts.others[: board.left]:
+            self._begin(messages=messages)
         if acts.enough:
             self._finish(acts.enough)
         elif not board.running and not self._reason:
@@ -198,12 +200,12 @@ class Answering:
             self._reason = f"no more is asked of {len(board.waiting)} attempts that are not through"
         return any(not attempt.waits for attempt in board.running)
 
-    def _begin(self, branch: Branch | None = None) -> None:
+    def _begin(self, branch: Branch | None = None, messages: tuple[Message, ...] = ()) -> None:
         board = self.board
         attempt = Attempt(len(board.attempts))
         mine = self._watchers(attempt)
         sampling = seeded(self._request.sampling, attempt.number)
-        request = replace(self._request, sampling=sampling)
+        request = replace(self._otherwise(messages) if messages else self._request, sampling=sampling)
         if mine:
             own = self._engine.controllers(self._request)
             chosen = [each for each in own if not (self.scaling.probes and isinstance(each, Settled))]
@@ -211,7 +213,7 @@ class Answering:
         if self.scaling.alternatives:
             request = replace(request, logprobs=max(self.scaling.alternatives, request.logprobs or 0))
         if branch is None:
-            sequence = self._mover.begin(request)
+            sequence = self._mover.begin(request, alone=bool(messages))
         else:
             parent = self._sequences[branch.number]
             count = parent.generated if branch.at < 0 else branch.at
@@ -229,6 +231,14 @@ class Answering:
         attempt.logprobs = lambda: [
             sequence.logprobs.get(at) for at in range(len(request.prompt), len(sequence.tokens))
         ]
+
+    def _otherwise(self, messages: tuple[Message, ...]) -> Request:
+        """The request with other messages in place of the question's."""
+        question = self._request.question
+        if question is None:
+            raise RequestError(f"'{self.scaling.name}' asks otherwise, and there is no question.", "Give messages.")
+        made = self._engine.made(replace(question, messages=messages))
+        return replace(self._request, prompt=made.prompt, question=made.question, phase=made.phase)
 
     def _watchers(self, attempt: Attempt) -> tuple[Controller, ...]:
         if self.scaling.reads:
@@ -337,12 +347,18 @@ class Answering:
         if speaker is not None and not speaker.concluded:
             speaker.concluded = self._mover.conclude(self._sequences[speaker.number], reason)
 
-    def _ask(self, messages: tuple[Message, ...], most: int) -> Result:
-        found = self._engine.using(think=()).generate(
-            messages, sampling=Sampling(), limits=Limits(most), thinking=False
-        )
+    def _ask(self, messages: tuple[Message, ...], most: int, seed: int | None = None) -> Result:
+        sampling = Sampling() if seed is None else replace(self._request.sampling, seed=seed)
+        found = self._engine.using(think=()).generate(messages, sampling=sampling, limits=Limits(most), thinking=False)
         self._asked.append(found)
         return found
+
+    def _told(self, messages: tuple[Message, ...], most: int, seed: int | None) -> str:
+        try:
+            return self._ask(messages, most, seed).answer
+        except RequestError as error:
+            self._events.append(Event(METHOD, "unasked", 0, str(error)))
+            return ""
 
     def _answered(self) -> Answered:
         board = self.board

@@ -90,8 +90,26 @@ class Board:
     attempts: list[Attempt] = field(default_factory=list)
     judged: Callable[[Judge, Attempt], float] | None = None
     """Has an attempt scored by a judge that the policy has among its knobs."""
+    told: Callable[[tuple[Message, ...], int, int | None], str] | None = None
+    """Asks the model something besides, without a thought, for at most so many tokens: greedily, or with a seed as
+    attempts are sampled. Empty where there is no room for it, and an event says so."""
     scores: dict[tuple[Judge, int, int], float] = field(default_factory=dict)
     """What judges have said, by the number of the attempt and how long it was."""
+
+    def ask(self, messages: Sequence[Message], most: int, seed: int | None = None) -> str:
+        """What the model says to something besides; see ``told``."""
+        assert self.told is not None
+        return self.told(tuple(messages), most, seed)
+
+    @property
+    def question(self) -> str:
+        """The last message of the user; empty where there is none."""
+        return next((str(m["content"]) for m in reversed(self.messages) if m.get("role") == "user"), "")
+
+    def instead(self, text: str) -> tuple[Message, ...]:
+        """The messages with another text in place of the user's last."""
+        at = max((at for at, m in enumerate(self.messages) if m.get("role") == "user"), default=-1)
+        return tuple({**m, "content": text} if n == at else m for n, m in enumerate(self.messages))
 
     def score(self, judge: Judge, attempt: Attempt) -> float:
         """What a judge says of an attempt that has ended or waits, once. Raises JudgeError where it is no score."""
@@ -149,6 +167,8 @@ class Acts:
     enough: str = ""
     go: Mapping[int, int] = field(default_factory=dict)
     branch: Sequence[Branch] = ()
+    others: Sequence[tuple[Message, ...]] = ()
+    """Attempts to start, as far as there is room, that are asked with these messages in place of the question's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +215,8 @@ class Scaling(Policy):
     reads: ClassVar[bool] = False
     """Whether attempts show the model's state at the end of each step (``Look.belief.hidden``). It needs
     ``target_hidden`` and a thinking phase."""
+    asks: ClassVar[bool] = False
+    """Whether it asks the model something besides while attempts run (``Board.ask``), or asks attempts otherwise."""
     walks: ClassVar[bool] = False
     """Whether attempts wait at the end of each step of their thoughts until it says who goes on. Needs a thinking
     phase. Then ``Board.most`` is how many may be under way at once, not how many may be started in all."""

@@ -30,9 +30,9 @@ class Own:
         self._kept: Kept | None = None
         self._waiting: set[Sequence] = set()
 
-    def begin(self, request: Request) -> Sequence:
+    def begin(self, request: Request, *, alone: bool = False) -> Sequence:
         """Let an attempt join. One that shares its prompt with no other joins as every request does."""
-        if not self._shares:
+        if alone or not self._shares:
             return self.loop.add(request)
         prompt = request.prompt
         passes, reused = 0, len(prompt) - 1
@@ -130,7 +130,7 @@ class Served:
         self._tasks: dict[Sequence, asyncio.Task[None]] = {}
         self._waiting: set[Sequence] = set()
 
-    def begin(self, request: Request) -> Sequence:
+    def begin(self, request: Request, *, alone: bool = False) -> Sequence:
         """Let an attempt join; it is asked for with the next move."""
         return self.loop.add(request)
 

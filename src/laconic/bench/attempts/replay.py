@@ -52,7 +52,7 @@ def play(recording: Recording, scaling: Scaling, most: int) -> Played:
     if scaling.walks or scaling.reads:
         what = "copies" if scaling.walks else "hidden states"
         raise MethodError(f"'{scaling.name}' needs {what} of attempts, which are not recorded.", "Answer in earnest.")
-    if scaling.alternatives or any(isinstance(policy, Judge) for policy in scaling.walk()):
+    if scaling.asks or scaling.alternatives or any(isinstance(policy, Judge) for policy in scaling.walk()):
         raise MethodError(f"'{scaling.name}' asks for more than is recorded.", "Run it with laconic compare --scaling.")
     board = Board(({"role": "user", "content": recording.question},), most)
     state = scaling.start(board)
