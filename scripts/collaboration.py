@@ -12,11 +12,15 @@ compare`` draws them; an order that rotates keeps what ran before from helping a
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 import laconic.methods  # noqa: F401  (fills the registry)
 from laconic import Engine, Limits, Sampling
@@ -46,8 +50,16 @@ def main() -> int:
     parser.add_argument("--max-tokens", type=int, default=600)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--drafter", default="suffix")
-    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--figure", type=Path, help="also an SVG: accuracy against the large model's passes")
+    parser.add_argument("--draw", type=Path, nargs="+", help="only draw: the policies of these JSON files")
     given = parser.parse_args()
+    if not given.draw and given.json is None:
+        parser.error("name a file for the numbers (--json)")
+    if given.draw:
+        told = {k: v for path in given.draw for k, v in json.loads(path.read_text())["policies"].items()}
+        given.figure.write_text(figure(told), encoding="utf-8")
+        return 0
     settle(given.threads, given.large)
     chosen: dict[str, Any] = {"drafter": given.drafter}
     if given.drafter == "none":
@@ -70,7 +82,28 @@ def main() -> int:
             _write(given, rows)
     told = _write(given, rows)
     sys.stdout.write(_table(told))
+    if given.figure is not None:
+        given.figure.write_text(figure(told), encoding="utf-8")
     return 0
+
+
+def figure(told: dict[str, Any]) -> str:
+    """Accuracy against the large model's passes, each policy a point; the front is joined by a line."""
+    points = sorted((row["large_passes_of_large"], row["accuracy"], spec) for spec, row in told.items())
+    front = [p for at, p in enumerate(points) if p[1] > max((before[1] for before in points[:at]), default=-1)]
+    canvas = Figure(figsize=(8.5, 5.5), layout="constrained")
+    axes = canvas.subplots()
+    axes.plot([p[0] for p in front], [p[1] for p in front], color="#1f6f8b", linewidth=1)
+    for passes, right, spec in points:
+        low, high = told[spec]["accuracy_ci"]
+        axes.errorbar([passes], [right], [[right - low], [high - right]], fmt="o", markersize=4, color="#1f6f8b")
+        axes.annotate(spec, (passes, right), xytext=(4, 3), textcoords="offset points", fontsize=6)
+    axes.set_xlabel("passes of the large model, of its own alone")
+    axes.set_ylabel("right (95 %)")
+    file = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "laconic"}):  # text as text, and the same bytes each time
+        canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return file.getvalue()
 
 
 def _policy(spec: str) -> str:
@@ -97,7 +130,7 @@ def _row(pair: Pair, spec: str, item: Item, sampling: Sampling, limits: Limits) 
 
 def _write(given: argparse.Namespace, rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     told = {spec: _told(mine, rows["alone:large"]) for spec, mine in rows.items() if mine}
-    setup = {name: value for name, value in vars(given).items() if name not in ("json", "data")}
+    setup = {name: value for name, value in vars(given).items() if name not in ("json", "data", "figure", "draw")}
     record = {"setup": setup, "policies": told, "items": rows, "provenance": provenance()}
     given.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return told
