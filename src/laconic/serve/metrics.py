@@ -40,7 +40,8 @@ class Metrics:
         self._failed = counter("laconic:request_failures", "Requests that have failed, by kind of error.", "error")
         self._prompt = counter("vllm:prompt_tokens", "Tokens of prompts.").labels(**label)
         self._reused = counter("vllm:prefix_cache_hits", "Tokens of prompts that were read before.").labels(**label)
-        self._written = counter("vllm:generation_tokens", "Tokens written.").labels(**label)
+        self.written = 0
+        """Tokens of replies that have ended."""
         self._kinds = counter("laconic:tokens", "Tokens by kind.", "kind")
         self._exits = counter("laconic:conclusions", "Thoughts that were ended, by whom.", "method")
         self._empty = counter("laconic:empty_answers", "Replies that stopped without an answer.").labels(**label)
@@ -48,7 +49,7 @@ class Metrics:
         self._whole = histogram("vllm:e2e_request_latency_seconds", "From a request to its end.", _WAITS)
         self._thought = histogram("laconic:thought_tokens", "Tokens of a reply before its answer.", _THOUGHTS)
         self._length = histogram("laconic:draft_length", "Tokens drafted for a request in a pass.", _LENGTHS)
-        self.registry.register(_Live(backend, audit, label))
+        self.registry.register(_Live(self, backend, audit, label))
 
     def passed(self, lengths: Sequence[int]) -> None:
         """A pass is over in which so many tokens were drafted for its requests."""
@@ -69,7 +70,7 @@ class Metrics:
         self._ended.labels(**self._label, finished_reason=result.finish_reason).inc()
         self._prompt.inc(used.prompt)
         self._reused.inc(used.reused)
-        self._written.inc(len(result.tokens))
+        self.written += len(result.tokens)
         for kind in ("thinking", "answer", "injected", "probed"):
             self._kinds.labels(**self._label, kind=kind).inc(getattr(used, kind))
         for event in result.events:
@@ -91,8 +92,8 @@ class Metrics:
 class _Live(Collector):  # type: ignore[misc]  # the library ships no types that mypy reads
     """What is read off the backend and the audit when somebody asks."""
 
-    def __init__(self, backend: Backend, audit: Audit, label: Mapping[str, str]) -> None:
-        self._backend, self._audit, self._label = backend, audit, label
+    def __init__(self, metrics: Metrics, backend: Backend, audit: Audit, label: Mapping[str, str]) -> None:
+        self._metrics, self._backend, self._audit, self._label = metrics, backend, audit, label
 
     def collect(self) -> Iterator[Any]:
         """Families of metrics."""
@@ -113,6 +114,8 @@ class _Live(Collector):  # type: ignore[misc]  # the library ships no types that
         yield gauge("vllm:num_requests_waiting", "Requests that wait.", load.waiting)
         yield gauge("vllm:kv_cache_usage_perc", "Share of the cache's memory.", load.nbytes / max(load.budget, 1))
         yield gauge("laconic:kept_bytes", "Bytes of the texts of earlier requests.", load.kept)
+        written = self._metrics.written + pulse.get("abandoned", 0)
+        yield counter("vllm:generation_tokens", "Tokens written, those of clients that went included.", written)
         if pulse:
             yield counter("vllm:spec_decode_num_draft_tokens", "Tokens drafted.", pulse["drafted"])
             yield counter("vllm:spec_decode_num_accepted_tokens", "Drafted tokens accepted.", pulse["accepted"])

@@ -127,7 +127,7 @@ class Own:
         p = self.runner.pulse
         return {
             "passes": p.passes, "seconds": p.seconds, "tokens": p.tokens, "drafted": p.drafted,
-            "accepted": p.accepted, "paused": p.paused, "recent": list(self._recent),
+            "accepted": p.accepted, "paused": p.paused, "abandoned": p.abandoned, "recent": list(self._recent),
         }  # fmt: skip
 
     def watch(self, passed: Callable[[Sequence[int]], None]) -> None:

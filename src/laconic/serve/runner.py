@@ -49,6 +49,8 @@ class Pulse:
     """Requests of all passes."""
     paused: int = 0
     """How often a request had to wait for memory after it had begun."""
+    abandoned: int = 0
+    """Tokens of requests whose clients went before the end."""
     lengths: list[int] = field(default_factory=list)
     """Draft lengths of the last pass."""
 
@@ -334,6 +336,7 @@ class Runner:
             self._line.take(job)
             return
         for run in [run for run in (*self._running.values(), *self._arriving, *self._paused) if run.job is job]:
+            self.pulse.abandoned += run.sequence.generated
             if id(run.sequence) in self._running:
                 self._loop.cancel(run.sequence)
                 del self._running[id(run.sequence)]
