@@ -312,7 +312,9 @@ class Engine:
         if isinstance(scaling, str):  # what a policy learns it shall know for the next question
             scaling = self._scalings.setdefault(scaling, cast(Scaling, registry.build("scaling", scaling)))
         policy = scaling
-        return Answering(self, sampled(self.request(prompt, **options), options.get("sampling"), n), policy, n)
+        several = n > 1 or policy.walks
+        request = sampled(self.request(prompt, **options), options.get("sampling"), several=several)
+        return Answering(self, request, policy, n)
 
     def mover(self, *, shares: bool = False) -> Mover:
         """What moves the attempts at one question on; ``shares`` where there will be several with one prompt."""

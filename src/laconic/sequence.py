@@ -269,6 +269,7 @@ class Sequence:
             self.chances += other.chances[:count]
         self.origins = list(other.origins[:count])
         self.logprobs = {at: said for at, said in other.logprobs.items() if at < len(self.tokens)}
+        self.events += [e for e in other.events[len(other.request.events) :] if e.tokens <= count]
         if count == other.generated:
             pairs = zip(self.controllers, other.controllers, strict=True)
             self.controllers = [(mine, copy.deepcopy(theirs)) for (mine, _), (_, theirs) in pairs]

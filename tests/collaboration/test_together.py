@@ -313,8 +313,24 @@ class TestAhead:
         assert found.result.tokens == alone.tokens
         assert found.large.thinking == alone.usage.thinking
         assert found.large.dropped > 0
+        assert found.large.reused == 0
         assert found.share == 1.0
         assert quiet()
+
+    def test_events_are_told_once_and_in_order(self) -> None:
+        large = pair().large.using(think=("say:Be brief.", "budget:60"))
+        refusing = Scripted((Turn("small", ahead=2),), frozenset(range(1000)))
+        found = Pair(large, pair().small).answer(HARD, refusing, limits=LIMITS)
+        alone = large.generate(HARD, limits=LIMITS)
+        assert [e.method for e in found.result.events] == [e.method for e in alone.events]
+
+    def test_who_ends_the_thought_must_agree(self) -> None:
+        """A draft that ends the thought where the large model thinks on does not stand."""
+        found = Pair(pair().large, pair().small.using(think=("budget:12",))).answer(
+            HARD, Scripted((Turn("small", ahead=2),)), limits=LIMITS
+        )
+        alone = pair().large.generate(HARD, limits=LIMITS)
+        assert found.large.thinking > 12 or alone.usage.thinking <= 12
 
     def test_a_model_beside_itself_needs_fewer_passes(self) -> None:
         engine = pair().large
@@ -335,6 +351,9 @@ class TestAhead:
 
         assert named("so 1,200 / 3 = 400.") == named("1200 divided by 3 is 400")
         assert named("3 + 4 = 7") != named("4 + 3 = 7")
+        assert named("3 - 5 = -2") != named("3 - 5 = 2")
+        assert named("(3,4)") != named("(5,6)")
+        assert named("so .5") == named("so 0.50")
         assert common("Let me add them.", "let me ADD these") == pytest.approx(3 / 5)
         assert common("", "") == 1
 

@@ -15,6 +15,7 @@ from tests.scaling.boards import board, done, policy
 from tests.scaling.test_served import quiet, serving
 
 SAMPLING, LIMITS = Sampling(0.8, seed=3), Limits(500)
+FOREST = "sfs:judge=[equations]"
 NOISY = (
     {"role": "user", "content": "What is 2 + 3?"},
     {"role": "assistant", "content": "2 + 3 = 5. The answer is \\boxed{5}."},
@@ -120,6 +121,27 @@ class TestForest:
         made.acts(state, on)
         assert state.parents == [-1, -1, 1, 1]
         assert [c.answer for c in made.candidates(state, on)] == ["4", "3"]
+
+
+def test_controllers_words_reach_attempts_that_are_asked_otherwise() -> None:
+    engine = bundled().using(think=("say:Be brief.",))
+    answering = engine.answering(
+        "What is 3 + 15?", scaling="sfs:judge=[equations]", n=2, sampling=SAMPLING, limits=LIMITS
+    )
+    for _ in answering:
+        pass
+    for sequence in answering._sequences.values():
+        assert "Be brief." in engine.text.decode(list(sequence.request.prompt))
+
+
+def test_what_does_not_fit_is_asked_as_it_was() -> None:
+    answering = bundled().answering(
+        "What is 3 + 15?", scaling="sfs:judge=[equations]", n=1, sampling=SAMPLING, limits=LIMITS
+    )
+    long = ({"role": "user", "content": "word " * 5000},)
+    assert answering._otherwise(long) == answering._request
+    assert answering._events[-1].action == "unasked"
+    answering.close()
 
 
 @pytest.mark.parametrize("scaling", ["cd-cot:versions=1", "sfs:judge=[equations]"])

@@ -12,7 +12,7 @@ import pytest
 from laconic import Engine, Limits, Sampling
 from laconic.bench.tasks import draw
 from laconic.bench.tasks import load as tasks
-from laconic.errors import MethodError, RequestError, UnmetNeed
+from laconic.errors import MethodError, RemoteError, RequestError, UnmetNeed
 from laconic.models.formats.named import named
 from laconic.models.text import Text
 from laconic.scaling.answering import Answering
@@ -168,8 +168,10 @@ def test_a_branch_with_the_same_seed_writes_the_same(drafter: str, monkeypatch: 
     assert {tried.result.tokens for tried in found.attempts} == {alone.tokens}
     assert {tried.result.thinking for tried in found.attempts} == {alone.thinking}
     reused = [tried.result.usage.reused for tried in found.attempts]
-    assert reused[1] > reused[2] > reused[0] == 0  # a copy of one under way holds what that has read
-    assert reused[4] == len(engine.request(HARD).prompt) - 1  # of one that has ended only the prompt
+    prompt = len(engine.request(HARD).prompt)
+    assert reused == [0, prompt, prompt, prompt, prompt - 1]
+    read = [tried.result.usage.prefill_passes for tried in found.attempts]
+    assert read[1:4] == [0, 0, 0]  # a copy of one under way has its cache; of one that has ended it reads the text
     assert slots(engine) == 0
 
 
@@ -275,8 +277,59 @@ class TestParticles:
         state = made.start(steps.board)
         acts = made.acts(state, steps.board)
         assert set(acts.stop) == {1, 2}
-        assert state.chains[0].members[0] == 3
+        assert state.chains[0].ended == {0: 3}
         assert [c.numbers for c in made.candidates(state, steps.board)] == [(0,)]
+
+    def test_one_that_the_server_dropped_has_no_part(self) -> None:
+        steps = Steps({0: 0.999, 1: 0.5, 2: 0.5}, 3)
+        for number in range(3):
+            steps.waits(number)
+        made = policy(spec("particles"))
+        state = made.start(steps.board)
+        made.acts(state, steps.board)
+        state.chains[0].members = {0: 1, 1: 1, 2: 1}
+        steps.board.attempts[0].state = "failed"
+        steps.board.scores.clear()
+        assert many(made.acts(state, steps.board)) == {1: 1, 2: 1}
+
+    def test_a_chain_without_particles_is_left_alone(self) -> None:
+        steps = Steps({0: 0.5, 1: 0.5}, 2)
+        steps.waits(0), steps.waits(1)
+        steps.board.attempts[1].state = "failed"
+        made = policy("particles:judge=[equations],chains=2")
+        assert many(made.acts(made.start(steps.board), steps.board)) == {0: 1}
+
+    def test_the_kept_one_is_drawn_by_all_that_it_stands_for(self) -> None:
+        kept = []
+        for seed in range(200):
+            steps = Steps({0: 0.5, 1: 0.5}, 4)
+            steps.board.seed = seed
+            steps.ends(0, "3"), steps.ends(1, "4")
+            made = policy("particles:judge=[equations],iterations=2")
+            state = made.start(steps.board)
+            state.chains[0].members, state.seen = {0: 3, 1: 1}, {0, 1}
+            made.acts(state, steps.board)
+            kept.append(state.chains[0].reference)
+        assert 0.65 < kept.count(0) / 200 < 0.85
+
+    @pytest.mark.parametrize(("cold", "hot", "rate"), [(0.6, 0.5, 0.82), (0.8, 0.5, 0.5), (0.5, 0.6, 1.0)])
+    def test_exchange_is_metropolis(self, cold: float, hot: float, rate: float) -> None:
+        """exp((1 - 1/2) (logit hot - logit cold)) at heat 2."""
+        swapped = 0
+        for seed in range(400):
+            steps = Steps({0: cold, 1: hot, 2: cold, 3: hot}, 4)
+            steps.board.seed = seed
+            for number in range(4):
+                steps.ends(number, str(number % 2))
+            made = policy("particles:judge=[equations],iterations=2,chains=2,heat=2")
+            state = made.start(steps.board)
+            made.acts(state, steps.board)
+            swapped += state.chains[0].reference % 2
+        assert swapped / 400 == pytest.approx(rate, abs=0.08)
+
+    def test_chains_with_no_place_for_new_ones_are_refused(self) -> None:
+        with pytest.raises(RequestError, match="Allow more"):
+            policy("particles:judge=[equations],chains=2,iterations=2").start(Steps({}, 2).board)
 
     def test_gibbs_keeps_one_thought(self) -> None:
         answering = bundled().answering(
@@ -288,11 +341,11 @@ class TestParticles:
         assert state.iteration == 2
         assert attempts[state.chains[0].reference].state == "done"
         assert sum(attempt.parent < 0 for attempt in attempts) == 4 + 3 + 3
-        assert sum(state.ended.values()) >= 4
+        assert sum(state.chains[0].ended.values()) >= 4
 
     def test_chains_exchange_what_they_keep(self) -> None:
         """The thought kept by the hot chain goes to the cold one where it is better, as Metropolis would have it."""
-        steps = Steps({0: 0.001, 1: 0.999}, 2)
+        steps = Steps({0: 0.001, 1: 0.999}, 3)
         steps.ends(0, "3"), steps.ends(1, "4")
         made = policy("particles:judge=[equations],iterations=2,chains=2,heat=4")
         state = made.start(steps.board)
@@ -329,6 +382,21 @@ class TestAStar:
             steps.waits(number)
         made = policy("a-star:judge=[equations],width=2")
         assert set(made.acts(made.start(steps.board), steps.board).stop) == {0}
+
+    def test_no_more_than_there_may_be_however_wide(self) -> None:
+        steps = Steps({0: 0.5, 1: 0.9, 2: 0.7, 3: 0.6}, 4)
+        for number in range(4):
+            steps.waits(number)
+        acts = policy("a-star:judge=[equations],width=9").acts(policy(spec("a-star")).start(steps.board), steps.board)
+        assert set(acts.stop) == {0, 2, 3}
+        assert many(acts) == {1: 4}
+
+    def test_the_best_thought_answers_not_the_many(self) -> None:
+        steps = Steps({0: 0.3, 1: 0.3, 2: 0.3, 3: 0.99}, 8)
+        for number, said in enumerate(("5", "5", "5", "7")):
+            steps.ends(number, said)
+        made = policy(spec("a-star"))
+        assert [c.answer for c in made.candidates(made.start(steps.board), steps.board)] == ["7", "5"]
 
 
 class TestSRM:
@@ -379,6 +447,41 @@ class TestCautious:
         assert set(acts.stop) == {0, 1, 3}
 
 
+class TestLimits:
+    @pytest.mark.parametrize("most", [40, 80, 140])
+    @pytest.mark.parametrize("name", SEARCHES)
+    def test_little_room(self, name: str, most: int) -> None:
+        """Thoughts that the loop itself ends for want of room wait no more."""
+        answering = bundled().answering(HARD, scaling=spec(name), n=4, sampling=SAMPLING, limits=Limits(most))
+        for _ in answering:
+            for attempt in answering.board.waiting:
+                assert not attempt.answering
+        assert all(len(tried.result.tokens) <= most for tried in answering.result.attempts)
+        assert slots(bundled()) == 0
+
+    @pytest.mark.parametrize("scaling", ["beam:judge=[equations]", "mcts:judge=[equations]", "sfs:judge=[equations]"])
+    def test_a_server_that_drops_them_all(self, scaling: str) -> None:
+        with serving(fault="drop") as (server, engine), pytest.raises(RemoteError):
+            engine.answer("hello", scaling=scaling, n=2, sampling=Sampling(0.9, seed=4), limits=Limits(60))
+        assert quiet(server)
+
+    def test_greedy_searches_are_refused(self) -> None:
+        with pytest.raises(RequestError, match="temperature 0"):
+            bundled().answer(HARD, scaling="mcts:judge=[equations]", n=1, sampling=Sampling())
+        assert bundled().answer(HARD, scaling="cntp", n=1, limits=LIMITS).answer  # sampled, since nobody says otherwise
+
+    def test_what_controllers_did_before_a_branch_is_told_behind_it(self) -> None:
+        engine = bundled().using(think=("budget:60",))
+        found = engine.answer(
+            HARD, scaling="beam:judge=[equations:unknown=1],width=2", n=4, sampling=SAMPLING, limits=LIMITS
+        )
+        assert all(
+            any(event.method == "budget" for event in tried.result.events)
+            for tried in found.attempts
+            if tried.state == "done" and tried.result.usage.thinking >= 60
+        )
+
+
 class TestPhi:
     def test_common_and_likely_looks_ahead_win(self) -> None:
         found = bundled().answering(HARD, scaling="phi-decoding:dominant=1", n=8, sampling=SAMPLING, limits=LIMITS)
@@ -405,6 +508,23 @@ class TestMCTS:
         acts = made.acts(state, steps.board)
         assert acts.branch == [Branch(0, 9)]  # every earlier end has its one way on
         assert [node.total for node in (state.root, state.root.below[0])] == [1.0, 1.0]
+        steps.board.attempts.append(done(1, "4"))
+        steps.board.attempts[1].parent, steps.board.attempts[1].taken = 0, 9
+        acts = made.acts(state, steps.board)
+        assert not acts.branch  # the last one has its way on, too
+        assert not acts.start
+
+    def test_no_end_of_a_step_has_more_ways_on_than_it_may(self) -> None:
+        answering = bundled().answering(
+            HARD, scaling="mcts:judge=[equations],rollouts=20,width=2", n=4, sampling=SAMPLING, limits=LIMITS
+        )
+        for _ in answering:
+            pass
+        nodes = [answering._state.root]
+        for node in nodes:
+            nodes += node.below
+        assert max(node.ways for node in nodes) == 2
+        assert len(answering.board.attempts) == 20
 
     def test_as_many_as_it_is_told(self) -> None:
         found, most = watched(bundled(), "mcts:judge=[equations],rollouts=7", 3)

@@ -109,6 +109,18 @@ class TestHead:
 
 
 class TestPolicy:
+    def test_somebody_answers_though_nobody_is_worth_it(self, folder: Path) -> None:
+        from tests.scaling.boards import board, done, look, running
+
+        on = board(done(0, ""), running(1), running(2), most=3)
+        for attempt in on.attempts:
+            attempt.looks.append(look("4", 0.5))
+        made = policy(f"zip-rc:{folder},alpha=1000")
+        state = {(number, 0): Outlook(0.1 * number, 100.0) for number in range(3)}
+        acts = made.acts(state, on)
+        assert not acts.enough
+        assert set(acts.stop) == {1}
+
     def test_attempts_are_ended_and_started(self, folder: Path) -> None:
         engine = bundled()
         found = engine.answer(HARD, scaling=f"zip-rc:{folder},alpha=0.5", n=6, sampling=SAMPLING, limits=LIMITS)
@@ -145,7 +157,7 @@ class TestPolicy:
             other.answer(HARD, scaling=f"zip-rc:{folder}", n=2, sampling=SAMPLING)
 
     def test_a_server_shows_no_states(self, folder: Path) -> None:
-        with serving() as (_, engine), pytest.raises((UnmetNeed, HeadError)):
+        with serving() as (_, engine), pytest.raises(UnmetNeed, match="hidden states"):
             engine.answer("hello", scaling=f"zip-rc:{folder}", n=2, sampling=SAMPLING)
 
     def test_a_recording_has_no_states(self, folder: Path) -> None:

@@ -11,7 +11,7 @@ from laconic.answers import number
 from laconic.collaboration.base import Collaboration, Looks, Piece, Thought, Turn, Verdict
 from laconic.policy import Card, Needs, knobs
 
-_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+_NUMBER = re.compile(r"(?:(?<![\w.)])-)?(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?|\.\d+")
 _ASK = "\n\n(Said otherwise: {}) Do the last step and this say the same? A digit from 0 (no) to 9 (yes): "
 
 

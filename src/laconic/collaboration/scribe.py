@@ -108,7 +108,9 @@ class Scribe:
             self._inject(s, "".join(texts[:at]))
             begun.append((len(s.tokens), len(s.events)))
             _lead(s, hand, None)
-        going = set(range(len(begun)))
+            if s.done:  # there is no room for more
+                self._mover.wait(s)
+        going = {at for at, (s, _) in enumerate(self._others) if not s.done}
         while going:
             for at in [at for at in going if _waits(*self._others[at], begun[at][0])]:
                 going.remove(at)
@@ -129,8 +131,8 @@ class Scribe:
             self._others.append(main)
             self._sequence, self._hand = mine
             self._mover.go_on(self._sequence)
-            self._sequence.events[:0] = main[0].events[len(main[0].request.events) :]
             self._sequence.taken, self.read = main[0].taken, read
+            self._sequence.usage.reused = main[0].usage.reused
             main[0].taken = main[0].generated
         for gone, _ in self._others:
             self._mover.cancel(gone)

@@ -155,6 +155,8 @@ def _ahead(policy: Collaboration, state: Any, thought: Thought, scribes: _Scribe
     for at, draft in enumerate(drafts):
         looks = _Looks(scribes, thought, draft, instead=written[at][0])
         verdict = policy.stands(state, thought, draft, looks)
+        if draft.closes != written[at][2]:  # one ends the thought here and the other does not
+            verdict = replace(verdict, stands=False)
         thought.written.append(replace(draft, score=verdict.score, refused=not verdict.stands))
         if not verdict.stands:
             break

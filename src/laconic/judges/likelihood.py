@@ -30,10 +30,9 @@ class Likelihood(ModelJudge):
         """As every model's. Raises UnmetNeed over a server."""
         from laconic.remote import RemoteEngine
 
-        asked, own = self.asked(engine)
-        if isinstance(asked, RemoteEngine):
+        if self.url or (isinstance(engine, RemoteEngine) and not self.model):
             raise UnmetNeed("a server does not say how likely a text is.", "Use another judge.")
-        return _Likelihood(self, asked, own)
+        return _Likelihood(self, *self.asked(engine))
 
 
 class _Likelihood(Asking):
@@ -41,7 +40,8 @@ class _Likelihood(Asking):
         """One reading of the steps."""
         form = self.engine.text.format
         head = f"{form.opens}{form.lead}" if form.thinks else ""
-        before = {"role": "assistant", "content": head + "".join(steps[:-1])}
-        after = {"role": "assistant", "content": head + "".join(steps)}
+        shown, last = self.judge.shown(steps), steps[-1] if steps else ""
+        before = {"role": "assistant", "content": head + shown[: max(len(shown) - len(last), 0)]}
+        after = {"role": "assistant", "content": head + shown}
         asked = (Question((*question, before)), Question((*question, after)))
         return checked(self.judge.name, self.engine.reading().likelihood(*asked))

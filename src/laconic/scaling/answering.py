@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from laconic.errors import RemoteError, RequestError, UnmetNeed
 from laconic.judges.base import Judge
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 CANCELLED = "cancelled"
 METHOD = "scaling"
 """Who did it, in events."""
+_BESIDES = 1 << 20
+"""Number of the first draw of what is asked besides; attempts are numbered from 0."""
 TEMPERATURE = 0.7
 """Of attempts, where nobody names one."""
 
@@ -82,35 +84,36 @@ class Answering:
     def __init__(self, engine: Engine, request: Request, scaling: Scaling, most: int) -> None:
         if most < 1:
             raise RequestError(f"the number of attempts must be >= 1, not {most}.", "1 is a single attempt.")
-        if request.sampling.greedy and most > 1:
+        if request.sampling.greedy and (most > 1 or scaling.walks):
             raise RequestError(
-                f"{most} attempts at temperature 0 would all be the same.",
+                f"several attempts ({most}) at temperature 0 would all be the same.",
                 "Give a temperature, or ask for one attempt.",
             )
         check(engine, scaling)
+        for judge in scaling.walk():
+            if isinstance(judge, Judge):
+                engine.judge(judge)  # what cannot be had is refused before any work
         self.scaling = scaling
         self._engine = engine
+        self._begun, self._passes = time.perf_counter(), engine.target.passes
         question = request.question
         messages: tuple[Message, ...] = () if question is None else question.messages
         self.board = Board(messages, most, scaling.walks, request.sampling.seed, judged=self._judge, told=self._told)
         self._events: list[Event] = []
         self._asked: list[Result] = []
-        self._request = engine.fitted(request)
-        self._state = scaling.start(self.board)  # which may ask the model
+        self._plain, self._request = request, engine.fitted(request)
+        self._state: Any = None if scaling.asks else scaling.start(self.board)
         own = next((c for c in engine.plan.controllers if isinstance(c, Settled)), Settled())
         self._settled = scaling.looking(own)
-        self._mover = engine.mover(shares=most > 1)
+        self._mover = engine.mover(shares=most > 1 or scaling.walks)
         self._sequences: dict[int, Sequence] = {}
         self._hands: dict[int, Hand] = {}
         """Of attempts that wait at the ends of their steps."""
-        self._begun, self._passes = time.perf_counter(), engine.target.passes
         self._over: Answered | None = None
         self._closed = False
         self._news = False
         self._reason = ""
-        for judge in scaling.walk():
-            if isinstance(judge, Judge):
-                engine.judge(judge)  # what cannot be had is refused before any work
+        self._error: RemoteError | None = None
         self._lock = threading.Lock() if scaling.probes or scaling.reads else nullcontext()
         """Over a server looks come from another thread; a policy that probes is asked one thing at a time."""
 
@@ -119,6 +122,8 @@ class Answering:
         if self._closed:
             return
         try:
+            if self.scaling.asks:  # it may ask the model before it begins
+                self._state = self.scaling.start(self.board)
             while self._act(self._acts()):
                 yield self.standing()
                 self._move_on()
@@ -180,12 +185,14 @@ class Answering:
     def _act(self, acts: Acts) -> bool:
         """Do what the policy says; False where it is over."""
         board = self.board
-        if not acts.enough:
-            for branch in acts.branch:
-                self._begin(branch)
-        for number, reason in acts.stop.items():
-            if board.attempts[number].state == "running":
-                self._stop(board.attempts[number], reason)
+        parents = {branch.number for branch in acts.branch}
+        leaving = {n: reason for n, reason in acts.stop.items() if board.attempts[n].state == "running"}
+        for number in leaving.keys() - parents:  # first, so that there are never more than need be
+            self._stop(board.attempts[number], leaving[number])
+        for branch in () if acts.enough else acts.branch:
+            self._begin(branch)
+        for number in leaving.keys() & parents:
+            self._stop(board.attempts[number], leaving[number])
         for number, most in {} if acts.enough else acts.go.items():
             self._go_on(board.attempts[number], most)
         for _ in range(0 if acts.enough else min(acts.start, board.left)):
@@ -198,6 +205,8 @@ class Answering:
             self._reason = f"all {len(board.attempts)} attempts have ended"
         elif len(board.waiting) == len(board.running) and not self._reason:
             self._reason = f"no more is asked of {len(board.waiting)} attempts that are not through"
+        if self._error is not None and not board.running and all(a.state == "failed" for a in board.attempts):
+            raise self._error
         return any(not attempt.waits for attempt in board.running)
 
     def _begin(self, branch: Branch | None = None, messages: tuple[Message, ...] = ()) -> None:
@@ -233,12 +242,17 @@ class Answering:
         ]
 
     def _otherwise(self, messages: tuple[Message, ...]) -> Request:
-        """The request with other messages in place of the question's."""
-        question = self._request.question
+        """The request with other messages in place of the question's; as it is where they leave no room, and an event
+        says so."""
+        question = self._plain.question
         if question is None:
             raise RequestError(f"'{self.scaling.name}' asks otherwise, and there is no question.", "Give messages.")
-        made = self._engine.made(replace(question, messages=messages))
-        return replace(self._request, prompt=made.prompt, question=made.question, phase=made.phase)
+        try:
+            made = self._engine.made(replace(question, messages=messages))
+        except RequestError as error:
+            self._events.append(Event(METHOD, "unasked", 0, str(error)))
+            return self._request
+        return self._engine.fitted(replace(self._plain, prompt=made.prompt, question=made.question, phase=made.phase))
 
     def _watchers(self, attempt: Attempt) -> tuple[Controller, ...]:
         if self.scaling.reads:
@@ -276,12 +290,16 @@ class Answering:
         hand, sequence = self._hands[attempt.number], self._sequences[attempt.number]
         hand.whole = most < 0
         hand.most = sequence.transcript.thinking + most if most > 0 else None
+        hand.whole = most != 0
         sequence.refresh_limit()
 
     def _waits(self, attempt: Attempt) -> None:
         """Let an attempt wait that has come to where it shall."""
         hand, sequence = self._hands.get(attempt.number), self._sequences[attempt.number]
         if hand is None or not hand.waits or attempt.waits:
+            return
+        if sequence.transcript.phase not in ("before", "thinking"):  # the loop has ended the thought there after all
+            hand.waits = False
             return
         hand.forget(sequence.events)
         attempt.waits = self._news = True
@@ -305,6 +323,7 @@ class Answering:
         sequence = self._sequences[attempt.number]
         attempt.tokens = sequence.generated - sequence.taken
         attempt.thinking = sequence.transcript.thinking
+        attempt.answering = sequence.transcript.phase == "answer"
 
     def _end(self, attempt: Attempt, error: RemoteError | None) -> None:
         self._read(attempt)
@@ -314,8 +333,7 @@ class Answering:
         if error is not None:
             attempt.reason = str(error)
             self._events.append(Event(METHOD, "failed", attempt.tokens, f"attempt {attempt.number}: {error}"))
-            if all(other.state == "failed" for other in self.board.attempts) and not self.board.left:
-                raise error
+            self._error = error
         else:
             attempt.answer = read(attempt.result)
 
@@ -347,15 +365,15 @@ class Answering:
         if speaker is not None and not speaker.concluded:
             speaker.concluded = self._mover.conclude(self._sequences[speaker.number], reason)
 
-    def _ask(self, messages: tuple[Message, ...], most: int, seed: int | None = None) -> Result:
-        sampling = Sampling() if seed is None else replace(self._request.sampling, seed=seed)
+    def _ask(self, messages: tuple[Message, ...], most: int, draw: int | None = None) -> Result:
+        sampling = Sampling() if draw is None else seeded(self._request.sampling, _BESIDES + draw)
         found = self._engine.using(think=()).generate(messages, sampling=sampling, limits=Limits(most), thinking=False)
         self._asked.append(found)
         return found
 
-    def _told(self, messages: tuple[Message, ...], most: int, seed: int | None) -> str:
+    def _told(self, messages: tuple[Message, ...], most: int, draw: int | None) -> str:
         try:
-            return self._ask(messages, most, seed).answer
+            return self._ask(messages, most, draw).answer
         except RequestError as error:
             self._events.append(Event(METHOD, "unasked", 0, str(error)))
             return ""
@@ -421,9 +439,9 @@ class Answering:
         return min(behind or board.done or board.attempts, key=lambda a: (a.state != "done", a.state == "failed"))
 
 
-def sampled(request: Request, given: Sampling | None, most: int) -> Request:
-    """The request with a temperature, where nobody has named one and several attempts are to differ."""
-    if given is not None or most <= 1 or not request.sampling.greedy:
+def sampled(request: Request, given: Sampling | None, *, several: bool) -> Request:
+    """The request with a temperature, where nobody has named one and ``several`` attempts are to differ."""
+    if given is not None or not several or not request.sampling.greedy:
         return request
     sampling = replace(request.sampling, temperature=TEMPERATURE)
     question = request.question

@@ -47,6 +47,8 @@ class Attempt:
     """Tokens that it has written so far; what it took over from its parent is not counted again."""
     thinking: int = 0
     """Tokens of its whole thought that the model chose."""
+    answering: bool = False
+    """Whether its thought is closed."""
     parent: int = -1
     """The attempt of which it began as a copy; -1 where it began by itself."""
     taken: int = 0
@@ -91,15 +93,15 @@ class Board:
     judged: Callable[[Judge, Attempt], float] | None = None
     """Has an attempt scored by a judge that the policy has among its knobs."""
     told: Callable[[tuple[Message, ...], int, int | None], str] | None = None
-    """Asks the model something besides, without a thought, for at most so many tokens: greedily, or with a seed as
-    attempts are sampled. Empty where there is no room for it, and an event says so."""
+    """Asks the model something besides, without a thought, for at most so many tokens: greedily, or sampled as attempts
+    are, with a number that tells one draw from another. Empty where there is no room for it, and an event says so."""
     scores: dict[tuple[Judge, int, int], float] = field(default_factory=dict)
     """What judges have said, by the number of the attempt and how long it was."""
 
-    def ask(self, messages: Sequence[Message], most: int, seed: int | None = None) -> str:
+    def ask(self, messages: Sequence[Message], most: int, draw: int | None = None) -> str:
         """What the model says to something besides; see ``told``."""
         assert self.told is not None
-        return self.told(tuple(messages), most, seed)
+        return self.told(tuple(messages), most, draw)
 
     @property
     def question(self) -> str:
@@ -156,9 +158,9 @@ class Branch:
 class Acts:
     """What to do now: start so many more, stop some (number to reason), or end it all with what there is (``enough``).
 
-    Where the policy ``walks``: have attempts that wait go on (``go``: number to the tokens after which they wait again
-    at the latest; 0 for the end of a step, -1 for no more waiting), and begin others as copies of them (``branch``).
-    These are made before any goes on, and before any is stopped. A policy that does nothing while no attempt moves is
+    Where the policy ``walks``: have attempts that wait go on (``go``: number to where they wait again: 0 for the end of
+    their step, else after so many tokens, whatever steps end within, and -1 for never), and begin others as copies of
+    them (``branch``). These are made before any goes on. A policy that does nothing while no attempt moves is
     done, too.
     """
 

@@ -55,7 +55,7 @@ class Own:
         """
         slot = self._slot(len(request.prompt) - 1) or self.loop.target.open() if other.done else None
         sequence = self.loop.branch(request, other, count, slot)
-        sequence.usage.reused += sequence.slot.length
+        sequence.usage.reused += min(sequence.slot.length, len(request.prompt))
         try:
             self.loop.read(sequence, len(sequence.tokens))
         except BaseException:

@@ -88,7 +88,7 @@ def record(engine: Engine, item: Item, n: int, sampling: Sampling, limits: Limit
     """Write ``n`` attempts at a problem. Their seeds are those that every scaling policy gives its attempts."""
     policy = _Recorder()
     request = engine.request(item.question, sampling=sampling, limits=limits)
-    answering = Answering(engine, sampled(request, sampling, n), policy, n)
+    answering = Answering(engine, sampled(request, sampling, several=n > 1), policy, n)
     for _ in answering:
         pass
     found = answering.result
@@ -101,7 +101,7 @@ def record(engine: Engine, item: Item, n: int, sampling: Sampling, limits: Limit
                 look.tokens, look.thinking, look.belief.answer,
                 look.belief.complete, tuple(look.belief.probs), look.doubt, promise,
             )
-            for look, promise in answering._state.get(attempt.number, ())
+            for look, promise in (answering._state or {}).get(attempt.number, ())
         )  # fmt: skip
         attempts.append(
             Written(

@@ -65,8 +65,8 @@ def fit(
 ) -> Trained:
     """Have ``engine``'s target make ``samples`` attempts at each of ``items``, and train the head on them.
 
-    Raises UnmetNeed for a model without thoughts or hidden states, TaskError for too few attempts and for problems that
-    cannot be judged.
+    Attempts whose thought was cut off teach nothing. Raises UnmetNeed for a model without thoughts or hidden states,
+    TaskError for too few attempts and for problems that cannot be judged.
     """
     recipe, target = recipe or Recipe(), engine.target
     if not isinstance(target, ShowsHidden):
@@ -141,9 +141,12 @@ def _of(engine: Engine, request: Request, tokens: Sequence[int], *, right: bool)
     if not ends:
         return []
     thought.show_hidden()
-    states = [hidden for end in ends if (hidden := thought.belief(end, STATE).hidden) is not None]
-    left = torch.tensor([float(own.thinking - end.thinking) for end in ends])
-    return [Examples(torch.stack(states).float().cpu(), torch.full((len(ends),), float(right)), left)]
+    pairs = [(hidden, end) for end in ends if (hidden := thought.belief(end, STATE).hidden) is not None]
+    if not pairs:
+        return []
+    left = torch.tensor([float(own.thinking - end.thinking) for _, end in pairs])
+    states = torch.stack([hidden for hidden, _ in pairs]).float().cpu()
+    return [Examples(states, torch.full((len(pairs),), float(right)), left)]
 
 
 def _joined(parts: Sequence[Examples]) -> Examples:

@@ -68,7 +68,7 @@ class ZipRC(Scaling):
         kept, start = best_set(list(now.values()), done, _mean(first), board.left, self.alpha, self.beta)
         numbers = [attempt.number for attempt in running]
         stop = {n: "others promise more for their tokens" for n, keep in zip(numbers, kept, strict=True) if not keep}
-        if len(stop) == len(running) and not board.done and not start:
+        if len(stop) == len(running) and not any(a.answer for a in board.done) and not start:
             most = max(numbers, key=lambda n: now[n].right)  # somebody has to answer
             del stop[most]
         if not stop and not start:
@@ -78,7 +78,11 @@ class ZipRC(Scaling):
         return Acts(stop=stop, start=start)
 
     def _now(self, state: dict[tuple[int, int], Outlook], attempt: Attempt) -> Outlook:
-        return self._said(state, attempt, len(attempt.looks) - 1) if attempt.looks else Outlook(0.5, 0.0)
+        """The latest; of an attempt that writes its answer already no more of its thought is left."""
+        if not attempt.looks:
+            return Outlook(0.5, 0.0)
+        found = self._said(state, attempt, len(attempt.looks) - 1)
+        return Outlook(found.right, 0.0) if attempt.answering else found
 
     def _said(self, state: dict[tuple[int, int], Outlook], attempt: Attempt, look: int) -> Outlook:
         key = attempt.number, look

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from laconic.policy import Card, knobs
-from laconic.scaling.base import Acts, Attempt, Board, Branch
-from laconic.scaling.search.base import DROPPED, Judged, surprise
+from laconic.scaling.base import Acts, Attempt, Board, Branch, Candidate
+from laconic.scaling.search.base import DROPPED, Judged, by_best, surprise
 
 
 @dataclass(slots=True)
@@ -62,10 +62,9 @@ class AStar(Judged):
         state.expansions += 1
         if state.expansions > self.expansions:
             return Acts(go={order[0].number: -1}, stop={a.number: DROPPED for a in order[1:]})
-        best, others = order[0], order[1:]
-        surplus = len(waiting) + self.width - 1 - board.most
-        dropped = others[len(others) - surplus :] if surplus > 0 else []
-        width = min(self.width, board.most)
+        best, others, width = order[0], order[1:], min(self.width, board.most)
+        surplus = len(waiting) + width - 1 - board.most
+        dropped = others[-surplus:] if surplus > 0 else []
         return Acts(
             go={best.number: 0},
             branch=[Branch(best.number) for _ in range(width - 1)],
@@ -90,6 +89,6 @@ class AStar(Judged):
         """Steps that an attempt took over."""
         return sum(end <= attempt.taken for end in attempt.ends)
 
-    def weight(self, state: Any, board: Board, attempt: Attempt) -> float:
-        """By its cost, least first."""
-        return 1 / (1 + self._cost(state, board, attempt))
+    def candidates(self, state: _Costs, board: Board) -> list[Candidate]:
+        """The answers by the least cost of any thought that came to them."""
+        return by_best(board, lambda attempt: 1 / (1 + self._cost(state, board, attempt)))

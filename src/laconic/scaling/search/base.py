@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -80,6 +80,23 @@ class Judged(Frontier):
     def weight(self, state: Any, board: Board, attempt: Attempt) -> float:
         """The score of all of it."""
         return self.value(board, attempt)
+
+
+def by_best(board: Board, score: Callable[[Attempt], float]) -> list[Candidate]:
+    """The answers of all that have ended by the best score behind each, then by how many came to them."""
+    made = []
+    for group in grouped((a, a.answer, 1.0) for a in board.done):
+        scores = {number: score(board.attempts[number]) for number in group.numbers}
+        numbers = tuple(sorted(group.numbers, key=lambda number: -scores[number]))
+        made.append(Candidate(group.answer, scores[numbers[0]], numbers))
+    return sorted(made, key=lambda each: (-each.weight, -len(each.numbers)))
+
+
+def likely(attempt: Attempt, begun: int) -> float:
+    """Mean logarithm of the probabilities of an attempt's tokens from a place on, up to the end of its thought."""
+    end = attempt.result.thought if attempt.result is not None else None
+    logs = [math.log(max(chance, 1e-30)) for chance in attempt.chances[begun:end]]
+    return sum(logs) / len(logs) if logs else 0.0
 
 
 def spread(waiting: Sequence[Attempt], copies: Mapping[int, int], reason: str = DROPPED) -> Acts:

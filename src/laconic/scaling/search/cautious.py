@@ -11,7 +11,7 @@ from pydantic import Field
 
 from laconic.policy import Card, Needs, knobs
 from laconic.scaling.base import Acts, Attempt, Board, Branch
-from laconic.scaling.search.base import Frontier
+from laconic.scaling.search.base import Frontier, likely
 from laconic.types import Logprob
 
 
@@ -78,7 +78,7 @@ class Cautious(Frontier):
     def _choose(self, state: _Trials, board: Board) -> Acts:
         """Go on with the likeliest trial."""
         trials = [board.attempts[number] for number in state.begun if board.attempts[number].state != "failed"]
-        best = max(trials, key=lambda a: (_likely(a, state.begun[a.number]), -a.number))
+        best = max(trials, key=lambda a: (likely(a, state.begun[a.number]), -a.number))
         state.walker, state.begun = best.number, {}
         others = {a.number: "another was likelier" for a in trials if a is not best and a.state == "running"}
         if best.state == "done":
@@ -97,9 +97,3 @@ def entropy(told: Logprob | None) -> float:
     chances = [math.exp(value) for _, value in told.top]
     rest = max(1 - sum(chances), 0.0)
     return -sum(p * math.log(p) for p in (*chances, rest) if p > 0)
-
-
-def _likely(attempt: Attempt, begun: int) -> float:
-    """Mean logarithm of the probabilities of an attempt's tokens from a place on."""
-    logs = [math.log(max(chance, 1e-30)) for chance in attempt.chances[begun:]]
-    return sum(logs) / len(logs) if logs else 0.0

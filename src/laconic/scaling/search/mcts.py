@@ -28,6 +28,11 @@ class _Node:
     """Scores of the thoughts through it, added up."""
     below: list[_Node] = field(default_factory=list)
 
+    @property
+    def ways(self) -> int:
+        """All ways on: those that were begun here, and the one by which its own attempt went on."""
+        return self.children + any(below.number == self.number for below in self.below)
+
 
 @dataclass(slots=True)
 class _Tree:
@@ -75,6 +80,8 @@ class MCTS(Judged):
         starts, branches = list[_Node](), list[_Node]()
         for _ in range(room):
             node = self._select(state.root)
+            if node is None:  # every end of a step that is known has its ways on: some of them must end first
+                break
             for each in _up(node):
                 each.visits += 1
             node.children += 1
@@ -105,12 +112,18 @@ class MCTS(Judged):
         for node in _up(state.tips[attempt.number]):
             node.total += score
 
-    def _select(self, node: _Node) -> _Node:
-        """Where the next thought begins."""
-        while node.below and node.children + any(below.number == node.number for below in node.below) >= self.width:
-            total = max(node.visits, 1)
-            node = max(node.below, key=lambda child: self._bound(child, total))
+    def _select(self, node: _Node) -> _Node | None:
+        """Where the next thought begins: down to the first end of a step that has room; None where none has."""
+        while node.ways >= self.width:
+            total, open = max(node.visits, 1), [child for child in node.below if self._room(child)]
+            if not open:
+                return None
+            node = max(open, key=lambda child: self._bound(child, total))
         return node
+
+    def _room(self, node: _Node) -> bool:
+        """Whether another way may begin here or below."""
+        return node.ways < self.width or any(self._room(child) for child in node.below)
 
     def _bound(self, node: _Node, total: int) -> float:
         visits = max(node.visits, 1)

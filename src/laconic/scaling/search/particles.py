@@ -29,6 +29,8 @@ class _Chain:
     """How many particles each attempt of this iteration stands for."""
     reference: int = -1
     """The attempt of the iteration before that is kept; -1 where there was none."""
+    ended: dict[int, float] = field(default_factory=dict)
+    """Attempts of all iterations that are through, and how many particles each stood for."""
 
 
 @dataclass(slots=True)
@@ -40,8 +42,6 @@ class _State:
     """Attempts that have been counted in."""
     values: dict[int, list[float]] = field(default_factory=dict)
     """Scores of an attempt at each of its waits."""
-    ended: dict[int, float] = field(default_factory=dict)
-    """Weight of the attempts of all iterations that are through, by how many particles they stand for."""
 
 
 @knobs
@@ -52,9 +52,10 @@ class Particles(Judged):
     Methods (Puri et al. 2025): the weights are a softmax of the scores' log odds. Unlike in a beam a thought that looks
     worse may live on, which keeps a judge that errs from deciding alone. Thoughts that have ended are drawn with the
     others. ``iterations`` is particle Gibbs: one thought of each iteration, drawn by its weight, is kept whole in the
-    next, where every step of it takes part in the drawing. ``chains`` is parallel tempering: the particles of each
-    chain are drawn at a temperature of their own, higher by ``heat`` from chain to chain, and after an iteration the
-    thoughts kept by neighbours change places as Metropolis would have it.
+    next, where every step of it takes part in the drawing, which is multinomial then. ``chains`` is parallel tempering:
+    the particles of each chain are drawn at a temperature of their own, higher by ``heat`` from chain to chain, and
+    after an iteration the thoughts kept by neighbours change places as Metropolis would have it. Those of the first
+    chain vote.
     """
 
     card = Card(paper="Particle-based Monte Carlo inference-time scaling", lossless=False, catalogue=(264,))
@@ -76,6 +77,12 @@ class Particles(Judged):
             raise RequestError(
                 f"'{self.name}' has {self.chains} chains for {board.most} attempts.", "Allow more attempts."
             )
+        if self.iterations > 1 and board.most == self.chains > 1:
+            raise RequestError(
+                f"with {board.most} attempts in {self.chains} chains only those that are kept have a place in the next "
+                "iteration.",
+                "Allow more attempts.",
+            )
         return _State([_Chain() for _ in range(self.chains)])
 
     def acts(self, state: _State, board: Board) -> Acts:
@@ -91,8 +98,6 @@ class Particles(Judged):
         if state.iteration + 1 >= self.iterations:
             return Acts(stop=stop)
         state.iteration, state.step = state.iteration + 1, 0
-        for chain in state.chains:
-            chain.members = {}
         return Acts(start=board.most - sum(chain.reference >= 0 for chain in state.chains), stop=stop)
 
     def advance(self, state: _State, board: Board, waiting: Sequence[Attempt]) -> Acts:
@@ -118,7 +123,8 @@ class Particles(Judged):
             if attempt.parent >= 0:
                 whose = attempt.parent
                 chain = next(c for c in state.chains if whose in c.members or whose == c.reference)
-                state.values[attempt.number] = state.values.get(whose, [])[: len(attempt.ends)]
+                took = sum(end <= attempt.taken for end in attempt.ends)
+                state.values[attempt.number] = state.values.get(whose, [])[:took]
             else:
                 chain, first = state.chains[first % len(state.chains)], first + 1
             chain.members[attempt.number] = 1
@@ -134,18 +140,20 @@ class Particles(Judged):
         self, state: _State, board: Board, at: int, chain: _Chain, step: int, go: dict[int, int], branch: list[Branch]
     ) -> None:
         """Draw a chain's particles, and say who goes on as how many."""
-        alive = [number for number, count in chain.members.items() if count > 0]
-        scores = [self.value(board, board.attempts[number]) for number in alive]
-        count = sum(chain.members[number] for number in alive)
-        weighted = [score for score, number in zip(scores, alive, strict=True) for _ in range(chain.members[number])]
+        alive = [n for n, many in chain.members.items() if many > 0 and board.attempts[n].state in ("running", "done")]
         owners = [number for number in alive for _ in range(chain.members[number])]
+        count = len(owners)
+        weighted = [self.value(board, board.attempts[number]) for number in owners]
         kept = chain.reference
         if kept >= 0:  # it takes part with the score that it had at this step, or with its last one
             told = state.values.get(kept, [])
-            whole = step >= len(told)
-            weighted.append(self.value(board, board.attempts[kept]) if whole else told[step])
+            weighted.append(told[step] if step < len(told) else self.value(board, board.attempts[kept]))
             owners.append(kept)
-        numbers = self._drawn(self._odds(at, weighted), count, drawn(board, state.iteration, step, at))
+        if not owners:
+            return
+        numbers = self._drawn(
+            self._odds(at, weighted), count, drawn(board, state.iteration, step, at), beside=kept >= 0
+        )
         copies: dict[int, int] = {}
         for index in numbers:
             copies[owners[index]] = copies.get(owners[index], 0) + 1
@@ -159,12 +167,12 @@ class Particles(Judged):
             ends = board.attempts[kept].ends
             if step < len(ends):
                 branch += [Branch(kept, ends[step]) for _ in range(copies[kept])]
-            else:
-                state.ended[kept] = state.ended.get(kept, 0.0) + copies[kept]
+            else:  # from here on these particles are through, as it is
+                chain.members[kept] = copies[kept]
 
-    def _drawn(self, weights: Floats, count: int, numbers: np.random.Generator) -> list[int]:
-        """``count`` indices in proportion to weights."""
-        if self.drawing == "multinomial":
+    def _drawn(self, weights: Floats, count: int, numbers: np.random.Generator, *, beside: bool) -> list[int]:
+        """``count`` indices in proportion to weights; each by itself where one is kept ``beside`` them anyway."""
+        if self.drawing == "multinomial" or beside:
             return sorted(int(each) for each in numbers.choice(len(weights), size=count, p=weights))
         offset = 0.5 if self.drawing == "balanced" else numbers.random()
         edges = np.cumsum(weights)
@@ -174,14 +182,16 @@ class Particles(Judged):
     def _keep(self, state: _State, board: Board) -> None:
         """After an iteration: count its particles, and draw the one of each chain that is kept."""
         for at, chain in enumerate(state.chains):
-            alive = [n for n, count in chain.members.items() if count > 0 and board.attempts[n].state == "done"]
+            alive = [n for n, many in chain.members.items() if many > 0 and board.attempts[n].state == "done"]
             for number in alive:
-                state.ended[number] = state.ended.get(number, 0.0) + chain.members[number]
-            alive += [chain.reference] if chain.reference >= 0 else []
-            if alive:
-                scores = [self.value(board, board.attempts[number]) for number in alive]
+                chain.ended[number] = chain.ended.get(number, 0.0) + chain.members[number]
+            owners = [number for number in alive for _ in range(chain.members[number])]
+            owners += [chain.reference] if chain.reference >= 0 else []
+            chain.members = {}
+            if owners:
+                scores = [self.value(board, board.attempts[number]) for number in owners]
                 numbers = drawn(board, state.iteration, 1 << 20, at)
-                chain.reference = alive[int(numbers.choice(len(alive), p=self._odds(at, scores)))]
+                chain.reference = owners[int(numbers.choice(len(owners), p=self._odds(at, scores)))]
         for at, (cold, hot) in enumerate(zip(state.chains, state.chains[1:], strict=False)):
             if cold.reference < 0 or hot.reference < 0:
                 continue
@@ -195,13 +205,16 @@ class Particles(Judged):
         return self.value(board, board.attempts[chain.reference])
 
     def voters(self, state: _State, board: Board) -> Sequence[Attempt]:
-        """Those that stand for particles."""
-        mine = {n for chain in state.chains for n, count in chain.members.items() if count > 0} | set(state.ended)
-        return [attempt for attempt in board.done if attempt.number in mine]
+        """Those that stand for particles of the first chain."""
+        return [attempt for attempt in board.done if self._many(state, attempt)]
+
+    @staticmethod
+    def _many(state: _State, attempt: Attempt) -> float:
+        """Particles of the first chain that an attempt stands for, those of earlier iterations included."""
+        first = state.chains[0]
+        return first.ended.get(attempt.number, 0.0) + first.members.get(attempt.number, 0)
 
     def weight(self, state: _State, board: Board, attempt: Attempt) -> float:
         """Its particles, each by the odds of its score."""
-        count = state.ended.get(attempt.number, 0.0)
-        if not count:
-            count = sum(chain.members.get(attempt.number, 0) for chain in state.chains)
-        return count * math.exp(min(logit(self.value(board, attempt)) / self.temperature, _LARGEST))
+        odds = math.exp(min(logit(self.value(board, attempt)) / self.temperature, _LARGEST))
+        return self._many(state, attempt) * odds

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from laconic.policy import Card, Needs, knobs
 from laconic.scaling.base import Acts, Attempt, Board, Branch
-from laconic.scaling.search.base import Frontier, drawn, evenly, spread
+from laconic.scaling.search.base import Frontier, drawn, evenly, likely, spread
 
 Floats = NDArray[np.float64]
 _ALIKE = 0.5
@@ -37,11 +37,13 @@ class Phi(Frontier):
 
     Source: phi-Decoding: Adaptive Foresight Sampling (Xu et al. 2025). Of every thought ``width`` next steps are
     sampled; those whose own probability is more than one standard deviation below the mean are dropped (in-width
-    pruning). From each of the others the next ``foresight`` tokens are written. A step is then drawn by the product of
-    two softmaxes: of its advantage, which is how much likelier its look ahead is than that of the step before, and of
-    the size of the cluster of looks ahead that it belongs to. Once a share of ``dominant`` is of one cluster, the
+    pruning). From each of the others the next ``foresight`` tokens are written. A step is then drawn by the mean of two
+    softmaxes, as in the authors' code: of its advantage, which is how much likelier its look ahead is than that of the
+    step before, and of the size of the cluster of looks ahead that it belongs to; steps without an advantage are
+    drawn only where none has one. Once a share of ``dominant`` is of one cluster, the
     likeliest goes on alone to the end (in-depth pruning). The authors cluster texts by TF-IDF and k-means; here two are
-    of one cluster if they share half of their words. What was written to look ahead is thrown away.
+    of one cluster if they share half of their words. What was written to look ahead is thrown away. Half of ``n`` are
+    thoughts, so with fewer than 4 there is nothing to choose from.
     """
 
     card = Card(paper="phi-Decoding", lossless=False, catalogue=(97,))
@@ -51,7 +53,7 @@ class Phi(Frontier):
     """Candidates for the next step of each thought."""
     foresight: Annotated[int, Field(ge=1)] = 32
     """Tokens of a look ahead."""
-    temperature: Annotated[float, Field(gt=0)] = 0.6
+    temperature: Annotated[float, Field(gt=0)] = 0.1
     """Of the softmax of advantages."""
     dominant: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Share of one cluster at which the look ahead ends."""
@@ -73,11 +75,12 @@ class Phi(Frontier):
 
     def advance(self, state: _State, board: Board, waiting: Sequence[Attempt]) -> Acts:
         """Drop unlikely steps, and look ahead of the others."""
-        own = [_likely(attempt, attempt.ends[-2] if len(attempt.ends) > 1 else 0) for attempt in waiting]
+        own = [likely(attempt, attempt.ends[-2] if len(attempt.ends) > 1 else 0) for attempt in waiting]
         least = float(np.mean(own) - np.std(own)) - 1e-9
         kept = [attempt for attempt, mine in zip(waiting, own, strict=True) if mine >= least]
         stop = {a.number: "an unlikely step" for a, mine in zip(waiting, own, strict=True) if mine < least}
         if len(kept) == 1:
+            state.foresight[kept[0].number] = max(own)
             return Acts(go={kept[0].number: 0}, stop=stop)
         first = len(board.attempts)
         state.ahead = {attempt.number: first + at for at, attempt in enumerate(kept)}
@@ -88,13 +91,15 @@ class Phi(Frontier):
         """Draw the steps that stand."""
         pairs = [(board.attempts[n], board.attempts[ahead]) for n, ahead in state.ahead.items()]
         stop = {ahead.number: "a look ahead" for _, ahead in pairs if ahead.state == "running"}
-        logs = np.array([_likely(ahead, ahead.taken) for _, ahead in pairs])
+        logs = np.array([likely(ahead, ahead.taken) for _, ahead in pairs])
         before = self._before(state, [attempt for attempt, _ in pairs])
         for (attempt, _), mine in zip(pairs, logs, strict=True):
             state.foresight[attempt.number] = float(mine)
         state.ahead, state.turn = {}, state.turn + 1
         sizes = _clusters([frozenset(ahead.text(ahead.taken).split()) for _, ahead in pairs])
-        chances = _softmax((logs - before) / self.temperature) * _softmax(sizes / len(sizes))
+        gains = logs - before
+        chances = (_softmax(gains / self.temperature) + _softmax(sizes / len(sizes))) / 2
+        chances = chances * np.where((gains > 0) | (gains.max() <= 0), 1.0, 1e-9) + 1e-12
         if sizes.max() / len(sizes) >= self.dominant and len(sizes) > 1:
             best = pairs[int(chances.argmax())][0]
             stop |= {a.number: "one way dominates" for a, _ in pairs if a is not best}
@@ -120,13 +125,7 @@ class Phi(Frontier):
 
     def weight(self, state: _State, board: Board, attempt: Attempt) -> float:
         """How likely all of it is."""
-        return math.exp(_likely(attempt, 0))
-
-
-def _likely(attempt: Attempt, begun: int) -> float:
-    """Mean logarithm of the probabilities of an attempt's tokens from a place on."""
-    logs = [math.log(max(chance, 1e-30)) for chance in attempt.chances[begun:]]
-    return sum(logs) / len(logs) if logs else 0.0
+        return math.exp(likely(attempt, 0))
 
 
 def _softmax(values: Floats) -> Floats:

@@ -13,7 +13,7 @@ from pydantic import Field
 from laconic.judges.base import Judge
 from laconic.policy import Card, knobs
 from laconic.scaling.base import Acts, Attempt, Board, Candidate
-from laconic.scaling.groups import grouped
+from laconic.scaling.search.base import by_best
 from laconic.scaling.vote.base import Vote
 
 _SCATTER = (
@@ -132,9 +132,4 @@ class SFS(Vote):
 
     def candidates(self, state: _Forest, board: Board) -> list[Candidate]:
         """The answers by their best scores, then by how many came to them."""
-        made = []
-        for group in grouped((a, a.answer, 1.0) for a in board.done):
-            scores = {number: board.score(self.judge, board.attempts[number]) for number in group.numbers}
-            numbers = tuple(sorted(group.numbers, key=lambda number: -scores[number]))
-            made.append(Candidate(group.answer, scores[numbers[0]], numbers))
-        return sorted(made, key=lambda each: (-each.weight, -len(each.numbers)))
+        return by_best(board, lambda attempt: board.score(self.judge, attempt))

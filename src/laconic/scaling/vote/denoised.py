@@ -81,8 +81,8 @@ class CDCoT(Vote):
         task = _TASK.format(clean=text[clean], right=text[right], question=text[asked], noisy=text[said])
         found: list[str] = []
         for number in range(self.versions):
-            seed = board.seed + 1 + at * self.versions + number
-            version = board.ask(({"role": "user", "content": task},), self.tokens, seed).strip()
+            draw = at * self.versions + number
+            version = board.ask(({"role": "user", "content": task},), self.tokens, draw).strip()
             if version and version not in found and alike(extract(version), extract(text[said])):
                 found.append(version)
         return found
@@ -102,5 +102,5 @@ class CDCoT(Vote):
 
 def _examples(messages: Sequence[Any]) -> list[tuple[int, int]]:
     """Places of a user's message and of the assistant's reply to it."""
-    roles = [message.get("role") for message in messages]
+    roles = [message.get("role") if isinstance(message.get("content"), str) else None for message in messages]
     return [(at, at + 1) for at in range(len(roles) - 1) if roles[at : at + 2] == ["user", "assistant"]]
