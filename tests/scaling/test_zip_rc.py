@@ -120,6 +120,8 @@ class TestPolicy:
         acts = made.acts(state, on)
         assert not acts.enough
         assert set(acts.stop) == {1}
+        on.attempts[1:] = []
+        assert made.acts(state, on).stop == {}  # nobody is left, and nobody new would pay
 
     def test_attempts_are_ended_and_started(self, folder: Path) -> None:
         engine = bundled()

@@ -88,7 +88,11 @@ Small = Annotated[
 ]
 Attempts = Annotated[
     int | None,
-    typer.Option("--attempts", help="Most attempts of --scaling; 8 if not said.", rich_help_panel=_METHODS),
+    typer.Option(
+        "--attempts",
+        help="Most attempts of --scaling (of a search: under way at once); 8 if not said.",
+        rich_help_panel=_METHODS,
+    ),
 ]
 Budget = Annotated[int | None, typer.Option(help="Most thinking tokens.", rich_help_panel=_METHODS)]
 Temperature = Annotated[float, typer.Option(help="0 is greedy.", rich_help_panel=_SAMPLING)]

@@ -80,6 +80,7 @@ def attempts(found: Answered) -> list[str]:
     """One line an attempt."""
     return [
         f"[{number}] {tried.answer or 'no answer'}: {tried.result.usage.generated} tokens"
+        + (f" behind {tried.taken} of [{tried.parent + 1}]" if tried.parent >= 0 else "")
         + (f", {tried.state}: {tried.reason}" if tried.reason else "")
         for number, tried in enumerate(found.attempts, start=1)
     ]

@@ -47,10 +47,16 @@ def load(path: str) -> Router:
     """A router that was written. Raises HeadError for a file that is none."""
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
-        if tuple(found.pop("features")) != FEATURES or len(found["weights"]) != len(FEATURES):
+        if (
+            not isinstance(found, dict)
+            or tuple(found.pop("features", ())) != FEATURES
+            or len(found["weights"]) != len(FEATURES)
+        ):
             raise HeadError(f"'{path}' goes by other features.", "Train it again: laconic fit arbitrage OUT.")
         return TypeAdapter(Router).validate_python(found)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+    except OSError as error:
+        raise HeadError(f"no router at '{path}': {error.strerror}.", "Train one: laconic fit arbitrage OUT.") from None
+    except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
         raise HeadError(f"'{path}' is no router: {error}.", "Train one: laconic fit arbitrage OUT.") from None
 
 

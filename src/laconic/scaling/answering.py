@@ -85,9 +85,10 @@ class Answering:
         if most < 1:
             raise RequestError(f"the number of attempts must be >= 1, not {most}.", "1 is a single attempt.")
         if request.sampling.greedy and (most > 1 or scaling.walks):
+            which = f"the copies that '{scaling.name}' makes" if scaling.walks else f"{most} attempts"
             raise RequestError(
-                f"several attempts ({most}) at temperature 0 would all be the same.",
-                "Give a temperature, or ask for one attempt.",
+                f"{which} would all be the same at temperature 0.",
+                "Give a temperature, or answer without --scaling.",
             )
         check(engine, scaling)
         for judge in scaling.walk():
@@ -202,7 +203,9 @@ class Answering:
         if acts.enough:
             self._finish(acts.enough)
         elif not board.running and not self._reason:
-            self._reason = f"all {len(board.attempts)} attempts have ended"
+            dropped = sum(attempt.state == "stopped" for attempt in board.attempts)
+            count = f"{len(board.attempts) - dropped}" if dropped else f"all {len(board.attempts)}"
+            self._reason = f"{count} attempts have ended" + (f", {dropped} were dropped before" if dropped else "")
         elif len(board.waiting) == len(board.running) and not self._reason:
             self._reason = f"no more is asked of {len(board.waiting)} attempts that are not through"
         if self._error is not None and not board.running and all(a.state == "failed" for a in board.attempts):
@@ -391,7 +394,7 @@ class Answering:
         speaker = self._speaker(candidates)
         if candidates and speaker.state == "stopped" and speaker.looks and self._reason != CANCELLED:
             self._write_out(speaker)
-        tried = tuple(Tried(_written(a), a.answer, a.state, a.reason) for a in board.attempts)
+        tried = tuple(Tried(_written(a), a.answer, a.state, a.reason, a.parent, a.taken) for a in board.attempts)
         sure = self.scaling.confidence(self._state, board, candidates) if candidates else 0.0
         usage = Usage()
         for result in (*(each.result for each in tried), *self._asked):

@@ -270,12 +270,17 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """An attempt that has ended: what it wrote, what was read as its answer, and why it ended."""
+    """An attempt that has ended: what it wrote, what was read as its answer, and why it ended.
+
+    One that began as a copy took the first ``taken`` tokens over from attempt ``parent`` (from 0; -1 for none).
+    """
 
     result: Result
     answer: str
     state: State
     reason: str = ""
+    parent: int = -1
+    taken: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +317,7 @@ class Answered:
 
     @property
     def sequential(self) -> int:
-        """Tokens of the longest attempt."""
+        """Tokens of the longest attempt, those that it took over included."""
         return max(len(tried.result.tokens) for tried in self.attempts)
 
     def as_dict(self) -> dict[str, Any]:
@@ -335,6 +340,8 @@ class Answered:
                     "state": tried.state,
                     "reason": tried.reason,
                     "tokens": tried.result.usage.generated,
+                    "parent": tried.parent,
+                    "taken": tried.taken,
                     "thinking": tried.result.usage.thinking,
                 }
                 for tried in self.attempts

@@ -13,6 +13,9 @@ from laconic.cli.fit.heads import Seed, Tasks
 if TYPE_CHECKING:
     from laconic.collaboration.arbitrage import Router
 
+_FEW = 20
+"""Examples of better steps below which a router is doubted aloud."""
+
 
 def arbitrage(
     out: Annotated[Path, typer.Argument(help="JSON file to write the router into.")],
@@ -56,7 +59,9 @@ def arbitrage(
     router.save(out)
     for line in sentences(router):
         typer.echo(line)
-    typer.echo(f"wrote {out}; use it with --together arbitrage:{out}", err=True)
+    typer.echo(
+        f"wrote {out}; use it with --small-model {small_model} --together arbitrage:{out},threshold=0.05", err=True
+    )
 
 
 def sentences(router: Router) -> list[str]:
@@ -71,4 +76,6 @@ def sentences(router: Router) -> list[str]:
         said.append(f"held out: {m['steps']:.0f} steps, AUC {m['auc']:.3f} ({alone})")
     else:
         said.append(f"held out: {m['steps']:.0f} steps, none or all of them better: no AUC")
+    if told["better"] * told["steps"] < _FEW:
+        said.append("these are few examples of a better step, and the router may know nothing: raise --n")
     return said

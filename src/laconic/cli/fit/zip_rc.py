@@ -13,6 +13,9 @@ from laconic.cli.fit.texts import folder
 if TYPE_CHECKING:
     from laconic.scaling.outlook.head import Trained
 
+_FAIR = 0.6
+"""Area under the ROC curve below which a head is doubted aloud."""
+
 
 def zip_rc(
     out: Out,
@@ -61,7 +64,8 @@ def sentences(made: Trained) -> list[str]:
     told: dict[str, Any] = dict(made.about.training)
     m: dict[str, Any] = dict(made.about.measures)
     parameters = sum(p.numel() for p in made.head.parameters())
-    return [
+    doubt = m["auc"] < _FAIR or m["left_error"] > m["left_error_of_the_median"]
+    return ["it foresees little on held-out problems: raise --n or --samples, or take harder problems"] * doubt + [
         f"zip-rc: a head of {parameters:,} weights on the model's hidden state ({made.about.inputs} inputs)",
         f"trained on {told['steps']:,} steps, {told['right']:.1%} of attempts that were right: "
         f"{told['seconds_writing']:.1f} s writing, {told['seconds_training']:.1f} s training",

@@ -68,12 +68,12 @@ class ZipRC(Scaling):
         kept, start = best_set(list(now.values()), done, _mean(first), board.left, self.alpha, self.beta)
         numbers = [attempt.number for attempt in running]
         stop = {n: "others promise more for their tokens" for n, keep in zip(numbers, kept, strict=True) if not keep}
-        if len(stop) == len(running) and not any(a.answer for a in board.done) and not start:
+        if running and len(stop) == len(running) and not any(a.answer for a in board.done) and not start:
             most = max(numbers, key=lambda n: now[n].right)  # somebody has to answer
             del stop[most]
         if not stop and not start:
             return Acts()
-        if len(stop) == len(running) and not start:
+        if running and len(stop) == len(running) and not start:
             return Acts(enough="more tokens would not pay")
         return Acts(stop=stop, start=start)
 

@@ -65,6 +65,7 @@ class Judged(Frontier):
     """A frontier that goes by what a judge says of the steps so far."""
 
     parts: ClassVar[Mapping[str, str]] = {"judge": "judge"}  # type: ignore[assignment]
+    hints: ClassVar[Mapping[str, str]] = {"judge": "Name one in brackets: judge=[equations], judge=[prm:DIR] ..."}
 
     judge: pydantic.InstanceOf[Judge]
     """Who scores the steps so far, e.g. [equations] or [prm:DIR]."""
