@@ -166,7 +166,7 @@ class Scribe:
     def end(self) -> Result:
         """End the thought if it has not ended, write the answer to its end, and leave."""
         s, context = self._sequence, self._engine.target.context
-        self._hand.whole, self._hand.most, self._hand.guards = True, None, False
+        self._hand.aim(whole=True)
         s.refresh_limit()
         if s.transcript.phase == "thinking" and not s.done:
             if s.lands(boundary=True):
@@ -262,8 +262,7 @@ class Scribe:
 
 def _lead(s: Sequence, hand: Hand, most: int | None, *, whole: bool = False, guarded: bool = False) -> None:
     """Have a thought wait at the end of its next step, or where else it is told to."""
-    hand.waits, hand.closes, hand.whole, hand.guards = False, False, whole, guarded
-    hand.most = None if most is None else s.transcript.thinking + most
+    hand.aim(None if most is None else s.transcript.thinking + most, whole=whole, guards=guarded)
     s.refresh_limit()
 
 

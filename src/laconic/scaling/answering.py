@@ -284,16 +284,15 @@ class Answering:
     def _go_on(self, attempt: Attempt, most: int) -> None:
         """Have an attempt that waits write on."""
         if attempt.waits:
-            attempt.waits = self._hands[attempt.number].waits = False
+            attempt.waits = False
             self._until(attempt, most)
             self._mover.go_on(self._sequences[attempt.number])
 
     def _until(self, attempt: Attempt, most: int) -> None:
-        """Where an attempt waits next: at the end of a step, after so many tokens at the latest, or (-1) never."""
-        hand, sequence = self._hands[attempt.number], self._sequences[attempt.number]
-        hand.whole = most < 0
-        hand.most = sequence.transcript.thinking + most if most > 0 else None
-        hand.whole = most != 0
+        """Where an attempt waits next: at the end of a step (0), after so many tokens, or (-1) never."""
+        sequence = self._sequences[attempt.number]
+        after = sequence.transcript.thinking + most if most > 0 else None
+        self._hands[attempt.number].aim(after, whole=most != 0)
         sequence.refresh_limit()
 
     def _waits(self, attempt: Attempt) -> None:

@@ -104,13 +104,13 @@ class Server:
 
     def leave(self, id: str, jobs: Sequence[Job]) -> None:
         """Nobody listens to a request any more."""
-        known = self.jobs.by_id.get(id)
-        for job in jobs if known is not None else ():
+        if not self.jobs.remove(id):  # they have left before
+            return
+        for job in jobs:
             if not job.over:
                 self.backend.cancel(job)
                 self.metrics.left()
                 log.info("left", extra={"fields": {"id": job.id, "owner": job.key}})
-        self.jobs.remove(id)
 
     async def results(self, id: str, jobs: Sequence[Job]) -> list[Told]:
         """The ends of all replies, the steps of each in one. Raises the first error."""

@@ -119,9 +119,9 @@ class Jobs:
         """From now on they can be found."""
         self.by_id[id] = jobs
 
-    def remove(self, id: str) -> None:
-        """They have ended."""
-        self.by_id.pop(id, None)
+    def remove(self, id: str) -> bool:
+        """They have ended; says whether they were still known."""
+        return self.by_id.pop(id, None) is not None
 
     def of(self, id: str, key: str) -> list[Job]:
         """The jobs of a request, for its owner alone; none for anybody else."""

@@ -25,6 +25,11 @@ class Hand(Controller):
         """Whether to wait where the model ends its thought, too, before its tag."""
         self.waits = self.closes = False
 
+    def aim(self, most: int | None = None, *, whole: bool = False, guards: bool = False) -> None:
+        """Where to wait next; the request's own limit must be asked for again (``Sequence.refresh_limit``)."""
+        self.waits = self.closes = False
+        self.most, self.whole, self.guards = most, whole, guards
+
     @property
     def closing(self) -> bool:
         """Where it guards."""

@@ -85,7 +85,7 @@ class SFS(Vote):
             parent = -1 if state.roots else self._select(state)
             if parent < 0 and not state.roots:
                 break  # nothing has ended yet that one could go on from
-            direction = state.roots.pop(0) if parent < 0 else self._further(state, board, parent)
+            direction = state.roots.pop(0) if parent < 0 else _further(board.attempts[parent], state.scored[parent])
             state.directions.append(direction)
             state.parents.append(parent)
             asked.append(self._prompt(state, board, direction, parent))
@@ -118,12 +118,6 @@ class SFS(Vote):
             default=-1,
         )
 
-    def _further(self, state: _Forest, board: Board, parent: int) -> str:
-        """What the next attempt from here is to do."""
-        attempt, score = board.attempts[parent], state.scored[parent]
-        answer = attempt.answer or "no answer"
-        return f"An earlier attempt came to {answer} (worth {score:.2f} of 1). Check it, and improve on it."
-
     def _prompt(self, state: _Forest, board: Board, direction: str, parent: int) -> tuple[Any, ...]:
         learned = state.insights[-self.remembers :] if self.remembers else []
         lines = [f"Try this: {direction}" if parent < 0 else direction] if direction else []
@@ -133,3 +127,9 @@ class SFS(Vote):
     def candidates(self, state: _Forest, board: Board) -> list[Candidate]:
         """The answers by their best scores, then by how many came to them."""
         return by_best(board, lambda attempt: board.score(self.judge, attempt))
+
+
+def _further(attempt: Attempt, score: float) -> str:
+    """What an attempt that goes on from another is to do."""
+    answer = attempt.answer or "no answer"
+    return f"An earlier attempt came to {answer} (worth {score:.2f} of 1). Check it, and improve on it."
