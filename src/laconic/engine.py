@@ -15,8 +15,9 @@ import torch
 import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.errors import RequestError, UnmetNeed
 from laconic.grammar.compiled import vocabulary
+from laconic.kv.base import KV
 from laconic.loop import Loop, Plan
-from laconic.models.base import LanguageModel, RunsParts, ShowsHidden, ShowsLayers, Steerable
+from laconic.models.base import Forgets, LanguageModel, RunsParts, ShowsHidden, ShowsLayers, Steerable
 from laconic.models.causal_lm import CausalLM
 from laconic.models.chat import plain
 from laconic.models.defaults import Defaults
@@ -58,6 +59,7 @@ class Methods:
     verifier: str | Policy = "match"
     think: tuple[str | Policy, ...] = ()
     probes: Literal["branch", "separate"] = "branch"
+    kv: str | Policy = "full"
 
     def fields(self) -> dict[str, Any]:
         """Every field by name, as :meth:`Engine.load` and :meth:`Engine.using` take them."""
@@ -80,6 +82,7 @@ class Methods:
             cast(Verifier, registry.build("verifier", self.verifier)),
             tuple(cast(Controller, registry.build("think", spec)) for spec in self.think),
             self.probes,
+            cast(KV, registry.build("kv", self.kv)),
         )
 
 
@@ -172,7 +175,7 @@ class Engine:
             name: [policy.spec() for policy in value] if isinstance(value, tuple) else value.spec()
             for name, value in (
                 ("drafter", self.plan.drafter), ("length", self.plan.length), ("shape", self.plan.shape),
-                ("verifier", self.plan.verifier), ("think", self.plan.controllers),
+                ("verifier", self.plan.verifier), ("think", self.plan.controllers), ("kv", self.plan.kv),
             )
         }  # fmt: skip
         return {
@@ -379,7 +382,8 @@ class Engine:
     def result(self, sequence: Sequence) -> Result:
         """What a request of one of this engine's loops has written."""
         even = getattr(self.target, "exact", True) or not sequence.usage.drafted
-        sequence.lossless = self.lossless and even
+        kv = sequence.request.kv
+        sequence.lossless = self.lossless and even and (kv is None or kv.card.lossless)
         return sequence.result()
 
 
@@ -437,7 +441,7 @@ def joined(draft: LanguageModel, theirs: Text, target: LanguageModel, text: Text
 
 def policies(plan: Plan) -> list[Policy]:
     """Every policy of a plan, those among the knobs of others included."""
-    top: list[Policy] = [plan.drafter, plan.length, plan.shape, plan.verifier, *plan.controllers]
+    top: list[Policy] = [plan.drafter, plan.length, plan.shape, plan.verifier, *plan.controllers, plan.kv]
     return [policy for root in top for policy in root.walk()]
 
 
@@ -474,6 +478,11 @@ def check(plan: Plan, text: Text, target: LanguageModel, draft_model: LanguageMo
             raise UnmetNeed(
                 f"'{policy.name}' looks at the draft model's hidden states, which '{plan.drafter.name}' does not have.",
                 "Use it with a model drafter, e.g. draft-model.",
+            )
+        if needs.reducible_cache and not (isinstance(target, Forgets) and target.forgets):
+            raise UnmetNeed(
+                f"'{policy.name}' keeps part of the cache, which this model's passes cannot do without the rest.",
+                "Use it with a model that runs on laconic's slot cache; `laconic inspect` names the path.",
             )
         for needed, model, role in (
             (needs.draft_hidden, draft_model, "draft model"), (needs.target_hidden, target, "target")

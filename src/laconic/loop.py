@@ -9,17 +9,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, cast
 
 import torch
 
-from laconic.errors import RequestError
+from laconic.errors import RequestError, UnmetNeed
+from laconic.kv.base import KV, Telling
+from laconic.kv.full import Full
 from laconic.landing import farewell, fitting, words
 from laconic.models.base import (
+    Forgets,
     LanguageModel,
     Nowhere,
+    Reduced,
     RunsParts,
     Scores,
     ShowsHidden,
@@ -72,6 +76,7 @@ class Plan:
     verifier: Verifier
     controllers: tuple[Controller, ...] = ()
     probes: Literal["branch", "separate"] = "branch"
+    kv: KV = field(default_factory=Full)
 
 
 class Loop:
@@ -148,6 +153,7 @@ class Loop:
                     "Shorten the prompt.",
                 )
             sequence = Sequence(request, self.text, slot, mine, self.target.context)
+            sequence.reduces = self._keep(sequence.slot, sequence.tokens, len(request.prompt), request)
             sequence.context.ends = self.text.eos
             sequence.context.slot = partial(getattr, sequence, "slot")
             sequence.context.drafting = self.plan.verifier.drafting
@@ -223,7 +229,43 @@ class Loop:
     def unpause(self, sequence: Sequence, slot: Slot | None = None) -> None:
         """Give a paused request a cache again, as to one that arrives: :meth:`read` all that it has written first."""
         sequence.slot = self.target.open() if slot is None else slot
+        self._keep(sequence.slot, sequence.tokens, sequence.context.prompt_length, sequence.request)
         self._steer(sequence, sequence.slot)
+
+    def _keep(self, slot: Slot, tokens: list[int], prompt: int, request: Request) -> bool:
+        """Let the kv policy say what of a text stays in its slot; whether there is anything to say.
+
+        Of what the slot holds already, only that may be taken over which the policy would have left as it is.
+        """
+        policy = self.plan.kv if request.kv is None else request.kv
+        told = Telling(tokens, prompt, self.text)
+        keeper = policy.start(told)
+        if keeper is None:
+            return False
+        if not isinstance(self.target, Forgets) or not self.target.forgets:
+            raise UnmetNeed(
+                f"'{policy.name}' keeps part of the cache, which this model's passes cannot do without the rest.",
+                "Use it with a model that runs on laconic's slot cache; `laconic inspect` names the path.",
+            )
+        if known := self.target.holds(slot):  # the slot is a copy of another request's
+            known.follow(told)
+        else:
+            slot.rollback(max(slot.length - max(keeper.stop - keeper.looks, 0), 0))
+            self.target.hold(slot, keeper)
+        return True
+
+    def _fit(self, s: Sequence) -> None:
+        """Reduce a request's cache where the next pass would otherwise write across a stop.
+
+        Not before all is decided that was asked on this side of it: what a check point takes back must still be there.
+        """
+        slot = cast(Reduced, s.slot)
+        while s.pending > slot.room and (not s.checks or s.checks[0].point.length > slot.length + slot.room):
+            if slot.room <= 0:
+                slot.compact()
+            else:
+                part = s.tokens[slot.length : slot.length + slot.room]
+                s.usage.prefill_passes += self.target.prefill(slot, part)
 
     def _join(self, sequence: Sequence) -> None:
         self.active.append(sequence)
@@ -275,6 +317,9 @@ class Loop:
             return []
         drafted = self._prober.draft_passes + self.plan.drafter.looks
         t0 = time.perf_counter()
+        for s in sequences:
+            if s.reduces:
+                self._fit(s)
         writing = [s for s in sequences if not self._prober.waits(s)]
         asked = self._draft(writing)
         for s in writing:
@@ -444,8 +489,11 @@ class Loop:
         tokens = [*s.tokens, *s.path_to(node)]
         slot = self.target.open()
         try:
+            self._keep(slot, tokens, s.context.prompt_length, s.request)
             self._steer(s, slot)
             s.usage.prefill_passes += self.target.prefill(slot, tokens[:-1])
+            if s.reduces and cast(Reduced, slot).room <= 0:
+                cast(Reduced, slot).compact()
             s.usage.target_passes += 1
             scores = self.target.score([chain(tokens[-1:])], [slot])
         finally:
@@ -568,6 +616,8 @@ class Loop:
         if branch is None or branch.point != point or self.plan.probes == "separate":
             return
         if not written or branch.tokens[: len(written)] != written:
+            return
+        if s.space < len(written):  # its last node has seen what is no longer there by then
             return
         draft = branch.tokens[len(written) :][: s.room(self.target.context)]
         s.branch, s.context.expected = None, ()

@@ -157,3 +157,17 @@ registry.register("collaboration", "reward-guided", f"{_TOGETHER}.reward_guided:
 registry.register("collaboration", "spec-reason", f"{_TOGETHER}.spec_reason:SpecReason")
 registry.register("collaboration", "speculative-cot", f"{_TOGETHER}.drafted_chain:DraftedChain")
 registry.register("collaboration", "speculative-thinking", f"{_TOGETHER}.speculative_thinking:SpeculativeThinking")
+
+_KV = "laconic.kv"
+registry.register("kv", "full", f"{_KV}.full:Full")
+registry.register("kv", "h2o", f"{_KV}.evict.h2o:H2O")
+registry.register("kv", "key-norm", f"{_KV}.evict.key_norm:KeyNorm")
+registry.register("kv", "random", f"{_KV}.evict.chance:Chance")
+registry.register("kv", "snapkv", f"{_KV}.evict.snapkv:SnapKV")
+registry.register("kv", "streaming-llm", f"{_KV}.evict.streaming:StreamingLLM")
+registry.register("kv", "tova", f"{_KV}.evict.tova:TOVA")
+
+registry.register("allocator", "dynamic", f"{_KV}.layers.dynamic:Dynamic")
+registry.register("allocator", "prefix", f"{_KV}.layers.prefix:Prefix")
+registry.register("allocator", "pyramid", f"{_KV}.layers.pyramid:Pyramid")
+registry.register("allocator", "uniform", f"{_KV}.layers.uniform:Uniform")

@@ -33,6 +33,8 @@ Family = Literal[
     "scaling",
     "judge",
     "collaboration",
+    "kv",
+    "allocator",
 ]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
@@ -79,6 +81,8 @@ class Needs:
     """Probabilities of what a probe finds: every model that laconic runs has them, a server may not."""
     chances: bool = False
     """How likely the model found every token that it wrote. A server that gives probabilities tells this, too."""
+    reducible_cache: bool = False
+    """A target of whose cache part can be kept without the rest: one that runs on laconic's slot cache."""
     steerable: bool = False
     """A target whose residual stream can be pushed."""
 

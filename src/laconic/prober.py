@@ -66,7 +66,7 @@ class Prober:
         """Whether a request must not write on before an open check point is decided."""
         if not s.checks:
             return s.finish is not None
-        if s.finish is not None or not self._riding:
+        if s.finish is not None or not self._riding or s.pending > s.space:
             return True
         if len(s.checks) > MAX_OPEN_CHECKS or s.checks[-1].hard:
             return True

@@ -10,13 +10,14 @@ from collections.abc import Sequence as Seq
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from laconic.grammar.held import Held
 from laconic.landing import landing
-from laconic.models.base import Scores, ScoreTree, Slot
+from laconic.models.base import Reduced, Scores, ScoreTree, Slot
+from laconic.models.past import FOREVER
 from laconic.models.text import Text
 from laconic.prediction import Prediction
 from laconic.probe import Ride, bounded
@@ -135,6 +136,8 @@ class Sequence:
         self.lossless = True
         self.taken = 0
         """Tokens after the prompt that another request has written (:meth:`follow`)."""
+        self.reduces = False
+        """Whether a kv policy says what of its cache stays."""
         self.begun = False
         """Whether it has joined a loop before."""
         self.drafter_state: Any = None
@@ -175,7 +178,12 @@ class Sequence:
             left = min(left, self.landing.at - self.generated - 1)
         if self.answer_limit is not None and self.transcript.phase in ("before", "answer"):
             left = min(left, self.answer_limit - self.transcript.answer - 1)
-        return max(left, 0)
+        return max(min(left, self.space - self.pending), 0)
+
+    @property
+    def space(self) -> int:
+        """Tokens that may be committed before the cache must be reduced."""
+        return cast(Reduced, self.slot).room if self.reduces else FOREVER
 
     def places(self) -> Iterator[tuple[int, Place]]:
         """Where the tokens after each node of the draft would be written (-1: after the committed text)."""
@@ -231,7 +239,7 @@ class Sequence:
 
     def commit(self) -> None:
         """Keep in the cache what the pass under way has scored of the text, all but the last token."""
-        if path := self.path[: len(self.tokens) - 1 - self.slot.length]:
+        if path := self.path[: min(len(self.tokens) - 1 - self.slot.length, self.space)]:
             self.slot.commit(path)
         self.path, self.branch = [], None
         if self._owed is not None and not self._owed.banned(self.transcript.place()):

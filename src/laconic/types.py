@@ -179,7 +179,7 @@ class Request:
     ``drafts`` False decodes this request plainly, whatever drafts for others. ``prediction`` is what somebody thinks
     the answer will be, as tokens: a draft, and never forced. ``logprobs`` asks for the log probabilities of what is
     written, and of so many of the likeliest tokens in each place. ``grammar`` is what the answer must keep to; the
-    thought is free.
+    thought is free. ``kv`` is the policy that keeps this request's cache, in place of the run's.
     """
 
     prompt: tuple[int, ...]
@@ -193,6 +193,7 @@ class Request:
     prediction: tuple[int, ...] = ()
     logprobs: int | None = None
     grammar: Grammar | None = None
+    kv: Any = None
 
     def __post_init__(self) -> None:
         if not self.prompt:

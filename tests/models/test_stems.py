@@ -12,8 +12,9 @@ from transformers import AutoModelForCausalLM
 
 from laconic.models.base import ScoreTree, chain
 from laconic.models.causal_lm import CausalLM
+from laconic.models.slot import CacheSlot
 from laconic.models.slot_host import SlotHost
-from laconic.models.slots import BLOCK, CacheSlot, SlotPool
+from laconic.models.slots import BLOCK, SlotPool
 from tests.models.test_native import CONFIGS, needs_kernels
 
 STEM = [(7 * i) % 90 + 3 for i in range(70)]

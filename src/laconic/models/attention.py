@@ -7,13 +7,16 @@ soft cap and attention sinks come as Transformers passes them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from laconic.models.native.bf16 import kernels_for
-from laconic.models.slots import SlotPass
+from laconic.models.native.bf16 import Kernels, kernels_for
+from laconic.models.past import Attention
+from laconic.models.slot_pass import SlotPass
 
 NAME = "laconic"
 _FOLD_UP_TO = 64
@@ -39,9 +42,15 @@ def slot_attention(
     """
     if slot_pass is None:
         raise RuntimeError("slot attention was called outside a pass of a SlotPool")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    slot_pass.note(query.transpose(1, 2).flatten(0, 1), Attention(scale, sliding_window))
     if softcap is None and s_aux is None:
         query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
         return attend(query, key, value, slot_pass, sliding_window, scaling), None
+    if slot_pass.pasts:
+        query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        written_out = partial(_written_out, scaling=scaling, softcap=softcap, sinks=s_aux)
+        return row_by_row(query, key, value, slot_pass, sliding_window, written_out), None
     mask = slot_pass.mask_for(sliding_window)
     return _written_out(query, key, value, mask, scaling, softcap, s_aux), None
 
@@ -67,7 +76,11 @@ def attend(
     dim = query.shape[-1]
     if native is not None and dim == value.shape[-1] and dim % 2 == 0:
         scale = dim**-0.5 if scaling is None else scaling
+        if now.pasts:
+            return row_by_row(query, key, value, now, window, partial(_native, native, scale=scale))
         return native.attention(query, key, value, now.mask_for(window), scale)
+    if now.pasts:
+        return row_by_row(query, key, value, now, window, partial(_fused, scaling=scaling))
     query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
     rows, heads, nodes, dim = query.shape
     kv_heads = key.shape[1]
@@ -81,6 +94,49 @@ def attend(
     mask = now.folded_mask_for(window, groups, query.dtype)
     out = F.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
     return out.view(rows, heads, nodes, value.shape[-1]).transpose(1, 2).contiguous()
+
+
+def row_by_row(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    now: SlotPass,
+    window: int | None,
+    one: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
+    """As :func:`attend`, where texts begin with what is left of them (``models.past``): a row after the other.
+
+    ``one`` attends ``query [1, heads, nodes, dim]`` to keys and values ``[1, kv_heads, n, dim]`` under a mask
+    ``[1, 1, nodes, n]`` and returns ``[1, nodes, heads, dim]``. Keys and values are put together in every pass.
+    """
+    rows, nodes = query.shape[:2]
+    mask, made = now.mask_for(window), []
+    for row in range(rows):
+        own = torch.ones(1, nodes, key.shape[1], dtype=torch.bool, device=key.device) if mask is None else mask[row]
+        k, v, kept = key[row], value[row], now.before(row)
+        if kept is not None:
+            before = now.past_mask_for(window, row)
+            if before is None:
+                before = torch.ones(nodes, kept.count, dtype=torch.bool, device=key.device)
+            k, v = (torch.cat(pair) for pair in zip(kept.dense(), (k, v), strict=True))
+            own = torch.cat([before[None], own], -1)
+        q, k, v = (x.transpose(0, 1)[None] for x in (query[row], k, v))
+        made.append(one(q, k, v, own[None]))
+    return torch.cat(made)
+
+
+def _native(
+    native: Kernels, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, *, scale: float
+) -> torch.Tensor:
+    return native.attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), mask, scale)
+
+
+def _fused(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scaling: float | None
+) -> torch.Tensor:
+    grouped = query.shape[1] > key.shape[1]
+    out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=grouped)
+    return out.transpose(1, 2).contiguous()
 
 
 def _written_out(

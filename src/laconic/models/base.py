@@ -14,6 +14,7 @@ from laconic.errors import BrokenLogits
 from laconic.models.brought import BroughtHead
 from laconic.models.largest import first_largest, tops
 from laconic.models.partial import LayerPlan
+from laconic.models.past import Keeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +239,43 @@ class Resumes(Protocol):
 
     def resume(self, kept: Kept, length: int) -> Slot:
         """A new slot with the first ``length`` tokens of what was kept, which stays as it is."""
+        ...
+
+
+class Reduced(Slot, Protocol):
+    """A slot of which a keeper says what stays in the cache (models.past)."""
+
+    @property
+    def room(self) -> int:
+        """Tokens that may still be committed before :meth:`compact`: no node further on may be."""
+        ...
+
+    def compact(self) -> None:
+        """Reduce the cache to what the keeper wants to keep, where there is no room left.
+
+        A rollback to before this point forgets the whole text, which must then be read again.
+        """
+        ...
+
+
+@runtime_checkable
+class Forgets(Protocol):
+    """A LanguageModel whose slots can be reduced to part of what they have read."""
+
+    forgets: bool
+    """Whether it can, as its passes are made; else :meth:`hold` must not be called."""
+
+    @property
+    def token_nbytes(self) -> int:
+        """Bytes of one token's keys and values over all layers."""
+        ...
+
+    def hold(self, slot: Slot, keeper: Keeper) -> None:
+        """Have ``keeper`` say what of the slot's text stays, which must not have come near the keeper's first stop."""
+        ...
+
+    def holds(self, slot: Slot) -> Keeper | None:
+        """Who says so, if anybody does."""
         ...
 
 

@@ -26,6 +26,7 @@ from laconic.errors import UnsupportedModel
 from laconic.models.base import Kept, ScoreTree, Slot
 from laconic.models.host import Made, cache_name, head_input, module_states, restored
 from laconic.models.partial import LayerPlan
+from laconic.models.past import Keeper
 from laconic.models.steering import Touch, Touches, decoder_layers, hooked
 
 if TYPE_CHECKING:
@@ -194,6 +195,19 @@ class CacheHost:
     def drafts(self) -> bool:
         """Whether a pass over several tokens is cheaper than as many passes."""
         return not self.stepwise
+
+    @property
+    def forgets(self) -> bool:
+        """Never: what the model keeps is its own."""
+        return False
+
+    def hold(self, slot: Slot, keeper: Keeper) -> None:
+        """Not here; see Host."""
+        raise UnsupportedModel("a model's own cache cannot be reduced.", "Use it without a kv method.")
+
+    def holds(self, slot: Slot) -> Keeper | None:
+        """Nobody does."""
+        return None
 
     @property
     def even(self) -> bool:

@@ -15,7 +15,7 @@ import torch
 
 from laconic.models.base import ScoreTree
 from laconic.models.mixers import Layout, Mixers, Read, States
-from laconic.models.slots import SlotPass
+from laconic.models.slot_pass import SlotPass
 
 _PASSES = 8
 """Passes remembered. Requests take back what they wrote since an open check point; few passes are made meanwhile."""

@@ -13,7 +13,7 @@ import torch
 from laconic.errors import RequestError, UnmetNeed, UnsupportedModel
 from laconic.models import bare
 from laconic.models.bare import Bare
-from laconic.models.base import Kept, Scores, ScoreTree, Slot, chain
+from laconic.models.base import Kept, Reduced, Scores, ScoreTree, Slot, chain
 from laconic.models.brought import BroughtHead, brought
 from laconic.models.devices import AUTO, SPREAD, fetched, named_device, placed, preferred
 from laconic.models.experts import routed
@@ -22,6 +22,7 @@ from laconic.models.loaded import note
 from laconic.models.loading import read_config, read_model
 from laconic.models.narrow import OutputHead
 from laconic.models.partial import LayerPlan
+from laconic.models.past import Keeper
 from laconic.models.steering import Touch, Touches
 
 if TYPE_CHECKING:
@@ -131,6 +132,29 @@ class CausalLM:
         return self.host.open()
 
     @property
+    def forgets(self) -> bool:
+        """Whether slots can be reduced to part of what they have read; see models.base.Forgets."""
+        return self.host.forgets
+
+    @property
+    def token_nbytes(self) -> int:
+        """Bytes of one token's keys and values over all layers, by the configuration."""
+        config = self.config
+        heads = int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+        dim = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+        kinds = getattr(config, "layer_types", None) or ["full_attention"] * self.num_layers
+        attending = sum("attention" in kind and "linear" not in kind for kind in kinds)
+        return 2 * attending * heads * dim * self.dtype.itemsize
+
+    def hold(self, slot: Slot, keeper: Keeper) -> None:
+        """Have a keeper say what of a slot's text stays in the cache; see models.base.Forgets."""
+        self.host.hold(slot, keeper)
+
+    def holds(self, slot: Slot) -> Keeper | None:
+        """Who says so, if anybody does."""
+        return self.host.holds(slot)
+
+    @property
     def resumes(self) -> bool:
         """Whether work on one text can be taken up by another; see models.base.Resumes. Not with recurrent states."""
         return self.host.resumes
@@ -145,11 +169,20 @@ class CausalLM:
 
     @torch.inference_mode()
     def prefill(self, slot: Slot, tokens: Sequence[int]) -> int:
-        """Commit ``tokens`` in chunks, without the output head; returns the number of passes."""
-        starts = range(0, len(tokens), PREFILL_CHUNK)
-        for start in starts:
-            self.host.prefill(slot, tokens[start : start + PREFILL_CHUNK])
-        return len(starts)
+        """Commit ``tokens`` in chunks, without the output head; returns the number of passes.
+
+        A slot that is to be reduced on the way is.
+        """
+        start = passes = 0
+        while start < len(tokens):
+            room = getattr(slot, "room", PREFILL_CHUNK)
+            if room <= 0:
+                cast("Reduced", slot).compact()
+                continue
+            chunk = tokens[start : start + min(PREFILL_CHUNK, room)]
+            self.host.prefill(slot, chunk)
+            start, passes = start + len(chunk), passes + 1
+        return passes
 
     @torch.inference_mode()
     def score(self, trees: Sequence[ScoreTree], slots: Sequence[Slot]) -> Scores:

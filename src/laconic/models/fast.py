@@ -21,7 +21,9 @@ from laconic.models.native.bf16 import kernels_for
 from laconic.models.native.stack import LayerWeights, NativeStack
 from laconic.models.packed import NativeProjection, PlainProjection, Projection
 from laconic.models.partial import WHOLE, LayerPlan
-from laconic.models.slots import SlotPass, SlotPool
+from laconic.models.past import Attention
+from laconic.models.slot_pass import SlotPass
+from laconic.models.slots import SlotPool
 from laconic.models.steering import NOWHERE, Touches
 
 FAMILY = {"llama", "mistral", "qwen2", "qwen3"}
@@ -141,12 +143,13 @@ class FastDecoder:
         tokens, positions, places = now.tokens.to(pool.device).flatten(), now.positions.flatten(), pool.places
         if real is not None:
             tokens, positions, places = tokens[real], positions[real], places[real]
-        angles = self._angles(positions, now.keys)
+        angles = self._angles(positions, now.end)
         x = F.embedding(tokens, self.embedding)
         if self.stack is not None:
             self._in_one(self.stack, pool, x, angles, places, after, plan)
             return self._logits(x) if logits else None
         for index, (layer, cache) in enumerate(zip(self.layers, pool.layers, strict=True)):
+            now.layer = index
             if index not in plan.attention:
                 x = x + self._attended(layer, x, angles, places, cache.buffers_for(self.kv_heads, dim, x), now)
             if index not in plan.mlp:
@@ -170,6 +173,7 @@ class FastDecoder:
         seen = slice(now.lo, now.lo + rows)
         h = layer.qkv(layer.norm_in(x)).view(len(x), heads + 2 * self.kv_heads, dim)
         queries = self._heads(layer, h, angles, places, keys, values)
+        now.note(queries, Attention(self.scaling, layer.window))
         if real is not None:
             queries = x.new_zeros(rows * width, heads, dim).index_copy_(0, real, queries)
         attended = attend(
@@ -247,13 +251,13 @@ class FastDecoder:
             weights = [part for part in parts if part is not None]
             self.stack = NativeStack(self.native, weights, sizes, self.scaling, (self.eps, self.head_eps))
 
-    def _angles(self, positions: Tensor, keys: int) -> tuple[Tensor, Tensor]:
+    def _angles(self, positions: Tensor, end: int) -> tuple[Tensor, Tensor]:
         """Cosines and signed sines ``[nodes, 1, head_dim]``.
 
         The rotated half (-x2, x1) is x rolled by half its size, its first half negated; the sign sits in the table.
         """
-        if keys > len(self._cos):
-            size = max(2 * len(self._cos), keys, 512)
+        if end > len(self._cos):
+            size = max(2 * len(self._cos), end, 512)
             cos, sin = self._rotary(self.embedding, torch.arange(size, device=self.embedding.device)[None])
             half = self.head_dim // 2
             self._cos, self._sin = cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], dim=-1)

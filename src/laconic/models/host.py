@@ -11,6 +11,7 @@ from torch import Tensor
 
 from laconic.models.base import Kept, ScoreTree, Slot
 from laconic.models.partial import LayerPlan
+from laconic.models.past import Keeper
 from laconic.models.steering import Touch, Touches
 
 
@@ -54,6 +55,19 @@ class Host(Protocol):
 
     def steer(self, slot: Slot, vectors: Mapping[int, Tensor], start: int) -> None:
         """Add ``vectors[l] [hidden]`` behind layer l at positions ``start`` and later of a slot; none ends it."""
+        ...
+
+    @property
+    def forgets(self) -> bool:
+        """Whether slots can be reduced to part of what they have read; see models.base.Forgets."""
+        ...
+
+    def hold(self, slot: Slot, keeper: Keeper) -> None:
+        """Have a keeper say what of a slot's text stays in the cache."""
+        ...
+
+    def holds(self, slot: Slot) -> Keeper | None:
+        """Who says so, if anybody does."""
         ...
 
     @property

@@ -16,7 +16,10 @@ from laconic.models.carried import Carried, Round
 from laconic.models.host import Made, cache_name, head_input
 from laconic.models.mixers import Mixers, Read, States
 from laconic.models.partial import WHOLE, LayerPlan, left_out
-from laconic.models.slots import CacheSlot, Entries, SlotPass, SlotPool
+from laconic.models.past import Keeper
+from laconic.models.slot import CacheSlot, Entries
+from laconic.models.slot_pass import SlotPass
+from laconic.models.slots import SlotPool
 from laconic.models.steering import NOWHERE, Steering, Touch, Touches, decoder_layers, hooked, pushes
 
 if TYPE_CHECKING:
@@ -101,6 +104,22 @@ class SlotHost:
     def resume(self, kept: Kept, length: int) -> CacheSlot:
         """A slot that begins with them, shared or copied; see Host."""
         return self.pool.given(cast("Entries", kept), length)
+
+    @property
+    def forgets(self) -> bool:
+        """Where every layer has keys and values of its own, or none at all."""
+        return not getattr(self.model.config.get_text_config(), "num_kv_shared_layers", 0)
+
+    def hold(self, slot: Slot, keeper: Keeper) -> None:
+        """Have a keeper say what of a slot's text stays; see Host."""
+        mine = cast("CacheSlot", slot)
+        if mine.length > max(keeper.stop - keeper.looks, 0) or mine.keeper is not None:
+            raise ValueError("a keeper must be there before the first token that it looks at")
+        mine.keeper = keeper
+
+    def holds(self, slot: Slot) -> Keeper | None:
+        """A slot's keeper; see Host."""
+        return cast("CacheSlot", slot).keeper
 
     def steer(self, slot: Slot, vectors: Mapping[int, Tensor], start: int) -> None:
         """Push a slot's residual stream; see Host."""
@@ -202,17 +221,22 @@ class SlotHost:
     ) -> Iterator[tuple[SlotPass, Read | None]]:
         """The pass to be made within; mixers read the trees from their slots' states, and ``record`` what they do."""
         if self._mixers is None:
-            yield self.pool.begin(trees, slots), None
+            yield self._begin(trees, slots), None
             return
         carried = [slot.carried for slot in slots if slot.carried is not None]
         made = Round(trees, carried)  # first, since states may have to be made anew in passes of their own
-        now = self.pool.begin(trees, slots)
+        now = self._begin(trees, slots)
         layout = made.layout(now, [slot.row - now.lo for slot in slots])
         with self._mixers.reading(layout, made.stacked(), record=record) as read:
             yield now, read
         made.read = read
         for index, mine in enumerate(carried):
             mine.scored(made, index)
+
+    def _begin(self, trees: Sequence[ScoreTree], slots: Sequence[CacheSlot]) -> SlotPass:
+        now = self.pool.begin(trees, slots)
+        now.padded, now.asks = self.fast is None, now.asks and self._plan == WHOLE
+        return now
 
     def _refill(self, tokens: Sequence[int]) -> States:
         """The states after a text, from nothing. Its keys and values are made once more, and dropped."""

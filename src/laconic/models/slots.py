@@ -3,15 +3,14 @@
 Layout of a layer's buffer: ``[rows, capacity, kv_heads, head_dim]``, so that the new entries of a ragged batch are
 one ``index_copy_`` and a row's committed past is contiguous. Rows in use are always ``0 .. n-1``: closing a slot
 moves the last row into the gap, so a pass over all sequences reads one slice and copies nothing. Beyond a row's
-length the buffer holds leftovers that no mask ever shows.
+length the buffer holds leftovers that no mask ever shows. Entries that a slot shares with others, or that were reduced,
+lie outside of these buffers (:class:`Entries`, ``models.past``); passes read them before what is in the row.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,129 +18,14 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from laconic.models.base import ScoreTree
 from laconic.models.native import bf16
-
-if TYPE_CHECKING:
-    from laconic.models.carried import Carried
-    from laconic.models.mixers import States
-    from laconic.models.steering import Steering
+from laconic.models.past import Attention, Held
+from laconic.models.slot import CacheSlot, Entries
+from laconic.models.slot_pass import SlotPass
 
 BLOCK = 256
 """Tokens by which a row's capacity grows."""
 _IDLE = 1 << 28
 """Bytes that a pool without any slots may hold on to."""
-
-
-class SlotPass:
-    """One pass over the rows ``lo .. lo+len(lengths)-1``: where its nodes are written and what each may see."""
-
-    def __init__(
-        self,
-        lo: int,
-        lengths: Sequence[int],
-        trees: Sequence[ScoreTree | None],
-        stems: Sequence[Entries | None] = (),
-        shared: Sequence[int] = (),
-    ) -> None:
-        self.lo = lo
-        self.stems = stems
-        """Where the first ``shared`` entries of each row are; what is no row's own is not in the pool's buffers."""
-        self.shared = shared
-        self.rows = len(lengths)
-        self.lengths = lengths
-        self.width = max(len(tree) for tree in trees if tree is not None)
-        self.keys = max(length for length, tree in zip(lengths, trees, strict=True) if tree is not None) + self.width
-        self._trees = trees
-        self._windows: dict[int | None, torch.Tensor | None] = {}
-        self._folded: dict[tuple[int | None, int, torch.dtype], torch.Tensor | None] = {}
-        sizes = [len(tree) if tree is not None else 0 for tree in trees]
-        self.starts = list(itertools.accumulate(sizes, initial=0))[:-1]
-        """Index of each row's first node among all that are real."""
-        self.real: torch.Tensor | None = None
-        """Places of the real nodes in ``[rows * width]``; None where nothing is padding."""
-        if sum(sizes) < self.rows * self.width:
-            self.real = torch.tensor([row * self.width + i for row, size in enumerate(sizes) for i in range(size)])
-        self._chains = all(tree is None or tree.is_chain for tree in trees)
-        if self._chains:
-            starts = torch.tensor(lengths)[:, None]
-            self.positions = starts + torch.arange(self.width)
-            self._key_positions: torch.Tensor | None = None
-        else:
-            self._layout()
-
-    @property
-    def tokens(self) -> torch.Tensor:
-        """Token ids ``[rows, width]``; 0 where a row has no node."""
-        width = self.width
-        return torch.tensor(
-            [[*tree.tokens, *[0] * (width - len(tree))] if tree else [0] * width for tree in self._trees]
-        )
-
-    def _layout(self) -> None:
-        """Positions, visibility and key positions where some row branches; the plain and obvious way."""
-        visible = np.zeros((self.rows, self.width, self.keys), dtype=bool)
-        positions = np.zeros((self.rows, self.width), dtype=np.int64)
-        key_positions = np.broadcast_to(np.arange(self.keys), (self.rows, self.keys)).copy()
-        for row, (length, tree) in enumerate(zip(self.lengths, self._trees, strict=True)):
-            if tree is None:
-                visible[row, :, 0] = True  # a row of padding must see something, or its softmax is NaN
-                continue
-            for node, parent in enumerate(tree.parents):
-                if parent < 0:
-                    base = tree.bases[node] if tree.bases and tree.bases[node] >= 0 else length
-                    visible[row, node, :base] = True
-                    positions[row, node] = base
-                else:
-                    visible[row, node] = visible[row, parent]
-                    positions[row, node] = positions[row, parent] + 1
-                visible[row, node, length + node] = True
-                key_positions[row, length + node] = positions[row, node]
-            visible[row, len(tree) :, 0] = True
-        self.positions = torch.from_numpy(positions)
-        self._key_positions = torch.from_numpy(key_positions)
-        self._windows[None] = torch.from_numpy(visible)[:, None]
-
-    def mask_for(self, window: int | None) -> torch.Tensor | None:
-        """Boolean mask ``[rows, 1, width, keys]``, True where a node sees a key; None if every node sees all.
-
-        ``window`` limits the view to keys at most ``window - 1`` positions back, as Transformers defines it.
-        """
-        if window is not None and self.keys <= window:
-            window = None
-        if window not in self._windows:
-            self._windows[window] = self._mask(window)
-        return self._windows[window]
-
-    def folded_mask_for(self, window: int | None, groups: int, dtype: torch.dtype) -> torch.Tensor | None:
-        """The mask as numbers to add, ``[rows, 1, groups * width, keys]``: for ``groups`` query heads side by side."""
-        key = (window, groups, dtype)
-        if key not in self._folded:
-            seen = self.mask_for(window)
-            if seen is not None:
-                hidden = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)
-                seen = hidden.repeat(1, 1, groups, 1)
-            self._folded[key] = seen
-        return self._folded[key]
-
-    def _mask(self, window: int | None) -> torch.Tensor | None:
-        if window is None:  # only chains come here: branching rows have laid out their mask already
-            if self.rows == 1 and self.width == 1:
-                return None
-            return (self._key_indices() <= self.positions[:, :, None])[:, None]
-        seen = self.mask_for(None)
-        keys = self._key_indices()[None] if self._key_positions is None else self._key_positions
-        near = (keys[:, None, :] > self.positions[:, :, None] - window)[:, None]
-        return near if seen is None else near & seen
-
-    def _key_indices(self) -> torch.Tensor:
-        return torch.arange(self.keys, device=self.positions.device)
-
-    def to(self, device: torch.device) -> None:
-        """Move masks and positions to ``device``."""
-        self._windows = {w: None if m is None else m.to(device) for w, m in self._windows.items()}
-        self.positions = self.positions.to(device)
-        self.real = self.real.to(device) if self.real is not None else None
-        if self._key_positions is not None:
-            self._key_positions = self._key_positions.to(device)
 
 
 class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # Transformers ships no types
@@ -150,9 +34,10 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # Transformers ships n
     is_compileable = False
     is_sliding = False
 
-    def __init__(self, pool: SlotPool) -> None:
+    def __init__(self, pool: SlotPool, index: int) -> None:
         super().__init__()
         self.pool = pool
+        self.index = index
         self.k: torch.Tensor | None = None
         self.v: torch.Tensor | None = None
 
@@ -172,6 +57,7 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # Transformers ships n
         assert self.k is not None
         assert self.v is not None
         now, where = self.pool.current, self.pool.places
+        now.layer = self.index
         for buffer, new in ((self.k, key_states), (self.v, value_states)):
             buffer.view(-1, *buffer.shape[2:]).index_copy_(0, where, new.transpose(1, 2).flatten(0, 1))
         rows = slice(now.lo, now.lo + now.rows)
@@ -225,113 +111,6 @@ class Outputs:
         return [] if self.k is None else [self.k]
 
 
-class CacheSlot:
-    """One sequence's row; see models.base.Slot."""
-
-    def __init__(self, pool: SlotPool, row: int) -> None:
-        self._pool = pool
-        self.row = row
-        self.steering: Steering | None = None
-        """What is added to the residual stream of this sequence; None, as a rule, for nothing."""
-        self.carried: Carried | None = None
-        """The recurrent states of this sequence, where the model has any."""
-        self.scored_at = 0
-        """Where the entries of the last pass begin: its length then."""
-        self.shown_from = 0
-        """Where layers' outputs are kept from: there are none of what was read before anybody asked."""
-        self.stem: Entries | None = None
-        """Entries that this sequence begins with and shares with others; they are not in its row."""
-        self.shared = 0
-        """How many of its tokens these are."""
-        self._scored_shared = 0
-        self._length = 0
-
-    @property
-    def length(self) -> int:
-        """Committed tokens."""
-        return self._length
-
-    def commit(self, path: Sequence[int]) -> None:
-        """Keep ``path`` of the last pass. Entries move only where they do not follow what is committed already."""
-        if self.carried is not None:
-            self.carried.commit(path)
-        ahead = self.scored_at - self._scored_shared - self.own
-        if any(node + ahead != i for i, node in enumerate(path)):
-            self._pool.gather(self.row, self.own, [node + ahead for node in path])
-        self._length += len(path)
-
-    @property
-    def own(self) -> int:
-        """Committed tokens whose entries are in the row."""
-        return self._length - self.shared
-
-    def begins(self) -> None:
-        """A pass begins: its entries come behind what is in the row now."""
-        self.scored_at, self._scored_shared = self._length, self.shared
-
-    def keep(self, tokens: Sequence[int], states: States | None) -> None:
-        """Keep a whole pass over ``tokens`` as a chain, after which the recurrent states are ``states``."""
-        self._length += len(tokens)
-        if self.carried is not None and states is not None:
-            self.carried.filled(tokens, states)
-
-    def rollback(self, count: int) -> None:
-        """Forget the last ``count`` tokens; their entries become leftovers."""
-        if not 0 <= count <= self._length:
-            raise ValueError(f"cannot roll back {count} of {self._length} tokens")
-        self._length -= count
-        self.shared = min(self.shared, self._length)
-        self.shown_from = min(self.shown_from, self._length)
-        if self.carried is not None:
-            self.carried.rollback(count)
-
-    def fork(self) -> CacheSlot:
-        """A new slot with a copy of this one's entries; what it shares with others the new one shares, too."""
-        other = self._pool.open()
-        self._pool.copy(self.row, other.row, self.own)
-        other._length, other.stem, other.shared = self._length, self.stem, self.shared
-        other.steering, other.shown_from = self.steering, self.shown_from
-        other.carried = None if self.carried is None else self.carried.fork()
-        return other
-
-    def close(self) -> None:
-        """Give the row back."""
-        self._pool.close(self)
-        self._length, self.carried, self.stem, self.shared = 0, None, None, 0
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the committed entries over all layers, shared ones too, and of recurrent states."""
-        return self._length * self._pool.token_nbytes + (self.carried.nbytes if self.carried is not None else 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Entries:
-    """Keys and values of a text outside of the pool: ``buffers[i] [length, kv_heads, head_dim]``, layer by layer."""
-
-    length: int
-    buffers: tuple[torch.Tensor, ...]
-    outputs: torch.Tensor | None = None
-    """What ``layers`` put out at these tokens, ``[length, n, hidden]``, if it was kept of all of them."""
-    layers: tuple[int, ...] = ()
-    pointers: torch.Tensor = field(init=False, repr=False, compare=False)
-    """Where the buffers lie, ``[buffers]``: kernels are told so in every pass."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "pointers", torch.tensor([buffer.data_ptr() for buffer in self.buffers]))
-
-    def first(self, length: int) -> Entries:
-        """A copy of the first ``length``."""
-        shown = None if self.outputs is None else self.outputs[:length].clone()
-        return Entries(length, tuple(buffer[:length].clone() for buffer in self.buffers), shown, self.layers)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all of them."""
-        shown = 0 if self.outputs is None else self.outputs.nbytes
-        return shown + sum(buffer.nbytes for buffer in self.buffers)
-
-
 class SlotPool:
     """All rows of one model's cache. ``context`` bounds a row's length, padding aside."""
 
@@ -340,18 +119,20 @@ class SlotPool:
         self.capacity = BLOCK
         self.row_capacity = 1
         self.slots: list[CacheSlot] = []
-        self.layers = [_SlotLayer(self) for _ in range(layers)]
+        self.layers = [_SlotLayer(self, index) for index in range(layers)]
         self.cache = Cache(layers=list(self.layers))
         self.outputs = Outputs()
         self.shares = False
         """Whether passes can read entries that lie outside of the buffers, so that slots may share them."""
+        self.attention: dict[int, Attention] = {}
+        """How each layer attends, as its passes have shown."""
         self.current: SlotPass
         self.places: torch.Tensor
 
     def open(self) -> CacheSlot:
         """A new, empty slot in the first free row."""
         if len(self.slots) == self.row_capacity:
-            self._grow(rows=2 * self.row_capacity, capacity=self.capacity)
+            self._resize(rows=2 * self.row_capacity, capacity=self.capacity)
         slot = CacheSlot(self, len(self.slots))
         self.slots.append(slot)
         return slot
@@ -399,7 +180,7 @@ class SlotPool:
             slot.stem = None if not length else entries if 2 * length >= entries.length else entries.first(length)
             return slot
         if length > self.capacity:
-            self._grow(rows=self.row_capacity, capacity=-(-length // BLOCK) * BLOCK)
+            self._resize(rows=self.row_capacity, capacity=-(-length // BLOCK) * BLOCK)
         if any(layer.k is None for layer in self.layers):
             for layer, k, v in zip(self.layers, entries.buffers[::2], entries.buffers[1::2], strict=True):
                 layer.lazy_initialization(k.transpose(0, 1)[None], v.transpose(0, 1)[None])
@@ -453,15 +234,19 @@ class SlotPool:
         rows = [slot.row for slot in slots]
         lo = min(rows)
         by_row: list[ScoreTree | None] = [None] * (max(rows) - lo + 1)
-        for row, tree, slot in zip(rows, trees, slots, strict=True):
+        for row, tree in zip(rows, trees, strict=True):
             by_row[row - lo] = tree
-            slot.begins()
         held = self.slots[lo : lo + len(by_row)]
         lengths, own = [slot.length for slot in held], [slot.own for slot in held]
-        now = SlotPass(lo, lengths, by_row, [slot.stem for slot in held], [slot.shared for slot in held])
+        stems, shared = [slot.stem for slot in held], [slot.shared for slot in held]
+        now = SlotPass(lo, lengths, by_row, stems, shared, [slot.past for slot in held])
+        for slot, row in zip(slots, rows, strict=True):
+            slot.begins(now, row - lo)
+        now.asks = any(slot.length + len(tree) > slot.watched for slot, tree in zip(slots, trees, strict=True))
+        now.attention = self.attention
         needed = max(own) + now.width
         if needed > self.capacity:
-            self._grow(rows=self.row_capacity, capacity=-(-needed // BLOCK) * BLOCK)
+            self._resize(rows=self.row_capacity, capacity=-(-needed // BLOCK) * BLOCK)
         starts = torch.tensor([(lo + i) * self.capacity + length for i, length in enumerate(own)])
         places = (starts[:, None] + torch.arange(now.width)).flatten()
         if self.device.type != "cpu":
@@ -493,18 +278,49 @@ class SlotPool:
             for buffer in layer.buffers():
                 buffer[target, :length] = buffer[source, :length]
 
+    @torch.inference_mode()
+    def held(self, slot: CacheSlot) -> list[Held | None]:
+        """All entries of a slot, layer by layer, and the queries that its keeper looks at."""
+        found: list[Held | None] = []
+        for index, layer in enumerate(self.layers):
+            if layer.k is None or layer.v is None:
+                found.append(None)
+                continue
+            own = layer.k[slot.row, : slot.own], layer.v[slot.row, : slot.own]
+            kept = None if slot.past is None else slot.past.layers[index]
+            before: tuple[torch.Tensor, torch.Tensor] | None = None
+            if kept is not None:
+                before = kept.dense()
+            elif slot.stem is not None and slot.shared:
+                k, v = slot.stem.buffers[2 * index : 2 * index + 2]
+                before = k[: slot.shared], v[: slot.shared]
+            k, v = own if before is None else (torch.cat([b, o]) for b, o in zip(before, own, strict=True))
+            asked = slot.asked(len([h for h in found if h is not None]))
+            queries = k.new_empty((0, 0, k.shape[-1])) if asked is None else asked
+            attention = self.attention.get(index) or Attention(k.shape[-1] ** -0.5)
+            found.append(Held(k, v, queries, 0 if kept is None else kept.count, attention))
+        return found
+
+    def fit(self) -> None:
+        """Give memory back where rows have become much shorter than their room."""
+        needed = max((slot.own for slot in self.slots), default=0) + 1
+        fitting = -(-needed // BLOCK) * BLOCK
+        if 2 * fitting <= self.capacity:
+            self._resize(self.row_capacity, fitting)
+
     @property
     def token_nbytes(self) -> int:
         """Bytes of one token's entries over all layers, kept outputs included; 0 before the first pass."""
         return sum(b[0, 0].nbytes for layer in self._stored for b in layer.buffers())
 
     @torch.inference_mode()
-    def _grow(self, rows: int, capacity: int) -> None:
+    def _resize(self, rows: int, capacity: int) -> None:
         for layer in self._stored:
             for name in ("k", "v"):
                 old = getattr(layer, name)
                 if old is not None:
                     new = old.new_zeros((rows, capacity, *old.shape[2:]))
-                    new[: old.shape[0], : old.shape[1]] = old
+                    row, length = min(rows, old.shape[0]), min(capacity, old.shape[1])
+                    new[:row, :length] = old[:row, :length]
                     setattr(layer, name, new)
         self.row_capacity, self.capacity = rows, capacity

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from laconic.errors import UnsupportedModel
-from laconic.models.slots import SlotPass
+from laconic.models.slot_pass import SlotPass
 
 Touch = Callable[[Tensor], Tensor]
 """Output of a layer in, ``[nodes, hidden]``; what the next layer is given out. It may write to its argument."""

@@ -12,7 +12,7 @@ from laconic.bench.zoo.shrink import kept_layers
 from laconic.errors import UnsupportedModel
 from laconic.models.base import Scores, ScoreTree, Slot
 from laconic.models.causal_lm import CausalLM
-from laconic.models.slots import SlotPass
+from laconic.models.slot_pass import SlotPass
 
 KINDS = {
     "full attention": "llama",

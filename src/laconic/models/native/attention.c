@@ -54,13 +54,15 @@ typedef struct {
     long count;
 } Stretch;
 
+enum { PARTS = 3 }; /* stretches that the keys of a row lie in: what is left of its past, a stem, its own */
+
 /* out[query] = the sum over keys of weight[key][query] value[key], for `count` queries, a constant, and VALUES
- * dimensions from `d0` on, of which `left` exist. The values are two stretches, one behind the other. */
+ * dimensions from `d0` on, of which `left` exist. The values are stretches, one behind the other. */
 INLINE void mix(const int count, const float *weight, const Stretch *values, long d0, long step, long left, bf16 **out)
 {
     lanes sum[QUERIES][VALUES / 16];
     UNROLL for (int q = 0; q < count; q++) UNROLL for (int d = 0; d < VALUES / 16; d++) sum[q][d] = all(0.0f);
-    for (int part = 0; part < 2; part++) {
+    for (int part = 0; part < PARTS; part++) {
         const bf16 *value = values[part].at + d0;
         for (long k = values[part].count; k > 0; k--, value += step, weight += LANES) {
             fetch(value + AHEAD * step, VALUES);
@@ -77,12 +79,30 @@ INLINE void mix(const int count, const float *weight, const Stretch *values, lon
 /* The first node of a row, of which there are width unless starts says otherwise. */
 INLINE long node_of(const Pass *p, long row) { return p->starts ? p->starts[row] : row * p->width; }
 
-/* Where keys `from` .. `to` of a row lie that begins at `own`, the first `shared` of them in a stem. */
-INLINE void stretches(const bf16 *stem, const bf16 *own, long shared, long step, long from, long to, Stretch *found)
+/* Where keys `from` .. `to` of a row lie, of which parts[0] and parts[1] hold the first ones and parts[2] the others. */
+INLINE void stretches(const Stretch *parts, long step, long from, long to, Stretch *found)
 {
-    const long middle = from > shared ? from : shared < to ? shared : to;
-    found[0] = (Stretch){stem + from * step, middle - from};
-    found[1] = (Stretch){own + (middle - shared) * step, to - middle};
+    long begin = 0;
+    for (int part = 0; part < PARTS; part++) {
+        const long end = part + 1 < PARTS ? begin + parts[part].count : to;
+        const long first = from > begin ? from : begin, last = end < to ? end : to;
+        found[part] = (Stretch){parts[part].at + (first - begin) * step, last > first ? last - first : 0};
+        begin = end;
+    }
+}
+
+/* Note, key by key, which of the `count` lanes from query `from` of a row on see it: mask[width, keys], or NULL for all.
+ * The lanes of a node see the same. */
+static void seen_by(const uint8_t *mask, long keys, long from, long count, long group, some *seen)
+{
+    memset(seen, mask ? 0 : 0xff, (size_t)keys * sizeof *seen);
+    for (long lane = 0; mask && lane < count;) {
+        const long node = (from + lane) / group, next = smaller((node + 1) * group - from, count);
+        const uint8_t *at = mask + node * keys, *const stop = at + keys;
+        const some bits = (some)((1u << next) - (1u << lane));
+        for (some *to = seen; at < stop; at++, to++) *to |= *at ? bits : 0;
+        lane = next;
+    }
 }
 
 /* Queries `from` .. `from + count` of one row and one key head, in the order of nodes and, in a node, of heads. */
@@ -90,36 +110,32 @@ static void sixteen(const Pass *p, long row, long kv_head, long from, long count
                   some *seen)
 {
     const long group = p->heads / p->kv_heads, half = p->dim / 2;
-    const long shared = p->shared ? p->shared[row] : 0, head_at = kv_head * p->dim;
+    const long shared = p->shared ? p->shared[row] : 0, past = p->past ? p->past[row] : 0, head_at = kv_head * p->dim;
     const bf16 *key = p->key + row * p->cache_row + head_at, *value = p->value + row * p->cache_row + head_at;
-    const bf16 *stem_key = shared ? p->stem_key[row] + head_at : key;
-    const bf16 *stem_value = shared ? p->stem_value[row] + head_at : value;
-    Stretch parts[2];
+    const Stretch keys[PARTS] = {{past ? p->past_key[row] + head_at : key, past},
+                                 {shared ? p->stem_key[row] + head_at : key, shared}, {key, 0}};
+    const Stretch values[PARTS] = {{past ? p->past_value[row] + head_at : value, past},
+                                   {shared ? p->stem_value[row] + head_at : value, shared}, {value, 0}};
+    Stretch parts[PARTS];
     bf16 *out[LANES];
 
     memset(q, 0, (size_t)half * sizeof *q);
-    memset(seen, p->mask ? 0 : 0xff, (size_t)p->keys * sizeof *seen);
     for (long lane = 0; lane < count; lane++) {
         const long node = node_of(p, row) + (from + lane) / group, head = kv_head * group + (from + lane) % group;
         const int32_t *source = (const int32_t *)(p->query + node * p->query_node + head * p->dim);
         for (long d = 0; d < half; d++) ((int32_t *)(q + d))[lane] = source[d];
         out[lane] = p->out + (node * p->heads + head) * p->dim;
     }
-    for (long lane = 0; p->mask && lane < count;) { /* the lanes of a node see the same */
-        const long node = (from + lane) / group, next = smaller((node + 1) * group - from, count);
-        const uint8_t *mask = p->mask + (row * p->width + node) * p->keys;
-        const uint8_t *const stop = mask + p->keys;
-        const some bits = (some)((1u << next) - (1u << lane));
-        for (some *to = seen; mask < stop; mask++, to++) *to |= *mask ? bits : 0;
-        lane = next;
-    }
-    long begin = 0, end = p->keys;
+    seen_by(past && p->past_mask ? p->past_mask + row * p->width * p->pasts : NULL, past ? p->pasts : 0, from, count, group,
+            seen); /* as many as the longest past has; those of the keys come behind this row's own, in their place */
+    seen_by(p->mask ? p->mask + row * p->width * p->keys : NULL, p->keys, from, count, group, seen + past);
+    long begin = 0, end = past + p->keys;
     while (end > begin && !seen[end - 1]) end--;
     while (begin < end && !seen[begin]) begin++;
 
     long k = begin;
-    stretches(stem_key, key, shared, p->cache_key, begin, end, parts);
-    for (int part = 0; part < 2; part++) {
+    stretches(keys, p->cache_key, begin, end, parts);
+    for (int part = 0; part < PARTS; part++) {
         const bf16 *now = parts[part].at;
         const long stop = k + parts[part].count;
         for (; k + KEYS <= stop; k += KEYS, now += KEYS * p->cache_key) {
@@ -136,7 +152,7 @@ static void sixteen(const Pass *p, long row, long kv_head, long from, long count
         sum = add(sum, score[k] = choose(seen[k], exponential(subtract(score[k], most)), all(0.0f)));
     for (k = begin; k < end; k++) score[k] = divide(score[k], sum);
 
-    stretches(stem_value, value, shared, p->cache_key, begin, end, parts);
+    stretches(values, p->cache_key, begin, end, parts);
     for (long d = 0; d < p->dim; d += VALUES) {
         for (long lane = 0; lane < count; lane += QUERIES) {
             bf16 *to[QUERIES];
@@ -159,13 +175,13 @@ static void sixteen(const Pass *p, long row, long kv_head, long from, long count
 int attention(const Pass *p, int threads)
 {
     const long queries = p->width * (p->heads / p->kv_heads), blocks = (queries + LANES - 1) / LANES;
-    const long all = p->rows * p->kv_heads * blocks;
+    const long all = p->rows * p->kv_heads * blocks, keys = p->keys + (p->past ? p->pasts : 0);
     int failed = 0;
-#pragma omp parallel num_threads(threads) reduction(| : failed) if (p->rows * queries * p->kv_heads * p->keys > SMALL)
+#pragma omp parallel num_threads(threads) reduction(| : failed) if (p->rows * queries * p->kv_heads * keys > SMALL)
     {
         pairs *q = aligned_alloc(64, (size_t)p->dim / 2 * sizeof *q);
-        lanes *score = aligned_alloc(64, (size_t)p->keys * sizeof *score);
-        some *seen = malloc((size_t)p->keys * sizeof *seen);
+        lanes *score = aligned_alloc(64, (size_t)keys * sizeof *score);
+        some *seen = malloc((size_t)keys * sizeof *seen);
         failed = !q || !score || !seen;
 #pragma omp for schedule(dynamic)
         for (long i = 0; i < all; i++) {

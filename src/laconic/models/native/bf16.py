@@ -35,6 +35,8 @@ class Pass(ctypes.Structure):
     _fields_ = (
         *((name, _POINTER) for name in ("query", "key", "value", "mask", "starts", "out")),
         *((name, _POINTER) for name in ("shared", "stem_key", "stem_value")),
+        *((name, _POINTER) for name in ("past", "past_key", "past_value", "past_mask")),
+        ("pasts", _LONG),
         *((name, _LONG) for name in ("rows", "width", "keys", "heads", "kv_heads", "dim")),
         *((name, _LONG) for name in ("query_node", "cache_row", "cache_key")),
         ("scale", _FLOAT),
@@ -50,7 +52,8 @@ class Layer(ctypes.Structure):
             *("norm_in", "norm_mid", "head_gain"),
             *("qkv", "qkv_bias", "out", "out_bias", "gate_up", "down"),
             *("key", "value", "mask"),
-            *("stem_key", "stem_value"),
+            *("stem_key", "stem_value", "past_key", "past_value", "past", "past_mask"),
+            "query",
         )
     )
 
@@ -203,7 +206,7 @@ class Kernels:
         strides = query.stride(1), key.stride(0), key.stride(1)
         seen = None if mask is None else mask.data_ptr()
         pointers = query.data_ptr(), key.data_ptr(), value.data_ptr(), seen, None, out.data_ptr()
-        if self._attention(Pass(*pointers, *[None] * 3, *sizes, *strides, scale), torch.get_num_threads()):
+        if self._attention(Pass(*pointers, *[None] * 7, 0, *sizes, *strides, scale), torch.get_num_threads()):
             raise MemoryError(f"no memory for attention to {keys} keys")
         return out
 

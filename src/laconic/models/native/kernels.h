@@ -10,6 +10,10 @@ typedef struct {
     bf16 *out;                       /* [nodes, heads, dim] */
     const int64_t *shared;           /* [rows], how many of a row's first keys lie in its stem and not in the cache, */
     const bf16 *const *stem_key, *const *stem_value; /* [rows], which is [keys, kv_heads, dim]; or NULL: none does */
+    const int64_t *past;             /* [rows], entries before all these keys, which no mask speaks of, or NULL: none. */
+    const bf16 *const *past_key, *const *past_value; /* [rows], which is [entries, kv_heads, dim] */
+    const uint8_t *past_mask;        /* [rows, width, pasts], whether a node sees one of them, or NULL: all see all */
+    long pasts;                      /* no row has more of them */
     long rows, width, keys, heads, kv_heads, dim;
     long query_node, cache_row, cache_key; /* from one node, row and key to the next: values */
     float scale;

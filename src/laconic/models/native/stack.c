@@ -10,7 +10,10 @@ typedef struct {
     /* without qkv the layer has no attention, without gate_up no feed-forward network */
     bf16 *key, *value;   /* the cache, [places, kv_heads, dim] */
     const uint8_t *mask; /* see Pass, as of the next */
-    const bf16 *const *stem_key, *const *stem_value;
+    const bf16 *const *stem_key, *const *stem_value, *const *past_key, *const *past_value;
+    const int64_t *past;
+    const uint8_t *past_mask;
+    bf16 *query;         /* where queries are left for others to see, [nodes, heads, dim], or NULL */
 } Layer;
 
 typedef struct {
@@ -38,14 +41,19 @@ int stack(const Layer *layer, long count, const Stack *s, bf16 *x, int threads)
         if (layer->qkv) {
             rms_norm(x, layer->norm_in, normed, nodes, hidden, s->eps, threads);
             failed |= linear(normed, layer->qkv, layer->qkv_bias, NULL, both, nodes, hidden, all, threads);
-            heads(both, layer->head_gain, s->cos, s->sin, s->places, query, layer->key, layer->value, nodes, pass.heads,
+            bf16 *const asked = layer->query ? layer->query : query;
+            heads(both, layer->head_gain, s->cos, s->sin, s->places, asked, layer->key, layer->value, nodes, pass.heads,
                   pass.kv_heads, pass.dim, s->head_eps, threads);
-            pass.query = query;
+            pass.query = asked;
             pass.key = layer->key + s->cache;
             pass.value = layer->value + s->cache;
             pass.mask = layer->mask;
             pass.stem_key = layer->stem_key;
             pass.stem_value = layer->stem_value;
+            pass.past = layer->past;
+            pass.past_key = layer->past_key;
+            pass.past_value = layer->past_value;
+            pass.past_mask = layer->past_mask;
             pass.out = mixed;
             failed |= attention(&pass, threads);
             failed |= linear(mixed, layer->out, layer->out_bias, x, x, nodes, wide, hidden, threads);

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from laconic.models.native.bf16 import Kernels, Layer, Pass, Stack
 from laconic.models.partial import WHOLE, LayerPlan
-from laconic.models.slots import SlotPass, SlotPool
+from laconic.models.past import Attention
+from laconic.models.slot_pass import SlotPass
+from laconic.models.slots import SlotPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +79,27 @@ class NativeStack:
         masks = self._point_to_masks(now)
         starts = torch.tensor([*now.starts, len(x)])
         shared = self._point_to_stems(now)
+        kept = self._point_to_pasts(now)
+        if now.asks and plan == WHOLE:
+            self._keep_queries(now, len(x))
         heads, _, dim = self._sizes
         sizes = now.rows, now.width, now.keys, *self._sizes
         strides = heads * dim, key.stride(0), key.stride(1)
         counts = shared[0].data_ptr() if shared else None
-        attended = Pass(*[None] * 4, starts.data_ptr(), None, counts, None, None, *sizes, *strides, self._scale)
-        pointers = cos.data_ptr(), sin.data_ptr(), places.data_ptr()
+        pasts = max((past.longest for past in now.pasts if past is not None), default=0)
+        pointers = *[None] * 4, starts.data_ptr(), None, counts, *[None] * 6
+        attended = Pass(*pointers, pasts, *sizes, *strides, self._scale)
+        tables = cos.data_ptr(), sin.data_ptr(), places.data_ptr()
         shape = now.lo * key.stride(0), len(x), x.shape[1], self._inner
         last = len(self._layers) if last is None else last
         layers, begin, count = self._layers, first, last - first
         if plan != WHOLE:
             layers = self._left(plan, range(first, last))
             begin, count = 0, len(layers)
-        self._native.stack(layers, begin, count, Stack(attended, *shape, *pointers, *self._eps), x)
-        del masks, starts, shared  # only now: the call read them
+        self._native.stack(layers, begin, count, Stack(attended, *shape, *tables, *self._eps), x)
+        del masks, starts, shared, kept  # only now: the call read them
+        for layer in self._layers:
+            layer.query = None
 
     def _left(self, plan: LayerPlan, layers: range) -> ctypes.Array[Layer]:
         """Those of the layers of which something is left, without what is left out."""
@@ -129,6 +138,45 @@ class NativeStack:
             return torch.tensor(now.shared), places
         return ()
 
+    def _point_to_pasts(self, now: SlotPass) -> list[Tensor]:
+        """Let every layer know what is left of the beginnings of rows' texts, if anything is.
+
+        Returns the tensors that say so, which must outlive the pass, as the pasts do.
+        """
+        made: list[Tensor] = []
+        longest = max((past.longest for past in now.pasts if past is not None), default=0)
+        for index, (layer, weights) in enumerate(zip(self._layers, self._weights, strict=True)):
+            layer.past = layer.past_key = layer.past_value = layer.past_mask = None
+            if not now.pasts:
+                continue
+            kept = [None if past is None else past.layers[index] for past in now.pasts]
+            both = [None if one is None else one.dense() for one in kept]
+            assert all(t.dtype == torch.bfloat16 and t.is_contiguous() for pair in both if pair for t in pair)
+            counts = torch.tensor([0 if one is None else one.count for one in kept])
+            places = torch.tensor([[0 if pair is None else pair[i].data_ptr() for pair in both] for i in range(2)])
+            made += [counts, places, *(t for pair in both if pair for t in pair)]
+            layer.past, layer.past_key, layer.past_value = counts.data_ptr(), places[0].data_ptr(), places[1].data_ptr()
+            now.layer = index
+            masks = [now.past_mask_for(weights.window, row) for row in range(now.rows)]
+            if any(mask is not None for mask in masks):
+                seen = torch.ones(now.rows, now.width, longest, dtype=torch.bool)
+                for row, mask in zip(seen, masks, strict=True):
+                    if mask is not None:
+                        row[:, : mask.shape[1]] = mask
+                made.append(seen)
+                layer.past_mask = seen.data_ptr()
+        return made
+
+    def _keep_queries(self, now: SlotPass, nodes: int) -> None:
+        """Have every layer leave its queries where the pass shows them."""
+        heads, _, dim = self._sizes
+        if not now.queries:
+            for index, weights in enumerate(self._weights):
+                now.layer = index
+                now.note(torch.empty(nodes, heads, dim, dtype=torch.bfloat16), Attention(self._scale, weights.window))
+        for layer, queries in zip(self._layers, now.queries, strict=True):
+            layer.query = queries.data_ptr()
+
     def _point_to_masks(self, now: SlotPass) -> list[Tensor | None]:
         """Let every layer know who sees whom; returns the masks, which must outlive the pass."""
         windows = {weights.window for weights in self._weights}
@@ -141,4 +189,4 @@ class NativeStack:
 
 def _layer(w: LayerWeights) -> Layer:
     parts = (w.norm_in, w.norm_mid, w.head_gain, w.qkv, w.qkv_bias, w.out, w.out_bias, w.gate_up, w.down)
-    return Layer(*(None if part is None else part.data_ptr() for part in parts), *[None] * 5)
+    return Layer(*(None if part is None else part.data_ptr() for part in parts))

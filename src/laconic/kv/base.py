@@ -1,0 +1,130 @@
+"""The contract of kv policies: who says, request by request, what of the past stays in the target's cache.
+
+A cache is reduced at *stops*, which are places in the text: nothing is written across one before that is done. So
+what is kept is a function of the text alone, whatever was drafted, probed or batched on the way, and a request writes
+under speculation what it would have written token by token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from laconic.models.past import Attention, Keeper
+from laconic.models.text import Text
+from laconic.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What a policy is told of a request: its tokens, which grow as it writes, and how many of them are the prompt."""
+
+    tokens: Sequence[int]
+    prompt: int
+    text: Text
+
+
+class KV(Policy):
+    """Base of the family."""
+
+    def start(self, told: Telling) -> Keeper | None:
+        """Who keeps one request's cache; None where all of it stays. Raises RequestError where it cannot be kept so."""
+        raise NotImplementedError
+
+    def within(self, entries: int) -> KV:
+        """The same policy with no more than so many entries of each key head, layers taken together.
+
+        Raises InvalidKnob where that is too few for what it never gives up.
+        """
+        raise NotImplementedError
+
+
+@dataclass
+class Layer:
+    """A layer's entries when a cache is to be reduced, as scorers see them.
+
+    ``keys``, ``values [entries, kv_heads, head_dim]``; ``queries [n, heads, head_dim]`` those of the last n tokens;
+    ``positions [entries, kv_heads]`` where in the text each entry was written, in rising order; ``length`` that of the
+    text. ``memory`` holds what a scorer has noted of each entry, ``[entries, kv_heads]`` under a name of its own: 0 of
+    those that are new.
+    """
+
+    index: int
+    keys: Tensor
+    values: Tensor
+    queries: Tensor
+    positions: Tensor
+    length: int
+    attention: Attention
+    told: Telling
+    memory: dict[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @cached_property
+    def asked_at(self) -> Tensor:
+        """Positions ``[n]`` of the tokens whose queries are here."""
+        return torch.arange(self.length - len(self.queries), self.length, device=self.positions.device)
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """What each of these queries attends to, ``[kv_heads, heads / kv_heads, n, entries]``, in float32.
+
+        The softmax of its scaled products with the entries up to its own position.
+        """
+        kv_heads = self.keys.shape[1]
+        count, heads, dim = self.queries.shape
+        q = self.queries.float().view(count, kv_heads, heads // kv_heads, dim).permute(1, 2, 0, 3)
+        products = q @ self.keys.float().permute(1, 2, 0)[:, None] * self.attention.scale
+        later = self.positions.T[:, None, None, :] > self.asked_at[:, None]
+        return torch.softmax(products.masked_fill_(later, -torch.inf), -1)
+
+    def noted(self, name: str) -> Tensor:
+        """What is noted of each entry under ``name``, ``[entries, kv_heads]``, to be changed in place."""
+        if name not in self.memory:
+            self.memory[name] = torch.zeros(self.positions.shape, device=self.positions.device)
+        return self.memory[name]
+
+
+class Allocator(Policy):
+    """How many entries each layer may keep of what all of them may."""
+
+    def shares(self, total: int, scores: Sequence[Tensor], least: int) -> list[int]:
+        """Entries of each key head to keep in each layer: ``total`` of them in all, or all there are.
+
+        ``scores[l] [entries, kv_heads]`` are the layers' own (inf: kept in any case), larger for what shall stay. No
+        layer gets fewer than ``least``, or more than it has.
+        """
+        raise NotImplementedError
+
+
+def fitted(wanted: Sequence[float], total: int, most: Sequence[int], least: int) -> list[int]:
+    """Whole numbers near ``wanted`` that sum up to ``total``, each from ``least`` to its own ``most``.
+
+    Where the bounds leave no such numbers they sum up to what the bounds allow. The remainder goes to the largest
+    fractions, the first of equals.
+    """
+    floor = [min(least, top) for top in most]
+    left = float(max(min(total, sum(most)) - sum(floor), 0))
+    shares = list(map(float, floor))
+    weights = [max(wish - low, 0.0) for wish, low in zip(wanted, floor, strict=True)]
+    while left > 1e-6:
+        open_ = [i for i, top in enumerate(most) if shares[i] < top - 1e-9]
+        weight = sum(weights[i] for i in open_)
+        given: float = 0.0
+        for i in open_:
+            part = left * weights[i] / weight if weight > 0 else left / len(open_)
+            part = min(part, most[i] - shares[i])
+            shares[i] += part
+            given += part
+        left -= given
+    whole = [int(share + 1e-6) for share in shares]
+    missing = min(total, sum(most)) - sum(whole)
+    for i in sorted(range(len(whole)), key=lambda i: whole[i] - shares[i])[: max(missing, 0)]:
+        whole[i] += whole[i] < most[i]
+    return whole

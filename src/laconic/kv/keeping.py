@@ -1,0 +1,195 @@
+"""Eviction: what it keeps, when, and what is shared by all methods that give each entry a score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from laconic.errors import InvalidKnob
+from laconic.kv.base import KV, Allocator, Layer, Telling
+from laconic.kv.layers.uniform import Uniform
+from laconic.models.past import FOREVER, Held, Past, PastLayer, Plain
+from laconic.policy import Family, Needs, knobs
+
+_CHUNK = 256
+"""Tokens by which a prompt that is reduced while it is read is read at a time, if the budget allows."""
+
+
+@knobs
+class Evicting(KV):
+    """Entries with a score; those with the lowest ones go. Subclasses say what the score is."""
+
+    parts: ClassVar[Mapping[str, Family]] = {"layers": "allocator"}
+    needs = Needs(reducible_cache=True)
+
+    budget: Annotated[float, Field(gt=0, kw_only=True)] = 1024
+    """Entries that each key head may have, on average over the layers; below 1, the share of the text that stays."""
+    every: Annotated[int, Field(ge=0, kw_only=True)] = 64
+    """Tokens written between two reductions, within the budget; 0 reduces the prompt alone, once it is read."""
+    sinks: Annotated[int, Field(ge=0, kw_only=True)] = 4
+    """First tokens of the text, which always stay: attention rests on them when it has nothing to look for."""
+    recent: Annotated[int, Field(ge=0, kw_only=True)] = 32
+    """Last tokens, which always stay."""
+    stepwise: Annotated[bool, Field(kw_only=True)] = False
+    """Keep to the budget while the prompt is read, too, rather than read it whole and reduce it then."""
+    layers: Annotated[Allocator, Field(kw_only=True)] = Uniform()
+    """How layers share the budget."""
+
+    def __post_init__(self) -> None:
+        if self.budget >= 1 and self.budget - self.every <= self.least:
+            raise InvalidKnob(
+                f"'{self.name}': a budget of {self.budget:g} leaves nothing to choose beside {self.sinks} sinks, "
+                f"{self.recent} recent tokens and {self.every} between reductions.",
+                "Give it a larger budget, or make these smaller.",
+            )
+
+    @property
+    def least(self) -> int:
+        """Entries of each head that are never given up."""
+        return self.sinks + self.recent
+
+    @property
+    def looks(self) -> int:
+        """How many of the last tokens' queries the score depends on."""
+        return 0
+
+    @property
+    def follows(self) -> bool:
+        """Whether the queries of all tokens must be seen, so that the cache is looked at after every ``looks``."""
+        return False
+
+    def score(self, layer: Layer) -> Tensor:
+        """The score of each entry, ``[entries, kv_heads]``: the larger, the sooner it stays."""
+        raise NotImplementedError
+
+    def within(self, entries: int) -> Evicting:
+        """The same with this budget, also while the prompt is read."""
+        return replace(self, budget=float(entries), stepwise=True)
+
+    def start(self, told: Telling) -> Evictor:
+        """The keeper of one request."""
+        return Evictor(self, told)
+
+
+class Evictor:
+    """Keeps one request's cache as an :class:`Evicting` policy has it."""
+
+    def __init__(self, policy: Evicting, told: Telling) -> None:
+        self._policy, self._told = policy, told
+        self.looks = policy.looks
+        self.restart()
+
+    def restart(self) -> None:
+        """Nothing is written yet."""
+        self.since = self._covered = 0
+        self._positions: list[Tensor | None] = []
+        """Of the past's entries, layer by layer; tokens behind the ``_covered`` that it stands for have one each."""
+        self._memory: list[dict[str, Tensor]] = []
+        self._look_on(0.0)
+
+    def fork(self) -> Evictor:
+        """An independent copy; what is noted is never changed between two stops."""
+        other = Evictor(self._policy, self._told)
+        other.since, other._covered, other.stop, other._full = self.since, self._covered, self.stop, self._full
+        other._positions, other._memory = list(self._positions), [dict(noted) for noted in self._memory]
+        return other
+
+    def follow(self, told: Telling) -> None:
+        """Go on with another request's text, which begins alike."""
+        self._told = told
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of positions and of what the score has noted."""
+        noted = sum(tensor.nbytes for memory in self._memory for tensor in memory.values())
+        return noted + sum(tensor.nbytes for tensor in self._positions if tensor is not None)
+
+    @property
+    def _prompt(self) -> int:
+        """Tokens that are read before the first one is written."""
+        return max(self._told.prompt - 1, 1)
+
+    def _look_on(self, entries: float) -> None:
+        """Say where the cache is looked at next and where it is full; each head now has ``entries`` on average."""
+        self._full = self._fills(self.since, entries)
+        follows = self._policy.follows and self._full < FOREVER
+        self.stop = min(self._full, self.since + self.looks) if follows else self._full
+
+    def _fills(self, length: int, entries: float) -> int:
+        """The length at which the cache must be reduced next."""
+        policy, prompt = self._policy, self._prompt
+        reading, ends = length < prompt, not policy.every
+        if reading and not policy.stepwise and (policy.budget < 1 or prompt > policy.budget):
+            return prompt
+        if ends and (not reading or not policy.stepwise):
+            return FOREVER
+        if policy.budget >= 1:
+            return length + max(int(policy.budget - entries), 1)
+        return min(length + _CHUNK, prompt) if reading else length + policy.every
+
+    def _goal(self, length: int) -> int:
+        """Entries that each head shall have, on average, after a reduction at ``length``."""
+        policy = self._policy
+        if policy.budget < 1:
+            return max(int(policy.budget * length), policy.least + 1)
+        space = policy.every
+        if length < self._prompt:  # in larger steps while the prompt is read
+            space = max(space, min(_CHUNK, int(policy.budget - policy.least) // 2))
+        return int(policy.budget) - space
+
+    def reduce(self, length: int, layers: Sequence[Held | None]) -> Past | None:
+        """What stays of the first ``length`` tokens; see Keeper."""
+        mine = [None if held is None else self._layer(index, length, held) for index, held in enumerate(layers)]
+        free = [layer for layer in mine if layer is not None and layer.attention.window is None]
+        scores = [self._policy.score(layer).float() for layer in free]
+        reduced, self.since = length >= self._full, length
+        if not reduced:
+            self._memory = [{} if layer is None else layer.memory for layer in mine]
+            self._look_on(length)
+            return None
+        for layer, score in zip(free, scores, strict=True):
+            stays = (layer.positions < self._policy.sinks) | (layer.positions >= length - self._policy.recent)
+            score.masked_fill_(stays, torch.inf)
+        total = self._goal(length) * len(free)
+        shares = self._policy.layers.shares(total, scores, self._policy.least)
+        best = {
+            layer.index: score.topk(share, dim=0).indices.sort(0).values
+            for layer, score, share in zip(free, scores, shares, strict=True)
+        }
+        kept = [None if layer is None else self._left(layer, best.get(layer.index)) for layer in mine]
+        self._covered = length
+        self._look_on(sum(shares) / max(len(free), 1))
+        return Past(length, tuple(kept))
+
+    def _layer(self, index: int, length: int, held: Held) -> Layer:
+        """A layer as scorers see it."""
+        heads = held.keys.shape[1]
+        own = torch.arange(self._covered, length, dtype=torch.int32, device=held.keys.device)[:, None].expand(-1, heads)
+        before = self._positions[index] if self._positions else None
+        positions = own.contiguous() if before is None else torch.cat([before, own])
+        memory = self._memory[index] if self._memory else {}
+        memory = {
+            name: torch.cat([noted, noted.new_zeros(len(held) - len(noted), heads)]) for name, noted in memory.items()
+        }
+        return Layer(index, held.keys, held.values, held.queries, positions, length, held.attention, self._told, memory)
+
+    def _left(self, layer: Layer, best: Tensor | None) -> PastLayer:
+        """The entries ``best [kept, kv_heads]`` of a layer; of one with a sliding window those in view."""
+        while len(self._positions) <= layer.index:
+            self._positions.append(None)
+            self._memory.append({})
+        if best is None:
+            window = layer.attention.window
+            assert window is not None
+            first = int((layer.positions[:, 0] > layer.length - window).int().argmax())
+            self._positions[layer.index] = layer.positions[first:].clone()
+            return Plain(layer.keys[first:].clone(), layer.values[first:].clone(), layer.positions[first:, 0].long())
+        self._positions[layer.index] = layer.positions.gather(0, best)
+        self._memory[layer.index] = {name: noted.gather(0, best) for name, noted in layer.memory.items()}
+        places = best[:, :, None].expand(-1, -1, layer.keys.shape[-1])
+        return Plain(layer.keys.gather(0, places), layer.values.gather(0, places))

@@ -1,0 +1,56 @@
+"""Every kv method that takes something away, with a budget that a test's short text outgrows, and how tests drive one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import cast
+
+import laconic.methods  # noqa: F401  (fills the registry)
+from laconic.kv.base import KV, Telling
+from laconic.models.base import Reduced
+from laconic.models.causal_lm import CausalLM
+from laconic.models.slot import CacheSlot
+from laconic.policy import registry
+from tests import tiny
+
+SMALL = "budget=40,every=12,sinks=2,recent=6"
+EXTRA = {"snapkv": "window=8,kernel=3", "h2o": "seen=16"}
+"""Knobs that would be too large for short texts."""
+EVICTING = [name for name in registry.names("kv") if name != "full"]
+TEXT = tiny.text()
+
+
+def spec(name: str, more: str = "") -> str:
+    """A method with a small budget."""
+    return f"{name}:" + ",".join(part for part in (SMALL, EXTRA.get(name, ""), more) if part)
+
+
+def policy(name: str, more: str = "") -> KV:
+    """The same, built."""
+    return cast(KV, registry.build("kv", spec(name, more)))
+
+
+def opened(model: CausalLM, made: KV, tokens: Sequence[int], prompt: int) -> CacheSlot:
+    """An empty slot that is kept as the policy says; ``tokens`` are what will be written, ``prompt`` of them given."""
+    slot = model.open()
+    keeper = made.start(Telling(tokens, prompt, TEXT))
+    assert keeper is not None
+    model.hold(slot, keeper)
+    return cast(CacheSlot, slot)
+
+
+def fit(slot: Reduced) -> None:
+    """Reduce a slot that has no room left, as the loop does before a pass."""
+    if slot.room <= 0:
+        slot.compact()
+
+
+@contextmanager
+def closing_all(slots: Sequence[CacheSlot]):  # type: ignore[no-untyped-def]
+    """Close them at the end."""
+    try:
+        yield slots
+    finally:
+        for slot in slots:
+            slot.close()
