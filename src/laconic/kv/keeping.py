@@ -76,6 +76,15 @@ class Evicting(KV):
         return Evictor(self, told)
 
 
+def coarse(score: Tensor) -> Tensor:
+    """Scores to twelve binary digits. Passes of other widths round the rest otherwise, and equal ones must stay so.
+
+    In the first layer every entry of one token has a key of one length; which of them stays is then for their order to
+    say, the first ones first.
+    """
+    return ((score.contiguous().view(torch.int32) + 0x400) & ~0x7FF).view(torch.float32)
+
+
 class Evictor:
     """Keeps one request's cache as an :class:`Evicting` policy has it."""
 
@@ -158,7 +167,7 @@ class Evictor:
         total = self._goal(length) * len(free)
         shares = self._policy.layers.shares(total, scores, self._policy.least)
         best = {
-            layer.index: score.topk(share, dim=0).indices.sort(0).values
+            layer.index: coarse(score).sort(dim=0, descending=True, stable=True).indices[:share].sort(0).values
             for layer, score, share in zip(free, scores, shares, strict=True)
         }
         kept = [None if layer is None else self._left(layer, best.get(layer.index)) for layer in mine]
