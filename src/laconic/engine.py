@@ -165,7 +165,8 @@ class Engine:
         A result says more: in 16-bit passes that are not even, drafting may decide between equally likely tokens
         whatever the methods promise (see CausalLM.exact).
         """
-        return all(policy.card.lossless for policy in policies(replace(self.plan, controllers=())))
+        plan = self.plan
+        return all(part.lossless for part in (plan.drafter, plan.length, plan.shape, plan.verifier, plan.kv))
 
     def describe(self) -> dict[str, Any]:
         """What runs here and how: models, methods, thinking tags, notes; plain values, ready for JSON."""
@@ -383,7 +384,7 @@ class Engine:
         """What a request of one of this engine's loops has written."""
         even = getattr(self.target, "exact", True) or not sequence.usage.drafted
         kv = sequence.request.kv
-        sequence.lossless = self.lossless and even and (kv is None or kv.card.lossless)
+        sequence.lossless = self.lossless and even and (kv is None or kv.lossless)
         return sequence.result()
 
 

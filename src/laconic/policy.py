@@ -113,6 +113,11 @@ class Policy:
     def suits(self, target: Any, draft_model: Any) -> None:
         """Raise a MethodError if this policy was made for other models than these; asked before a run."""
 
+    @property
+    def lossless(self) -> bool:
+        """Whether the policy promises, with all policies among its knobs, what its card says of it alone."""
+        return all(policy.card.lossless for policy in self.walk())
+
     def spec(self) -> str:
         """The spec string that rebuilds this policy; knobs at their default are left out."""
         changed = [f"{f.name}={self._shown(f.name)}" for f in ordered(self) if not _at_default(self, f)]

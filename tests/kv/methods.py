@@ -1,4 +1,4 @@
-"""Every kv method that takes something away, with a budget that a test's short text outgrows, and how tests drive one."""
+"""Every kv method that takes something away, with budgets that a short text outgrows, and how tests drive one."""
 
 from __future__ import annotations
 

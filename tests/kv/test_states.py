@@ -22,7 +22,7 @@ PROMPT = 30
 def entries(slot: CacheSlot) -> list[torch.Tensor]:
     """All that passes can read of a slot, layer by layer."""
     found = []
-    for held in slot._pool.held(slot):
+    for held in slot.pool.held(slot, ()):
         assert held is not None
         found += [held.keys, held.values]
     return found
@@ -135,11 +135,11 @@ def test_never_more_than_the_budget_and_what_is_freed_returns(name: str) -> None
 
     whole = opened(model, policy(name), tokens, 301)
     model.prefill(whole, tokens[:300])
-    before = whole._pool.nbytes
+    before = whole.pool.nbytes
     slot.close()
     whole.compact()
-    assert whole._pool.capacity == 256
-    assert whole._pool.nbytes < before
+    assert whole.pool.capacity == 256
+    assert whole.pool.nbytes < before
     assert whole.past is not None
     assert whole.past.nbytes <= 28 * token
     whole.close()

@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from laconic.models.past import Attention, Keeper
+from laconic.models.past import Attention, Held, Keeper, Past
 from laconic.models.text import Text
 from laconic.policy import Policy
 
@@ -25,7 +25,7 @@ class Telling:
 
     tokens: Sequence[int]
     prompt: int
-    text: Text
+    text: Text | None
 
 
 class KV(Policy):
@@ -33,6 +33,19 @@ class KV(Policy):
 
     def start(self, told: Telling) -> Keeper | None:
         """Who keeps one request's cache; None where all of it stays. Raises RequestError where it cannot be kept so."""
+        raise NotImplementedError
+
+    @property
+    def looks(self) -> int:
+        """How many of the last tokens' queries it wants to see; 0 for none."""
+        return 0
+
+    def takes(self, length: int) -> bool:
+        """Whether it would take anything away from a text of so many tokens."""
+        raise NotImplementedError
+
+    def view(self, told: Telling, held: Sequence[Held | None], length: int) -> Past | None:
+        """What it would keep of a text of ``length`` tokens that has been read whole; None where that is all of it."""
         raise NotImplementedError
 
     def within(self, entries: int) -> KV:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from laconic.kv.base import KV, Telling
-from laconic.models.past import Keeper
+from laconic.models.past import Held, Keeper, Past
 from laconic.policy import Card, knobs
 
 
@@ -18,6 +20,14 @@ class Full(KV):
 
     def start(self, told: Telling) -> Keeper | None:
         """Nobody decides anything."""
+        return None
+
+    def takes(self, length: int) -> bool:
+        """Never."""
+        return False
+
+    def view(self, told: Telling, held: Sequence[Held | None], length: int) -> Past | None:
+        """All of it."""
         return None
 
     def within(self, entries: int) -> KV:

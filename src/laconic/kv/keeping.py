@@ -54,11 +54,6 @@ class Evicting(KV):
         return self.sinks + self.recent
 
     @property
-    def looks(self) -> int:
-        """How many of the last tokens' queries the score depends on."""
-        return 0
-
-    @property
     def follows(self) -> bool:
         """Whether the queries of all tokens must be seen, so that the cache is looked at after every ``looks``."""
         return False
@@ -74,6 +69,15 @@ class Evicting(KV):
     def start(self, told: Telling) -> Evictor:
         """The keeper of one request."""
         return Evictor(self, told)
+
+    def takes(self, length: int) -> bool:
+        """Whether the budget is smaller."""
+        return length > (self.budget if self.budget >= 1 else self.least + 1)
+
+    def view(self, told: Telling, held: Sequence[Held | None], length: int) -> Past | None:
+        """What would stay of a prompt of this length; None where the budget holds all of it."""
+        whole = replace(self, stepwise=False)
+        return Evictor(whole, replace(told, prompt=length + 1)).reduce(length, held)
 
 
 def coarse(score: Tensor) -> Tensor:

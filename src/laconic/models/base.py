@@ -14,7 +14,7 @@ from laconic.errors import BrokenLogits
 from laconic.models.brought import BroughtHead
 from laconic.models.largest import first_largest, tops
 from laconic.models.partial import LayerPlan
-from laconic.models.past import Keeper
+from laconic.models.past import Held, Keeper, Past
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +276,32 @@ class Forgets(Protocol):
 
     def holds(self, slot: Slot) -> Keeper | None:
         """Who says so, if anybody does."""
+        ...
+
+
+@runtime_checkable
+class Views(Protocol):
+    """A LanguageModel that can read a text through less than all that it has kept of it."""
+
+    views: bool
+    """Whether it can, as its passes are made; else nothing here must be called."""
+
+    def look(self, slot: Slot, tokens: Sequence[int]) -> list[Held | None]:
+        """All that a slot holds, layer by layer, and the queries of its last ``tokens``, for which a pass is made.
+
+        Of no tokens there is no pass. It counts among ``part_passes``.
+        """
+        ...
+
+    def view(self, past: Past) -> Slot:
+        """A slot of its own that begins with this ``past``, whatever of it there is. Close it at the end."""
+        ...
+
+    def follow(self, view: Slot, slot: Slot) -> bool:
+        """Bring a view up to what the slot has committed, whose text goes on from the view's. No pass is made.
+
+        False where the slot no longer has what the view lacks; then another view must be made.
+        """
         ...
 
 

@@ -26,7 +26,8 @@ from laconic.errors import UnsupportedModel
 from laconic.models.base import Kept, ScoreTree, Slot
 from laconic.models.host import Made, cache_name, head_input, module_states, restored
 from laconic.models.partial import LayerPlan
-from laconic.models.past import Keeper
+from laconic.models.past import Held, Keeper
+from laconic.models.past import Past as Reduced
 from laconic.models.steering import Touch, Touches, decoder_layers, hooked
 
 if TYPE_CHECKING:
@@ -204,6 +205,23 @@ class CacheHost:
     def hold(self, slot: Slot, keeper: Keeper) -> None:
         """Not here; see Host."""
         raise UnsupportedModel("a model's own cache cannot be reduced.", "Use it without a kv method.")
+
+    @property
+    def views(self) -> bool:
+        """Never, either."""
+        return False
+
+    def look(self, slot: Slot, tokens: Sequence[int]) -> list[Held | None]:
+        """Not here; see Host."""
+        raise UnsupportedModel("a model's own cache shows no entries.", "Use it without views.")
+
+    def view(self, past: Reduced) -> Slot:
+        """Not here; see Host."""
+        raise UnsupportedModel("a model's own cache has no views.", "Use it without them.")
+
+    def follow(self, view: Slot, slot: Slot) -> bool:
+        """Not here; see Host."""
+        return False
 
     def holds(self, slot: Slot) -> Keeper | None:
         """Nobody does."""

@@ -22,7 +22,7 @@ from laconic.models.loaded import note
 from laconic.models.loading import read_config, read_model
 from laconic.models.narrow import OutputHead
 from laconic.models.partial import LayerPlan
-from laconic.models.past import Keeper
+from laconic.models.past import Held, Keeper, Past
 from laconic.models.steering import Touch, Touches
 
 if TYPE_CHECKING:
@@ -153,6 +153,25 @@ class CausalLM:
     def holds(self, slot: Slot) -> Keeper | None:
         """Who says so, if anybody does."""
         return self.host.holds(slot)
+
+    @property
+    def views(self) -> bool:
+        """Whether texts can be read through part of what is kept of them; see models.base.Views."""
+        return self.host.views
+
+    @torch.inference_mode()
+    def look(self, slot: Slot, tokens: Sequence[int]) -> list[Held | None]:
+        """All that a slot holds, and the queries of its last ``tokens``; see models.base.Views."""
+        self.part_passes += bool(tokens)
+        return self.host.look(slot, tokens)
+
+    def view(self, past: Past) -> Slot:
+        """A slot that begins with a past; see models.base.Views."""
+        return self.host.view(past)
+
+    def follow(self, view: Slot, slot: Slot) -> bool:
+        """Bring a view up to a slot; see models.base.Views."""
+        return self.host.follow(view, slot)
 
     @property
     def resumes(self) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from laconic.models.base import Kept, ScoreTree, Slot
 from laconic.models.partial import LayerPlan
-from laconic.models.past import Keeper
+from laconic.models.past import Held, Keeper, Past
 from laconic.models.steering import Touch, Touches
 
 
@@ -68,6 +68,23 @@ class Host(Protocol):
 
     def holds(self, slot: Slot) -> Keeper | None:
         """Who says so, if anybody does."""
+        ...
+
+    @property
+    def views(self) -> bool:
+        """Whether a text can be read through part of what is kept of it; see models.base.Views."""
+        ...
+
+    def look(self, slot: Slot, tokens: Sequence[int]) -> list[Held | None]:
+        """All that a slot holds, and the queries of its last ``tokens``; see models.base.Views."""
+        ...
+
+    def view(self, past: Past) -> Slot:
+        """A slot that begins with a past."""
+        ...
+
+    def follow(self, view: Slot, slot: Slot) -> bool:
+        """Bring a view up to a slot; see models.base.Views."""
         ...
 
     @property

@@ -22,7 +22,7 @@ class CacheSlot:
     """One sequence's row; see models.base.Slot."""
 
     def __init__(self, pool: SlotPool, row: int) -> None:
-        self._pool = pool
+        self.pool = pool
         self.row = row
         self.steering: Steering | None = None
         """What is added to the residual stream of this sequence; None, as a rule, for nothing."""
@@ -57,7 +57,7 @@ class CacheSlot:
             self.carried.commit(path)
         ahead = self.scored_at - self._scored_begin - self.own
         if any(node + ahead != i for i, node in enumerate(path)):
-            self._pool.gather(self.row, self.own, [node + ahead for node in path])
+            self.pool.gather(self.row, self.own, [node + ahead for node in path])
         self._ask(path)
         self._length += len(path)
 
@@ -89,19 +89,15 @@ class CacheSlot:
     def compact(self) -> None:
         """Reduce the cache to what the keeper wants to keep. To be called when there is no :attr:`room` left."""
         assert self.keeper is not None
-        past = self.keeper.reduce(self._length, self._pool.held(self))
+        past = self.keeper.reduce(self._length, self.pool.held(self, self._asked.layers))
         self._asked = Asked()
         if past is not None:
             left = self._length - past.length
             if left and past.length > self.begin:
-                self._pool.gather(self.row, 0, range(past.length - self.begin, self._length - self.begin))
+                self.pool.gather(self.row, 0, range(past.length - self.begin, self._length - self.begin))
             self.past, self.stem, self.shared = past, None, 0
             self.shown_from = max(self.shown_from, past.length)
-            self._pool.fit()
-
-    def asked(self, layer: int) -> torch.Tensor | None:
-        """The queries ``[n, heads, head_dim]`` of the last tokens, of the layer-th layer that attends."""
-        return self._asked.layers[layer] if len(self._asked) else None
+            self.pool.fit()
 
     def _ask(self, path: Sequence[int]) -> None:
         """Note the queries of the nodes of the last pass that are kept."""
@@ -135,10 +131,27 @@ class CacheSlot:
         if self.carried is not None:
             self.carried.rollback(count)
 
+    def begin_with(self, past: Past) -> None:
+        """Begin an empty slot with a past."""
+        self.past, self._length = past, past.length
+
+    def follow(self, other: CacheSlot) -> bool:
+        """Take over, from a slot of another pool, the entries of the tokens that it has committed and this one has not.
+
+        False where they are not in its row any more.
+        """
+        at, count = self._length, other.length - self._length
+        if count < 0 or at < other.begin or at < self.begin:
+            return False
+        if count:
+            self.pool.take(self, other, at)
+            self._length = other.length
+        return True
+
     def fork(self) -> CacheSlot:
         """A new slot with a copy of this one's entries; what it shares with others the new one shares, too."""
-        other = self._pool.open()
-        self._pool.copy(self.row, other.row, self.own)
+        other = self.pool.open()
+        self.pool.copy(self.row, other.row, self.own)
         other._length, other.stem, other.shared = self._length, self.stem, self.shared
         other.steering, other.shown_from = self.steering, self.shown_from
         other.carried = None if self.carried is None else self.carried.fork()
@@ -148,7 +161,7 @@ class CacheSlot:
 
     def close(self) -> None:
         """Give the row back."""
-        self._pool.close(self)
+        self.pool.close(self)
         self._length, self.carried, self.stem, self.shared = 0, None, None, 0
         self.keeper, self.past, self._asked = None, None, Asked()
 
@@ -157,7 +170,7 @@ class CacheSlot:
         """Bytes of the committed entries over all layers, shared ones too, of recurrent states, and of what a keeper
         remembers and is going to look at.
         """
-        here = (self._length if self.past is None else self.own) * self._pool.token_nbytes
+        here = (self._length if self.past is None else self.own) * self.pool.token_nbytes
         kept = 0 if self.past is None else self.past.nbytes
         known = 0 if self.keeper is None else self.keeper.nbytes + self._asked.nbytes
         return here + kept + known + (self.carried.nbytes if self.carried is not None else 0)

@@ -16,7 +16,7 @@ from laconic.models.carried import Carried, Round
 from laconic.models.host import Made, cache_name, head_input
 from laconic.models.mixers import Mixers, Read, States
 from laconic.models.partial import WHOLE, LayerPlan, left_out
-from laconic.models.past import Keeper
+from laconic.models.past import Held, Keeper, Past
 from laconic.models.slot import CacheSlot, Entries
 from laconic.models.slot_pass import SlotPass
 from laconic.models.slots import SlotPool
@@ -42,6 +42,8 @@ class SlotHost:
         layers = int(model.config.get_text_config().num_hidden_layers)
         self._decoder_layers = decoder_layers(model, layers)
         self.pool = SlotPool(layers, model.device)
+        self._views: SlotPool | None = None
+        """Rows of views, which are much shorter than others."""
         # Transformers builds a mask of its own unless it is given one of four dimensions; ours comes with the pass.
         self._placeholder = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=model.device)
         self.fast = fast.FastDecoder(model) if written_out else None
@@ -76,8 +78,8 @@ class SlotHost:
 
     @property
     def slots(self) -> list[CacheSlot]:
-        """The slots that are open."""
-        return self.pool.slots
+        """The slots that are open, views too."""
+        return [*self.pool.slots, *(self._views.slots if self._views is not None else ())]
 
     def pack(self) -> None:
         """Let the written-out pass take over the weights in the layout that this processor reads best, if any."""
@@ -120,6 +122,38 @@ class SlotHost:
     def holds(self, slot: Slot) -> Keeper | None:
         """A slot's keeper; see Host."""
         return cast("CacheSlot", slot).keeper
+
+    @property
+    def views(self) -> bool:
+        """Where slots can be reduced and hold nothing but keys and values."""
+        return self.forgets and self._mixers is None
+
+    def look(self, slot: Slot, tokens: Sequence[int]) -> list[Held | None]:
+        """All that a slot holds, and the queries of its last ``tokens``; see Host."""
+        mine = cast("CacheSlot", slot)
+        count = min(len(tokens), mine.own if mine.past is not None else mine.length)
+        queries: Sequence[Tensor] = ()
+        if count:
+            tree = ScoreTree(tokens[-count:], range(-1, count - 1), [mine.length - count] + [-1] * (count - 1))
+            now = self._begin([tree], [mine])
+            now.asks = True
+            self._run(now, NOWHERE)
+            first = now.first(mine.row - now.lo)
+            queries = [asked[first : first + count] for asked in now.queries]
+        return mine.pool.held(mine, queries)
+
+    def view(self, past: Past) -> CacheSlot:
+        """A slot that begins with a past; see Host."""
+        if self._views is None:
+            self._views = SlotPool(len(self.pool.layers), self.pool.device)
+            self._views.attention = self.pool.attention
+        slot = self._views.open()
+        slot.begin_with(past)
+        return slot
+
+    def follow(self, view: Slot, slot: Slot) -> bool:
+        """Bring a view up to a slot; see Host."""
+        return cast("CacheSlot", view).follow(cast("CacheSlot", slot))
 
     def steer(self, slot: Slot, vectors: Mapping[int, Tensor], start: int) -> None:
         """Push a slot's residual stream; see Host."""
@@ -189,7 +223,7 @@ class SlotHost:
     def forward(self, now: SlotPass, *, after: Touches = NOWHERE, hidden: bool = False) -> tuple[Tensor, Tensor | None]:
         """Logits of a pass that the pool has prepared, and hidden states where asked for."""
         if self.fast is not None:
-            made = self.fast(self.pool, logits=True, after=after, plan=self._plan)
+            made = self.fast(now.pool, logits=True, after=after, plan=self._plan)
             assert made is not None
             return made[0], made[1] if hidden else None
         with self._left_out(), hooked(self._decoder_layers, after, (now.rows, now.width)):
@@ -205,7 +239,7 @@ class SlotHost:
     def _run(self, now: SlotPass, after: Touches) -> None:
         """A pass that the pool has prepared, without logits."""
         if self.fast is not None:
-            self.fast(self.pool, logits=False, after=after, plan=self._plan)
+            self.fast(now.pool, logits=False, after=after, plan=self._plan)
             return
         with self._left_out(), hooked(self._decoder_layers, after, (now.rows, now.width)):
             self._call(now, self.model.base_model)
@@ -234,7 +268,7 @@ class SlotHost:
             mine.scored(made, index)
 
     def _begin(self, trees: Sequence[ScoreTree], slots: Sequence[CacheSlot]) -> SlotPass:
-        now = self.pool.begin(trees, slots)
+        now = slots[0].pool.begin(trees, slots)
         now.padded, now.asks = self.fast is None, now.asks and self._plan == WHOLE
         return now
 
@@ -253,7 +287,7 @@ class SlotHost:
             last = len(self.pool.layers) - 1  # left out or not: it then puts out what the one before it did
             after = {**after, last: _both(after.get(last), self._at_end)}
         # What part of the layers puts out would be taken for what all of them do.
-        if not self.pool.outputs.layers or self._plan != WHOLE:
+        if now.pool is not self.pool or not self.pool.outputs.layers or self._plan != WHOLE:
             return after
         where = self.pool.places
         if self.fast is not None and now.real is not None:
@@ -286,7 +320,7 @@ class SlotHost:
             attention_mask=self._placeholder,
             use_cache=True,
             slot_pass=now,
-            **{self._cache_name: self.pool.cache},
+            **{self._cache_name: now.pool.cache},
         )
 
 

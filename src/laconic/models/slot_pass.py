@@ -14,6 +14,7 @@ from laconic.models.past import Attention, Past, PastLayer
 
 if TYPE_CHECKING:
     from laconic.models.slot import Entries
+    from laconic.models.slots import SlotPool
 
 
 class SlotPass:
@@ -21,6 +22,7 @@ class SlotPass:
 
     def __init__(
         self,
+        pool: SlotPool,
         lo: int,
         lengths: Sequence[int],
         trees: Sequence[ScoreTree | None],
@@ -28,6 +30,7 @@ class SlotPass:
         shared: Sequence[int] = (),
         pasts: Sequence[Past | None] = (),
     ) -> None:
+        self.pool = pool
         self.lo = lo
         self.stems = stems
         """Where the first ``shared`` entries of each row are; what is no row's own is not in the pool's buffers."""

@@ -239,7 +239,7 @@ class SlotPool:
         held = self.slots[lo : lo + len(by_row)]
         lengths, own = [slot.length for slot in held], [slot.own for slot in held]
         stems, shared = [slot.stem for slot in held], [slot.shared for slot in held]
-        now = SlotPass(lo, lengths, by_row, stems, shared, [slot.past for slot in held])
+        now = SlotPass(self, lo, lengths, by_row, stems, shared, [slot.past for slot in held])
         for slot, row in zip(slots, rows, strict=True):
             slot.begins(now, row - lo)
         now.asks = any(slot.length + len(tree) > slot.watched for slot, tree in zip(slots, trees, strict=True))
@@ -279,8 +279,9 @@ class SlotPool:
                 buffer[target, :length] = buffer[source, :length]
 
     @torch.inference_mode()
-    def held(self, slot: CacheSlot) -> list[Held | None]:
-        """All entries of a slot, layer by layer, and the queries that its keeper looks at."""
+    def held(self, slot: CacheSlot, queries: Sequence[torch.Tensor]) -> list[Held | None]:
+        """All entries of a slot, layer by layer, with the queries of those layers that attend, if there are any."""
+        asked = iter(queries)
         found: list[Held | None] = []
         for index, layer in enumerate(self.layers):
             if layer.k is None or layer.v is None:
@@ -295,11 +296,23 @@ class SlotPool:
                 k, v = slot.stem.buffers[2 * index : 2 * index + 2]
                 before = k[: slot.shared], v[: slot.shared]
             k, v = own if before is None else (torch.cat([b, o]) for b, o in zip(before, own, strict=True))
-            asked = slot.asked(len([h for h in found if h is not None]))
-            queries = k.new_empty((0, 0, k.shape[-1])) if asked is None else asked
             attention = self.attention.get(index) or Attention(k.shape[-1] ** -0.5)
-            found.append(Held(k, v, queries, 0 if kept is None else kept.count, attention))
+            mine = next(asked, k.new_empty((0, k.shape[1], k.shape[2])))
+            found.append(Held(k, v, mine, 0 if kept is None else kept.count, attention))
         return found
+
+    @torch.inference_mode()
+    def take(self, slot: CacheSlot, other: CacheSlot, at: int) -> None:
+        """Copy the entries of tokens ``at`` and on of a slot of another pool behind those of ``slot``."""
+        first, to, count = at - other.begin, at - slot.begin, other.length - at
+        if to + count > self.capacity:
+            self._resize(self.row_capacity, -(-(to + count) // BLOCK) * BLOCK)
+        for mine, theirs in zip(self.layers, other.pool.layers, strict=True):
+            if theirs.k is None or theirs.v is None:
+                continue
+            heads, dim = theirs.k.shape[2:]
+            for buffer, source in zip(mine.buffers_for(heads, dim, theirs.k), (theirs.k, theirs.v), strict=True):
+                buffer[slot.row, to : to + count] = source[other.row, first : first + count]
 
     def fit(self) -> None:
         """Give memory back where rows have become much shorter than their room."""
