@@ -101,6 +101,7 @@ def serve(
     template: options.Template = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
+    weights: options.Weights = "decoded",
     upstream: Annotated[
         str | None,
         typer.Option(help="An OpenAI-compatible server, e.g. http://127.0.0.1:8001/v1, that runs the model; laconic "
@@ -172,7 +173,7 @@ def serve(
         chosen = options.choose(choice, config, model, draft_model, dtype, device, spoken=spoken)
         options.settle(threads, chosen.model)
         given = {"draft": chosen.draft, "dtype": chosen.dtype, "device": chosen.device, **spoken}
-        mine = Engine.load(chosen.model, **given, **chosen.methods.fields())
+        mine = Engine.load(chosen.model, **given, weights=weights, **chosen.methods.fields())
         whole = None if memory is None else int(memory * _GIB)
         backend = Own(mine, places=batch, queue=queue, memory=whole, reuse=reuse)
         levels = _levels(efforts, mine)
