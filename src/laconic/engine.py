@@ -135,8 +135,8 @@ class Engine:
         ``format`` (also a family's name, or tags as ``OPEN,CLOSE``), ``system`` and ``keywords`` say how the model is
         spoken to (:class:`laconic.models.text.Text`). With the bundled model, a draft model that is needed and not
         named is the bundled one. A draft model with a tokenizer of its own drafts the tokens that both vocabularies
-        have (laconic.models.foreign), and :meth:`notes` says so. ``weights="coded"`` keeps those of ``model`` as ``laconic
-        compress-weights`` stored them (CausalLM.load). Raises ModelError and MethodError subclasses, and
+        have (laconic.models.foreign), and :meth:`notes` says so. ``weights="coded"`` keeps those of ``model`` as
+        ``laconic compress-weights`` stored them (CausalLM.load). Raises ModelError and MethodError subclasses, and
         RequestError for what is no format.
         """
         if draft is not None:

@@ -1,4 +1,4 @@
-"""``laconic compress-weights``: a checkpoint whose bfloat16 weights take about 11 bits each, and are the same weights."""
+"""``laconic compress-weights``: a checkpoint whose bfloat16 weights take about 11 bits each, and are the same."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def _lines(made: Compressed) -> list[str]:
     ]
     if made.grown:
         shown = ", ".join(made.grown[:3]) + (" ..." if len(made.grown) > 3 else "")
-        found.append(f"kept      {len(made.grown)} bfloat16 tensors as they are, which coding would not shrink: {shown}")
+        found.append(
+            f"kept      {len(made.grown)} bfloat16 tensors as they are, which coding would not shrink: {shown}"
+        )
     if made.other:
         found.append(f"kept      {made.other} tensors that are not bfloat16 as they are")
     if made.cast:

@@ -174,6 +174,7 @@ def lines(told: dict[str, Any], drawn: str) -> list[str]:
     check = "the same text drafted and undrafted" if told["checked"]["same"] else "drafting CHANGED the text"
     equal = "experts" if told["routed"] and told["dtype"] == "float32" else "tokens"
     promise = "exact" if told["exact"] else f"drafts and batches may decide between equally likely {equal}"
+    kept = ", kept coded" if told["weights"] == "coded" else ""
     whole = ", its whole context" if cache["tokens"] == told["context"] else ""
     return [
         f"{told['model_type']}: supported, {told['parameters']:,} parameters, context {told['context']:,}",
@@ -181,7 +182,7 @@ def lines(told: dict[str, Any], drawn: str) -> list[str]:
         f"passes    {told['path']}, {told['dtype']} on {told['device']}",
         *(f"          not {note}" for note in told["notes"]),
         f"exactness {promise} ({check}, {told['checked']['tokens']} tokens)",
-        f"memory    {told['weights_bytes'] / 2**20:,.0f} MiB of weights{', kept coded' * (told['weights'] == 'coded')}, "
+        f"memory    {told['weights_bytes'] / 2**20:,.0f} MiB of weights{kept}, "
         f"{cache['bytes'] / 2**20:,.1f} MiB of cache at {cache['tokens']:,} tokens{whole}",
         *_thinking(told["thinking"], told["thinking_unknown"]),
         f"ends with {', '.join(repr(token) for token in told['end_tokens'])}",

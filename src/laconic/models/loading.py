@@ -86,9 +86,9 @@ def read_model(name: str | Path, *, dtype: Any, spread: bool = False, coded: boo
     ``spread`` distributes its layers over all devices, which needs accelerate. ``coded`` keeps the weights of a folder
     that ``laconic compress-weights`` wrote as they are stored (models.dfloat11); they are decoded otherwise.
 
-    Raises RequestError for ``coded`` where nothing is, ModelNotFound without weights, ModelError for files that cannot be read and naming weights that are missing
-    or of another shape, UnsupportedModel for a format that needs what is not installed, MissingExtra; for an adapter
-    what ``adapters.check`` and ``merged`` do as well.
+    Raises RequestError for ``coded`` where nothing is, ModelNotFound without weights, ModelError for files that cannot
+    be read and naming weights that are missing or of another shape, UnsupportedModel for a format that needs what is
+    not installed, MissingExtra; for an adapter what ``adapters.check`` and ``merged`` do as well.
     """
     from transformers import AutoModelForCausalLM
 

@@ -55,7 +55,7 @@ class Coded:
             ("offsets", self.offsets, torch.int64, (blocks + 1,)),
             ("lengths", self.lengths, torch.uint8, (256,)),
         ):
-            if tensor.dtype != dtype or shape is not None and tuple(tensor.shape) != shape:
+            if tensor.dtype != dtype or (shape is not None and tuple(tensor.shape) != shape):
                 raise Damaged(f"its {name} are {list(tensor.shape)} of {tensor.dtype}")
         starts = self.offsets
         if not blocks or int(starts[0]) != 0 or bool((starts[1:] < starts[:-1]).any()) or int(starts[-1]) > self.bits:
@@ -99,7 +99,7 @@ class Coded:
         return made
 
     def decode_into(self, out: Tensor, first: int = 0, last: int | None = None) -> None:
-        """The weights of blocks ``first`` to before ``last`` into ``out``, bfloat16, flat and contiguous; see decode."""
+        """The weights of blocks ``first`` to before ``last`` into ``out``: bfloat16, flat, contiguous; see decode."""
         last = self.blocks if last is None else last
         size = min(last * BLOCK, self.rest.numel()) - first * BLOCK
         if not 0 <= first < last <= self.blocks or out.shape != (size,) or not out.is_contiguous():

@@ -106,11 +106,8 @@ def _index(file: Path) -> Mapping[str, Mapping[str, list[str]]]:
     try:
         said = json.loads(file.read_text(encoding="utf-8"))
         kind, version, block, files = (said[key] for key in ("format", "version", "block", "files"))
-        sound = all(
-            Path(name).name == name and isinstance(tensor, str)
-            for name, kinds in files.items()
-            for tensor in (*kinds["coded"], *kinds["plain"])
-        )
+        tensors = [tensor for kinds in files.values() for tensor in (*kinds["coded"], *kinds["plain"])]
+        sound = all(Path(name).name == name for name in files) and all(isinstance(name, str) for name in tensors)
     except Exception as error:  # whatever stands where something else should
         raise ModelError(f"'{file}' cannot be read: {type(error).__name__}: {first_line(error)}", AGAIN) from error
     _known(file, kind, version)

@@ -51,8 +51,9 @@ def held(model: Any) -> Held | None:
 
 
 def hold(model: nn.Module, layers: nn.ModuleList, coded: Mapping[int, tuple[nn.Parameter, Coded]]) -> None:
-    """Have ``layers`` decode their weights when they run. Of ``coded``, by the ids of the parameters that stand in their
-    place, the weights of other modules are decoded for good.
+    """Have ``layers`` decode their weights when they run; those of other modules are decoded here, for good.
+
+    ``coded`` has them by the ids of the parameters that stand in their place.
 
     Raises Damaged, and ModelError where a parameter that is in no layer's place is left without weights.
     """

@@ -1,8 +1,8 @@
 """Huffman codes over bytes, no code longer than a table can look up at once, in canonical form.
 
 Lengths are the best ones under that limit, by package-merge (Larmore and Hirschberg, "A fast algorithm for optimal
-length-limited Huffman codes", 1990). A canonical code is known by its lengths alone: codes of one length are numbered in
-the order of their symbols, shorter ones come first.
+length-limited Huffman codes", 1990). A canonical code is known by its lengths alone: codes of one length are numbered
+in the order of their symbols, shorter ones come first.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def codes(lengths: Lengths) -> NDArray[np.uint64]:
 def table(lengths: Lengths) -> NDArray[np.uint16]:
     """What the next 12 bits begin with: ``[4096]``, the length of the code in the high byte, its symbol in the low.
 
-    Raises ValueError for lengths ``[256]`` that are those of no complete code: whatever bits follow, they mean something.
+    Raises ValueError for lengths ``[256]`` that are those of no complete code, in which any bits mean something.
     """
     order = _order(lengths)
     sizes = lengths[order].astype(np.int64)

@@ -1,7 +1,7 @@
 """Reading a folder of coded weights, decoded for good or to be kept coded. Transformers' own loader does the work.
 
-It takes tensors by their names in the checkpoint, joins those that a model has joined (the experts of a layer), ties and
-checks. What is to stay coded is taken from it as it registers parameters, one at a time.
+It takes tensors by their names in the checkpoint, joins those that a model has joined (the experts of a layer), ties
+and checks. What is to stay coded is taken from it as it registers parameters, one at a time.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _taken(tensors: dict[str, Stored], kept: dict[int, tuple[nn.Parameter, Coded
     for tensor in tensors.values():
         tensor.trail = trail
 
-    def take(_: nn.Module, __: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+    def take(_: nn.Module, __: str, parameter: nn.Parameter | None) -> Any:  # PyTorch says None, and takes parameters
         if parameter is None or parameter.is_meta or parameter.dtype != torch.bfloat16 or not trail:
             return None  # it is registered as it is
         single = trail[0] if len(trail) == 1 else None
@@ -99,7 +99,7 @@ def _taken(tensors: dict[str, Stored], kept: dict[int, tuple[nn.Parameter, Coded
         kept[id(between)] = between, parts
         return between
 
-    before, hook = os.environ.get(_SEQUENTIAL), register_module_parameter_registration_hook(take)  # type: ignore[no-untyped-call]
+    before, hook = os.environ.get(_SEQUENTIAL), register_module_parameter_registration_hook(take)
     os.environ[_SEQUENTIAL] = "1"
     try:
         yield

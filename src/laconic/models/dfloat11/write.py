@@ -1,4 +1,4 @@
-"""Writing a checkpoint's weights coded: a tensor at a time, file after file, and nothing under its name until all is."""
+"""Writing a checkpoint's weights coded: a tensor at a time, file after file; it gets its name when all is there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from laconic.models.adapters import adapted
 from laconic.models.damage import readable
 from laconic.models.dfloat11 import huffman
 from laconic.models.dfloat11.codec import BLOCK, encode, exponents
-from laconic.models.dfloat11.folder import FORMAT, HEADER, INDEX, VERSION, is_compressed, part_name
+from laconic.models.dfloat11.folder import FORMAT, HEADER, INDEX, PARTS, VERSION, is_compressed, part_name
 from laconic.models.load import resolve
 from laconic.models.loading import read_config
 
@@ -36,8 +36,8 @@ class Compressed:
 
     ``before`` and ``after`` count all tensors; ``weights``, ``coded_before`` and ``coded_after`` the coded ones alone.
     ``entropy`` is the mean over coded weights of what is known of an exponent from its tensor's histogram, in bits:
-    no code of single exponents goes below. ``grown`` are bfloat16 tensors that are kept as they are, since coding would
-    not make them smaller; ``other`` counts tensors of other formats, which are kept too. ``cast`` is the format that was
+    no code of single exponents goes below. ``grown`` are bfloat16 tensors that are kept as they are, since coding
+    would not make them smaller; ``other`` counts tensors of other formats, which are kept too. ``cast`` is the format that was
     cast to bfloat16 first, if one was: then the copy is one of the rounded weights.
     """
 
@@ -117,7 +117,7 @@ def compress(source: str | Path, out: str | Path, *, cast: bool = False, shard: 
         draft = Path(folder) / "checkpoint"
         draft.mkdir()
         told = _write(place, draft, cast, shard)
-        made = Compressed(str(out), str(source), *told, time.perf_counter() - begun)
+        made = Compressed(str(out), str(source), **told, seconds=time.perf_counter() - begun)
         _texts(place, draft, made.cast is not None)
         index = json.loads((draft / INDEX).read_text(encoding="utf-8")) | {"report": made.as_dict()}
         (draft / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
@@ -146,34 +146,37 @@ def _place(source: str | Path) -> Path:
     return place
 
 
-def _write(place: Path, draft: Path, cast: bool, shard: int) -> tuple[Any, ...]:
-    writer, grown, others, rounded = _Writer(draft, shard), [], 0, None
-    before = after = weights = coded_before = coded_after = 0
-    floor = 0.0
+def _write(place: Path, draft: Path, cast: bool, shard: int) -> dict[str, Any]:
+    """Write all weights and the index; what Compressed says of them."""
+    writer, floor = _Writer(draft, shard), 0.0
+    told: dict[str, Any] = dict.fromkeys(("before", "after", "weights", "coded_before", "coded_after", "other"), 0)
+    told |= {"grown": [], "cast": None}
     for name, tensor in _tensors(place):
         if cast and tensor.dtype in (torch.float32, torch.float16):
-            rounded = str(tensor.dtype).removeprefix("torch.")
+            told["cast"] = str(tensor.dtype).removeprefix("torch.")
             tensor = tensor.bfloat16()
-        before += tensor.nbytes
+        told["before"] += tensor.nbytes
         coded = encode(tensor) if tensor.dtype == torch.bfloat16 else None
         if coded is None:
             writer.add(name, {name: tensor}, coded=False)
-            after += tensor.nbytes
-            grown += [name] if tensor.dtype == torch.bfloat16 else []
-            others += tensor.dtype != torch.bfloat16
+            told["after"] += tensor.nbytes
+            told["grown"] += [name] if tensor.dtype == torch.bfloat16 else []
+            told["other"] += tensor.dtype != torch.bfloat16
             continue
-        parts = {"rest": coded.rest, "code": coded.code, "offsets": coded.offsets, "lengths": coded.lengths}
-        writer.add(name, {part_name(name, part): held for part, held in parts.items()}, coded=True)
-        weights, floor = weights + tensor.numel(), floor + huffman.entropy(exponents(tensor)) * tensor.numel()
-        after, coded_before, coded_after = after + coded.nbytes, coded_before + tensor.nbytes, coded_after + coded.nbytes
-    if not weights:
+        writer.add(name, {part_name(name, part): getattr(coded, part) for part in PARTS}, coded=True)
+        told["after"] += coded.nbytes
+        told["coded_before"] += tensor.nbytes
+        told["coded_after"] += coded.nbytes
+        told["weights"] += tensor.numel()
+        floor += huffman.entropy(exponents(tensor)) * tensor.numel()
+    if not told["weights"]:
         raise RequestError(
             f"no weights in '{place}' are bfloat16 and become smaller.", "--cast rounds float32 and float16 ones to it."
         )
     writer.flush()
     index = {"format": FORMAT, "version": VERSION, "block": BLOCK, "files": writer.files}
     (draft / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
-    return before, after, weights, coded_before, coded_after, floor / weights, grown, others, rounded
+    return told | {"entropy": floor / told["weights"]}
 
 
 def _tensors(place: Path) -> Iterator[tuple[str, Tensor]]:
@@ -204,5 +207,3 @@ def _texts(place: Path, draft: Path, cast: bool) -> None:
         said = json.loads(file.read_text(encoding="utf-8"))
         said.pop("torch_dtype", None)
         file.write_text(json.dumps(said | {"dtype": "bfloat16"}, indent=2) + "\n", encoding="utf-8")
-
-

@@ -23,7 +23,7 @@ static inline uint64_t bits_at(const uint8_t *code, int64_t at)
     return found << (at & 7);
 }
 
-/* The exponents[lanes][size] of some blocks on end; which lane is damaged, or -1. */
+/* The exponents[lanes][size] of some blocks on end; a lane that is damaged, or -1. */
 static inline __attribute__((always_inline)) int lanes_of(const uint8_t *code, int64_t bits, const int64_t *offsets,
                                                           const uint16_t *table, const int lanes, long size,
                                                           uint8_t (*exponents)[BLOCK])
@@ -78,18 +78,18 @@ long dfloat11_decode(const uint8_t *code, int64_t bits, const int64_t *offsets, 
         uint8_t exponents[LANES][BLOCK];
         long block = first + group * LANES;
         const long stop = block + LANES < last ? block + LANES : last;
-        while (block < stop) {
-            const long left = size - block * BLOCK;
-            const int together = stop - block == LANES && left >= LANES * BLOCK;
-            const long whole = left < BLOCK ? left : BLOCK;
-            const int bad = together ? lanes_of(code, bits, offsets + block, table, LANES, BLOCK, exponents)
-                                     : lanes_of(code, bits, offsets + block, table, 1, whole, exponents);
-            if (bad >= 0) {
-                damaged = block + bad < damaged ? block + bad : damaged;
+        if (stop - block == LANES && size - block * BLOCK >= LANES * BLOCK &&
+            lanes_of(code, bits, offsets + block, table, LANES, BLOCK, exponents) < 0) {
+            for (int l = 0; l < LANES; l++, block++)
+                join(exponents[l], rest + block * BLOCK, BLOCK, out + (block - first) * BLOCK);
+        }
+        for (; block < stop; block++) { /* what is left; of damaged ones together, to find the first */
+            const long left = size - block * BLOCK, whole = left < BLOCK ? left : BLOCK;
+            if (lanes_of(code, bits, offsets + block, table, 1, whole, exponents) >= 0) {
+                damaged = block < damaged ? block : damaged;
                 break;
             }
-            for (int l = 0; l < (together ? LANES : 1); l++, block++)
-                join(exponents[l], rest + block * BLOCK, whole, out + (block - first) * BLOCK);
+            join(exponents[0], rest + block * BLOCK, whole, out + (block - first) * BLOCK);
         }
     }
     return damaged == LONG_MAX ? -1 : damaged;
