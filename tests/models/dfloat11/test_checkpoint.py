@@ -182,6 +182,27 @@ def test_the_report_counts_bytes(coded: Path, tmp_path: Path) -> None:
     assert (made.cast, made.other) == (None, 0)
 
 
+def test_what_belongs_to_a_checkpoint_is_copied(coded: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain" / "LICENSE").write_text("as it is")
+    (tmp_path / "plain" / "model.safetensors.index.json.bak").write_text("no")
+    compress(tmp_path / "plain", tmp_path / "again")
+    names = {file.name for file in (tmp_path / "again").iterdir()}
+    assert {"config.json", "tokenizer.json", "tokenizer_config.json", "LICENSE", "dfloat11.json", FILE} <= names
+    assert not any(name.startswith("model") for name in names)
+    for name in ("config.json", "tokenizer.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+
+
+def test_a_checkpoint_in_several_files_is_read_whole(coded: Path, tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "plain")
+    model.save_pretrained(tmp_path / "many", max_shard_size="50KB")
+    assert len(list((tmp_path / "many").glob("*.safetensors"))) > 2
+    compress(tmp_path / "many", tmp_path / "again")
+    found, expected = folders.stored(tmp_path / "again"), folders.stored(coded)
+    assert set(found) == set(expected)
+    assert all(torch.equal(found[name][...], expected[name][...]) for name in found)
+
+
 def test_files_are_written_as_they_fill_up_and_read_together(tmp_path: Path) -> None:
     written(tmp_path / "plain", CONFIGS["qwen3-tied"])
     compress(tmp_path / "plain", tmp_path / "one")

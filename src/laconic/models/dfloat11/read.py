@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -79,16 +80,18 @@ def _raise(tensors: dict[str, Stored], cause: Exception | None) -> None:
 @contextmanager
 def _taken(tensors: dict[str, Stored], kept: dict[int, tuple[nn.Parameter, Coded]]) -> Iterator[None]:
     """Within, parameters in bfloat16 are put into ``kept`` coded, by the id of what is registered in their place."""
-    trail: list[tuple[Tensor, Coded]] = []
+    here, trail = get_ident(), list[tuple[Tensor, Coded]]()
     for tensor in tensors.values():
         tensor.trail = trail
 
     def take(_: nn.Module, __: str, parameter: nn.Parameter | None) -> Any:  # PyTorch says None, and takes parameters
-        if parameter is None or parameter.is_meta or parameter.dtype != torch.bfloat16 or not trail:
+        if get_ident() != here or not trail or parameter is None or parameter.is_meta:
             return None  # it is registered as it is
         single = trail[0] if len(trail) == 1 else None
         trail.clear()
-        if single is not None and single[0].data_ptr() == parameter.data_ptr() and single[0].shape == parameter.shape:
+        if parameter.dtype != torch.bfloat16:
+            return None
+        if single is not None and _same(single[0], parameter):
             parts: Coded | None = single[1]
         else:  # made of several tensors, or turned: as it is now it is in no file
             parts = encode(parameter)
@@ -109,3 +112,8 @@ def _taken(tensors: dict[str, Stored], kept: dict[int, tuple[nn.Parameter, Coded
             del os.environ[_SEQUENTIAL]
         else:
             os.environ[_SEQUENTIAL] = before
+
+
+def _same(tensor: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are the same memory, read in the same order."""
+    return tensor.data_ptr() == other.data_ptr() and (tensor.shape, tensor.stride()) == (other.shape, other.stride())

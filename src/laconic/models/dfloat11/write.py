@@ -27,7 +27,7 @@ from laconic.models.loading import read_config
 
 SHARD = 1 << 30
 """Bytes after which a file is written; what writing holds at once is this much and one tensor."""
-_TEXT_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
+_TEXT_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.md", "LICENSE*", "NOTICE*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class Compressed:
     ``before`` and ``after`` count all tensors; ``weights``, ``coded_before`` and ``coded_after`` the coded ones alone.
     ``entropy`` is the mean over coded weights of what is known of an exponent from its tensor's histogram, in bits:
     no code of single exponents goes below. ``grown`` are bfloat16 tensors that are kept as they are, since coding
-    would not make them smaller; ``other`` counts tensors of other formats, which are kept too. ``cast`` is the format that
-    was cast to bfloat16 first, if one was: then the copy is one of the rounded weights.
+    would not make them smaller; ``other`` counts tensors of other formats, which are kept too. ``cast`` is the format
+    that was rounded to bfloat16 first, if one was: the copy is then exact of the rounded weights.
     """
 
     path: str
