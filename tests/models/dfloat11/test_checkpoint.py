@@ -20,7 +20,7 @@ from laconic.errors import ModelError, RequestError, UnsupportedModel
 from laconic.models.base import chain
 from laconic.models.causal_lm import CausalLM
 from laconic.models.dfloat11 import folder as folders
-from laconic.models.dfloat11 import held, native
+from laconic.models.dfloat11 import held, native, read
 from laconic.models.dfloat11.write import Compressed, compress
 from laconic.models.load import load_text
 from laconic.models.loading import read_model
@@ -148,6 +148,14 @@ def test_between_passes_layers_have_no_weights_and_share_one_buffer(pair: tuple[
     plain = sum(p.nbytes for p in lm.model.parameters() if not p.is_meta)
     assert lm.weights_bytes == plain + kept.buffer.nbytes + sum(parts.nbytes for parts in coded)
     assert sum(parts.nbytes for parts in coded) < 0.75 * sum(p.nbytes for p in lm.model.parameters() if p.is_meta)
+
+
+def test_what_was_turned_at_load_is_not_taken_for_what_is_stored() -> None:
+    square = torch.arange(9).view(3, 3)
+    assert read._same(square, torch.nn.Parameter(square, requires_grad=False))
+    assert not read._same(square, square.T)
+    assert not read._same(square, square.clone())
+    assert not read._same(square, square[:2])
 
 
 def test_weights_are_gone_after_a_pass_that_fails(coded: Path) -> None:

@@ -64,17 +64,12 @@ def _load(
         empty = AutoModelForCausalLM.from_config(config)
     try:
         made = type(empty).from_pretrained(None, config=empty.config, state_dict=tensors, **given)
-    except Exception as error:
-        _raise(tensors, error)
-        raise
-    _raise(tensors, None)
+    except Exception as error:  # what was wrong with a tensor, of which Transformers may have made another error
+        fault = next((tensor.fault for tensor in tensors.values() if tensor.fault is not None), None)
+        if fault is None:
+            raise
+        raise fault from error
     return made  # type: ignore[no-any-return]
-
-
-def _raise(tensors: dict[str, Stored], cause: Exception | None) -> None:
-    """What was wrong with a tensor, of which Transformers may have made another error, or none."""
-    if fault := next((tensor.fault for tensor in tensors.values() if tensor.fault is not None), None):
-        raise fault from cause
 
 
 @contextmanager
