@@ -59,6 +59,8 @@ def test_refusals_are_two_lines(laconic, model, tmp_path, coded):
         (("compress-weights", coded, tmp_path / "o"), "coded already", "Copy"),
         (("run", "x", "-m", model, "--weights", "coded"), "are not coded", "compress-weights"),
         (("run", "x", "-m", coded, "--weights", "kept"), "cannot be kept 'kept'", "decoded"),
+        (("serve", "-m", model, "--weights", "coded"), "are not coded", "compress-weights"),
+        (("serve", "--upstream", "http://127.0.0.1:1/v1", "-m", "m", "--weights", "coded"), "own engine", "Leave out"),
         (("run", "x", "--url", "http://127.0.0.1:1/v1", "-m", "m", "--weights", "coded"), "runs here", "--url"),
     ]:
         done = laconic(*arguments)

@@ -147,6 +147,8 @@ def serve(
         raise RequestError(f"no engine is called '{engine}'.", "own or vllm; other servers are named by --upstream.")
     if vllm and engine != "vllm":
         raise RequestError("--vllm is for vLLM's engine.", "Say --engine vllm.")
+    if weights != "decoded" and (upstream is not None or engine == "vllm"):
+        raise RequestError("--weights is for a model that laconic's own engine runs.", "Leave out --weights.")
     if upstream is not None:
         if engine != "own":
             raise RequestError("the model runs either behind --upstream or in --engine vllm.")

@@ -96,6 +96,7 @@ def test_decoded_at_load_it_is_the_same_model(pair: tuple[Path, Path], written_o
     assert plain.fingerprint() == other.fingerprint()
     assert torch.equal(logits(plain), logits(other))
     assert other.describe()["weights"] == "decoded"
+    assert other.model.config.name_or_path == str(pair[1])
 
 
 def test_kept_coded_it_is_the_same_model(pair: tuple[Path, Path]) -> None:

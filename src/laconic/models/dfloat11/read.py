@@ -40,10 +40,10 @@ def read(
     """
     tensors = stored(name)
     if not coded:
-        return _load(config, tensors, given)
+        return _load(name, config, tensors, given)
     kept: dict[int, tuple[nn.Parameter, Coded]] = {}
     with _taken(tensors, kept):
-        model, info = _load(config, tensors, given)
+        model, info = _load(name, config, tensors, given)
     layers = decoder_layers(model, int(config.get_text_config().num_hidden_layers))
     if layers is None:
         raise UnsupportedModel(
@@ -56,20 +56,21 @@ def read(
 
 
 def _load(
-    config: PreTrainedConfig, tensors: dict[str, Stored], given: dict[str, Any]
+    name: str | Path, config: PreTrainedConfig, tensors: dict[str, Stored], given: dict[str, Any]
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):  # which class and which part of the configuration it is; tensors alone would not say
         empty = AutoModelForCausalLM.from_config(config)
     try:
-        made = type(empty).from_pretrained(None, config=empty.config, state_dict=tensors, **given)
+        model, info = type(empty).from_pretrained(None, config=empty.config, state_dict=tensors, **given)
     except Exception as error:  # what was wrong with a tensor, of which Transformers may have made another error
         fault = next((tensor.fault for tensor in tensors.values() if tensor.fault is not None), None)
         if fault is None:
             raise
         raise fault from error
-    return made  # type: ignore[no-any-return]
+    model.config.name_or_path = str(name)  # for what looks for more in the folder, and tells of it
+    return model, info
 
 
 @contextmanager
