@@ -18,7 +18,7 @@ from laconic.grammar.compiled import vocabulary
 from laconic.kv.base import KV
 from laconic.loop import Loop, Plan
 from laconic.models.base import Forgets, LanguageModel, RunsParts, ShowsHidden, ShowsLayers, Steerable
-from laconic.models.causal_lm import CausalLM
+from laconic.models.causal_lm import DECODED, CausalLM
 from laconic.models.chat import plain
 from laconic.models.defaults import Defaults
 from laconic.models.devices import AUTO
@@ -128,6 +128,7 @@ class Engine:
         format: Format | str | None = None,
         system: str = "",
         keywords: Mapping[str, Any] | None = None,
+        weights: str = DECODED,
         **methods: Any,
     ) -> Engine:
         """Load ``model`` (a path, a hub name or ``bundled``) and, where a method needs one, the ``draft`` model.
@@ -137,7 +138,8 @@ class Engine:
         ``format`` (also a family's name, or tags as ``OPEN,CLOSE``), ``system`` and ``keywords`` say how the model is
         spoken to (:class:`laconic.models.text.Text`). With the bundled model, a draft model that is needed and not
         named is the bundled one. A draft model with a tokenizer of its own drafts the tokens that both vocabularies
-        have (laconic.models.foreign), and :meth:`notes` says so. Raises ModelError and MethodError subclasses, and
+        have (laconic.models.foreign), and :meth:`notes` says so. ``weights="coded"`` keeps those of ``model`` as
+        ``laconic compress-weights`` stored them (CausalLM.load). Raises ModelError and MethodError subclasses, and
         RequestError for what is no format.
         """
         if draft is not None:
@@ -145,7 +147,7 @@ class Engine:
         chosen, format = Methods(**methods), None if format is None else named(format)
         needs_draft = any(policy.needs.draft_model for policy in policies(chosen.plan()))
         defaults = load_defaults(model)
-        target = load_model(model, dtype=dtype, device=device)
+        target = load_model(model, dtype=dtype, device=device, weights=weights)
         text = load_text(model, format=format, system=system, keywords=keywords)
         if draft is None and needs_draft and str(model) == "bundled":
             draft = "bundled-draft"

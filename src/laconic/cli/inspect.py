@@ -35,6 +35,7 @@ def inspect(
     ] = 8192,
     dtype: options.Dtype = None,
     device: options.Device = None,
+    weights: options.Weights = "decoded",
     threads: options.Threads = None,
     format: options.Format = None,
     system: options.System = None,
@@ -55,6 +56,7 @@ def inspect(
     try:
         given: dict[str, Any] = {"dtype": options.named_dtype(dtype), "device": "auto" if device is None else device}
         given |= options.spoken(format, system, template)
+        given["weights"] = weights
         # So that what needs a draft model is listed where run brings one.
         given["draft"] = "bundled-draft" if model == "bundled" else None
         engine = Engine.load(model, **given, drafter="prompt-lookup", length="constant:6")
@@ -84,7 +86,6 @@ def inspection(engine: Engine, tokens: int) -> dict[str, Any]:
         "supported": True,
         "exact": lm.exact and checked["same"],
         "checked": checked,
-        "weights_bytes": sum(t.nbytes for t in lm.model.parameters()),
         "cache": {"tokens": tokens, "bytes": held + a_token * tokens, "bytes_a_token": a_token},
         "thinking": engine.text.thinking(),
         "thinking_unknown": engine.text.format.reason,
@@ -173,6 +174,7 @@ def lines(told: dict[str, Any], drawn: str) -> list[str]:
     check = "the same text drafted and undrafted" if told["checked"]["same"] else "drafting CHANGED the text"
     equal = "experts" if told["routed"] and told["dtype"] == "float32" else "tokens"
     promise = "exact" if told["exact"] else f"drafts and batches may decide between equally likely {equal}"
+    kept = ", kept coded" if told["weights"] == "coded" else ""
     whole = ", its whole context" if cache["tokens"] == told["context"] else ""
     return [
         f"{told['model_type']}: supported, {told['parameters']:,} parameters, context {told['context']:,}",
@@ -180,7 +182,7 @@ def lines(told: dict[str, Any], drawn: str) -> list[str]:
         f"passes    {told['path']}, {told['dtype']} on {told['device']}",
         *(f"          not {note}" for note in told["notes"]),
         f"exactness {promise} ({check}, {told['checked']['tokens']} tokens)",
-        f"memory    {told['weights_bytes'] / 2**20:,.0f} MiB of weights, "
+        f"memory    {told['weights_bytes'] / 2**20:,.0f} MiB of weights{kept}, "
         f"{cache['bytes'] / 2**20:,.1f} MiB of cache at {cache['tokens']:,} tokens{whole}",
         *_thinking(told["thinking"], told["thinking_unknown"]),
         f"ends with {', '.join(repr(token) for token in told['end_tokens'])}",

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from laconic.cli.certify import certify
 from laconic.cli.compare import compare
+from laconic.cli.compress_weights import compress_weights
 from laconic.cli.cost import cost
 from laconic.cli.fit import app as fit
 from laconic.cli.inspect import inspect
@@ -65,6 +66,7 @@ app.command()(certify)
 app.command()(methods)
 app.command()(inspect)
 app.command()(pad)
+app.command()(compress_weights)
 app.command()(cost)
 app.command()(replay)
 app.command()(simulate)

@@ -115,6 +115,13 @@ Device = Annotated[
         help="auto (the default: an accelerator if there is one), cpu, cuda, cuda:1, mps, xpu, or spread: over several."
     ),
 ]
+Weights = Annotated[
+    str,
+    typer.Option(
+        help="decoded, or coded: keep the weights of a checkpoint of laconic compress-weights as they are stored, and "
+        "decode them layer by layer in every pass; less memory, slower passes."
+    ),
+]
 _WORDS = "Prompt"
 Format = Annotated[
     str | None,

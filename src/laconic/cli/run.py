@@ -42,6 +42,7 @@ def run(
     template: options.Template = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
+    weights: options.Weights = "decoded",
     url: options.Url = None,
     tokenizer: options.Tokenizer = None,
     server: options.Server = None,
@@ -90,6 +91,8 @@ def run(
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
     spoken = options.spoken(format, system, template)
     if url is not None:
+        if weights != "decoded":
+            raise RequestError("--weights is for a model that runs here.", "Leave out --url, or --weights.")
         local = {"draft_model": draft_model, "dtype": dtype, "device": device, "threads": threads}
         engine: Engine = connect(
             url, model, tokenizer, choice, config, server=server or (), thinking=not no_think, spoken=spoken, **local
@@ -101,7 +104,7 @@ def run(
         chosen = options.choose(choice, config, model, draft_model, dtype, device, thinking=not no_think, spoken=spoken)
         options.settle(threads, chosen.model)
         given = {"draft": chosen.draft, "dtype": chosen.dtype, "device": chosen.device, **spoken}
-        engine = Engine.load(chosen.model, **given, **chosen.methods.fields())
+        engine = Engine.load(chosen.model, **given, weights=weights, **chosen.methods.fields())
     sampling = options.sampled(engine.defaults.sampling, **said)
     limits = wanted or replace(engine.defaults.limits, answer_room=answer_room)
     promise = kept(

@@ -101,6 +101,7 @@ def serve(
     template: options.Template = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
+    weights: options.Weights = "decoded",
     upstream: Annotated[
         str | None,
         typer.Option(help="An OpenAI-compatible server, e.g. http://127.0.0.1:8001/v1, that runs the model; laconic "
@@ -146,6 +147,8 @@ def serve(
         raise RequestError(f"no engine is called '{engine}'.", "own or vllm; other servers are named by --upstream.")
     if vllm and engine != "vllm":
         raise RequestError("--vllm is for vLLM's engine.", "Say --engine vllm.")
+    if weights != "decoded" and (upstream is not None or engine == "vllm"):
+        raise RequestError("--weights is for a model that laconic's own engine runs.", "Leave out --weights.")
     if upstream is not None:
         if engine != "own":
             raise RequestError("the model runs either behind --upstream or in --engine vllm.")
@@ -172,7 +175,7 @@ def serve(
         chosen = options.choose(choice, config, model, draft_model, dtype, device, spoken=spoken)
         options.settle(threads, chosen.model)
         given = {"draft": chosen.draft, "dtype": chosen.dtype, "device": chosen.device, **spoken}
-        mine = Engine.load(chosen.model, **given, **chosen.methods.fields())
+        mine = Engine.load(chosen.model, **given, weights=weights, **chosen.methods.fields())
         whole = None if memory is None else int(memory * _GIB)
         backend = Own(mine, places=batch, queue=queue, memory=whole, reuse=reuse)
         levels = _levels(efforts, mine)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from laconic.errors import RequestError, UnmetNeed, UnsupportedModel
+from laconic.errors import RequestError, UnmetNeed, UnsupportedModel, did_you_mean
 from laconic.models import bare
 from laconic.models.bare import Bare
 from laconic.models.base import Kept, Reduced, Scores, ScoreTree, Slot, chain
 from laconic.models.brought import BroughtHead, brought
 from laconic.models.devices import AUTO, SPREAD, fetched, named_device, placed, preferred
+from laconic.models.dfloat11.held import held
 from laconic.models.experts import routed
 from laconic.models.host import Host
 from laconic.models.loaded import note
@@ -28,6 +29,10 @@ from laconic.models.steering import Touch, Touches
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
+DECODED = "decoded"
+"""How weights are kept if nothing else is said; the other way is "coded"."""
+CODED = "written-out: weights are kept coded and decoded layer by layer in every pass, which is slower"
+"""The note of a model that keeps them so."""
 PREFILL_CHUNK = 512
 """Prompt tokens per prefill pass; bounds the memory of a pass."""
 
@@ -52,6 +57,7 @@ class CausalLM:
         self.keep_hidden = False
         """Whether scores come with hidden states; see models.base.ShowsHidden."""
         self._fingerprint = digest(model)
+        self._held = held(model)
         self.passes = 0
         self.part_passes = 0
         self._partly = 0
@@ -61,27 +67,40 @@ class CausalLM:
         self.num_layers = int(config.num_hidden_layers)
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
         self.dtype, self.device = model.dtype, model.device
-        self.host, self.notes = _host(model, self._fingerprint, written_out=written_out)
+        self.weights_bytes = self._held.nbytes if self._held else sum(weight.nbytes for weight in model.parameters())
+        """Bytes of the weights as they were loaded; those that stay coded, with the buffer they are decoded into."""
+        self.host, self.notes = _host(model, self._fingerprint, written_out=written_out and self._held is None)
+        self.notes = (*([CODED] if self._held else []), *self.notes)
         self._head = OutputHead(model, self.host, self.vocab_size)
         note(self)
 
     @property
     def path(self) -> str:
         """How passes are made, in a few words."""
-        return self.host.path
+        return f"{self.host.path}, weights coded" if self._held else self.host.path
 
     @staticmethod
     def load(
-        name: str | Path, *, dtype: torch.dtype | None = None, device: str = AUTO, written_out: bool = True
+        name: str | Path,
+        *,
+        dtype: torch.dtype | None = None,
+        device: str = AUTO,
+        written_out: bool = True,
+        weights: str = DECODED,
     ) -> CausalLM:
         """Load a checkpoint by path or hub name on a device (see devices.named_device).
 
         ``dtype`` None is what suits the device and the checkpoint (devices.preferred). ``device="spread"`` puts layers
-        on all accelerators, and on the CPU what they cannot hold. Raises ModelNotFound, UnsupportedModel naming what
+        on all accelerators, and on the CPU what they cannot hold. ``weights="coded"`` keeps the layers' weights of a
+        checkpoint that ``laconic compress-weights`` wrote as they are stored, and every pass decodes them: less memory,
+        slower passes, on the CPU and in bfloat16 alone. Raises ModelNotFound, UnsupportedModel naming what
         stands in the way, RequestError for a device that is not here, and what ``loading.read_model`` does.
         """
+        coded = kept_coded(weights, device, dtype)
         place, config = named_device(device), read_config(name)
         refuse(config)
+        if coded:
+            return CausalLM(read_model(name, dtype=torch.bfloat16, coded=True), written_out=written_out)
         chosen = dtype or preferred(place, config.dtype or torch.float32)
         if written_out and device != SPREAD and bare.shipped(name) and bare.plain(config):
             made = bare.read(name, config).to(chosen)
@@ -118,6 +137,8 @@ class CausalLM:
             "notes": list(self.notes),
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
+            "weights": "coded" if self._held else DECODED,
+            "weights_bytes": self.weights_bytes,
             "exact": self.exact,
             "routed": self.routed,
         }
@@ -348,6 +369,19 @@ def _host(model: PreTrainedModel | Bare, fingerprint: str, *, written_out: bool)
     from laconic.models.choice import choose
 
     return choose(model, written_out=written_out)
+
+
+def kept_coded(weights: str, device: str, dtype: torch.dtype | None) -> bool:
+    """Whether weights are to be kept coded. Raises RequestError where that cannot be had, or for another word."""
+    if weights not in (DECODED, "coded"):
+        raise RequestError(f"weights cannot be kept '{weights}'.", did_you_mean(weights, (DECODED, "coded")))
+    if weights == DECODED:
+        return False
+    if named_device(device).type != "cpu":
+        raise RequestError("coded weights are decoded on the CPU.", "Say --device cpu, or --weights decoded.")
+    if dtype not in (None, torch.bfloat16):
+        raise RequestError(f"coded weights are bfloat16, not {dtype}.", "Leave out --dtype, or say --weights decoded.")
+    return True
 
 
 _SAMPLES = 64

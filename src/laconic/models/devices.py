@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from laconic.errors import ModelError, RequestError
+from laconic.models.dfloat11.held import decoded, held
 from laconic.models.native.bf16 import kernels
 
 AUTO = "auto"
@@ -60,19 +61,20 @@ def preferred(device: torch.device, own: torch.dtype) -> torch.dtype:
 
 def offloaded(model: Any) -> bool:
     """Whether some weights are elsewhere, and only fetched for a pass."""
-    return any(parameter.is_meta for parameter in model.parameters())
+    return held(model) is None and any(parameter.is_meta for parameter in model.parameters())
 
 
 @contextmanager
 def fetched(module: Any) -> Iterator[None]:
-    """The weights of one module at hand, whether they were elsewhere or not."""
-    if not any(parameter.is_meta for parameter in module.parameters(recurse=False)):
-        yield
-        return
-    from accelerate.utils import align_module_device
+    """The weights of one module at hand, whether they were elsewhere, or coded, or not."""
+    with decoded(module):
+        if not any(parameter.is_meta for parameter in module.parameters(recurse=False)):
+            yield
+            return
+        from accelerate.utils import align_module_device
 
-    with align_module_device(module, torch.device("cpu")):
-        yield
+        with align_module_device(module, torch.device("cpu")):
+            yield
 
 
 def placed(model: Any, device: torch.device) -> Any:

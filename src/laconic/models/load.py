@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from laconic.errors import ModelError, ModelNotFound
 from laconic.models.adapters import adapted
-from laconic.models.causal_lm import CausalLM
+from laconic.models.causal_lm import DECODED, CausalLM
 from laconic.models.damage import readable
 from laconic.models.defaults import Defaults, end_tokens, read_defaults
 from laconic.models.devices import AUTO
@@ -38,9 +38,11 @@ def resolve(name: str | Path) -> str:
     return located(name)
 
 
-def load_model(name: str | Path, *, dtype: torch.dtype | None = None, device: str = AUTO) -> CausalLM:
+def load_model(
+    name: str | Path, *, dtype: torch.dtype | None = None, device: str = AUTO, weights: str = DECODED
+) -> CausalLM:
     """Load a model; see CausalLM.load."""
-    return CausalLM.load(resolve(name), dtype=dtype, device=device)
+    return CausalLM.load(resolve(name), dtype=dtype, device=device, weights=weights)
 
 
 def load_text(

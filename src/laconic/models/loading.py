@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from laconic.errors import MissingExtra, ModelError, UnsupportedModel
+from laconic.errors import MissingExtra, ModelError, RequestError, UnsupportedModel
 from laconic.models import adapters
 from laconic.models.adapters import adapted
 from laconic.models.configured import configured
 from laconic.models.damage import readable
 from laconic.models.defaults import read_defaults
+from laconic.models.dfloat11.folder import is_compressed
 from laconic.models.names import find
 
 if TYPE_CHECKING:
@@ -79,18 +80,21 @@ def needed(name: str | Path, config: PreTrainedConfig) -> None:
         )
 
 
-def read_model(name: str | Path, *, dtype: Any, spread: bool = False) -> PreTrainedModel:
+def read_model(name: str | Path, *, dtype: Any, spread: bool = False, coded: bool = False) -> PreTrainedModel:
     """The model at a path or hub name, complete. ``dtype`` is one of PyTorch's, or "auto" for the checkpoint's own.
 
-    ``spread`` distributes its layers over all devices, which needs accelerate.
+    ``spread`` distributes its layers over all devices, which needs accelerate. ``coded`` keeps the weights of a folder
+    that ``laconic compress-weights`` wrote as they are stored (models.dfloat11); they are decoded otherwise.
 
-    Raises ModelNotFound without weights, ModelError for files that cannot be read and naming weights that are missing
-    or of another shape, UnsupportedModel for a format that needs what is not installed, MissingExtra; for an adapter
-    what ``adapters.check`` and ``merged`` do as well.
+    Raises RequestError for ``coded`` where nothing is, ModelNotFound without weights, ModelError for files that cannot
+    be read and naming weights that are missing or of another shape, UnsupportedModel for a format that needs what is
+    not installed, MissingExtra; for an adapter what ``adapters.check`` and ``merged`` do as well.
     """
     from transformers import AutoModelForCausalLM
 
     base = adapted(name)
+    if coded and not is_compressed(name):
+        raise RequestError(f"the weights of '{name}' are not coded.", "Write a copy with laconic compress-weights.")
     if base is not None:
         adapters.check(name, base)
         return adapters.merged(name, read_model(base, dtype=dtype, spread=spread))
@@ -98,11 +102,15 @@ def read_model(name: str | Path, *, dtype: Any, spread: bool = False) -> PreTrai
         raise MissingExtra("accelerate", "spread")
     config = read_config(name)
     read_defaults(name)  # Transformers reads that file with the weights, and names neither it nor the entry
-    given = source(name) | ({"device_map": "auto"} if spread else {})
+    given: dict[str, Any] = {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    given |= {"device_map": "auto"} if spread else {}
     with readable("weights", name):
-        model, info = AutoModelForCausalLM.from_pretrained(
-            **given, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
-        )
+        if is_compressed(name):
+            from laconic.models.dfloat11.read import read
+
+            model, info = read(name, config, given, coded=coded)
+        else:
+            model, info = AutoModelForCausalLM.from_pretrained(**source(name), **given)
     _complete(name, info)
     if Path(name).suffix == ".gguf":
         _log.warning("'%s': weights of a GGUF file, mostly quantised, are unpacked to %s", name, model.dtype)

@@ -185,12 +185,9 @@ def in_float32(model: Any) -> Iterator[None]:
     """
     layers = decoder_layers(model, int(model.config.get_text_config().num_hidden_layers))
     inside = {id(module) for layer in layers or () for module in layer.modules()}
-    units: list[tuple[nn.Module, list[nn.Parameter]]] = [(layer, list(layer.parameters())) for layer in layers or ()]
-    for module in model.modules():
-        own = list(module.parameters(recurse=False))
-        if own and id(module) not in inside:
-            units.append((module, own))
-    hooks = [hook for unit in units for hook in _upcast(*unit)]
+    outside = [module for module in model.modules() if id(module) not in inside]
+    hooks = [hook for layer in layers or () for hook in _upcast(layer, whole=True)]
+    hooks += [hook for module in outside if module._parameters for hook in _upcast(module, whole=False)]
     try:
         yield
     finally:
@@ -198,18 +195,20 @@ def in_float32(model: Any) -> Iterator[None]:
             hook.remove()
 
 
-def _upcast(module: nn.Module, parameters: list[nn.Parameter]) -> list[Any]:
-    kept: list[Tensor] = []
+def _upcast(module: nn.Module, *, whole: bool) -> list[Any]:
+    """``whole`` is with the modules inside."""
+    kept: list[tuple[nn.Parameter, Tensor]] = []
 
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        kept[:] = [parameter.data for parameter in parameters]
-        for parameter in parameters:
+        # Asked now: weights that are kept coded are there only while a layer works.
+        kept[:] = [(parameter, parameter.data) for parameter in module.parameters(recurse=whole)]
+        for parameter, _data in kept:
             if parameter.dtype in (torch.bfloat16, torch.float16):
                 parameter.data = parameter.data.float()
         return tuple(map(_wide, args)), {name: _wide(value) for name, value in kwargs.items()}
 
     def after(*_: Any) -> None:
-        for parameter, data in zip(parameters, kept, strict=True):
+        for parameter, data in kept:
             parameter.data = data
 
     return [
