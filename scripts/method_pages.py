@@ -29,6 +29,7 @@ TITLES = {
     "scaling": "Scaling: how many attempts, when to stop them, and which answer stands",
     "collaboration": "Collaboration: which of two models writes the next step",
     "judge": "Judges: how good the steps of an attempt are",
+    "reward": "Rewards: what training for shorter thoughts reinforces",
 }
 
 

@@ -33,6 +33,7 @@ Family = Literal[
     "scaling",
     "judge",
     "collaboration",
+    "reward",
 ]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
