@@ -17,18 +17,18 @@ from laconic.training.rewards.shared import rights
 
 @knobs
 class GFPO(Reward):
-    """Outcome rewards, of which only the ``keep`` shortest rollouts, or the most rewarded per token, are learned from.
+    """Outcome rewards, of which only the ``k`` shortest rollouts, or the most rewarded per token, are learned from.
 
     Source: Sample More to Think Less (GFPO), as described in the paper: mean and deviation are those of the rollouts
     that are kept, and all others have advantage 0. Of equals the earlier in the group are kept. A length of 0 counts as
-    1. The variant that sets ``keep`` by difficulty is not here.
+    1. The variant that sets ``k`` by difficulty is not here.
     Trap: by length alone, short wrong rollouts are kept before long right ones, and where none of the kept is right
-    the group teaches nothing. A group must be larger than ``keep``, so that sampling costs more than with GRPO.
+    the group teaches nothing. A group must be larger than ``k``, so that sampling costs more than with GRPO.
     """
 
     card = Card(paper="Sample More to Think Less (GFPO)", lossless=False, catalogue=(60,))
 
-    keep: Annotated[int, Field(ge=1)]
+    k: Annotated[int, Field(ge=1)]
     """Rollouts of a group that are learned from."""
     by: Literal["length", "efficiency"] = "length"
     """The shortest, or those with the highest reward per token."""
@@ -38,16 +38,16 @@ class GFPO(Reward):
         return [float(right) for right in rights(group)]
 
     def keeps(self, group: Group, rewards: Sequence[float]) -> list[bool]:
-        """Which are learned from. Raises GroupError for a group smaller than ``keep``."""
+        """Which are learned from. Raises GroupError for a group smaller than ``k``."""
         values = checked(self.name, rewards, group)
-        if len(group) < self.keep:
+        if len(group) < self.k:
             raise GroupError(
-                f"'{self.name}' keeps {self.keep} rollouts of a group, and this one has {len(group)}.",
-                "Sample more rollouts for each prompt, or lower its knob keep.",
+                f"'{self.name}' keeps {self.k} rollouts of a group, and this one has {len(group)}.",
+                "Sample more rollouts for each prompt, or lower its knob k.",
             )
         tokens = [rollout.tokens for rollout in group.rollouts]
         rank = tokens if self.by == "length" else [-r / max(n, 1) for r, n in zip(values, tokens, strict=True)]
-        kept = sorted(range(len(group)), key=rank.__getitem__)[: self.keep]
+        kept = sorted(range(len(group)), key=rank.__getitem__)[: self.k]
         return [at in kept for at in range(len(group))]
 
     def advantages(self, group: Group, rewards: Sequence[float]) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.policy import registry
 from laconic.training.advantages import group_advantages
 from laconic.training.base import Advantages, BatchAdvantages, Reward, checked
