@@ -19,9 +19,10 @@ from laconic.training.rewards.shared import accuracy, lengths, limit, rights
 class GRPOLambda(Reward):
     """The rewards of ``reward`` in the groups of a batch that are right most often, plain 0 and 1 in all others.
 
-    Source: Stable Reinforcement Learning for Efficient Reasoning (GRPO-lambda), as the abstract and the catalogue
-    describe it. The groups are ranked by the share of right rollouts; of ``n`` groups the first ``ceil(share * n)`` are
-    chosen, and those that tie with the last of them. :meth:`rewards` speaks of a batch of one group, which is chosen.
+    Source: Stable Reinforcement Learning for Efficient Reasoning (GRPO-lambda), as the abstract describes it; that a
+    fixed share of a batch is chosen by rank is this project's reading. The groups are ranked by the share of right
+    rollouts; of ``n`` groups the first ``ceil(share * n)`` are chosen, and those that tie with the last of them.
+    :meth:`rewards` speaks of a batch of one group, which is chosen.
     Trap: a share is chosen however low its accuracy; without a single right rollout the length reward acts alone.
     """
 
@@ -30,7 +31,7 @@ class GRPOLambda(Reward):
     reward: Reward
     """The length-aware reward of the chosen groups."""
     share: Annotated[float, Field(gt=0, le=1)]
-    """Share of the groups that is chosen; the catalogue leaves it open."""
+    """Share of the groups that is chosen; the authors' value is not confirmed, so give one."""
 
     def rewards(self, group: Group) -> list[float]:
         """See the class."""

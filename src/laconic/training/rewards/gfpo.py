@@ -22,8 +22,8 @@ class GFPO(Reward):
     Source: Sample More to Think Less (GFPO), as described in the paper: mean and deviation are those of the rollouts
     that are kept, and all others have advantage 0. Of equals the earlier in the group are kept. A length of 0 counts as
     1. The variant that sets ``k`` by difficulty is not here.
-    Trap: by length alone, short wrong rollouts are kept before long right ones, and where none of the kept is right
-    the group teaches nothing. A group must be larger than ``k``, so that sampling costs more than with GRPO.
+    Trap: by length alone, short wrong rollouts are kept before long right ones, and where none of the kept is right the
+    group teaches nothing. A group is larger than ``k``, or nothing is left out, so sampling costs more than with GRPO.
     """
 
     card = Card(paper="Sample More to Think Less (GFPO)", lossless=False, catalogue=(60,))

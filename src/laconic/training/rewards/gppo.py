@@ -25,7 +25,7 @@ class GPPO(Reward):
     card = Card(paper="Klear-Reasoner (GPPO)", lossless=False, catalogue=(276,))
 
     low: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """How far the ratio may fall below 1; PPO's usual value, since the catalogue leaves it open."""
+    """How far the ratio may fall below 1; PPO's usual value, since the authors' could not be confirmed."""
     high: Annotated[float, Field(gt=0)] = 0.2
     """How far it may rise above 1."""
 

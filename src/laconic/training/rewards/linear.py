@@ -29,7 +29,7 @@ class ALP(Reward):
     truthful = False
 
     beta: Annotated[float, Field(ge=0)]
-    """What a token costs on a prompt that is always solved; the catalogue leaves it open."""
+    """What a token costs on a prompt that is always solved; the authors' value is not confirmed, so give one."""
 
     def rewards(self, group: Group) -> list[float]:
         """See the class."""

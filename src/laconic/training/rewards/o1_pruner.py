@@ -29,7 +29,7 @@ class O1Pruner(Reward):
     truthful = False
 
     alpha: Annotated[float, Field(ge=0)]
-    """What being right counts against length; the catalogue leaves it open."""
+    """What being right counts against length; the authors' value is not confirmed, so give one."""
     low: float = -2.0
     """The smallest weight."""
     high: float = 4.0

@@ -17,7 +17,7 @@ class PEAR(Reward):
     """Right rollouts get 1 minus the excess ``H(thought) - alpha * H(answer)`` of mean entropies; wrong ones 0.
 
     Source: PEAR, as described in the paper. The penalty is kept between 0 and 1 here, so that right stays above wrong;
-    the catalogue leaves the bounds open. Entropies are in nats, measured by whoever samples.
+    the paper's own bounds could not be confirmed. Entropies are in nats, measured by whoever samples.
     Traps: a model can lower the penalty by being surer rather than shorter, or by an unsure answer where ``alpha`` is
     large. An entropy at a sampling temperature is another one than at temperature 1.
     """
@@ -25,7 +25,7 @@ class PEAR(Reward):
     card = Card(paper="PEAR: Phase Entropy Aware Reward", lossless=False, catalogue=(28,))
 
     alpha: Annotated[float, Field(ge=0)]
-    """How much of the answer's entropy is allowed to the thought; the catalogue leaves it open."""
+    """How much of the answer's entropy is allowed to the thought; the authors' value is not confirmed, so give one."""
 
     def rewards(self, group: Group) -> list[float]:
         """See the class."""

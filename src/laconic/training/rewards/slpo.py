@@ -24,7 +24,7 @@ class SLPO(Reward):
     card = Card(paper="ORION (SLPO)", lossless=False, catalogue=(74,))
 
     alpha: Annotated[float, Field(ge=0)]
-    """What being the shortest adds; the catalogue leaves it open."""
+    """What being the shortest adds; the authors' value is not confirmed, so give one."""
 
     def rewards(self, group: Group) -> list[float]:
         """See the class."""

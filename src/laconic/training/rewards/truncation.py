@@ -49,8 +49,8 @@ class SIRI(Reward):
     """1 for a right rollout that was not cut off, else 0, under a limit that swings between two lengths.
 
     Source: SIRI. The limit falls from ``longest`` to ``shortest`` and rises again, over and over, by a cosine; that one
-    training run begins at the longest is this project's reading. Lengths and cycle have no defaults, since the
-    catalogue leaves them open.
+    training run begins at the longest is this project's reading. Lengths and cycle have no defaults, since
+    the authors' could not be confirmed.
     Trap: a model is only as short as its last phase: after compression it is at its shortest, after expansion at its
     best.
     """
@@ -82,7 +82,7 @@ class SIRI(Reward):
 class PALU(Reward):
     """1 for a right rollout within its prompt's own budget, else 0; the budget is tight only where accuracy allows it.
 
-    Source: Performance-aware length updating (PALU), as the abstract and the catalogue describe it: the multiplier of
+    Source: Performance-aware length updating (PALU), as the abstract describes it: the multiplier of
     the constraint on accuracy has two values. Where the prompt's accuracy reaches ``target``, its budget is a quantile
     of the right lengths (:meth:`remember`); else it has none and the full limit counts. The accuracy is the group's
     ``pass_rate``, from earlier rollouts, and that of the group itself where there is none.
