@@ -7,6 +7,7 @@ import pytest
 from laconic.errors import GroupError, InvalidKnob
 from laconic.policy import registry
 from laconic.training.group import Group, Rollout
+from laconic.training.rewards.arlcp import reflections
 from tests.training.groups import group, having, make
 
 near = pytest.approx
@@ -48,6 +49,7 @@ def test_arlcp_weighs_reflection_by_its_own_count() -> None:
     assert of(79, 81) == near([1 - 0.10 * LOW - 0.10 * 0.5, 1 - 0.15 * HIGH - 0.05 * 0.5], abs=1e-6)
     assert of(40, 80)[1] == near(1 - 0.10 * HIGH - 0.10 * 0.5, abs=1e-6)
     assert rewards("arlcp", having(group("-50"), text=["wait"])) == [0]
+    assert reflections("Wait, 3 + 4 is 7. HOLD ON: butter is none, and double-check is one.") == 3
 
 
 def test_arlcp_reads_length_too_and_its_weights_jump() -> None:
@@ -97,6 +99,7 @@ def test_hbpo() -> None:
     # u(2048) - 1024/4096 = 2.828427 - .25; wrong; u(4096) = 0; beyond the longest
     assert rewards("hbpo", of) == near([4, 3.695518, 3.695518, 2.578427, 0, 0, 0], abs=1e-6)
     assert rewards("hbpo", having(group("-9"), formatted=[False])) == [-1]
+    assert rewards("hbpo:longest=1024", group("+1024 +1025")) == near([3.695518, 0], abs=1e-6)
     far, wrong = rewards("hbpo", having(group("+4000 -9"), budget=[512, 512]))
     assert far == near(4 * 0.0368072 - 3488 / 4096, abs=1e-5)  # cos(1.533981) = .0368072
     assert far < wrong
@@ -126,9 +129,9 @@ def test_shorterbetter() -> None:
 
 
 def test_hapo() -> None:
-    of = group("+100 +200 +300 +400 -100 -300 -400", reference=200.0)
+    of = group("+100 +200 +300 +400 -100 -300 -400 -500", reference=200.0)
     # cos(pi/4) = .707107, cos(pi/2) = 0, cos(3pi/4) = -.707107 and -1 held at -.7; wrong: no reward, no floor
-    assert rewards("hapo", of) == near([1.707107, 1, 0.3, 0.3, 0, -0.707107, -1], abs=1e-6)
+    assert rewards("hapo", of) == near([1.707107, 1, 0.3, 0.3, 0, -0.707107, -1, -1], abs=1e-6)
     assert rewards("hapo", group("+100 -100")) == [1, 0]
     assert rewards("hapo", group("+0 -0", reference=0.0)) == near([0.3, -1])
 
@@ -148,7 +151,7 @@ def test_laser_d_has_a_target_for_each_level() -> None:
     method = "laser-d:easy=100,medium=200,hard=300"
     assert rewards(method, group("+100 +150 -10")) == [1.5, 1, 0]  # 2/3 right: easy
     assert rewards(method, group("+200 +201 -10 -10")) == [1.5, 1, 0, 0]  # 1/2: medium
-    assert rewards(method, group("+200 -10 -10")) == [1.5, 0, 0]  # 1/3: still medium
+    assert rewards(method, group("+250 -10 -10")) == [1, 0, 0]  # 1/3: still medium
     assert rewards(method, group("+300 -10 -10 -10")) == [1.5, 0, 0, 0]  # 1/4: hard
 
 
@@ -156,6 +159,7 @@ def test_laser_de_rewards_long_failures_that_do_not_repeat() -> None:
     method = "laser-de:easy=100,medium=200,hard=300"
     of = having(group("+300 -301 -301 -300"), repeats=[None, False, True, None])
     assert rewards(method, of) == [1.5, 0.5, 0, 0]
+    assert rewards(method, having(group("+201 -1"), repeats=[False, False])) == [1, 0]
     with pytest.raises(GroupError, match="repeats"):
         rewards(method, group("-301"))
     with pytest.raises(InvalidKnob):
@@ -192,6 +196,8 @@ def test_grpo_lambda_chooses_among_the_groups_of_a_batch() -> None:
     assert method.batch_rewards([less_sure, surer]) == [plain, shaped]  # type: ignore[attr-defined]
     assert method.batch_rewards([less_sure, less_sure]) == [[1.5, -0.5]] * 2  # type: ignore[attr-defined]  # a tie
     assert method.rewards(less_sure) == [1.5, -0.5]
+    three = method.batch_rewards([group("-100 -300"), less_sure, surer])  # type: ignore[attr-defined]
+    assert three == [[0, 0], [1.5, -0.5], shaped], "half of three, rounded up"
     with pytest.raises(GroupError, match="no groups"):
         method.batch_rewards([])  # type: ignore[attr-defined]
 
