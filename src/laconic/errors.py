@@ -20,6 +20,9 @@
     │   ├── BadStatus         it answered with an HTTP error
     │   ├── BadReply          its answer is not what the API says
     │   └── NoLogprobs        its answer has no probabilities, and they are needed
+    ├── TrainingError         a training step cannot be made
+    │   ├── GroupError        rollouts are missing, do not belong together, or lack what is read
+    │   └── RewardError       a reward is no finite number
     ├── JudgeError            a judge's score is no number from 0 to 1
     ├── TaskError             a task or its data cannot be used
     └── MissingExtra          an optional dependency is not installed
@@ -140,6 +143,18 @@ class NoLogprobs(RemoteError):
 
 class JudgeError(LaconicError):
     """A judge gave a score that is no number from 0 to 1."""
+
+
+class TrainingError(LaconicError):
+    """A training step cannot be made."""
+
+
+class GroupError(TrainingError):
+    """A group of rollouts is empty or incomplete, holds impossible numbers, or lacks what a reward reads."""
+
+
+class RewardError(TrainingError):
+    """A reward is missing, or no finite number."""
 
 
 class TaskError(LaconicError):

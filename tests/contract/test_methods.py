@@ -23,6 +23,7 @@ from laconic.speculation.drafters.datastore import Datastore
 from laconic.speculation.drafters.itself.files import write_plan
 from tests import brought, draft_heads, heads, outlooks, routes, signals, steered, tiny
 from tests.fakes import FakeModel
+from tests.training.groups import SPECS as REWARDS
 
 ALL = list(registry.all())
 REQUIRED = {
@@ -44,13 +45,14 @@ REQUIRED = {
     "mcts": "mcts:judge=[equations]",
     "reward-guided": "reward-guided:judge=[equations]",
     "prm": "prm:DIR",
+    **REWARDS,
 }
 """Specs of methods that have a knob without default; those with a trained head are added by ``trained``."""
 
 MODEL = tiny.model(0, bias=tiny.REASONER)
 TARGET, DRAFT, TEXT = CausalLM(MODEL), CausalLM(tiny.noisy(MODEL, 0.1)), tiny.text()
-ABOVE = {"memory", "scaling", "judge", "collaboration"}
-"""Families that work above an engine, whose methods take no part in a run."""
+ABOVE = {"memory", "scaling", "judge", "collaboration", "reward"}
+"""Families that work above an engine or without one, whose methods take no part in a run."""
 INSIDE = {"transform": "match:transform=[{}]", "relaxation": "match:relax=[{}]"}
 """Families whose methods are part of a verifier."""
 

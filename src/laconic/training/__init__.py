@@ -1,0 +1,1 @@
+"""Teaching a model to need fewer tokens: length-aware rewards, one file each, and what scores them."""
