@@ -26,6 +26,8 @@ from tests.fakes import FakeModel
 from tests.training.groups import SPECS as REWARDS
 
 ALL = list(registry.all())
+SMALL_CACHE = "budget=40,every=12,sinks=2,recent=6"
+"""Knobs of kv methods with which short texts outgrow the budget."""
 REQUIRED = {
     "budget": "budget:12",
     "soft-landing": "soft-landing:12",
@@ -45,16 +47,22 @@ REQUIRED = {
     "mcts": "mcts:judge=[equations]",
     "reward-guided": "reward-guided:judge=[equations]",
     "prm": "prm:DIR",
+    "kv-view": f"kv-view:[streaming-llm:{SMALL_CACHE}]",
     **REWARDS,
 }
 """Specs of methods that have a knob without default; those with a trained head are added by ``trained``."""
+REQUIRED |= {name: f"{name}:{SMALL_CACHE}" for name in registry.names("kv") if name != "full"}
 
 MODEL = tiny.model(0, bias=tiny.REASONER)
 TARGET, DRAFT, TEXT = CausalLM(MODEL), CausalLM(tiny.noisy(MODEL, 0.1)), tiny.text()
 ABOVE = {"memory", "scaling", "judge", "collaboration", "reward"}
 """Families that work above an engine or without one, whose methods take no part in a run."""
-INSIDE = {"transform": "match:transform=[{}]", "relaxation": "match:relax=[{}]"}
-"""Families whose methods are part of a verifier."""
+INSIDE = {
+    "transform": ("verifier", "match:transform=[{}]"),
+    "relaxation": ("verifier", "match:relax=[{}]"),
+    "allocator": ("kv", f"key-norm:{SMALL_CACHE},layers=[{{}}]"),
+}
+"""Families whose methods are part of another one's."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -93,7 +101,8 @@ def methods(family: str, name: str) -> Methods:
     """A run in which this method takes part and all its needs are met."""
     chosen: dict[str, object] = {"drafter": "draft-model", "length": "constant:4"}
     if family in INSIDE:
-        chosen["verifier"] = INSIDE[family].format(spec(name))
+        whole, within = INSIDE[family]
+        chosen[whole] = within.format(spec(name))
     else:
         chosen[family] = (spec(name),) if family == "think" else spec(name)
     return Methods(**chosen)  # type: ignore[arg-type]
@@ -172,7 +181,8 @@ class TestEveryMethodOfARun:
             # A model that shows no hidden states and cannot be steered, where that is the need.
             needs = cls.needs
             inside = needs.target_hidden or needs.target_layers or needs.target_parts or needs.steerable
-            target = FakeModel.random(0, vocab=264) if inside else TARGET
+            fake = inside or needs.reducible_cache or family == "allocator"
+            target = FakeModel.random(0, vocab=264) if fake else TARGET
             with pytest.raises(UnmetNeed, match=re.escape(f"'{name}'")):
                 Engine(target, bare, chosen)
         else:

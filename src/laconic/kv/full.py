@@ -11,9 +11,9 @@ from laconic.policy import Card, knobs
 
 @knobs
 class Full(KV):
-    """Keep every entry, as it was written.
+    """Keep every entry, as it was written: the baseline of all others.
 
-    The baseline of all others.
+    Source: Attention Is All You Need (Vaswani et al. 2017).
     """
 
     card = Card(paper="Attention Is All You Need", lossless=True, arxiv="1706.03762")

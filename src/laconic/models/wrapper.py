@@ -29,6 +29,14 @@ _ABILITIES = (
     "partly",
     "through",
     "own_head",
+    "forgets",
+    "token_nbytes",
+    "hold",
+    "holds",
+    "views",
+    "look",
+    "view",
+    "follow",
 )
 """What a LanguageModel may have beside its contract (ShowsHidden, Steerable), and whether drafts change no token."""
 

@@ -7,7 +7,19 @@ from typing import cast
 
 import torch
 
-from laconic.models.base import LanguageModel, RunsParts, Scores, ScoreTree, ShowsLayers, Slot, Steerable
+from laconic.models.base import (
+    Forgets,
+    LanguageModel,
+    Reduced,
+    RunsParts,
+    Scores,
+    ScoreTree,
+    ShowsLayers,
+    Slot,
+    Steerable,
+    Views,
+)
+from laconic.models.past import FOREVER, Held, Keeper, Past
 from laconic.models.steering import Touch
 from laconic.models.wrapper import Wrapper
 
@@ -40,9 +52,18 @@ class ProxySlot:
         self.tokens += [self.scored[node] for node in path]
 
     def rollback(self, count: int) -> None:
-        """Forget the last ``count`` tokens."""
+        """Forget the last ``count`` tokens, and with them what the slot behind forgets besides."""
         self.inner.rollback(count)
-        del self.tokens[len(self.tokens) - count :]
+        del self.tokens[min(len(self.tokens) - count, self.inner.length) :]
+
+    @property
+    def room(self) -> int:
+        """Tokens that may still be committed before :meth:`compact`; see models.base.Reduced."""
+        return getattr(self.inner, "room", FOREVER)
+
+    def compact(self) -> None:
+        """Reduce the slot behind."""
+        cast(Reduced, self.inner).compact()
 
     def fork(self) -> ProxySlot:
         """A copy."""
@@ -53,7 +74,8 @@ class ProxySlot:
     def close(self) -> None:
         """Give the place back."""
         self.inner.close()
-        self.owner.slots.remove(self)
+        if self in self.owner.slots:  # no views are there
+            self.owner.slots.remove(self)
 
 
 class Proxy(Wrapper):
@@ -68,6 +90,32 @@ class Proxy(Wrapper):
             self.shown = self._shown
         if isinstance(model, RunsParts):
             self.through = self._through
+        if isinstance(model, Forgets):
+            self.hold, self.holds = self._hold, self._holds
+        if isinstance(model, Views):
+            self.look, self.view, self.follow = self._look, self._view, self._follow
+
+    def _hold(self, slot: Slot, keeper: Keeper) -> None:
+        assert isinstance(slot, ProxySlot)
+        cast(Forgets, self.model).hold(slot.inner, keeper)
+
+    def _holds(self, slot: Slot) -> Keeper | None:
+        assert isinstance(slot, ProxySlot)
+        return cast(Forgets, self.model).holds(slot.inner)
+
+    def _look(self, slot: Slot, tokens: Sequence[int]) -> list[Held | None]:
+        assert isinstance(slot, ProxySlot)
+        return cast(Views, self.model).look(slot.inner, tokens)
+
+    def _view(self, past: Past) -> ProxySlot:
+        made = ProxySlot(self, cast(Views, self.model).view(past))
+        self.slots.remove(made)  # it is to hold less than its text
+        return made
+
+    def _follow(self, view: Slot, slot: Slot) -> bool:
+        assert isinstance(view, ProxySlot)
+        assert isinstance(slot, ProxySlot)
+        return cast(Views, self.model).follow(view.inner, slot.inner)
 
     def _steer(self, slot: Slot, vectors: Mapping[int, torch.Tensor], start: int) -> None:
         assert isinstance(slot, ProxySlot)
@@ -113,7 +161,7 @@ class PrefillOnce(Proxy):
     def prefill(self, slot: Slot, tokens: Sequence[int]) -> int:
         """Commit ``tokens``; to an empty slot by copying, where they were the last ones to be prefilled."""
         assert isinstance(slot, ProxySlot)
-        if slot.length:
+        if slot.length or (isinstance(self.model, Forgets) and self.model.holds(slot.inner) is not None):
             return super().prefill(slot, tokens)
         if self._template is None or self._held != list(tokens):
             self.close()

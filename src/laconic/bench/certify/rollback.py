@@ -16,7 +16,7 @@ from laconic.bench.certify.proxies import Proxy
 from laconic.engine import Engine
 from laconic.errors import RequestError
 from laconic.loop import Loop
-from laconic.models.base import LanguageModel, Slot, chain
+from laconic.models.base import Forgets, LanguageModel, Slot, chain
 from laconic.types import Request, Sampling
 
 PROBES = 4
@@ -70,6 +70,10 @@ class _Compare:
         live = self.model.score([probe], [slot]).of(0).float().clone()
         fresh = self.model.open()
         try:
+            if isinstance(self.model, Forgets) and (keeper := self.model.holds(slot)) is not None:
+                again = keeper.fork()  # what a kv policy has left of the text is what it leaves of it now
+                again.restart()
+                self.model.hold(fresh, again)
             self.model.prefill(fresh, tokens)
             raw = self.model.score([probe], [fresh]).of(0)
             should, excused = raw.float(), tolerance(raw, dtype_of(self.model))
