@@ -57,11 +57,14 @@ typedef struct {
 enum { PARTS = 3 }; /* stretches that the keys of a row lie in: what is left of its past, a stem, its own */
 
 /* out[query] = the sum over keys of weight[key][query] value[key], for `count` queries, a constant, and VALUES
- * dimensions from `d0` on, of which `left` exist. The values are stretches, one behind the other. */
-INLINE void mix(const int count, const float *weight, const Stretch *values, long d0, long step, long left, bf16 **out)
+ * dimensions from `d0` on, of which `left` exist. The values are stretches, one behind the other; `before`, if it is not
+ * NULL, are sums over earlier ones. */
+INLINE void mix(const int count, const float *weight, const Stretch *values, long d0, long step, long left,
+                float (*before)[512], bf16 **out)
 {
     lanes sum[QUERIES][VALUES / 16];
-    UNROLL for (int q = 0; q < count; q++) UNROLL for (int d = 0; d < VALUES / 16; d++) sum[q][d] = all(0.0f);
+    UNROLL for (int q = 0; q < count; q++) UNROLL for (int d = 0; d < VALUES / 16; d++)
+        sum[q][d] = before ? floats(before[q] + d0 + 16 * d, first(smaller(16, left > 16 * d ? left - 16 * d : 0))) : all(0.0f);
     for (int part = 0; part < PARTS; part++) {
         const bf16 *value = values[part].at + d0;
         for (long k = values[part].count; k > 0; k--, value += step, weight += LANES) {
@@ -107,22 +110,26 @@ static void seen_by(const uint8_t *mask, long keys, long from, long count, long 
 
 /* Queries `from` .. `from + count` of one row and one key head, in the order of nodes and, in a node, of heads. */
 static void sixteen(const Pass *p, long row, long kv_head, long from, long count, pairs *q, lanes *score,
-                  some *seen)
+                  some *seen, uint32_t *pair)
 {
     const long group = p->heads / p->kv_heads, half = p->dim / 2;
     const long shared = p->shared ? p->shared[row] : 0, past = p->past ? p->past[row] : 0, head_at = kv_head * p->dim;
     const bf16 *key = p->key + row * p->cache_row + head_at, *value = p->value + row * p->cache_row + head_at;
-    const Stretch keys[PARTS] = {{past ? p->past_key[row] + head_at : key, past},
+    const Packed *const packed = past && p->packed ? p->packed[row] : NULL;
+    const Stretch keys[PARTS] = {{past && !packed ? p->past_key[row] + head_at : key, past},
                                  {shared ? p->stem_key[row] + head_at : key, shared}, {key, 0}};
-    const Stretch values[PARTS] = {{past ? p->past_value[row] + head_at : value, past},
+    const Stretch values[PARTS] = {{past && !packed ? p->past_value[row] + head_at : value, past},
                                    {shared ? p->stem_value[row] + head_at : value, shared}, {value, 0}};
     Stretch parts[PARTS];
     bf16 *out[LANES];
+    const bf16 *asked[LANES];
+    float before[LANES][512];
 
     memset(q, 0, (size_t)half * sizeof *q);
     for (long lane = 0; lane < count; lane++) {
         const long node = node_of(p, row) + (from + lane) / group, head = kv_head * group + (from + lane) % group;
-        const int32_t *source = (const int32_t *)(p->query + node * p->query_node + head * p->dim);
+        asked[lane] = p->query + node * p->query_node + head * p->dim;
+        const int32_t *source = (const int32_t *)asked[lane];
         for (long d = 0; d < half; d++) ((int32_t *)(q + d))[lane] = source[d];
         out[lane] = p->out + (node * p->heads + head) * p->dim;
     }
@@ -135,7 +142,11 @@ static void sixteen(const Pass *p, long row, long kv_head, long from, long count
 
     long k = begin;
     stretches(keys, p->cache_key, begin, end, parts);
-    for (int part = 0; part < PARTS; part++) {
+    if (packed) { /* all of it is seen, so nothing begins behind its first key */
+        packed_scores(packed, kv_head, asked, count, p->dim, past, score);
+        k = past;
+    }
+    for (int part = packed ? 1 : 0; part < PARTS; part++) {
         const bf16 *now = parts[part].at;
         const long stop = k + parts[part].count;
         for (; k + KEYS <= stop; k += KEYS, now += KEYS * p->cache_key) {
@@ -153,13 +164,20 @@ static void sixteen(const Pass *p, long row, long kv_head, long from, long count
     for (k = begin; k < end; k++) score[k] = divide(score[k], sum);
 
     stretches(values, p->cache_key, begin, end, parts);
+    const lanes *weights = score + begin;
+    if (packed) {
+        packed_mix(packed, kv_head, score, count, p->dim, past, pair, before);
+        parts[0].count = 0;
+        weights = score + past;
+    }
     for (long d = 0; d < p->dim; d += VALUES) {
         for (long lane = 0; lane < count; lane += QUERIES) {
             bf16 *to[QUERIES];
             const long now = smaller(QUERIES, count - lane);
             for (long i = 0; i < now; i++) to[i] = out[lane + i] + d;
-            const float *weight = (const float *)(score + begin) + lane;
-#define CASE(n) case n: mix(n, weight, parts, d, p->cache_key, p->dim - d, to); break;
+            const float *weight = (const float *)weights + lane;
+            float (*const sums)[512] = packed ? before + lane : NULL;
+#define CASE(n) case n: mix(n, weight, parts, d, p->cache_key, p->dim - d, sums, to); break;
             switch (now) {
                 CASE(1) CASE(2)
 #ifdef QUERIES_ARE_FOUR
@@ -182,17 +200,20 @@ int attention(const Pass *p, int threads)
         pairs *q = aligned_alloc(64, (size_t)p->dim / 2 * sizeof *q);
         lanes *score = aligned_alloc(64, (size_t)keys * sizeof *score);
         some *seen = malloc((size_t)keys * sizeof *seen);
-        failed = !q || !score || !seen;
+        uint32_t *pair = p->packed ? malloc((size_t)(p->pasts / 2 + 1) * 16 * sizeof *pair) : NULL;
+        failed = !q || !score || !seen || (p->packed && !pair);
 #pragma omp for schedule(dynamic)
         for (long i = 0; i < all; i++) {
             const long from = i % blocks * LANES, row = i / blocks / p->kv_heads;
             const long here = (node_of(p, row + 1) - node_of(p, row)) * (p->heads / p->kv_heads);
             if (!failed && from < here)
-                sixteen(p, row, i / blocks % p->kv_heads, from, smaller(LANES, here - from), q, score, seen);
+                sixteen(p, row, i / blocks % p->kv_heads, from, smaller(LANES, here - from), q, score, seen,
+                        pair);
         }
         free(q);
         free(score);
         free(seen);
+        free(pair);
     }
     return failed;
 }

@@ -17,10 +17,10 @@ from laconic.models.native.build import BuildError, load
 
 _SOURCES = [
     Path(__file__).with_name(f"{name}.c")
-    for name in ("linear", "layer", "attention", "stack", "largest", "ngrams", "entries")
+    for name in ("linear", "layer", "attention", "packed", "stack", "largest", "ngrams", "entries")
 ]
 _FLAGS = {
-    "AVX512_BF16": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma", "-mf16c"),
+    "AVX512_BF16": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vnni", "-mavx512bf16", "-mfma", "-mf16c"),
     "AVX2": ("-mavx2", "-mfma", "-mf16c"),
 }
 """Instructions that the kernels can be made of, the fastest first, and how the compiler is told."""
@@ -35,11 +35,20 @@ class Pass(ctypes.Structure):
     _fields_ = (
         *((name, _POINTER) for name in ("query", "key", "value", "mask", "starts", "out")),
         *((name, _POINTER) for name in ("shared", "stem_key", "stem_value")),
-        *((name, _POINTER) for name in ("past", "past_key", "past_value", "past_mask")),
+        *((name, _POINTER) for name in ("past", "past_key", "past_value", "packed", "past_mask")),
         ("pasts", _LONG),
         *((name, _LONG) for name in ("rows", "width", "keys", "heads", "kv_heads", "dim")),
         *((name, _LONG) for name in ("query_node", "cache_row", "cache_key")),
         ("scale", _FLOAT),
+    )
+
+
+class Packed(ctypes.Structure):
+    """Packed of ``packed.h``."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("key", "value", "key_step", "key_middle", "value_step", "value_middle")),
+        ("heads", _LONG),
     )
 
 
@@ -52,7 +61,7 @@ class Layer(ctypes.Structure):
             *("norm_in", "norm_mid", "head_gain"),
             *("qkv", "qkv_bias", "out", "out_bias", "gate_up", "down"),
             *("key", "value", "mask"),
-            *("stem_key", "stem_value", "past_key", "past_value", "past", "past_mask"),
+            *("stem_key", "stem_value", "past_key", "past_value", "packed", "past", "past_mask"),
             "query",
         )
     )
@@ -108,6 +117,8 @@ class Kernels:
         self.entries_move.argtypes = [_POINTER, _POINTER, _LONG, _LONG, _POINTER, _LONG]
         self.shares_add = library.shares_add
         self.shares_add.argtypes = [_POINTER, _POINTER, _LONG, _LONG, ctypes.c_double, _POINTER]
+        self.packs = bool(library.packs())
+        """Whether pasts of four bits can be read as they are (kv.codec.four)."""
         self._stack = library.stack
         self._stack.argtypes = [_POINTER, _LONG, ctypes.POINTER(Stack), _POINTER, _INT]
 
@@ -206,7 +217,7 @@ class Kernels:
         strides = query.stride(1), key.stride(0), key.stride(1)
         seen = None if mask is None else mask.data_ptr()
         pointers = query.data_ptr(), key.data_ptr(), value.data_ptr(), seen, None, out.data_ptr()
-        if self._attention(Pass(*pointers, *[None] * 7, 0, *sizes, *strides, scale), torch.get_num_threads()):
+        if self._attention(Pass(*pointers, *[None] * 8, 0, *sizes, *strides, scale), torch.get_num_threads()):
             raise MemoryError(f"no memory for attention to {keys} keys")
         return out
 

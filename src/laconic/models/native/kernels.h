@@ -1,6 +1,7 @@
 #ifndef LACONIC_KERNELS_H
 #define LACONIC_KERNELS_H
 #include "lanes.h"
+#include "packed.h"
 
 /* Attention of the nodes of some rows to their caches. */
 typedef struct {
@@ -12,6 +13,7 @@ typedef struct {
     const bf16 *const *stem_key, *const *stem_value; /* [rows], which is [keys, kv_heads, dim]; or NULL: none does */
     const int64_t *past;             /* [rows], entries before all these keys, which no mask speaks of, or NULL: none. */
     const bf16 *const *past_key, *const *past_value; /* [rows], which is [entries, kv_heads, dim] */
+    const Packed *const *packed;     /* [rows], in place of these where a row's past is of four bits, or NULL: none is */
     const uint8_t *past_mask;        /* [rows, width, pasts], whether a node sees one of them, or NULL: all see all */
     long pasts;                      /* no row has more of them */
     long rows, width, keys, heads, kv_heads, dim;

@@ -11,6 +11,7 @@ typedef struct {
     bf16 *key, *value;   /* the cache, [places, kv_heads, dim] */
     const uint8_t *mask; /* see Pass, as of the next */
     const bf16 *const *stem_key, *const *stem_value, *const *past_key, *const *past_value;
+    const Packed *const *packed;
     const int64_t *past;
     const uint8_t *past_mask;
     bf16 *query;         /* where queries are left for others to see, [nodes, heads, dim], or NULL */
@@ -53,6 +54,7 @@ int stack(const Layer *layer, long count, const Stack *s, bf16 *x, int threads)
             pass.past = layer->past;
             pass.past_key = layer->past_key;
             pass.past_value = layer->past_value;
+            pass.packed = layer->packed;
             pass.past_mask = layer->past_mask;
             pass.out = mixed;
             failed |= attention(&pass, threads);

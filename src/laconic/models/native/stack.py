@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from laconic.models.four_bits import FourBits
 from laconic.models.native.bf16 import Kernels, Layer, Pass, Stack
 from laconic.models.partial import WHOLE, LayerPlan
 from laconic.models.past import Attention
@@ -87,7 +88,7 @@ class NativeStack:
         strides = heads * dim, key.stride(0), key.stride(1)
         counts = shared[0].data_ptr() if shared else None
         pasts = max((past.longest for past in now.pasts if past is not None), default=0)
-        pointers = *[None] * 4, starts.data_ptr(), None, counts, *[None] * 6
+        pointers = *[None] * 4, starts.data_ptr(), None, counts, *[None] * 7
         attended = Pass(*pointers, pasts, *sizes, *strides, self._scale)
         tables = cos.data_ptr(), sin.data_ptr(), places.data_ptr()
         shape = now.lo * key.stride(0), len(x), x.shape[1], self._inner
@@ -146,15 +147,22 @@ class NativeStack:
         made: list[Tensor] = []
         longest = max((past.longest for past in now.pasts if past is not None), default=0)
         for index, (layer, weights) in enumerate(zip(self._layers, self._weights, strict=True)):
-            layer.past = layer.past_key = layer.past_value = layer.past_mask = None
+            layer.past = layer.past_key = layer.past_value = layer.packed = layer.past_mask = None
             if not now.pasts:
                 continue
             kept = [None if past is None else past.layers[index] for past in now.pasts]
-            both = [None if one is None else one.dense() for one in kept]
+            # Of four bits a layer is read as it is; others, if they are not plain, are unpacked for each pass.
+            packed = [one.kernel if self._native.packs and isinstance(one, FourBits) else None for one in kept]
+            pairs = zip(kept, packed, strict=True)
+            both = [None if one is None or code is not None else one.dense() for one, code in pairs]
             assert all(t.dtype == torch.bfloat16 and t.is_contiguous() for pair in both if pair for t in pair)
             counts = torch.tensor([0 if one is None else one.count for one in kept])
             places = torch.tensor([[0 if pair is None else pair[i].data_ptr() for pair in both] for i in range(2)])
             made += [counts, places, *(t for pair in both if pair for t in pair)]
+            if any(code is not None for code in packed):
+                codes = torch.tensor([0 if code is None else ctypes.addressof(code) for code in packed])
+                made.append(codes)
+                layer.packed = codes.data_ptr()
             layer.past, layer.past_key, layer.past_value = counts.data_ptr(), places[0].data_ptr(), places[1].data_ptr()
             now.layer = index
             masks = [now.past_mask_for(weights.window, row) for row in range(now.rows)]
