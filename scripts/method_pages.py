@@ -28,6 +28,7 @@ TITLES = {
     "memory": "Memory: reasoning over several calls, with a bounded text between them",
     "scaling": "Scaling: how many attempts, when to stop them, and which answer stands",
     "kv": "KV cache: what of the past a request keeps",
+    "codec": "Codecs: how a cache's entries are stored in fewer bits",
     "allocator": "Layers: how they share what a cache may hold",
     "collaboration": "Collaboration: which of two models writes the next step",
     "judge": "Judges: how good the steps of an attempt are",

@@ -163,6 +163,7 @@ _KV = "laconic.kv"
 registry.register("kv", "full", f"{_KV}.full:Full")
 registry.register("kv", "h2o", f"{_KV}.evict.h2o:H2O")
 registry.register("kv", "key-norm", f"{_KV}.evict.key_norm:KeyNorm")
+registry.register("kv", "quantised", f"{_KV}.quantised:Quantised")
 registry.register("kv", "random", f"{_KV}.evict.chance:Chance")
 registry.register("kv", "snapkv", f"{_KV}.evict.snapkv:SnapKV")
 registry.register("kv", "streaming-llm", f"{_KV}.evict.streaming:StreamingLLM")
@@ -172,6 +173,11 @@ registry.register("allocator", "dynamic", f"{_KV}.layers.dynamic:Dynamic")
 registry.register("allocator", "prefix", f"{_KV}.layers.prefix:Prefix")
 registry.register("allocator", "pyramid", f"{_KV}.layers.pyramid:Pyramid")
 registry.register("allocator", "uniform", f"{_KV}.layers.uniform:Uniform")
+
+registry.register("codec", "gear", f"{_KV}.codec.gear:GEAR")
+registry.register("codec", "kivi", f"{_KV}.codec.kivi:KIVI")
+registry.register("codec", "per-token", f"{_KV}.codec.uniform:PerToken")
+registry.register("codec", "rotated", f"{_KV}.codec.rotated:Rotated")
 
 _REWARDS = "laconic.training.rewards"
 registry.register("reward", "a-dlp", f"{_REWARDS}.linear:ADLP")

@@ -35,6 +35,7 @@ Family = Literal[
     "collaboration",
     "kv",
     "allocator",
+    "codec",
     "reward",
 ]
 FAMILIES: tuple[Family, ...] = get_args(Family)

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from laconic.models.past import Attention, Held, Keeper, Past
+from laconic.kv.stored import Stored
+from laconic.models.four_bits import FourBits
+from laconic.models.past import Attention, Held, Keeper, Past, PastLayer
 from laconic.models.text import Text
 from laconic.policy import Policy
 
@@ -114,6 +117,21 @@ class Allocator(Policy):
         layer gets fewer than ``least``, or more than it has.
         """
         raise NotImplementedError
+
+
+class Codec(Policy):
+    """How entries are stored in fewer bytes."""
+
+    def encode(self, keys: Tensor, values: Tensor) -> PastLayer:
+        """``keys`` and ``values [entries, kv_heads, head_dim]`` of whole groups of 64 entries in a row, stored."""
+        raise NotImplementedError
+
+    def joined(self, parts: Sequence[PastLayer]) -> PastLayer:
+        """What it has stored in parts, one behind the other."""
+        kind = type(parts[0])
+        if kind is FourBits:
+            return FourBits.joined(cast("Sequence[FourBits]", parts))
+        return Stored.joined(cast("Sequence[Stored]", parts))
 
 
 def fitted(wanted: Sequence[float], total: int, most: Sequence[int], least: int) -> list[int]:

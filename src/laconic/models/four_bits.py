@@ -20,9 +20,9 @@ _TOP, _MIDDLE = 15, 8
 class FourBits:
     """Keys and values of four bits each: a code c means ``middle + (c - 8) step``.
 
-    Steps are those of a dimension over 64 keys in a row, and of a value over its dimensions. ``keys [groups, heads, 2,
-    dim / 4, 16, 4]`` and ``values [groups, heads, 32, dim / 32, 16, 2]`` are bytes of two codes, ``key_scale [2, groups,
-    heads, dim]`` and ``value_scale [2, groups, heads, 64]`` steps and middles in half precision.
+    Steps are those of a dimension over 64 keys in a row, and of a value over its dimensions. ``keys [groups, heads,
+    2, dim / 4, 16, 4]`` and ``values [groups, heads, 32, dim / 32, 16, 2]`` are bytes of two codes, ``key_scale [2,
+    groups, heads, dim]`` and ``value_scale [2, groups, heads, 64]`` steps and middles in half precision.
     """
 
     keys: Tensor
@@ -47,8 +47,8 @@ class FourBits:
         # keys [groups, heads, half, digit, lane, dim / 4, 4], values [groups, heads, pair, one, dim / 32, digit, lane]
         k8 = key_codes.view(groups, heads, 2, 2, 16, dim // 4, 4).permute(3, 0, 1, 2, 5, 4, 6)
         v8 = value_codes.view(groups, heads, GROUP // 2, 2, dim // 32, 2, 16).permute(5, 0, 1, 2, 4, 6, 3)
-        packed = [(low | high << 4).contiguous() for low, high in (k8, v8)]
-        return FourBits(*packed, key_scale.squeeze(3), value_scale.squeeze(4), keys.dtype)
+        k4, v4 = ((low | high << 4).contiguous() for low, high in (k8, v8))
+        return FourBits(k4, v4, key_scale.squeeze(3), value_scale.squeeze(4), keys.dtype)
 
     @staticmethod
     def joined(parts: Sequence[FourBits]) -> FourBits:
