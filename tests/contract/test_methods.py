@@ -47,11 +47,12 @@ REQUIRED = {
     "mcts": "mcts:judge=[equations]",
     "reward-guided": "reward-guided:judge=[equations]",
     "prm": "prm:DIR",
+    "quantised": "quantised:recent=6",
     "kv-view": f"kv-view:[streaming-llm:{SMALL_CACHE}]",
     **REWARDS,
 }
 """Specs of methods that have a knob without default; those with a trained head are added by ``trained``."""
-REQUIRED |= {name: f"{name}:{SMALL_CACHE}" for name in registry.names("kv") if name != "full"}
+REQUIRED |= {name: f"{name}:{SMALL_CACHE}" for name in registry.names("kv") if name not in ("full", "quantised")}
 
 MODEL = tiny.model(0, bias=tiny.REASONER)
 TARGET, DRAFT, TEXT = CausalLM(MODEL), CausalLM(tiny.noisy(MODEL, 0.1)), tiny.text()
@@ -60,6 +61,7 @@ ABOVE = {"memory", "scaling", "judge", "collaboration", "reward"}
 INSIDE = {
     "transform": ("verifier", "match:transform=[{}]"),
     "relaxation": ("verifier", "match:relax=[{}]"),
+    "codec": ("kv", "quantised:recent=6,codec=[{}]"),
     "allocator": ("kv", f"key-norm:{SMALL_CACHE},layers=[{{}}]"),
 }
 """Families whose methods are part of another one's."""
@@ -181,7 +183,7 @@ class TestEveryMethodOfARun:
             # A model that shows no hidden states and cannot be steered, where that is the need.
             needs = cls.needs
             inside = needs.target_hidden or needs.target_layers or needs.target_parts or needs.steerable
-            fake = inside or needs.reducible_cache or family == "allocator"
+            fake = inside or needs.reducible_cache or family in ("allocator", "codec")
             target = FakeModel.random(0, vocab=264) if fake else TARGET
             with pytest.raises(UnmetNeed, match=re.escape(f"'{name}'")):
                 Engine(target, bare, chosen)

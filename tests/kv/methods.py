@@ -17,12 +17,18 @@ from tests import tiny
 SMALL = "budget=40,every=12,sinks=2,recent=6"
 EXTRA = {"snapkv": "window=8,kernel=3", "h2o": "seen=16"}
 """Knobs that would be too large for short texts."""
-EVICTING = [name for name in registry.names("kv") if name != "full"]
+EVICTING = [name for name in registry.names("kv") if name not in ("full", "quantised")]
+CODECS = [f"{name}:bits=4" for name in registry.names("codec")]
+REDUCING = [*EVICTING, "quantised", "quantised per-token", "quantised gear"]
+"""Specs for :func:`spec`."""
 TEXT = tiny.text()
 
 
 def spec(name: str, more: str = "") -> str:
-    """A method with a small budget."""
+    """A method with a small budget; ``quantised NAME`` is with that codec."""
+    if name.startswith("quantised"):
+        codec = name.partition(" ")[2]
+        return f"quantised:recent=6{f',codec=[{codec}:bits=4]' if codec else ''}{',' + more if more else ''}"
     return f"{name}:" + ",".join(part for part in (SMALL, EXTRA.get(name, ""), more) if part)
 
 

@@ -11,7 +11,7 @@ from laconic.policy import registry
 from laconic.thinking.memory.base import seeded
 from tests import tiny
 from tests.fakes import FakeModel
-from tests.kv.methods import EVICTING, spec
+from tests.kv.methods import REDUCING, spec
 
 MODEL = tiny.model(0, bias=tiny.REASONER)
 TARGET, DRAFT, TEXT = CausalLM(MODEL), CausalLM(tiny.noisy(MODEL, 0.1)), tiny.text()
@@ -35,7 +35,7 @@ def requests(made: Engine, sampling: Sampling) -> list[Request]:
 
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", EVICTING)
+@pytest.mark.parametrize("name", REDUCING)
 def test_the_same_text_under_drafts_probes_and_in_a_batch(name: str, way: str, sampling: Sampling) -> None:
     kv = spec(name, f"stepwise={way == 'suffix'}")
     fast = engine(WAYS[way]).using(kv=kv)

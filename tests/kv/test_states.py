@@ -12,7 +12,7 @@ from laconic.models.causal_lm import CausalLM
 from laconic.models.past import Past
 from laconic.models.slot import CacheSlot
 from tests import tiny
-from tests.kv.methods import EVICTING, fit, opened, policy
+from tests.kv.methods import EVICTING, REDUCING, fit, opened, policy
 from tests.kv.test_passes import built
 from tests.models.test_native import KERNELS
 
@@ -28,7 +28,8 @@ def entries(slot: CacheSlot) -> list[torch.Tensor]:
     return found
 
 
-def same(slot: CacheSlot, fresh: CacheSlot, *, exact: bool) -> None:
+def same(slot: CacheSlot, fresh: CacheSlot, *, exact: bool, coded: bool) -> None:
+    """Bit for bit, or up to rounding; of ``coded`` entries a few may be a step off, where rounding decides."""
     assert slot.length == fresh.length
     assert slot.room == fresh.room
     assert (slot.past is None) == (fresh.past is None)
@@ -36,6 +37,8 @@ def same(slot: CacheSlot, fresh: CacheSlot, *, exact: bool) -> None:
         assert mine.shape == theirs.shape
         if exact:
             assert torch.equal(mine, theirs)
+        elif coded:
+            assert ((mine - theirs).abs() > 1e-3).float().mean() < 0.002
         else:
             torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
@@ -50,7 +53,7 @@ def read(model: CausalLM, slot: CacheSlot, text: list[int]) -> None:
 
 @pytest.mark.parametrize("exact", [False, True], ids=["float32", "kernels"])
 @pytest.mark.parametrize("stepwise", [False, True])
-@pytest.mark.parametrize("name", EVICTING)
+@pytest.mark.parametrize("name", REDUCING)
 @torch.inference_mode()
 def test_whatever_happens_to_a_slot(name: str, stepwise: bool, exact: bool) -> None:
     """Drafts accepted in part, branches, rollbacks near and far, copies, other rows that come and go."""
@@ -61,10 +64,10 @@ def test_whatever_happens_to_a_slot(name: str, stepwise: bool, exact: bool) -> N
     texts: list[list[int]] = [[dice.randrange(90) for _ in range(PROMPT)] for _ in range(2)]
     slots = [opened(model, made, text, PROMPT) for text in texts]
     backs = 0
-    for turn in range(120):
+    for turn in range(160):
         at = dice.randrange(len(slots))
         slot, text = slots[at], texts[at]
-        what = "far" if turn % 20 == 19 else dice.choice(["read", "draft", "draft", "tree", "tree", "back", "copy"])
+        what = "far" if turn % 40 == 39 else dice.choice(["read", "draft", "draft", "tree", "tree", "back", "copy"])
         fit(slot)
         new = [dice.randrange(90) for _ in range(min(5, slot.room))]
         if what == "read":
@@ -99,7 +102,7 @@ def test_whatever_happens_to_a_slot(name: str, stepwise: bool, exact: bool) -> N
         fresh = opened(model, made, text, PROMPT)
         model.prefill(fresh, text)
         fit(slot), fit(fresh)
-        same(slot, fresh, exact=exact)
+        same(slot, fresh, exact=exact, coded="quantised" in name)
 
 
 @pytest.mark.parametrize("name", EVICTING)

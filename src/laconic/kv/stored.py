@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import AfterValidator
 from torch import Tensor
+
+
+def _known(bits: int) -> int:
+    if bits not in (2, 3, 4, 8):
+        raise ValueError("numbers are stored in 2, 3, 4 or 8 bits")
+    return bits
+
+
+Bits = Annotated[int, AfterValidator(_known)]
+"""Bits of a number, as a knob."""
 
 
 def packed(codes: Tensor, bits: int) -> Tensor:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from laconic.kv.base import Codec
-from laconic.kv.stored import Even, Stored
+from laconic.kv.stored import Bits, Even, Stored
 from laconic.models.past import PastLayer
 from laconic.policy import Card, knobs
 
@@ -32,12 +33,12 @@ class GEAR(Codec):
         catalogue=(200,),
     )
 
-    bits: Literal[2, 3, 4, 8] = 4
+    bits: Bits = 4
     """Bits of a number."""
     rank: Annotated[int, Field(ge=0)] = 2
     """Dimensions of the error that are kept."""
     outliers: Annotated[float, Field(ge=0, lt=0.5)] = 0.02
-    """Share of a token's numbers that are kept apart, half of them the smallest."""
+    """Share of a head's numbers that are kept apart, half of them the smallest, at least one of each; 0 for none."""
 
     def encode(self, keys: Tensor, values: Tensor) -> PastLayer:
         """Both of ``[entries, heads, dim]``, coded."""
@@ -49,7 +50,7 @@ class _Part:
     """Keys, or values, of some tokens."""
 
     def __init__(self, x: Tensor, bits: int, rank: int, outliers: float) -> None:
-        count = round(outliers * x.shape[-1] / 2)
+        count = math.ceil(outliers * x.shape[-1] / 2)
         self._rows, self._shape = x.shape[1], x.shape
         kept = x
         self._places = self._apart = x.new_empty(0)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor
 
 from laconic.kv.base import Codec
-from laconic.kv.stored import Even, Stored
+from laconic.kv.stored import Bits, Even, Stored
 from laconic.models.four_bits import GROUP, FourBits
 from laconic.models.past import PastLayer
 from laconic.policy import Card, knobs
@@ -27,7 +25,7 @@ class KIVI(Codec):
         paper="KIVI: A Tuning-Free Asymmetric 2bit Quantization for KV Cache", lossless=False, arxiv="2402.02750"
     )
 
-    bits: Literal[2, 3, 4, 8] = 4
+    bits: Bits = 4
     """Bits of a number."""
 
     def encode(self, keys: Tensor, values: Tensor) -> PastLayer:

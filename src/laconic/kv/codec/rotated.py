@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from laconic.kv.base import Codec
-from laconic.kv.stored import Even, Stored
+from laconic.kv.stored import Bits, Even, Stored
 from laconic.models.past import PastLayer
 from laconic.policy import Card, knobs
 
@@ -25,7 +23,7 @@ class Rotated(Codec):
 
     card = Card(paper="QuaRot: Outlier-Free 4-Bit Inference in Rotated LLMs", lossless=False, arxiv="2404.00456")
 
-    bits: Literal[2, 3, 4, 8] = 4
+    bits: Bits = 4
     """Bits of a number."""
 
     def encode(self, keys: Tensor, values: Tensor) -> PastLayer:

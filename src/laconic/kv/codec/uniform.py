@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor
 
 from laconic.kv.base import Codec
-from laconic.kv.stored import Even, Stored
+from laconic.kv.stored import Bits, Even, Stored
 from laconic.models.past import PastLayer
 from laconic.policy import Card, knobs
 
@@ -24,7 +22,7 @@ class PerToken(Codec):
         paper="FlexGen: High-Throughput Generative Inference with a Single GPU", lossless=False, arxiv="2303.06865"
     )
 
-    bits: Literal[2, 3, 4, 8] = 8
+    bits: Bits = 8
     """Bits of a number."""
 
     def encode(self, keys: Tensor, values: Tensor) -> PastLayer:

@@ -10,15 +10,15 @@
 #include "kernels.h"
 
 #ifdef __AVX512BF16__
-#define QUERIES_ARE_FOUR 1
+#define QUERIES_ARE_FIVE 1
 #endif
 
 enum {
     LANES = 16,
-#ifdef QUERIES_ARE_FOUR
+#ifdef QUERIES_ARE_FIVE
     KEYS = 8,     /* keys whose products with the queries are under way together */
-    QUERIES = 4,  /* queries whose sums of values are under way together, */
-    VALUES = 64,  /* over this many dimensions: 16 registers */
+    QUERIES = 5,  /* queries whose sums of values are under way together, */
+    VALUES = 64,  /* over this many dimensions: 20 registers */
 #else
     KEYS = 4,     /* of 16 registers, two a sum */
     QUERIES = 2,
@@ -56,27 +56,31 @@ typedef struct {
 
 enum { PARTS = 3 }; /* stretches that the keys of a row lie in: what is left of its past, a stem, its own */
 
-/* out[query] = the sum over keys of weight[key][query] value[key], for `count` queries, a constant, and VALUES
- * dimensions from `d0` on, of which `left` exist. The values are stretches, one behind the other; `before`, if it is not
- * NULL, are sums over earlier ones. */
-INLINE void mix(const int count, const float *weight, const Stretch *values, long d0, long step, long left,
+/* out[query] = the sum over keys of weight[key][query] value[key], rows of `each` weights, for `count` queries, a constant,
+ * and VALUES dimensions from `d0` on, of which `left` exist. The values are stretches, one behind the other; `before`, if it
+ * is not NULL, are sums over earlier ones. */
+INLINE void mix(const int count, const float *weight, const long each, const Stretch *values, long d0, long step, long left,
                 float (*before)[512], bf16 **out)
 {
-    lanes sum[QUERIES][VALUES / 16];
-    UNROLL for (int q = 0; q < count; q++) UNROLL for (int d = 0; d < VALUES / 16; d++)
-        sum[q][d] = before ? floats(before[q] + d0 + 16 * d, first(smaller(16, left > 16 * d ? left - 16 * d : 0))) : all(0.0f);
+    halves_of sum[QUERIES][VALUES / 32];
+    UNROLL for (int q = 0; q < count; q++) UNROLL for (int d = 0; d < VALUES / 32; d++)
+        sum[q][d] = before ? apart(before[q] + d0 + 32 * d, left - 32 * d) : (halves_of){all(0.0f), all(0.0f)};
     for (int part = 0; part < PARTS; part++) {
         const bf16 *value = values[part].at + d0;
-        for (long k = values[part].count; k > 0; k--, value += step, weight += LANES) {
+        for (long k = values[part].count; k > 0; k--, value += step, weight += each) {
             fetch(value + AHEAD * step, VALUES);
-            UNROLL for (int d = 0; d < VALUES / 16; d++) {
-                const lanes v = widen(value + 16 * d, first(smaller(16, left > 16 * d ? left - 16 * d : 0)));
-                UNROLL for (int q = 0; q < count; q++) sum[q][d] = multiply_add(all(weight[q]), v, sum[q][d]);
+            UNROLL for (int d = 0; d < VALUES / 32; d++) {
+                const halves_of v = widen_both(value + 32 * d, left - 32 * d);
+                UNROLL for (int q = 0; q < count; q++) {
+                    const lanes w = all(weight[q]);
+                    sum[q][d].one = multiply_add(w, v.one, sum[q][d].one);
+                    sum[q][d].other = multiply_add(w, v.other, sum[q][d].other);
+                }
             }
         }
     }
-    UNROLL for (int q = 0; q < count; q++) UNROLL for (int d = 0; d < VALUES / 16; d++)
-        narrow(out[q] + 16 * d, first(smaller(16, left > 16 * d ? left - 16 * d : 0)), sum[q][d]);
+    UNROLL for (int q = 0; q < count; q++) UNROLL for (int d = 0; d < VALUES / 32; d++)
+        narrow_both(out[q] + 32 * d, left - 32 * d, sum[q][d]);
 }
 
 /* The first node of a row, of which there are width unless starts says otherwise. */
@@ -108,6 +112,98 @@ static void seen_by(const uint8_t *mask, long keys, long from, long count, long 
     }
 }
 
+/* Scores of keys from `begin` on become weights: their softmax, of which each query has that over the keys that it sees.
+ * It adds them up in their order, whatever else is weighed beside it. */
+static void weigh(lanes *score, const some *seen, long begin, long end, float factor)
+{
+    const lanes never = all(-INFINITY), scale = all(factor);
+    lanes most = never, sum = all(0.0f);
+    for (long k = begin; k < end; k++) most = larger(most, score[k] = choose(seen[k], multiply(score[k], scale), never));
+    for (long k = begin; k < end; k++)
+        sum = add(sum, score[k] = choose(seen[k], exponential(subtract(score[k], most)), all(0.0f)));
+    for (long k = begin; k < end; k++) score[k] = divide(score[k], sum);
+}
+
+#ifdef QUERIES_ARE_FIVE
+/* Up to four queries, of a single node as a rule, would leave most lanes empty: there four keys and four queries are the
+ * lanes of one register, and scores have rows of four. Every sum is made in the order of the sixteen. */
+enum { FEW = 4, TOGETHER = 8 }; /* queries; registers of four keys whose products are under way together */
+
+/* score[key][query] = q . key for 4 n keys, n a constant, `step` apart; q[dim / 2] are pairs of four queries, four times
+ * over. 8 divides dim. `last` keys at most exist, of the others there is no telling. */
+INLINE void few_at_once(const int n, const pairs *q, const bf16 *key, long step, long half, long last, float *score)
+{
+    const long one = smaller(1, last - 1) * step, two = smaller(2, last - 1) * step, three = smaller(3, last - 1) * step;
+    const bf16 *at[TOGETHER];
+    lanes sum[TOGETHER];
+    UNROLL for (int g = 0; g < n; g++) at[g] = key + 4 * g * step, sum[g] = all(0.0f);
+    for (long d = 0; d < half; d += 4)
+        UNROLL for (int g = 0; g < n; g++) {
+#define FOUR(key) _mm_loadu_si128((const __m128i *)(at[g] + (key)))
+            __m512i four = _mm512_broadcast_i32x4(FOUR(0));
+            four = _mm512_mask_broadcast_i32x4(four, 0x00f0, FOUR(one));
+            four = _mm512_mask_broadcast_i32x4(four, 0x0f00, FOUR(two));
+            four = _mm512_mask_broadcast_i32x4(four, 0xf000, FOUR(three));
+#undef FOUR
+            sum[g] = dot(sum[g], q[d], (pairs)_mm512_shuffle_epi32(four, 0x00));
+            sum[g] = dot(sum[g], q[d + 1], (pairs)_mm512_shuffle_epi32(four, 0x55));
+            sum[g] = dot(sum[g], q[d + 2], (pairs)_mm512_shuffle_epi32(four, 0xaa));
+            sum[g] = dot(sum[g], q[d + 3], (pairs)_mm512_shuffle_epi32(four, 0xff));
+            at[g] += 8;
+        }
+    UNROLL for (int g = 0; g < n; g++) _mm512_storeu_ps(score + 16 * g, sum[g]);
+}
+
+static void few_products(const pairs *q, const bf16 *key, long step, long half, long count, float *score)
+{
+    for (; count >= 4 * TOGETHER; count -= 4 * TOGETHER, key += 4 * TOGETHER * step, score += 16 * TOGETHER) {
+        for (int i = 0; i < 4 * TOGETHER; i++) fetch(key + (4 * TOGETHER + i) * step, 2 * half);
+        few_at_once(TOGETHER, q, key, step, half, 4, score);
+    }
+    for (; count > 0; count -= 4, key += 4 * step, score += 16) few_at_once(1, q, key, step, half, count, score);
+}
+
+INLINE some four_seen(const some *seen, long k, long end)
+{
+    some bits = 0;
+    for (long i = 0; i < smaller(4, end - k); i++) bits |= (some)((seen[k + i] & 15u) << 4 * i);
+    return bits;
+}
+
+/* As weigh, in rows of four. */
+static void few_weigh(float *score, const some *seen, long begin, long end, float factor)
+{
+    const lanes never = all(-INFINITY), scale = all(factor);
+    lanes most = never;
+    for (long k = begin; k < end; k += 4) {
+        const lanes now = choose(four_seen(seen, k, end), multiply(_mm512_loadu_ps(score + 4 * k), scale), never);
+        most = larger(most, now);
+        _mm512_storeu_ps(score + 4 * k, now);
+    }
+    most = larger(most, _mm512_shuffle_f32x4(most, most, 0x4e));
+    most = larger(most, _mm512_shuffle_f32x4(most, most, 0xb1));
+    for (long k = begin; k < end; k += 4) {
+        const lanes now = exponential(subtract(_mm512_loadu_ps(score + 4 * k), most));
+        _mm512_storeu_ps(score + 4 * k, choose(four_seen(seen, k, end), now, all(0.0f)));
+    }
+    __m128 sum = _mm_setzero_ps();
+    for (long k = begin; k < end; k++) sum = _mm_add_ps(sum, _mm_loadu_ps(score + 4 * k));
+    const lanes sums = _mm512_broadcast_f32x4(sum);
+    for (long k = begin; k < end; k += 4)
+        _mm512_storeu_ps(score + 4 * k, divide(_mm512_loadu_ps(score + 4 * k), sums));
+}
+#else
+enum { FEW = 0 };
+static void few_products(const pairs *q, const bf16 *key, long step, long half, long count, float *score)
+{
+    (void)q, (void)key, (void)step, (void)half, (void)count, (void)score;
+}
+static void few_weigh(float *score, const some *seen, long begin, long end, float factor)
+{
+    (void)score, (void)seen, (void)begin, (void)end, (void)factor;
+}
+#endif
+
 /* Queries `from` .. `from + count` of one row and one key head, in the order of nodes and, in a node, of heads. */
 static void sixteen(const Pass *p, long row, long kv_head, long from, long count, pairs *q, lanes *score,
                   some *seen, uint32_t *pair)
@@ -124,13 +220,17 @@ static void sixteen(const Pass *p, long row, long kv_head, long from, long count
     bf16 *out[LANES];
     const bf16 *asked[LANES];
     float before[LANES][512];
+    const int few = count <= FEW && half % 4 == 0;
+    const long each = few ? FEW : LANES;
+    float *const scores = (float *)score; /* rows of `each` */
 
     memset(q, 0, (size_t)half * sizeof *q);
     for (long lane = 0; lane < count; lane++) {
         const long node = node_of(p, row) + (from + lane) / group, head = kv_head * group + (from + lane) % group;
         asked[lane] = p->query + node * p->query_node + head * p->dim;
         const int32_t *source = (const int32_t *)asked[lane];
-        for (long d = 0; d < half; d++) ((int32_t *)(q + d))[lane] = source[d];
+        for (long d = 0; d < half; d++)
+            for (long copy = 0; copy < (few ? LANES : 1); copy += 4) ((int32_t *)(q + d))[lane + copy] = source[d];
         out[lane] = p->out + (node * p->heads + head) * p->dim;
     }
     seen_by(past && p->past_mask ? p->past_mask + row * p->width * p->pasts : NULL, past ? p->pasts : 0, from, count, group,
@@ -143,12 +243,16 @@ static void sixteen(const Pass *p, long row, long kv_head, long from, long count
     long k = begin;
     stretches(keys, p->cache_key, begin, end, parts);
     if (packed) { /* all of it is seen, so nothing begins behind its first key */
-        packed_scores(packed, kv_head, asked, count, p->dim, past, score);
+        packed_scores(packed, kv_head, asked, count, p->dim, past, scores, each);
         k = past;
     }
     for (int part = packed ? 1 : 0; part < PARTS; part++) {
         const bf16 *now = parts[part].at;
         const long stop = k + parts[part].count;
+        if (few) {
+            few_products(q, now, p->cache_key, half, stop - k, scores + k * each);
+            k = stop;
+        }
         for (; k + KEYS <= stop; k += KEYS, now += KEYS * p->cache_key) {
             for (int i = 0; i < KEYS; i++) fetch(now + (AHEAD + i) * p->cache_key, p->dim);
             products(KEYS, q, now, p->cache_key, half, score + k);
@@ -156,32 +260,30 @@ static void sixteen(const Pass *p, long row, long kv_head, long from, long count
         for (; k < stop; k++, now += p->cache_key) products(1, q, now, p->cache_key, half, score + k);
     }
 
-    const lanes never = all(-INFINITY), scale = all(p->scale);
-    lanes most = never, sum = all(0.0f);
-    for (k = begin; k < end; k++) most = larger(most, score[k] = choose(seen[k], multiply(score[k], scale), never));
-    for (k = begin; k < end; k++)
-        sum = add(sum, score[k] = choose(seen[k], exponential(subtract(score[k], most)), all(0.0f)));
-    for (k = begin; k < end; k++) score[k] = divide(score[k], sum);
+    if (few)
+        few_weigh(scores, seen, begin, end, p->scale);
+    else
+        weigh(score, seen, begin, end, p->scale);
 
     stretches(values, p->cache_key, begin, end, parts);
-    const lanes *weights = score + begin;
+    const float *weights = scores + begin * each;
     if (packed) {
-        packed_mix(packed, kv_head, score, count, p->dim, past, pair, before);
+        packed_mix(packed, kv_head, scores, each, count, p->dim, past, pair, before);
         parts[0].count = 0;
-        weights = score + past;
+        weights = scores + past * each;
     }
     for (long d = 0; d < p->dim; d += VALUES) {
         for (long lane = 0; lane < count; lane += QUERIES) {
             bf16 *to[QUERIES];
             const long now = smaller(QUERIES, count - lane);
             for (long i = 0; i < now; i++) to[i] = out[lane + i] + d;
-            const float *weight = (const float *)weights + lane;
+            const float *weight = weights + lane;
             float (*const sums)[512] = packed ? before + lane : NULL;
-#define CASE(n) case n: mix(n, weight, parts, d, p->cache_key, p->dim - d, sums, to); break;
+#define CASE(n) case n: mix(n, weight, each, parts, d, p->cache_key, p->dim - d, sums, to); break;
             switch (now) {
                 CASE(1) CASE(2)
-#ifdef QUERIES_ARE_FOUR
-                CASE(3) CASE(4)
+#ifdef QUERIES_ARE_FIVE
+                CASE(3) CASE(4) CASE(5)
 #endif
             }
 #undef CASE
@@ -198,7 +300,7 @@ int attention(const Pass *p, int threads)
 #pragma omp parallel num_threads(threads) reduction(| : failed) if (p->rows * queries * p->kv_heads * keys > SMALL)
     {
         pairs *q = aligned_alloc(64, (size_t)p->dim / 2 * sizeof *q);
-        lanes *score = aligned_alloc(64, (size_t)keys * sizeof *score);
+        lanes *score = aligned_alloc(64, (size_t)(keys + LANES) * sizeof *score);
         some *seen = malloc((size_t)keys * sizeof *seen);
         uint32_t *pair = p->packed ? malloc((size_t)(p->pasts / 2 + 1) * 16 * sizeof *pair) : NULL;
         failed = !q || !score || !seen || (p->packed && !pair);

@@ -55,6 +55,37 @@ INLINE lanes rounded(lanes x)
 /* float32 rounded; lanes without a bit are not written. */
 INLINE void narrow(bf16 *y, some where, lanes x) { _mm256_mask_storeu_epi16(y, where, (__m256i)_mm512_cvtneps_pbh(x)); }
 
+/* Thirty-two values as float32, in whatever order: only narrow_both and apart know it. */
+typedef struct { lanes one, other; } halves_of;
+
+INLINE __mmask32 first_of_32(long n) { return n < 32 ? n < 0 ? 0 : (1u << n) - 1 : 0xffffffff; }
+
+/* The first `left` of 32 values; others are not read and are zero. */
+INLINE halves_of widen_both(const bf16 *x, long left)
+{
+    const __m512i both = left < 32 ? _mm512_maskz_loadu_epi16(first_of_32(left), x) : _mm512_loadu_si512(x);
+    return (halves_of){_mm512_castsi512_ps(_mm512_slli_epi32(both, 16)),
+                       _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32((int)0xffff0000)))};
+}
+
+/* The same of float32 values. */
+INLINE halves_of apart(const float *x, long left)
+{
+    const lanes low = _mm512_maskz_loadu_ps((__mmask16)first_of_32(left), x);
+    const lanes high = _mm512_maskz_loadu_ps((__mmask16)(first_of_32(left) >> 16), x + 16);
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return (halves_of){_mm512_permutex2var_ps(low, even, high),
+                       _mm512_permutex2var_ps(low, _mm512_add_epi32(even, _mm512_set1_epi32(1)), high)};
+}
+
+/* Rounded; only the first `left` are written. */
+INLINE void narrow_both(bf16 *y, long left, halves_of x)
+{
+    const __m512i even = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x.one));
+    const __m512i odd = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x.other));
+    _mm512_mask_storeu_epi16(y, first_of_32(left), _mm512_or_si512(even, _mm512_slli_epi32(odd, 16)));
+}
+
 INLINE pairs pair_of(int32_t x) { return (pairs)_mm512_set1_epi32(x); }
 
 /* sum + both products of each lane. */
@@ -183,6 +214,27 @@ INLINE __m256 both(__m256 sum, __m256i a, __m256i b)
 }
 
 INLINE lanes dot(lanes sum, pairs a, pairs b) { return (lanes){both(sum.low, a.low, b.low), both(sum.high, a.high, b.high)}; }
+
+/* Thirty-two values as float32. */
+typedef struct { lanes one, other; } halves_of;
+
+INLINE some some_of(long left) { return first(left < 0 ? 0 : left); }
+
+INLINE halves_of widen_both(const bf16 *x, long left)
+{
+    return (halves_of){widen(x, some_of(left)), widen(x + 16, some_of(left - 16))};
+}
+
+INLINE halves_of apart(const float *x, long left)
+{
+    return (halves_of){floats(x, some_of(left)), floats(x + 16, some_of(left - 16))};
+}
+
+INLINE void narrow_both(bf16 *y, long left, halves_of x)
+{
+    narrow(y, some_of(left), x.one);
+    narrow(y + 16, some_of(left - 16), x.other);
+}
 
 #endif
 

@@ -42,11 +42,12 @@ static void ask(const bf16 *query, const uint16_t *step, const uint16_t *middle,
     asked->more = total(more) - asked->factor * 8.0f * (float)sum;
 }
 
-void packed_scores(const Packed *p, long head, const bf16 *const *query, long count, long dim, long keys, lanes *score)
+void packed_scores(const Packed *p, long head, const bf16 *const *query, long count, long dim, long keys, float *score,
+                   long each)
 {
     const long groups = keys / PACKED_GROUP;
     const __m512i low = _mm512_set1_epi8(15);
-    for (long k = 0; k < keys; k++) score[k] = all(0.0f);
+    memset(score, 0, (size_t)(keys * each) * sizeof *score);
     for (long g = 0; g < groups; g++) {
         const long at = (g * p->heads + head) * dim;
         for (long from = 0; from < count; from += ASKING) {
@@ -69,13 +70,13 @@ void packed_scores(const Packed *p, long head, const bf16 *const *query, long co
                         second[i] = _mm512_dpbusd_epi32(second[i], b, q);
                     }
                 }
-                float *to = (float *)(score + g * PACKED_GROUP + half * 32) + from;
+                float *to = score + (g * PACKED_GROUP + half * 32) * each + from;
                 for (long i = 0; i < now; i++) {
                     float found[32];
                     const lanes factor = all(asked[i].factor), more = all(asked[i].more);
                     _mm512_storeu_ps(found, multiply_add(_mm512_cvtepi32_ps(first[i]), factor, more));
                     _mm512_storeu_ps(found + 16, multiply_add(_mm512_cvtepi32_ps(second[i]), factor, more));
-                    for (long k = 0; k < 32; k++) to[k * 16 + i] = found[k];
+                    for (long k = 0; k < 32; k++) to[k * each + i] = found[k];
                 }
             }
         }
@@ -90,8 +91,8 @@ INLINE __m512i paired(lanes one, lanes other)
     return _mm512_permutexvar_epi16(_mm512_loadu_si512(order), (__m512i)_mm512_cvtne2ps_pbh(other, one));
 }
 
-void packed_mix(const Packed *p, long head, const lanes *weight, long count, long dim, long keys, uint32_t *pair,
-                float (*out)[512])
+void packed_mix(const Packed *p, long head, const float *weight, long each, long count, long dim, long keys,
+                uint32_t *pair, float (*out)[512])
 {
     /* what four bits mean, less eight, in bfloat16; twice, so that the digit above makes no difference */
     static const uint16_t meant[32] = {0xc100, 0xc0e0, 0xc0c0, 0xc0a0, 0xc080, 0xc040, 0xc000, 0xbf80, 0x0000, 0x3f80, 0x4000,
@@ -102,7 +103,8 @@ void packed_mix(const Packed *p, long head, const lanes *weight, long count, lon
     for (long k = 0; k < keys; k += 2) {
         const long at = (k / PACKED_GROUP * p->heads + head) * PACKED_GROUP + k % PACKED_GROUP;
         const uint16_t *step = p->value_step + at, *middle = p->value_middle + at;
-        const lanes one = weight[k], other = weight[k + 1];
+        const some there = first(each);
+        const lanes one = floats(weight + k * each, there), other = floats(weight + (k + 1) * each, there);
         middles = multiply_add(one, all(_cvtsh_ss(middle[0])), middles);
         middles = multiply_add(other, all(_cvtsh_ss(middle[1])), middles);
         const __m512i both = paired(multiply(one, all(_cvtsh_ss(step[0]))), multiply(other, all(_cvtsh_ss(step[1]))));
@@ -144,15 +146,16 @@ int packs(void) { return 1; }
 
 #else
 
-void packed_scores(const Packed *p, long head, const bf16 *const *query, long count, long dim, long keys, lanes *score)
+void packed_scores(const Packed *p, long head, const bf16 *const *query, long count, long dim, long keys, float *score,
+                   long each)
 {
-    (void)p, (void)head, (void)query, (void)count, (void)dim, (void)keys, (void)score;
+    (void)p, (void)head, (void)query, (void)count, (void)dim, (void)keys, (void)score, (void)each;
 }
 
-void packed_mix(const Packed *p, long head, const lanes *weight, long count, long dim, long keys, uint32_t *pair,
-                float (*out)[512])
+void packed_mix(const Packed *p, long head, const float *weight, long each, long count, long dim, long keys,
+                uint32_t *pair, float (*out)[512])
 {
-    (void)p, (void)head, (void)weight, (void)count, (void)dim, (void)keys, (void)pair, (void)out;
+    (void)p, (void)head, (void)weight, (void)each, (void)count, (void)dim, (void)keys, (void)pair, (void)out;
 }
 
 int packs(void) { return 0; }

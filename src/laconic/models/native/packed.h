@@ -13,13 +13,14 @@ typedef struct {
     long heads;                                /* of keys */
 } Packed;
 
-/* score[key][query] = query . key for up to sixteen queries of a key head; those of lanes without a query are 0. `keys` is
- * a multiple of 64, dim of 32 and no more than 512. */
-void packed_scores(const Packed *p, long head, const bf16 *const *query, long count, long dim, long keys, lanes *score);
+/* score[key][query] = query . key for up to sixteen queries of a key head, in rows of `each`, four or sixteen; those of
+ * places without a query are 0. `keys` is a multiple of 64, dim of 32 and no more than 512. */
+void packed_scores(const Packed *p, long head, const bf16 *const *query, long count, long dim, long keys, float *score,
+                   long each);
 
-/* out[query][dim] = the sum over keys of weight[key][query] value[key]; pair[keys / 2 * 16] is scratch. */
-void packed_mix(const Packed *p, long head, const lanes *weight, long count, long dim, long keys, uint32_t *pair,
-                float (*out)[512]);
+/* out[query][dim] = the sum over keys of weight[key][query] value[key], in rows of `each`; pair[keys / 2 * 16] is scratch. */
+void packed_mix(const Packed *p, long head, const float *weight, long each, long count, long dim, long keys,
+                uint32_t *pair, float (*out)[512]);
 
 /* Whether these can be used on this machine. */
 int packs(void);
