@@ -126,7 +126,7 @@ LoraScale = Annotated[
     float | None,
     typer.Option(
         "--lora-scale",
-        help="The strength of a model that is an adapter: 0 is its base, 1 the adapter as saved; also beyond, or below.",
+        help="The strength of a model that is an adapter: 0 is its base, 1 the adapter as saved; any number.",
     ),
 ]
 _WORDS = "Prompt"

@@ -113,9 +113,9 @@ class CausalLM:
                 return CausalLM(placed(made, place))
         spread = device == SPREAD
         model = read_model(name, dtype=chosen, spread=spread, lora_scale=lora_scale)
-        made = CausalLM(model if spread else placed(model, place), written_out=written_out)
-        made.lora_scale = 1.0 if lora_scale is None else lora_scale
-        return made
+        loaded = CausalLM(model if spread else placed(model, place), written_out=written_out)
+        loaded.lora_scale = 1.0 if lora_scale is None else lora_scale
+        return loaded
 
     @property
     def exact(self) -> bool:

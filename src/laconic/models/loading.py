@@ -90,9 +90,10 @@ def read_model(
     that ``laconic compress-weights`` wrote as they are stored (models.dfloat11); they are decoded otherwise.
     ``lora_scale`` is an adapter's strength (adapters.merged), None as it was saved.
 
-    Raises RequestError for ``coded`` where nothing is and as :func:`check_scale` does, ModelNotFound without weights, ModelError for files that cannot
-    be read and naming weights that are missing or of another shape, UnsupportedModel for a format that needs what is
-    not installed, MissingExtra; for an adapter what ``adapters.check`` and ``merged`` do as well.
+    Raises RequestError for ``coded`` where nothing is and as :func:`check_scale` does, ModelNotFound without weights,
+    ModelError for files that cannot be read and naming weights that are missing or of another shape, UnsupportedModel
+    for a format that needs what is not installed, MissingExtra; for an adapter what ``adapters.check`` and ``merged``
+    do as well.
     """
     from transformers import AutoModelForCausalLM
 

@@ -9,9 +9,17 @@ from laconic.models.formats.template import source
 from laconic.models.load import load_defaults, load_text
 from laconic.training.merging.checkpoint import Checkpoint
 
-_SAME = ("model_type", "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act", "layer_types",
-         "tie_word_embeddings")  # fmt: skip
-"""Entries of a configuration that shapes of weights do not show, and under which weights mean other things."""
+_SAME = (
+    "model_type",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "hidden_act",
+    "layer_types",
+    "tie_word_embeddings",
+)
+"""Entries of a configuration under which the same weights mean other things."""
 _ASIDE = ("_name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype", "use_cache")
 """Entries that say nothing of what a model computes."""
 _SHAPES = "Merging takes checkpoints that were trained from one base, without changing its shape."
@@ -44,7 +52,7 @@ def _configs(reference: Checkpoint, other: Checkpoint) -> list[str]:
                 f"and {two.get(key)} in the other.",
                 _SHAPES,
             )
-    shaped = ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")  # their tensors are named instead
+    shaped = ("hidden_size", "intermediate_size", "vocab_size")  # their tensors are named instead
     return [key for key in differing if key not in (*_ASIDE, *shaped)]
 
 
