@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from laconic.errors import RequestError
-from laconic.training.merging import Plan, read_models
+from laconic.training.merging import Plan, read_models, read_sweep
 
 NAN, INFINITE = float("nan"), float("inf")
 
@@ -49,6 +49,15 @@ def test_models_and_weights_as_they_are_said() -> None:
     assert read_models(["a", "b", "c"]) == (("a", "b", "c"), (1 / 3, 1 / 3, 1 / 3))
     assert read_models(["x:y", "z"]) == (("x:y", "z"), (0.5, 0.5))  # a colon of the name's own
     Plan("linear", read_models(["m"] * 7)[1])
+
+
+def test_points_of_a_sweep_are_decimal() -> None:
+    assert [str(point) for point in read_sweep("0:0.3:0.1")] == ["0.0", "0.1", "0.2", "0.3"]
+    assert [float(point) for point in read_sweep("1:-0.5:-0.75")] == [1.0, 0.25, -0.5]
+    for said in ("", "0:1", "0:1:0", "0:1:2", "0:a:1", "0:1:-1", "0:inf:1", "0:1:1e-9", "nan:1:1"):
+        with pytest.raises(RequestError, match="is no sweep") as caught:
+            read_sweep(said)
+        assert caught.value.hint
 
 
 def test_weights_for_some_are_refused() -> None:

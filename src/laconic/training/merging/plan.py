@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ DENSITY = {"ties": 0.2, "dare": 0.1}
 """The share of differences that is kept, if not said: TIES' k of 20 %, DARE's drop rate of 0.9."""
 _TOLERANCE = 1e-6
 """How far a sum of weights may be from 1: what decimal fractions are off by, and no more."""
+
+_POINTS = 101
+"""Checkpoints that one sweep may write."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,22 @@ def read_models(said: Sequence[str]) -> tuple[tuple[str, ...], tuple[float, ...]
         lacking = next(model for model, weight in parts if weight is None)
         raise RequestError(f"'{lacking}' has no weight, and others have one.", "Say MODEL:WEIGHT for all, or for none.")
     return models, tuple(weights) or tuple(1 / len(models) for _ in models)
+
+
+def read_sweep(said: str) -> tuple[Decimal, ...]:
+    """Points ``START:STOP:STEP`` of a line between two models, the ends included. Raises RequestError.
+
+    >>> [str(point) for point in read_sweep("0:1:0.25")]
+    ['0.00', '0.25', '0.50', '0.75', '1.00']
+    """
+    try:
+        start, stop, step = (Decimal(part) for part in said.split(":"))
+        count = int((stop - start) / step) + 1
+    except (ValueError, ArithmeticError):  # not three numbers, or a step of 0 or of no size
+        count = 0
+    if not 1 < count <= _POINTS:
+        raise RequestError(f"'{said}' is no sweep of 2 to {_POINTS} points.", "Say START:STOP:STEP, like 0:1:0.25.")
+    return tuple(start + i * step for i in range(count))
 
 
 def _model(word: str) -> tuple[str, float | None]:

@@ -102,10 +102,15 @@ def _tensor(plan: Plan, base: Checkpoint | None, models: Sequence[Checkpoint], l
     return made
 
 
-def _check(out: Path, models: Sequence[str], plan: Plan, base: str | None) -> None:
-    """Refuse what can be known before any file is read."""
+def check_place(out: Path) -> None:
+    """Raise RequestError unless ``out`` is new or an empty folder."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RequestError(f"'{out}' exists and is not an empty directory.", "Choose another place, or clear it.")
+
+
+def _check(out: Path, models: Sequence[str], plan: Plan, base: str | None) -> None:
+    """Refuse what can be known before any file is read."""
+    check_place(out)
     if len(models) != len(plan.weights):
         raise RequestError(f"{len(models)} models and {len(plan.weights)} weights.", "Give a weight for each.")
     if plan.method in BASED and base is None:
