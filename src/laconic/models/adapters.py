@@ -50,7 +50,7 @@ def merged(name: str | Path, base: PreTrainedModel, scale: float = 1.0) -> PreTr
     """``base`` with an adapter in it, one that :func:`check` has let pass; ``base`` is changed.
 
     ``scale`` is the strength of the update, which is multiplied by it: 0 is the base, 1 the adapter as it was saved
-    (CoT-Valve, arXiv:2502.09601, section 3.2: the direction of thoughts' length, and its alpha).
+    (CoT-Valve, arXiv:2502.09601, section 3: its alpha, along a direction in which thoughts become shorter).
 
     Raises ModelError for weights that are damaged, of another shape than the configuration says, or not all there.
     """

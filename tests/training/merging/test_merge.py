@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import shutil
 import weakref
@@ -125,7 +124,6 @@ def test_one_tensor_of_each_model_is_held_at_a_time(pair: list[str], base: str, 
     def counted(self: Any, name: str) -> Tensor:
         nonlocal most
         found = read(self, name)
-        gc.collect()
         assert set(alive.values()) <= {name}
         alive[id(found)] = name
         weakref.finalize(found, alive.pop, id(found))

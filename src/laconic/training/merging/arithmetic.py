@@ -44,7 +44,7 @@ def slerp(first: Tensor, second: Tensor, t: float) -> Tensor:
     """The point at ``t`` (from 0 to 1) of the arc from one tensor to the other, both taken as vectors of all entries.
 
     ``sin((1-t) a) / sin(a) first + sin(t a) / sin(a) second``, with ``a`` the angle between the two; spherical linear
-    interpolation (Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985, section 3.3). Vectors are not
+    interpolation (Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985). Vectors are not
     normed, so lengths are interpolated with directions. Where the angle says nothing (nearly parallel or opposite, or
     a tensor of zeros) the two are interpolated linearly.
     """
@@ -61,8 +61,8 @@ def slerp(first: Tensor, second: Tensor, t: float) -> Tensor:
 def trim(difference: Tensor, density: float) -> Tensor:
     """The share ``density`` (above 0, to 1) of entries that are largest in size; the others are 0.
 
-    At least one entry is kept, and so are all that are as large as the smallest one kept. TIES (arXiv:2306.01708),
-    section 4.2, step 1.
+    At least one entry is kept, and so are all that are as large as the smallest one kept. Step 1 of TIES
+    (arXiv:2306.01708, algorithm 1).
     """
     size = difference.abs()
     kept = max(1, math.ceil(density * difference.numel()))
@@ -93,7 +93,7 @@ def ties(base: Tensor, models: Sequence[Tensor], weights: Sequence[float], densi
 def drop(difference: Tensor, density: float, generator: torch.Generator) -> Tensor:
     """Each entry with probability ``density``, divided by it, else 0: the expectation is the difference itself.
 
-    DARE (arXiv:2311.03099, section 3.2), whose drop rate ``p`` is ``1 - density``.
+    DARE (arXiv:2311.03099, section 3), whose drop rate ``p`` is ``1 - density``.
     """
     kept = torch.rand(difference.shape, generator=generator) < density
     return torch.where(kept, difference / density, 0.0)
@@ -104,7 +104,7 @@ def dare(
 ) -> Tensor:
     """``theta_0 + sum_i w_i drop(theta_i - theta_0)``: task arithmetic on differences that :func:`drop` has thinned.
 
-    DARE (arXiv:2311.03099, section 3.3). Masks are drawn model after model, also for those of weight 0, so that a
+    DARE (arXiv:2311.03099, section 3). Masks are drawn model after model, also for those of weight 0, so that a
     model's mask does not depend on the weights.
     """
     merged = base.clone()
