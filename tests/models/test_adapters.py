@@ -210,3 +210,11 @@ def test_what_is_more_than_a_lora_update_has_no_scale(adapter: Path, base: Path,
     with pytest.raises(UnsupportedModel, match=f"with {named} is more than a LoRA update"):
         CausalLM.load(adapter, lora_scale=0.5)
     adapters.check(adapter, str(base), 1.0)  # as it was saved it is nothing to refuse
+
+
+def test_weights_in_place_of_the_bases_own_have_no_scale(adapter: Path) -> None:
+    name = "base_model.model.model.embed_tokens.weight"  # as peft saves them where a vocabulary was extended
+    save_file(load_file(adapter / WEIGHTS) | {name: torch.ones(264, 32)}, adapter / WEIGHTS)
+    assert (scaled(adapter, None)["model.embed_tokens.weight"] == 1).all()
+    with pytest.raises(UnsupportedModel, match=r"weights of its base's own .*embed_tokens.* has no strength"):
+        scaled(adapter, 0.5)

@@ -52,7 +52,8 @@ def merged(name: str | Path, base: PreTrainedModel, scale: float = 1.0) -> PreTr
     ``scale`` is the strength of the update, which is multiplied by it: 0 is the base, 1 the adapter as it was saved
     (CoT-Valve, arXiv:2502.09601, section 3: its alpha, along a direction in which thoughts become shorter).
 
-    Raises ModelError for weights that are damaged, of another shape than the configuration says, or not all there.
+    Raises ModelError for weights that are damaged, of another shape than the configuration says, or not all there, and
+    UnsupportedModel for a ``scale`` where some take the place of the base's own.
     """
     from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
 
@@ -66,6 +67,8 @@ def merged(name: str | Path, base: PreTrainedModel, scale: float = 1.0) -> PreTr
         own = {f"base_model.model.{key}" for key in base.state_dict()}
         _complete(name, expected - there, there - expected - own)
         if scale != 1:
+            if whole := sorted(there & own):
+                raise _no_strength(Path(name), f"weights of its base's own ({whole[0]})")
             from peft.tuners.lora import LoraLayer
 
             for module in model.modules():
@@ -95,18 +98,22 @@ def check(name: str | Path, base: str, scale: float = 1.0) -> None:
             "LoRA and its relatives can (peft_type LORA).",
         )
     if scale != 1 and (more := _beyond_lora(_said(file))):
-        raise UnsupportedModel(
-            f"'{file}': an adapter with {more} is more than a LoRA update, and has no strength.", "Leave out the scale."
-        )
+        raise _no_strength(file, more)
     if not any((Path(name) / weights).is_file() for weights in _WEIGHTS):
         raise ModelNotFound(f"the adapter '{name}' has no weights: no {' or '.join(_WEIGHTS)}.", AGAIN)
+
+
+def _no_strength(file: Path, more: str) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"'{file}': an adapter with {more} is more than a LoRA update, and has no strength.", "Leave out the scale."
+    )
 
 
 def _beyond_lora(said: dict[str, Any]) -> str | None:
     """What in an adapter does not go away as its LoRA update goes to 0, by its configuration; None for nothing."""
     if said["peft_type"] != "LORA":
         return f"peft_type {said['peft_type']!r}"
-    for key in ("use_dora", "modules_to_save", "trainable_token_indices"):
+    for key in ("use_dora", "modules_to_save", "trainable_token_indices", "layer_replication", "kasa_config"):
         if said.get(key):
             return key
     if said.get("bias", "none") != "none":

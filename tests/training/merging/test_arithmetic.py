@@ -159,7 +159,7 @@ def test_a_model_merged_with_itself_is_itself(method: str, dtype: torch.dtype) -
 @pytest.mark.parametrize("method", ["linear", "slerp", "task-arithmetic"])
 def test_weights_one_and_zero_are_the_first_bit_for_bit(method: str) -> None:
     base, one, two = some(3)
-    one[0, 0], two[0, 1] = -0.0, 1e30
+    one[0, 0], two[0, 0], two[0, 1] = -0.0, 1.0, 1e30
     for weights, expected in (((1.0, 0.0), one), ((0.0, 1.0), two)):
         merged = Plan(method, weights).merge("a", base, [one, two])
         assert torch.equal(merged.view(torch.int32), expected.view(torch.int32))

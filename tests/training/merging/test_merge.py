@@ -210,6 +210,14 @@ def test_an_adapter_is_merged_into_its_base_first(base: str, pair: list[str], tm
         written(tmp_path / "no", [adapter], Plan("task-arithmetic", (0.5,)), base=pair[0])
 
 
+def test_an_adapter_whose_base_holds_more_than_its_model_is_refused(base: str, tmp_path: Path) -> None:
+    changed(base, lambda held: held.update(odd=torch.ones(1)))  # which is lost when the adapter is merged into it
+    adapter = lora(base, tmp_path / "adapter")
+    with pytest.raises(MergeError, match=r"1 only in '.*base': odd"):
+        written(tmp_path / "out", [adapter], Plan("task-arithmetic", (0.5,)), base=base)
+    assert not (tmp_path / "out").exists()
+
+
 def lora(base: str, folder: Path) -> str:
     peft = pytest.importorskip("peft")
     torch.manual_seed(1)
@@ -248,6 +256,13 @@ def other_words(folder: str) -> None:
     file.write_text(json.dumps(said))
 
 
+def fewer_words(folder: str) -> None:
+    file = Path(folder) / "tokenizer.json"
+    said = json.loads(file.read_text())
+    del said["model"]["vocab"]["!"]
+    file.write_text(json.dumps(said))
+
+
 def narrower(folder: str) -> None:
     shutil.rmtree(folder)
     tiny.model(1, vocab=270).save_pretrained(folder)
@@ -270,6 +285,7 @@ BAD: list[tuple[Callable[[str], Any], type[LaconicError], str]] = [
     (lambda f: changed(f, lambda w: w.pop(NORM)), MergeError, r"1 only in '.*one': model\.norm\.weight"),
     (lambda f: changed(f, lambda w: w.update(odd=torch.ones(1))), MergeError, r"1 only in '.*two': odd"),
     (other_words, TokenizerMismatch, r"token \d+ is '[!#]' in one and '[!#]' in the other"),
+    (fewer_words, TokenizerMismatch, r"token \d+ is '!' in one and None in the other"),
     (lambda f: changed(f, lambda w: w[NORM].fill_(float("nan"))), ModelError, r"'model\.norm\.weight' of '.*two' hol"),
     (lambda f: changed(f, lambda w: w[NORM].fill_(float("-inf"))), ModelError, "NaN or infinities"),
     (lambda f: config(f, quantization_config={"quant_method": "gptq", "bits": 4}), UnsupportedModel, "gptq|quantised"),

@@ -84,7 +84,7 @@ def ties(base: Tensor, models: Sequence[Tensor], weights: Sequence[float], densi
     sign = sign.sign()
     total, count = torch.zeros_like(base), torch.zeros_like(base)
     for (_, weight), part in zip(chosen, differences, strict=True):
-        agrees = (part.sign() == sign) & (sign != 0)
+        agrees = part.sign() == sign  # where there is no sign, those without a difference
         total += weight * part.where(agrees, 0.0)
         count += weight * agrees
     return base + math.fsum(weights) * torch.where(count > 0, total / count, 0.0)
