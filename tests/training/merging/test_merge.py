@@ -263,6 +263,13 @@ def fewer_words(folder: str) -> None:
     file.write_text(json.dumps(said))
 
 
+def more_words(folder: str) -> None:
+    file = Path(folder) / "tokenizer.json"
+    said = json.loads(file.read_text())
+    said["model"]["vocab"]["!!"] = 262
+    file.write_text(json.dumps(said))
+
+
 def narrower(folder: str) -> None:
     shutil.rmtree(folder)
     tiny.model(1, vocab=270).save_pretrained(folder)
@@ -285,6 +292,7 @@ BAD: list[tuple[Callable[[str], Any], type[LaconicError], str]] = [
     (lambda f: changed(f, lambda w: w.pop(NORM)), MergeError, r"1 only in '.*one': model\.norm\.weight"),
     (lambda f: changed(f, lambda w: w.update(odd=torch.ones(1))), MergeError, r"1 only in '.*two': odd"),
     (other_words, TokenizerMismatch, r"token \d+ is '[!#]' in one and '[!#]' in the other"),
+    (more_words, TokenizerMismatch, "token 262 is None in one and '!!' in the other"),
     (fewer_words, TokenizerMismatch, r"token \d+ is '!' in one and None in the other"),
     (lambda f: changed(f, lambda w: w[NORM].fill_(float("nan"))), ModelError, r"'model\.norm\.weight' of '.*two' hol"),
     (lambda f: changed(f, lambda w: w[NORM].fill_(float("-inf"))), ModelError, "NaN or infinities"),
