@@ -129,6 +129,7 @@ class Engine:
         system: str = "",
         keywords: Mapping[str, Any] | None = None,
         weights: str = DECODED,
+        lora_scale: float | None = None,
         **methods: Any,
     ) -> Engine:
         """Load ``model`` (a path, a hub name or ``bundled``) and, where a method needs one, the ``draft`` model.
@@ -139,7 +140,8 @@ class Engine:
         spoken to (:class:`laconic.models.text.Text`). With the bundled model, a draft model that is needed and not
         named is the bundled one. A draft model with a tokenizer of its own drafts the tokens that both vocabularies
         have (laconic.models.foreign), and :meth:`notes` says so. ``weights="coded"`` keeps those of ``model`` as
-        ``laconic compress-weights`` stored them (CausalLM.load). Raises ModelError and MethodError subclasses, and
+        ``laconic compress-weights`` stored them, and ``lora_scale`` is the strength of ``model`` as an adapter of
+        another (CausalLM.load). Raises ModelError and MethodError subclasses, and
         RequestError for what is no format.
         """
         if draft is not None:
@@ -147,7 +149,7 @@ class Engine:
         chosen, format = Methods(**methods), None if format is None else named(format)
         needs_draft = any(policy.needs.draft_model for policy in policies(chosen.plan()))
         defaults = load_defaults(model)
-        target = load_model(model, dtype=dtype, device=device, weights=weights)
+        target = load_model(model, dtype=dtype, device=device, weights=weights, lora_scale=lora_scale)
         text = load_text(model, format=format, system=system, keywords=keywords)
         if draft is None and needs_draft and str(model) == "bundled":
             draft = "bundled-draft"

@@ -12,7 +12,8 @@
     ├── ModelError            a model cannot be used
     │   ├── ModelNotFound     no checkpoint under that name or path
     │   ├── UnsupportedModel  its architecture cannot be decoded by this engine
-    │   ├── TokenizerMismatch the tokens of draft and target cannot be joined
+    │   ├── TokenizerMismatch the tokens of draft and target, or of models to merge, cannot be joined
+    │   ├── MergeError        models to merge differ in architecture or tensors, or merge to no numbers
     │   └── BrokenLogits      a pass returned NaN or no finite logit at all
     ├── RequestError          a request is refused before any work
     ├── RemoteError           a server did not do what it was asked for
@@ -101,7 +102,11 @@ class UnsupportedModel(ModelError):
 
 
 class TokenizerMismatch(ModelError):
-    """Draft and target model do not share one vocabulary."""
+    """Draft and target model, or models to merge, do not share one vocabulary."""
+
+
+class MergeError(ModelError):
+    """Models to merge differ in architecture, tensors or shapes, or what they merge to is not finite."""
 
 
 class BrokenLogits(ModelError):

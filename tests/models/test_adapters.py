@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from laconic.errors import LaconicError, ModelError, ModelNotFound, UnsupportedModel
+from laconic.engine import Engine
+from laconic.errors import LaconicError, ModelError, ModelNotFound, RequestError, UnsupportedModel
 from laconic.models import adapters, loading
 from laconic.models.causal_lm import CausalLM
 from laconic.models.load import load_defaults, load_text
@@ -148,3 +149,72 @@ def test_weights_without_use_are_counted(adapter: Path, caplog: pytest.LogCaptur
     with caplog.at_level(logging.WARNING, "laconic"):
         CausalLM.load(adapter)
     assert "1 weights that the model has no use for are left out" in caplog.text
+
+
+def scaled(adapter: Path, scale: float | None) -> dict[str, Any]:
+    return loading.read_model(adapter, dtype=torch.float32, lora_scale=scale).state_dict()
+
+
+def test_a_scale_multiplies_the_update(adapter: Path, base: Path) -> None:
+    start, saved = loading.read_model(base, dtype=torch.float32).state_dict(), scaled(adapter, None)
+    name = "model.layers.1.self_attn.q_proj.weight"
+    held = load_file(adapter / WEIGHTS)
+    lora = {part: held[f"base_model.model.{name.removesuffix('weight')}lora_{part}.weight"] for part in "AB"}
+    update = json.loads((adapter / adapters.ADAPTER).read_text())["lora_alpha"] / 4 * lora["B"] @ lora["A"]
+    assert float(update.abs().max()) > 0.01
+    for scale in (-1.0, 0.0, 0.5, 1.0, 1.75):
+        found = scaled(adapter, scale)
+        torch.testing.assert_close(found[name], start[name] + scale * update)
+        assert found.keys() == start.keys()
+    assert all(torch.equal(value, start[key]) for key, value in scaled(adapter, 0).items())
+    assert all(torch.equal(value, saved[key]) for key, value in scaled(adapter, 1).items())
+
+
+def test_a_model_says_its_scale_where_it_is_not_one(adapter: Path) -> None:
+    assert CausalLM.load(adapter, lora_scale=0.5).describe()["lora_scale"] == 0.5
+    assert CausalLM.load(adapter, lora_scale=0).describe()["lora_scale"] == 0
+    assert all("lora_scale" not in CausalLM.load(adapter, lora_scale=scale).describe() for scale in (None, 1.0))
+    whole, part = (CausalLM.load(adapter, lora_scale=scale).fingerprint() for scale in (1.0, 0.5))
+    assert whole != part  # heads and directions fitted at one strength are not for another
+    engine = Engine.load(adapter, lora_scale=-0.5)
+    assert engine.describe()["model"]["lora_scale"] == -0.5
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf")])
+def test_a_scale_that_is_no_number_is_refused(adapter: Path, scale: float) -> None:
+    with pytest.raises(RequestError, match="cannot be scaled by"):
+        CausalLM.load(adapter, lora_scale=scale)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0])
+def test_what_is_no_adapter_has_no_scale(base: Path, scale: float) -> None:
+    for name in (str(base), "bundled"):
+        with pytest.raises(RequestError, match="is no adapter") as caught:
+            Engine.load(name, lora_scale=scale)
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ({"use_dora": True}, "use_dora"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"trainable_token_indices": [1, 2]}, "trainable_token_indices"),
+        ({"bias": "all"}, "bias 'all'"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights 'pissa'"),
+        ({"peft_type": "LOHA"}, "peft_type 'LOHA'"),
+    ],
+)
+def test_what_is_more_than_a_lora_update_has_no_scale(adapter: Path, base: Path, said: Any, named: str) -> None:
+    says(adapter, **said)
+    with pytest.raises(UnsupportedModel, match=f"with {named} is more than a LoRA update"):
+        CausalLM.load(adapter, lora_scale=0.5)
+    adapters.check(adapter, str(base), 1.0)  # as it was saved it is nothing to refuse
+
+
+def test_weights_in_place_of_the_bases_own_have_no_scale(adapter: Path) -> None:
+    name = "base_model.model.model.embed_tokens.weight"  # as peft saves them where a vocabulary was extended
+    save_file(load_file(adapter / WEIGHTS) | {name: torch.ones(264, 32)}, adapter / WEIGHTS)
+    assert (scaled(adapter, None)["model.embed_tokens.weight"] == 1).all()
+    with pytest.raises(UnsupportedModel, match=r"weights of its base's own .*embed_tokens.* has no strength"):
+        scaled(adapter, 0.5)

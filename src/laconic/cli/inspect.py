@@ -36,6 +36,7 @@ def inspect(
     dtype: options.Dtype = None,
     device: options.Device = None,
     weights: options.Weights = "decoded",
+    lora_scale: options.LoraScale = None,
     threads: options.Threads = None,
     format: options.Format = None,
     system: options.System = None,
@@ -56,7 +57,7 @@ def inspect(
     try:
         given: dict[str, Any] = {"dtype": options.named_dtype(dtype), "device": "auto" if device is None else device}
         given |= options.spoken(format, system, template)
-        given["weights"] = weights
+        given |= {"weights": weights, "lora_scale": lora_scale}
         # So that what needs a draft model is listed where run brings one.
         given["draft"] = "bundled-draft" if model == "bundled" else None
         engine = Engine.load(model, **given, drafter="prompt-lookup", length="constant:6")
@@ -171,6 +172,7 @@ def lines(told: dict[str, Any], drawn: str) -> list[str]:
     if not told["supported"]:
         return [f"{told['model_type'] or 'model'}: not supported", told["reason"]]
     cache, adapter, limit = told["cache"], told["adapter"], told["sampling"]["max_new_tokens"]
+    strength = f" at {told['lora_scale']:g} of its strength" if "lora_scale" in told else ""
     check = "the same text drafted and undrafted" if told["checked"]["same"] else "drafting CHANGED the text"
     equal = "experts" if told["routed"] and told["dtype"] == "float32" else "tokens"
     promise = "exact" if told["exact"] else f"drafts and batches may decide between equally likely {equal}"
@@ -178,7 +180,7 @@ def lines(told: dict[str, Any], drawn: str) -> list[str]:
     whole = ", its whole context" if cache["tokens"] == told["context"] else ""
     return [
         f"{told['model_type']}: supported, {told['parameters']:,} parameters, context {told['context']:,}",
-        *([f"adapter   merged into its base, {adapter['base']}"] if adapter else []),
+        *([f"adapter   merged into its base{strength}, {adapter['base']}"] if adapter else []),
         f"passes    {told['path']}, {told['dtype']} on {told['device']}",
         *(f"          not {note}" for note in told["notes"]),
         f"exactness {promise} ({check}, {told['checked']['tokens']} tokens)",

@@ -14,6 +14,7 @@ from laconic.cli.compress_weights import compress_weights
 from laconic.cli.cost import cost
 from laconic.cli.fit import app as fit
 from laconic.cli.inspect import inspect
+from laconic.cli.merge import merge
 from laconic.cli.methods import methods
 from laconic.cli.pad import pad
 from laconic.cli.peers import peers
@@ -67,6 +68,7 @@ app.command()(methods)
 app.command()(inspect)
 app.command()(pad)
 app.command()(compress_weights)
+app.command()(merge)
 app.command()(cost)
 app.command()(replay)
 app.command()(simulate)

@@ -122,6 +122,13 @@ Weights = Annotated[
         "decode them layer by layer in every pass; less memory, slower passes."
     ),
 ]
+LoraScale = Annotated[
+    float | None,
+    typer.Option(
+        "--lora-scale",
+        help="The strength of a model that is an adapter: 0 is its base, 1 the adapter as saved; any number.",
+    ),
+]
 _WORDS = "Prompt"
 Format = Annotated[
     str | None,

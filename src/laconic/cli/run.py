@@ -43,6 +43,7 @@ def run(
     dtype: options.Dtype = None,
     device: options.Device = None,
     weights: options.Weights = "decoded",
+    lora_scale: options.LoraScale = None,
     url: options.Url = None,
     tokenizer: options.Tokenizer = None,
     server: options.Server = None,
@@ -91,8 +92,9 @@ def run(
     choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
     spoken = options.spoken(format, system, template)
     if url is not None:
-        if weights != "decoded":
-            raise RequestError("--weights is for a model that runs here.", "Leave out --url, or --weights.")
+        if weights != "decoded" or lora_scale is not None:
+            option = "--weights" if weights != "decoded" else "--lora-scale"
+            raise RequestError(f"{option} is for a model that runs here.", f"Leave out --url, or {option}.")
         local = {"draft_model": draft_model, "dtype": dtype, "device": device, "threads": threads}
         engine: Engine = connect(
             url, model, tokenizer, choice, config, server=server or (), thinking=not no_think, spoken=spoken, **local
@@ -104,7 +106,7 @@ def run(
         chosen = options.choose(choice, config, model, draft_model, dtype, device, thinking=not no_think, spoken=spoken)
         options.settle(threads, chosen.model)
         given = {"draft": chosen.draft, "dtype": chosen.dtype, "device": chosen.device, **spoken}
-        engine = Engine.load(chosen.model, **given, weights=weights, **chosen.methods.fields())
+        engine = Engine.load(chosen.model, **given, weights=weights, lora_scale=lora_scale, **chosen.methods.fields())
     sampling = options.sampled(engine.defaults.sampling, **said)
     limits = wanted or replace(engine.defaults.limits, answer_room=answer_room)
     promise = kept(

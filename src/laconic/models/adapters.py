@@ -46,10 +46,14 @@ def adapted(name: str | Path) -> str | None:
     return place
 
 
-def merged(name: str | Path, base: PreTrainedModel) -> PreTrainedModel:
+def merged(name: str | Path, base: PreTrainedModel, scale: float = 1.0) -> PreTrainedModel:
     """``base`` with an adapter in it, one that :func:`check` has let pass; ``base`` is changed.
 
-    Raises ModelError for weights that are damaged, of another shape than the configuration says, or not all there.
+    ``scale`` is the strength of the update, which is multiplied by it: 0 is the base, 1 the adapter as it was saved
+    (CoT-Valve, arXiv:2502.09601, section 3: its alpha, along a direction in which thoughts become shorter).
+
+    Raises ModelError for weights that are damaged, of another shape than the configuration says, or not all there, and
+    UnsupportedModel for a ``scale`` where some take the place of the base's own.
     """
     from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
 
@@ -62,14 +66,23 @@ def merged(name: str | Path, base: PreTrainedModel) -> PreTrainedModel:
         expected = set(get_peft_model_state_dict(model, save_embedding_layers=False))
         own = {f"base_model.model.{key}" for key in base.state_dict()}
         _complete(name, expected - there, there - expected - own)
+        if scale != 1:
+            if whole := sorted(there & own):
+                raise _no_strength(Path(name), f"weights of its base's own ({whole[0]})")
+            from peft.tuners.lora import LoraLayer
+
+            for module in model.modules():
+                if isinstance(module, LoraLayer):
+                    module.scale_layer(scale)
         made: PreTrainedModel = model.merge_and_unload()
     return made
 
 
-def check(name: str | Path, base: str) -> None:
+def check(name: str | Path, base: str, scale: float = 1.0) -> None:
     """Refuse an adapter for what can be known before its base is read.
 
-    Raises UnsupportedModel without peft and for kinds of adapters that cannot be merged, ModelNotFound without weights.
+    Raises UnsupportedModel without peft, for kinds of adapters that cannot be merged, and, where ``scale`` is not 1,
+    for those that change their base by more than a LoRA update; ModelNotFound without weights.
     """
     if find_spec("peft") is None:
         raise UnsupportedModel(
@@ -84,8 +97,33 @@ def check(name: str | Path, base: str) -> None:
             f"'{file}': adapters of peft_type {kind!r} cannot be merged into their base.",
             "LoRA and its relatives can (peft_type LORA).",
         )
+    if scale != 1 and (more := _beyond_lora(_said(file))):
+        raise _no_strength(file, more)
     if not any((Path(name) / weights).is_file() for weights in _WEIGHTS):
         raise ModelNotFound(f"the adapter '{name}' has no weights: no {' or '.join(_WEIGHTS)}.", AGAIN)
+
+
+def _no_strength(file: Path, more: str) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"'{file}': an adapter with {more} is more than a LoRA update, and has no strength.", "Leave out the scale."
+    )
+
+
+def _beyond_lora(said: dict[str, Any]) -> str | None:
+    """What in an adapter does not go away as its LoRA update goes to 0, by its configuration; None for nothing."""
+    if said["peft_type"] != "LORA":
+        return f"peft_type {said['peft_type']!r}"
+    for key in ("use_dora", "modules_to_save", "trainable_token_indices", "layer_replication", "kasa_config"):
+        if said.get(key):
+            return key
+    if said.get("bias", "none") != "none":
+        return f"bias {said['bias']!r}"
+    begun = said.get("init_lora_weights", True)  # others take a part of the base's weights into the update at first
+    return None if isinstance(begun, bool) or begun in _APART else f"init_lora_weights {begun!r}"
+
+
+_APART = ("gaussian", "eva", "orthogonal")
+"""Ways to begin a LoRA update that leave its base's weights alone, besides zeros and random numbers."""
 
 
 def _mergeable(kind: str) -> bool:

@@ -20,7 +20,7 @@ from laconic.models.dfloat11.held import held
 from laconic.models.experts import routed
 from laconic.models.host import Host
 from laconic.models.loaded import note
-from laconic.models.loading import read_config, read_model
+from laconic.models.loading import check_scale, read_config, read_model
 from laconic.models.narrow import OutputHead
 from laconic.models.partial import LayerPlan
 from laconic.models.past import Held, Keeper, Past
@@ -65,6 +65,8 @@ class CausalLM:
         self._narrows = False
         """Whether it has been seen that the head can be asked about some tokens only."""
         self.num_layers = int(config.num_hidden_layers)
+        self.lora_scale = 1.0
+        """The strength of the LoRA update that was merged in, where one was (models.adapters)."""
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
         self.dtype, self.device = model.dtype, model.device
         self.weights_bytes = self._held.nbytes if self._held else sum(weight.nbytes for weight in model.parameters())
@@ -87,15 +89,18 @@ class CausalLM:
         device: str = AUTO,
         written_out: bool = True,
         weights: str = DECODED,
+        lora_scale: float | None = None,
     ) -> CausalLM:
         """Load a checkpoint by path or hub name on a device (see devices.named_device).
 
         ``dtype`` None is what suits the device and the checkpoint (devices.preferred). ``device="spread"`` puts layers
         on all accelerators, and on the CPU what they cannot hold. ``weights="coded"`` keeps the layers' weights of a
         checkpoint that ``laconic compress-weights`` wrote as they are stored, and every pass decodes them: less memory,
-        slower passes, on the CPU and in bfloat16 alone. Raises ModelNotFound, UnsupportedModel naming what
+        slower passes, on the CPU and in bfloat16 alone. ``lora_scale`` multiplies an adapter's LoRA update before it is
+        merged: 0 is the base, 1 (or None) the adapter as saved. Raises ModelNotFound, UnsupportedModel naming what
         stands in the way, RequestError for a device that is not here, and what ``loading.read_model`` does.
         """
+        check_scale(name, lora_scale)
         coded = kept_coded(weights, device, dtype)
         place, config = named_device(device), read_config(name)
         refuse(config)
@@ -106,9 +111,11 @@ class CausalLM:
             made = bare.read(name, config).to(chosen)
             if digest(made) in bare.KNOWN:  # else somebody has put other weights there
                 return CausalLM(placed(made, place))
-        if device == SPREAD:
-            return CausalLM(read_model(name, dtype=chosen, spread=True), written_out=written_out)
-        return CausalLM(placed(read_model(name, dtype=chosen), place), written_out=written_out)
+        spread = device == SPREAD
+        model = read_model(name, dtype=chosen, spread=spread, lora_scale=lora_scale)
+        loaded = CausalLM(model if spread else placed(model, place), written_out=written_out)
+        loaded.lora_scale = 1.0 if lora_scale is None else lora_scale
+        return loaded
 
     @property
     def exact(self) -> bool:
@@ -141,6 +148,7 @@ class CausalLM:
             "weights_bytes": self.weights_bytes,
             "exact": self.exact,
             "routed": self.routed,
+            **({} if self.lora_scale == 1 else {"lora_scale": self.lora_scale}),
         }
 
     @property

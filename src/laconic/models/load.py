@@ -39,10 +39,15 @@ def resolve(name: str | Path) -> str:
 
 
 def load_model(
-    name: str | Path, *, dtype: torch.dtype | None = None, device: str = AUTO, weights: str = DECODED
+    name: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str = AUTO,
+    weights: str = DECODED,
+    lora_scale: float | None = None,
 ) -> CausalLM:
     """Load a model; see CausalLM.load."""
-    return CausalLM.load(resolve(name), dtype=dtype, device=device, weights=weights)
+    return CausalLM.load(resolve(name), dtype=dtype, device=device, weights=weights, lora_scale=lora_scale)
 
 
 def load_text(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,24 +81,30 @@ def needed(name: str | Path, config: PreTrainedConfig) -> None:
         )
 
 
-def read_model(name: str | Path, *, dtype: Any, spread: bool = False, coded: bool = False) -> PreTrainedModel:
+def read_model(
+    name: str | Path, *, dtype: Any, spread: bool = False, coded: bool = False, lora_scale: float | None = None
+) -> PreTrainedModel:
     """The model at a path or hub name, complete. ``dtype`` is one of PyTorch's, or "auto" for the checkpoint's own.
 
     ``spread`` distributes its layers over all devices, which needs accelerate. ``coded`` keeps the weights of a folder
     that ``laconic compress-weights`` wrote as they are stored (models.dfloat11); they are decoded otherwise.
+    ``lora_scale`` is an adapter's strength (adapters.merged), None as it was saved.
 
-    Raises RequestError for ``coded`` where nothing is, ModelNotFound without weights, ModelError for files that cannot
-    be read and naming weights that are missing or of another shape, UnsupportedModel for a format that needs what is
-    not installed, MissingExtra; for an adapter what ``adapters.check`` and ``merged`` do as well.
+    Raises RequestError for ``coded`` where nothing is and as :func:`check_scale` does, ModelNotFound without weights,
+    ModelError for files that cannot be read and naming weights that are missing or of another shape, UnsupportedModel
+    for a format that needs what is not installed, MissingExtra; for an adapter what ``adapters.check`` and ``merged``
+    do as well.
     """
     from transformers import AutoModelForCausalLM
 
     base = adapted(name)
+    check_scale(name, lora_scale)
     if coded and not is_compressed(name):
         raise RequestError(f"the weights of '{name}' are not coded.", "Write a copy with laconic compress-weights.")
     if base is not None:
-        adapters.check(name, base)
-        return adapters.merged(name, read_model(base, dtype=dtype, spread=spread))
+        scale = 1.0 if lora_scale is None else lora_scale
+        adapters.check(name, base, scale)
+        return adapters.merged(name, read_model(base, dtype=dtype, spread=spread), scale)
     if spread and find_spec("accelerate") is None:
         raise MissingExtra("accelerate", "spread")
     config = read_config(name)
@@ -120,6 +127,16 @@ def read_model(name: str | Path, *, dtype: Any, spread: bool = False, coded: boo
         _log.warning("'%s': FP8 weights are unpacked to %s on this device", name, chosen)
         model = model.to(chosen)
     return model
+
+
+def check_scale(name: str | Path, scale: float | None) -> None:
+    """Raise RequestError for a strength that is no finite number, or of what is no adapter; None is not said."""
+    if scale is None:
+        return
+    if not math.isfinite(scale):
+        raise RequestError(f"a LoRA cannot be scaled by {scale}.", "Say a finite number; 1 is the adapter as saved.")
+    if adapted(name) is None:
+        raise RequestError(f"'{name}' is no adapter, so there is no LoRA to scale.", "Leave out the scale.")
 
 
 def _complete(name: str | Path, info: dict[str, Any]) -> None:
