@@ -27,7 +27,7 @@ from laconic.errors import LaconicError, RequestError, did_you_mean
 from laconic.policy import Family, registry
 
 DType = Literal["float32", "bfloat16", "float16"]
-_FAMILIES: tuple[Family, ...] = ("drafter", "length", "shape", "verifier", "think")
+_FAMILIES: tuple[Family, ...] = ("drafter", "length", "shape", "verifier", "think", "kv")
 
 
 class ConfigError(RequestError):
@@ -44,6 +44,9 @@ class MethodsTable(pydantic.BaseModel):
     shape: str | None = None
     verifier: str | None = None
     think: tuple[str, ...] | None = None
+    kv: str | None = None
+    kv_budget: pydantic.PositiveInt | None = None
+    """Bytes of the target's cache that a request may take."""
 
     def said(self) -> dict[str, Any]:
         """Fields of ``Methods`` that the table names."""

@@ -16,6 +16,7 @@ import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.errors import RequestError, UnmetNeed
 from laconic.grammar.compiled import vocabulary
 from laconic.kv.base import KV
+from laconic.kv.full import Full
 from laconic.loop import Loop, Plan
 from laconic.models.base import Forgets, LanguageModel, RunsParts, ShowsHidden, ShowsLayers, Steerable
 from laconic.models.causal_lm import DECODED, CausalLM
@@ -60,6 +61,8 @@ class Methods:
     think: tuple[str | Policy, ...] = ()
     probes: Literal["branch", "separate"] = "branch"
     kv: str | Policy = "full"
+    kv_budget: int | None = None
+    """Bytes of the target's cache that a request may take; ``kv`` says what goes, or snapkv where it is full."""
 
     def fields(self) -> dict[str, Any]:
         """Every field by name, as :meth:`Engine.load` and :meth:`Engine.using` take them."""
@@ -115,6 +118,8 @@ class Engine:
         self._judges: dict[Judge, Bound] = {}
         self.methods = methods or Methods()
         self.plan = self.methods.plan()
+        if self.methods.kv_budget is not None:
+            self.plan = replace(self.plan, kv=within(self.plan.kv, self.methods.kv_budget, target))
         check(self.plan, text, target, draft_model)
         _keep_hidden(self.plan, target, draft_model)
 
@@ -442,6 +447,23 @@ def joined(draft: LanguageModel, theirs: Text, target: LanguageModel, text: Text
     if isinstance(draft, CausalLM):
         note(made)
     return made
+
+
+_WITHIN = "snapkv"
+"""What keeps to a budget of bytes where nobody is named."""
+
+
+def within(policy: KV, nbytes: int, target: LanguageModel) -> KV:
+    """The policy that keeps a request's cache within ``nbytes``. Raises UnmetNeed, InvalidKnob, RequestError."""
+    if nbytes <= 0:
+        raise RequestError(f"a budget of {nbytes} bytes holds nothing.", "Give a positive number.")
+    if not isinstance(target, Forgets) or not target.forgets:
+        raise UnmetNeed(
+            "a budget of bytes needs a cache of which part can be kept without the rest.",
+            "Use it with a model that runs on laconic's slot cache; `laconic inspect` names the path.",
+        )
+    chosen = cast(KV, registry.build("kv", _WITHIN)) if isinstance(policy, Full) else policy
+    return chosen.within(nbytes, target.cache_shape)
 
 
 def policies(plan: Plan) -> list[Policy]:

@@ -262,6 +262,7 @@ class Loop:
         slot = cast(Reduced, s.slot)
         while s.pending > slot.room and (not s.checks or s.checks[0].point.length > slot.length + slot.room):
             if slot.room <= 0:
+                s.weigh()
                 slot.compact()
             else:
                 part = s.tokens[slot.length : slot.length + slot.room]
@@ -646,6 +647,7 @@ class Loop:
             self.active.remove(s)
             self.plan.drafter.finish(s.drafter_state)
             self.leaving(s)
+            s.weigh()
             s.slot.close()
 
 

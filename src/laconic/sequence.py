@@ -136,6 +136,7 @@ class Sequence:
         self.lossless = True
         self.taken = 0
         """Tokens after the prompt that another request has written (:meth:`follow`)."""
+        self._cache_bytes = 0
         self.reduces = False
         """Whether a kv policy says what of its cache stays."""
         self.begun = False
@@ -445,8 +446,14 @@ class Sequence:
             usage=usage,
             events=tuple(self.events),
             lossless=self.lossless,
+            cache_bytes=self.weigh(),
             thought=max(closed, next((at for at in range(len(kinds), 0, -1) if kinds[at - 1] == "thinking"), 0)),
         )
+
+    def weigh(self) -> int:
+        """The most bytes that the cache has taken so far, as often as it was weighed."""
+        self._cache_bytes = max(self._cache_bytes, self.slot.nbytes)
+        return self._cache_bytes
 
     def shown(self) -> Parts:
         """What has been drained so far, taken apart: each of its parts is a beginning of what the result will hold."""

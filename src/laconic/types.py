@@ -303,7 +303,8 @@ class Result:
 
     ``tokens`` are the ids after the prompt; ``lossless`` is False when any method in use may change the output
     beyond what plain decoding under the same thinking settings gives. ``thought`` are the tokens before the answer's
-    own, tags and what was written by force included.
+    own, tags and what was written by force included. ``cache_bytes`` is the most that its keys and values took at one
+    time, with what is remembered of them; 0 where the model runs elsewhere.
     """
 
     text: str
@@ -315,3 +316,4 @@ class Result:
     events: tuple[Event, ...] = ()
     lossless: bool = True
     thought: int = 0
+    cache_bytes: int = 0

@@ -32,6 +32,8 @@ def certify(
     think: options.Think = None,
     exit_spec: options.Exit = None,
     budget: options.Budget = None,
+    kv: options.KV = None,
+    kv_budget: options.KVBudget = None,
     temperatures: Annotated[
         str, typer.Option(help="Temperatures at which sampling is tested, comma list.", rich_help_panel="Sampling")
     ] = "0.6,1.0",
@@ -91,7 +93,7 @@ def certify(
     items = draw(load(tasks), n, seed)
     if think is None and exit_spec is None and budget is None:
         think = "none"
-    choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
+    choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget, kv, kv_budget)
     spoken = options.spoken(format, system, template)
     chosen = options.choose(choice, config, model, draft_model, dtype, device, spoken=spoken)
     options.settle(threads, chosen.model)

@@ -36,6 +36,8 @@ def compare(
     think: options.Think = None,
     exit_spec: options.Exit = None,
     budget: options.Budget = None,
+    kv: options.KV = None,
+    kv_budget: options.KVBudget = None,
     scaling: Annotated[
         list[str] | None,
         typer.Option(
@@ -86,7 +88,7 @@ def compare(
     if attempts is not None and not scaling:
         raise RequestError("--attempts goes with --scaling.", "Name a method, e.g. --scaling enough.")
     items = draw(load(tasks), n, seed)
-    choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
+    choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget, kv, kv_budget)
     spoken = options.spoken(format, system, template)
     chosen = options.choose(choice, config, model, draft_model, dtype, device, spoken=spoken)
     setup = Setup(

@@ -220,6 +220,22 @@ OwnMaxTokens = Annotated[
         rich_help_panel=_SAMPLING,
     ),
 ]
+KV = Annotated[
+    str | None,
+    typer.Option(
+        "--kv",
+        help="What of the past stays in the cache: snapkv:budget=1024, quantised:[kivi:bits=4] ... or full.",
+        rich_help_panel=_METHODS,
+    ),
+]
+KVBudget = Annotated[
+    str | None,
+    typer.Option(
+        "--kv-budget",
+        help="Most memory that a request's cache may take: 512MB, 2GiB. What goes --kv says, or else snapkv.",
+        rich_help_panel=_METHODS,
+    ),
+]
 MaxTokens = Annotated[int, typer.Option(help="Most tokens after the prompt.", rich_help_panel=_SAMPLING)]
 
 
@@ -234,6 +250,8 @@ class Choice:
     think: str | None = None
     exit: str | None = None
     budget: int | None = None
+    kv: str | None = None
+    kv_budget: str | None = None
 
     def methods(
         self,
@@ -257,13 +275,15 @@ class Choice:
         chosen = default(draft_model=draft is not None or model == "bundled", thinking=thinks)
         if base:
             chosen = replace(chosen, **base)
-        named = {name: getattr(self, name) for name in ("drafter", "length", "shape", "verifier")}
+        named = {name: getattr(self, name) for name in ("drafter", "length", "shape", "verifier", "kv")}
         said: dict[str, Any] = {name: spec for name, spec in named.items() if spec is not None}
         if draft is not None and self.drafter is None and "drafter" not in (base or {}):
             said = {"drafter": "draft-model"} | said
         if self.drafter is not None and self.drafter != chosen.drafter:
             # The default's length and shape were chosen for its own drafter and may not suit another one.
             said = {"length": "constant:8", "shape": "chain"} | said
+        if self.kv_budget is not None:
+            said["kv_budget"] = nbytes(self.kv_budget)
         controllers = self.controllers(chosen.think) if thinking else ()
         made = replace(chosen, **said, think=controllers)
         plan = made.plan()  # a misspelt name is found before any model is loaded
@@ -282,6 +302,27 @@ class Choice:
         if self.exit is not None:
             default = split(self.exit)
         return default if self.budget is None else (f"budget:{self.budget}", *default)
+
+
+_UNITS = {"": 1, "B": 1} | {
+    f"{prefix}{unit}": base**power
+    for power, prefix in enumerate("KMGT", start=1)
+    for unit, base in (("B", 1000), ("iB", 1024), ("", 1024))
+}
+
+
+def nbytes(said: str) -> int:
+    """A number of bytes as people write it: 512MB, 1.5GiB, 4096. Raises RequestError for anything else."""
+    number = said.strip().rstrip("BiKMGTkmgtb ")
+    unit = said.strip()[len(number) :].strip()
+    known = {name.lower(): factor for name, factor in _UNITS.items()}
+    try:
+        found = int(float(number) * known[unit.lower()])
+    except (ValueError, KeyError, OverflowError):
+        found = 0
+    if found <= 0:
+        raise RequestError(f"'{said}' is no amount of memory.", "Say a number with its unit, like 512MB or 2GiB.")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from .options import Choice
 
-_DRAFTING = {"drafter": "--drafter", "length": "--length", "shape": "--shape", "verifier": "--verify"}
+_DRAFTING = {"drafter": "--drafter", "length": "--length", "shape": "--shape", "verifier": "--verify", "kv": "--kv",
+             "kv_budget": "--kv-budget"}  # fmt: skip
 
 _YES = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 _SERVER: dict[str, Callable[[str], Any]] = {

@@ -22,6 +22,8 @@ def run(
     think: options.Think = None,
     exit_spec: options.Exit = None,
     budget: options.Budget = None,
+    kv: options.KV = None,
+    kv_budget: options.KVBudget = None,
     memory: options.Memory = None,
     scaling: options.Scaling = None,
     attempts: options.Attempts = None,
@@ -89,7 +91,7 @@ def run(
     question = sys.stdin.read().strip() if prompt == "-" else prompt
     if not question.strip():
         raise RequestError("the prompt is empty.", "Ask something.")
-    choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
+    choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget, kv, kv_budget)
     spoken = options.spoken(format, system, template)
     if url is not None:
         if weights != "decoded" or lora_scale is not None:

@@ -35,6 +35,8 @@ def serve(
     think: options.Think = None,
     exit_spec: options.Exit = None,
     budget: options.Budget = None,
+    kv: options.KV = None,
+    kv_budget: options.KVBudget = None,
     efforts: Annotated[
         Path | None,
         typer.Option(
@@ -133,7 +135,7 @@ def serve(
     keys = _keys(api_key_file)
     if harm > 0.05 and not (audit or shadow):
         raise RequestError("--harm is a limit for --audit.", "Say what share of requests to watch: --audit 0.02.")
-    choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget)
+    choice = options.Choice(drafter, length, shape, verify, think, exit_spec, budget, kv, kv_budget)
     spoken = options.spoken(format, system, template)
     shown = name or Path(model or "bundled").name
     settings = Settings(
@@ -206,7 +208,7 @@ def _within(
 
     from .defaults import DEFAULT
 
-    for name in ("drafter", "length", "shape", "verifier"):
+    for name in ("drafter", "length", "shape", "verifier", "kv", "kv_budget"):
         if getattr(choice, name) is not None:
             raise RequestError(f"the {name} cannot be chosen for vLLM.", "Say --vllm speculative_config={...}.")
     if model is None:

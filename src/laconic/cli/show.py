@@ -129,7 +129,9 @@ def closing_line(result: Result, plain: Result | None = None, context: int | Non
     if result.finish_reason != "stop":
         parts.append(_unfinished(result, context))
     if not result.lossless:
-        parts.append("lossy: drafts may have changed the text")
+        parts.append("lossy: drafts, or what the cache lost, may have changed the text")
+    if result.cache_bytes:
+        parts.append(f"{result.cache_bytes / 2**20:,.1f} MiB of cache")
     if plain is not None:
         parts.append(_against(result, plain))
     return " · ".join(parts)

@@ -15,9 +15,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from laconic.errors import InvalidKnob
 from laconic.kv.stored import Stored
 from laconic.models.four_bits import FourBits
-from laconic.models.past import Attention, Held, Keeper, Past, PastLayer
+from laconic.models.past import Attention, CacheShape, Held, Keeper, Past, PastLayer
 from laconic.models.text import Text
 from laconic.policy import Policy
 
@@ -51,12 +52,23 @@ class KV(Policy):
         """What it would keep of a text of ``length`` tokens that has been read whole; None where that is all of it."""
         raise NotImplementedError
 
-    def within(self, entries: int) -> KV:
-        """The same policy with no more than so many entries of each key head, layers taken together.
+    @property
+    def most(self) -> int | None:
+        """Entries beyond which no key head goes, on average over the layers, not while a prompt is read either.
 
-        Raises InvalidKnob where that is too few for what it never gives up.
+        None where there is no such number.
         """
-        raise NotImplementedError
+        return None
+
+    def within(self, nbytes: int, shape: CacheShape) -> KV:
+        """The same policy with a cache of ``nbytes`` at most, from the first token that is read to the last.
+
+        Raises InvalidKnob where that is too little for what it never gives up, or where it takes nothing away.
+        """
+        raise InvalidKnob(
+            f"'{self.name}' keeps all entries, so it cannot keep to a budget of bytes.",
+            "Use one that takes entries away, e.g. snapkv.",
+        )
 
 
 @dataclass

@@ -29,7 +29,3 @@ class Full(KV):
     def view(self, told: Telling, held: Sequence[Held | None], length: int) -> Past | None:
         """All of it."""
         return None
-
-    def within(self, entries: int) -> KV:
-        """Nothing can be taken away here: a budget needs a method that says what goes."""
-        return self

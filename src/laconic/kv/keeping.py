@@ -13,7 +13,7 @@ from torch import Tensor
 from laconic.errors import InvalidKnob
 from laconic.kv.base import KV, Allocator, Layer, Telling
 from laconic.kv.layers.uniform import Uniform
-from laconic.models.past import FOREVER, Held, Past, PastLayer, Plain
+from laconic.models.past import FOREVER, CacheShape, Held, Past, PastLayer, Plain
 from laconic.policy import Family, Needs, knobs
 
 _CHUNK = 256
@@ -62,8 +62,33 @@ class Evicting(KV):
         """The score of each entry, ``[entries, kv_heads]``: the larger, the sooner it stays."""
         raise NotImplementedError
 
-    def within(self, entries: int) -> Evicting:
-        """The same with this budget, also while the prompt is read."""
+    @property
+    def notes(self) -> int:
+        """Numbers that are noted of each entry and key head between reductions."""
+        return 0
+
+    @property
+    def most(self) -> int | None:
+        """The budget, where it holds from the first token on."""
+        return int(self.budget) if self.stepwise and self.budget >= 1 else None
+
+    def within(self, nbytes: int, shape: CacheShape) -> Evicting:
+        """The same within ``nbytes``, positions and notes of entries and the queries that are looked at among them.
+
+        Layers with a sliding window hold what they see of the text, and are counted with that.
+        """
+        each = shape.entry_nbytes + 4 * shape.kv_heads * (1 + self.notes)
+        asked = self.looks * shape.heads * shape.head_dim * shape.itemsize * shape.layers
+        spare = self.every + _CHUNK  # what a layer with a window may hold beyond it until the next reduction
+        seen = sum((window + spare) * each for window in shape.windows)
+        free = shape.layers - len(shape.windows)
+        entries = (nbytes - asked - seen) // (each * free) if free else 0
+        if entries - self.every <= self.least:
+            needed = asked + seen + (self.least + self.every + 1) * each * free
+            raise InvalidKnob(
+                f"'{self.name}' needs {needed / 2**20:.1f} MiB of cache here, more than {nbytes / 2**20:.1f} MiB.",
+                "Give it more, or make sinks, recent and every smaller.",
+            )
         return replace(self, budget=float(entries), stepwise=True)
 
     def start(self, told: Telling) -> Evictor:

@@ -14,7 +14,7 @@ from laconic.errors import BrokenLogits
 from laconic.models.brought import BroughtHead
 from laconic.models.largest import first_largest, tops
 from laconic.models.partial import LayerPlan
-from laconic.models.past import Held, Keeper, Past
+from laconic.models.past import CacheShape, Held, Keeper, Past
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,8 +266,8 @@ class Forgets(Protocol):
     """Whether it can, as its passes are made; else :meth:`hold` must not be called."""
 
     @property
-    def token_nbytes(self) -> int:
-        """Bytes of one token's keys and values over all layers."""
+    def cache_shape(self) -> CacheShape:
+        """What a token takes in the cache."""
         ...
 
     def hold(self, slot: Slot, keeper: Keeper) -> None:

@@ -23,7 +23,7 @@ from laconic.models.loaded import note
 from laconic.models.loading import check_scale, read_config, read_model
 from laconic.models.narrow import OutputHead
 from laconic.models.partial import LayerPlan
-from laconic.models.past import Held, Keeper, Past
+from laconic.models.past import CacheShape, Held, Keeper, Past
 from laconic.models.steering import Touch, Touches
 
 if TYPE_CHECKING:
@@ -166,14 +166,20 @@ class CausalLM:
         return self.host.forgets
 
     @property
-    def token_nbytes(self) -> int:
-        """Bytes of one token's keys and values over all layers, by the configuration."""
+    def cache_shape(self) -> CacheShape:
+        """What a token takes in the cache, by the configuration; see models.base.Forgets."""
         config = self.config
-        heads = int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
-        dim = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+        heads = int(config.num_attention_heads)
+        kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
+        dim = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
         kinds = getattr(config, "layer_types", None) or ["full_attention"] * self.num_layers
-        attending = sum("attention" in kind and "linear" not in kind for kind in kinds)
-        return 2 * attending * heads * dim * self.dtype.itemsize
+        attending = sum(kind in ("full_attention", "sliding_attention", "attention") for kind in kinds)
+        sliding = sum(kind == "sliding_attention" for kind in kinds)
+        window = getattr(config, "sliding_window", None)
+        if window and not getattr(config, "layer_types", None) and getattr(config, "use_sliding_window", True):
+            sliding = attending  # Mistral, all layers at once
+        windows = (int(window),) * sliding if window else ()
+        return CacheShape(attending, heads, kv_heads, dim, self.dtype.itemsize, windows)
 
     def hold(self, slot: Slot, keeper: Keeper) -> None:
         """Have a keeper say what of a slot's text stays in the cache; see models.base.Forgets."""

@@ -91,6 +91,28 @@ class Attention:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheShape:
+    """What a token takes in a model's cache. ``windows`` are those of layers that see no further back."""
+
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    itemsize: int
+    windows: tuple[int, ...] = ()
+
+    @property
+    def entry_nbytes(self) -> int:
+        """Bytes of one token's entries in one layer."""
+        return 2 * self.kv_heads * self.head_dim * self.itemsize
+
+    @property
+    def token_nbytes(self) -> int:
+        """Bytes of one token's keys and values over all layers."""
+        return self.layers * self.entry_nbytes
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """A layer's entries when they are to be reduced: first the past's, then those written since.
 

@@ -30,7 +30,7 @@ _ABILITIES = (
     "through",
     "own_head",
     "forgets",
-    "token_nbytes",
+    "cache_shape",
     "hold",
     "holds",
     "views",

@@ -133,9 +133,12 @@ class Asking:
             ("prediction", bool(request.prediction), can.prediction),
             ("laconic.draft", not request.drafts, can.drafts),
             ("an answer of a given format", request.grammar is not None, can.grammar),
+            ("laconic.kv", body.options().kv is not None, can.kv),
         ):
             if wanted and not possible:
                 raise RequestError(f"{name} cannot be had from this server's backend ({self.backend.name}).")
+        if kept := body.options().kv:
+            request = replace(request, kv=self.backend.keeper(kept))
         n = body.n or 1
         if n > self.bounds.n:
             raise RequestError(f"n={n} is more than this server gives.", f"At most {self.bounds.n}.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from laconic.errors import RequestError
+from laconic.kv.base import KV
 from laconic.models.defaults import Defaults
 from laconic.models.text import Text
 from laconic.policy import Policy, registry
@@ -48,6 +49,7 @@ class Abilities:
     drafts: bool = True
     prediction: bool = True
     grammar: bool = True
+    kv: bool = True
 
 
 class Backend(Protocol):
@@ -64,6 +66,10 @@ class Backend(Protocol):
 
     def describe(self) -> Mapping[str, Any]:
         """What runs and how; plain values, ready for JSON."""
+        ...
+
+    def keeper(self, spec: str) -> KV:
+        """The kv policy that a request names; only where ``can.kv``. Raises MethodError subclasses."""
         ...
 
     def controllers(self, think: Sequence[str]) -> tuple[Controller, ...]:

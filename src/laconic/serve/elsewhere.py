@@ -11,6 +11,7 @@ from typing import Any
 
 from laconic.engine import Engine, check
 from laconic.errors import LaconicError, RemoteError, RequestError
+from laconic.kv.base import KV
 from laconic.remote.loop import RemoteLoop
 from laconic.sequence import Sequence as Reply
 from laconic.serve.backend import ENDED, Abilities, Busy, Draining, Load, specs, strangers
@@ -27,7 +28,7 @@ class Elsewhere:
     """Serves jobs by a RemoteLoop. ``places`` are under way at once, ``queue`` more may wait."""
 
     name = "elsewhere"
-    can = Abilities(logprobs=False, drafts=False, prediction=False, grammar=False)
+    can = Abilities(logprobs=False, drafts=False, prediction=False, grammar=False, kv=False)
 
     def __init__(self, engine: Engine, *, places: int, queue: int) -> None:
         self.engine = engine
@@ -50,6 +51,10 @@ class Elsewhere:
         made = strangers(think)
         check(replace(self.engine.plan, controllers=made), self.text, self.engine.target, None)
         return made
+
+    def keeper(self, spec: str) -> KV:
+        """Nobody: the cache is elsewhere. Raises RequestError."""
+        raise RequestError(f"the cache is not this server's, so '{spec}' keeps nothing of it.")
 
     async def start(self) -> None:
         """Get ready."""

@@ -42,14 +42,16 @@ class Memory:
     most: int
     """Bytes of the rectangle at most."""
     context: int
+    cap: int | None = None
+    """Tokens beyond which no request's cache goes, by the server's kv policy; None where there is no such number."""
 
     @staticmethod
-    def of(model: LanguageModel, most: int) -> Memory:
+    def of(model: LanguageModel, most: int, cap: int | None = None) -> Memory:
         """For a model; ``most`` in bytes."""
         with closing(model.open()) as slot:
             model.prefill(slot, [0])
             token = max(slot.nbytes, 1)
-        return Memory(token, most, model.context)
+        return Memory(token, most, model.context, cap)
 
     def wanted(self, extents: Sequence[Extent]) -> int:
         """Bytes of the rectangle in which these requests have room for a while."""
@@ -65,11 +67,13 @@ class Memory:
     @property
     def longest(self) -> int:
         """Tokens of the longest text that fits if it is alone; the model's context, or less."""
-        return min(self.context, self.most // self.token // _BLOCK * _BLOCK)
+        alone = self.most // self.token // _BLOCK * _BLOCK
+        return self.context if self.cap is not None and self.cap <= alone else min(self.context, alone)
 
     def _soon(self, extent: Extent) -> int:
         ahead = min(max(_AHEAD, extent.written + _BLOCK), extent.limit)
-        return min(extent.prompt + ahead, self.context)
+        soon = min(extent.prompt + ahead, self.context)
+        return soon if self.cap is None else min(soon, self.cap)
 
 
 def free(device: torch.device | None) -> int:

@@ -7,11 +7,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
-from laconic.engine import Engine, check
+from laconic.engine import Engine, check, within
 from laconic.errors import RequestError, UnmetNeed
+from laconic.kv.base import KV
 from laconic.models.base import ShowsHidden
+from laconic.policy import Policy, registry
 from laconic.serve.backend import Abilities, Busy, Draining, Load, specs, strangers
 from laconic.serve.job import Job
 from laconic.serve.memory import SHARE, Memory, free
@@ -44,7 +46,7 @@ class Own:
         self.queue = queue
         whole = memory or int(SHARE * free(getattr(engine.target, "device", None)))
         kept = int(_KEPT * whole) if reuse else 0
-        self.memory = Memory.of(engine.target, whole - kept)
+        self.memory = Memory.of(engine.target, whole - kept, engine.plan.kv.most)
         self.context = self.memory.longest
         if self.context < _LEAST:
             raise RequestError(
@@ -59,10 +61,20 @@ class Own:
         self._under_way: list[Job] = []
         """Those that have not ended: known here at once, to the engine's thread only after its pass."""
 
+    def keeper(self, spec: str) -> KV:
+        """The kv policy that a request names, held to the server's budget. Raises MethodError subclasses."""
+        policy = cast(KV, registry.build("kv", spec, files=False))
+        for part in policy.walk():
+            if part.needs.reducible_cache and not getattr(self.engine.target, "forgets", False):
+                raise UnmetNeed(f"'{part.name}' needs a cache of which part can be kept without the rest.")
+        budget = self.engine.methods.kv_budget
+        return policy if budget is None else within(policy, budget, self.engine.target)
+
     def describe(self) -> Mapping[str, Any]:
         """What the engine says, and how requests share it."""
         plan = self.engine.plan
-        parts = {"drafter": plan.drafter, "length": plan.length, "shape": plan.shape, "verifier": plan.verifier}
+        parts: dict[str, Policy] = {"drafter": plan.drafter, "length": plan.length, "shape": plan.shape}
+        parts |= {"verifier": plan.verifier, "kv": plan.kv}
         methods: dict[str, Any] = {name: specs([policy])[0] for name, policy in parts.items()}
         return {
             "backend": self.name,

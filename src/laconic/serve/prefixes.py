@@ -63,6 +63,8 @@ class Prefixes:
         """Keep what a slot holds of a text, in place of its own beginnings."""
         if self._model is None or slot.length <= _WORTH or slot.nbytes > self._most:
             return
+        if getattr(slot, "past", None) is not None:  # what a kv policy has left of it is no beginning of another text
+            return
         mine = np.asarray(tokens[: slot.length], dtype=np.int64)
         others = [text for text in self._texts if text.owner == owner]
         if any(_common(text.tokens, mine) == len(mine) for text in others):

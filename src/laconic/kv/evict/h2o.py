@@ -37,6 +37,11 @@ class H2O(Evicting):
         return self.seen
 
     @property
+    def notes(self) -> int:
+        """The sum."""
+        return 1
+
+    @property
     def follows(self) -> bool:
         """No query is left out."""
         return True

@@ -36,6 +36,11 @@ class Options(BaseModel):
     answer_room: StrictInt | None = Field(
         default=None, ge=0, description="Tokens kept for the answer. 0 leaves thoughts alone, and may lose the answer."
     )
+    kv: str | None = Field(
+        default=None,
+        description="What of the past this request keeps in the cache, in place of the server's policy: "
+        "'snapkv:budget=1024'. 'full' keeps all of it.",
+    )
     draft: StrictBool = Field(default=True, description="False decodes this request plainly, without drafts.")
     trace: StrictBool = Field(
         default=False, description="Tell in each chunk where its tokens came from, pass by pass, and what probes found."
