@@ -163,9 +163,12 @@ _KV = "laconic.kv"
 registry.register("kv", "full", f"{_KV}.full:Full")
 registry.register("kv", "h2o", f"{_KV}.evict.h2o:H2O")
 registry.register("kv", "key-norm", f"{_KV}.evict.key_norm:KeyNorm")
+registry.register("kv", "lazy-eviction", f"{_KV}.evict.lazy:LazyEviction")
 registry.register("kv", "quantised", f"{_KV}.quantised:Quantised")
 registry.register("kv", "random", f"{_KV}.evict.chance:Chance")
+registry.register("kv", "r-kv", f"{_KV}.evict.rkv:RKV")
 registry.register("kv", "snapkv", f"{_KV}.evict.snapkv:SnapKV")
+registry.register("kv", "steps", f"{_KV}.evict.steps:Steps")
 registry.register("kv", "streaming-llm", f"{_KV}.evict.streaming:StreamingLLM")
 registry.register("kv", "tova", f"{_KV}.evict.tova:TOVA")
 

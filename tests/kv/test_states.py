@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 
+from laconic.kv.base import Telling
 from laconic.models.base import ScoreTree, chain
 from laconic.models.causal_lm import CausalLM
 from laconic.models.past import Past
 from laconic.models.slot import CacheSlot
 from tests import tiny
-from tests.kv.methods import EVICTING, REDUCING, fit, opened, policy
+from tests.kv.methods import EVICTING, REDUCING, TEXT, fit, opened, policy
 from tests.kv.test_passes import built
 from tests.models.test_native import KERNELS
 
@@ -92,6 +94,7 @@ def test_whatever_happens_to_a_slot(name: str, stepwise: bool, exact: bool) -> N
         elif what == "copy" and len(slots) < 4:
             texts.append(list(text))
             slots.append(slot.fork())
+            slots[-1].keeper.follow(Telling(texts[-1], PROMPT, TEXT))  # type: ignore[union-attr]
         del text[max(len(text), 1) :]
         read(model, slot, text)
         if len(slots) == 4:
@@ -112,7 +115,7 @@ def test_a_budget_that_is_not_reached_takes_nothing_away(name: str) -> None:
     tokens = [(7 * i) % 200 for i in range(90)]
     whole = model.open()
     model.prefill(whole, tokens)
-    slot = opened(model, policy(name).within(200), tokens, 40)
+    slot = opened(model, replace(policy(name), budget=200.0), tokens, 40)
     model.prefill(slot, tokens)
     assert slot.past is None
     assert torch.equal(model.score([chain([3, 4])], [slot]).of(0), model.score([chain([3, 4])], [whole]).of(0))
@@ -125,7 +128,7 @@ def test_never_more_than_the_budget_and_what_is_freed_returns(name: str) -> None
     tokens = [(7 * i) % 200 for i in range(400)]
     made = policy(name, "stepwise=True")
     slot = opened(model, made, tokens, 300)
-    token = model.token_nbytes
+    token = model.cache_shape.token_nbytes
     while slot.length < len(tokens):
         fit(slot)
         entries = (0 if slot.past is None else slot.past.nbytes) + slot.own * token
@@ -146,3 +149,19 @@ def test_never_more_than_the_budget_and_what_is_freed_returns(name: str) -> None
     assert whole.past is not None
     assert whole.past.nbytes <= 28 * token
     whole.close()
+
+
+@pytest.mark.parametrize("name", EVICTING)
+@torch.inference_mode()
+def test_a_budget_of_bytes_holds_with_all_that_is_remembered(name: str) -> None:
+    model, _ = built("llama", layers=2)
+    made = policy(name).within(most := 160_000, model.cache_shape)
+    tokens = [(7 * i) % 90 for i in range(400)]
+    slot = opened(model, made, tokens, 300)
+    while slot.length < len(tokens):
+        fit(slot)
+        model.prefill(slot, tokens[slot.length : slot.length + min(slot.room, 7)])
+        assert slot.nbytes <= most
+    assert slot.past is not None
+    assert slot.nbytes > most / 3
+    slot.close()

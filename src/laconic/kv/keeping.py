@@ -82,6 +82,8 @@ class Evicting(KV):
         spare = self.every + _CHUNK  # what a layer with a window may hold beyond it until the next reduction
         seen = sum((window + spare) * each for window in shape.windows)
         free = shape.layers - len(shape.windows)
+        if not free and asked + seen <= nbytes:  # all layers see no further back than this
+            return replace(self, stepwise=True)
         entries = (nbytes - asked - seen) // (each * free) if free else 0
         if entries - self.every <= self.least:
             needed = asked + seen + (self.least + self.every + 1) * each * free
@@ -185,10 +187,11 @@ class Evictor:
         mine = [None if held is None else self._layer(index, length, held) for index, held in enumerate(layers)]
         free = [layer for layer in mine if layer is not None and layer.attention.window is None]
         scores = [self._policy.score(layer).float() for layer in free]
-        reduced, self.since = length >= self._full, length
-        if not reduced:
+        entries = sum(map(len, free)) / max(len(free), 1)
+        full, self.since = length >= self._full, length
+        if not full or entries <= self._goal(length):
             self._memory = [{} if layer is None else layer.memory for layer in mine]
-            self._look_on(length)
+            self._look_on(entries)
             return None
         for layer, score in zip(free, scores, strict=True):
             stays = (layer.positions < self._policy.sinks) | (layer.positions >= length - self._policy.recent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
@@ -48,5 +49,7 @@ def observed(layer: Layer, kernel: int) -> Tensor:
     """
     own = len(layer.queries)
     mean = layer.weights[..., : len(layer) - own].mean(2)
+    if not mean.shape[-1]:
+        return torch.ones(len(layer), layer.keys.shape[1], device=layer.keys.device)
     pooled = F.avg_pool1d(mean, kernel, stride=1, padding=kernel // 2)[..., : mean.shape[-1]].mean(1)
     return F.pad(pooled, (0, own), value=float(pooled.max()) + 1 if pooled.numel() else 1.0).T
