@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.kv.base import Codec
 from laconic.kv.codec.rotated import turned
 from laconic.kv.stored import packed, unpacked

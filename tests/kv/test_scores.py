@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.kv.base import Allocator, Layer, Telling, fitted
 from laconic.kv.evict.rkv import redundancy
 from laconic.kv.evict.steps import step_ends
