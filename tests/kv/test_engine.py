@@ -51,6 +51,37 @@ def test_the_same_text_under_drafts_probes_and_in_a_batch(name: str, way: str, s
     assert not DRAFT.slots
 
 
+VIEWS = [
+    "streaming-llm:budget=40,every=12,sinks=2,recent=6",
+    "snapkv:budget=40,every=12,sinks=2,recent=6,window=8",
+    "h2o:budget=40,every=12,sinks=2,recent=6,seen=16",
+    "quantised:recent=6",
+    "quantised:recent=6,codec=[per-token]",
+]
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_drafts_over_a_view_change_nothing(view: str, sampling: Sampling) -> None:
+    """Alone, in a batch, over a prompt that is shared, over a cache that is reduced itself."""
+    fast = engine(Methods(drafter=f"kv-view:[{view}],refresh=16", length="constant:4", think=("budget:90",)))
+    plain = fast.using(drafter="none")
+    expected = [plain.run([request])[0].tokens for request in requests(plain, sampling)]
+    found = fast.run(requests(fast, sampling), batch=3)
+    assert [result.tokens for result in found] == expected
+    assert all(result.lossless for result in found)
+    drafted = sum(result.usage.drafted for result in found)
+    assert sum(result.usage.accepted for result in found) > 0.3 * drafted > 0
+    reduced = fast.using(kv=spec("snapkv")).run(requests(fast, sampling), batch=3)
+    again = plain.using(kv=spec("snapkv")).run(requests(plain, sampling), batch=3)
+    assert [result.tokens for result in reduced] == [result.tokens for result in again]
+    options = {"sampling": SAMPLED, "limits": Limits(max_new_tokens=110)}
+    several = fast.answer(QUESTIONS[1], scaling="self-consistency", n=3, **options)
+    ones = plain.answer(QUESTIONS[1], scaling="self-consistency", n=3, **options)
+    assert [a.result.tokens for a in several.attempts] == [a.result.tokens for a in ones.attempts]
+    assert not TARGET.slots
+
+
 def test_a_request_may_have_a_policy_of_its_own() -> None:
     made = engine(Methods(drafter="suffix"))
     mine = made.request(QUESTIONS[1], limits=Limits(max_new_tokens=60))

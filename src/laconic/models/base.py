@@ -289,7 +289,7 @@ class Views(Protocol):
     def look(self, slot: Slot, tokens: Sequence[int]) -> list[Held | None]:
         """All that a slot holds, layer by layer, and the queries of its last ``tokens``, for which a pass is made.
 
-        Of no tokens there is no pass. It counts among ``part_passes``.
+        Of no tokens there is no pass. It counts among ``part_passes``. Nothing of a slot that has been reduced itself.
         """
         ...
 

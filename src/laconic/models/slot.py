@@ -138,10 +138,10 @@ class CacheSlot:
     def follow(self, other: CacheSlot) -> bool:
         """Take over, from a slot of another pool, the entries of the tokens that it has committed and this one has not.
 
-        False where they are not in its row any more.
+        False where they have been reduced since.
         """
         at, count = self._length, other.length - self._length
-        if count < 0 or at < other.begin or at < self.begin:
+        if count < 0 or (other.past is not None and at < other.past.length):
             return False
         if count:
             self.pool.take(self, other, at)

@@ -131,7 +131,9 @@ class SlotHost:
     def look(self, slot: Slot, tokens: Sequence[int]) -> list[Held | None]:
         """All that a slot holds, and the queries of its last ``tokens``; see Host."""
         mine = cast("CacheSlot", slot)
-        count = min(len(tokens), mine.own if mine.past is not None else mine.length)
+        if mine.past is not None:
+            return []
+        count = min(len(tokens), mine.length)
         queries: Sequence[Tensor] = ()
         if count:
             tree = ScoreTree(tokens[-count:], range(-1, count - 1), [mine.length - count] + [-1] * (count - 1))

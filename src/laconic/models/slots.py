@@ -303,16 +303,19 @@ class SlotPool:
 
     @torch.inference_mode()
     def take(self, slot: CacheSlot, other: CacheSlot, at: int) -> None:
-        """Copy the entries of tokens ``at`` and on of a slot of another pool behind those of ``slot``."""
-        first, to, count = at - other.begin, at - slot.begin, other.length - at
+        """Copy the entries of a slot of another pool, from token ``at`` on, shared ones too, behind those of ``slot``."""
+        to, count = at - slot.begin, other.length - at
         if to + count > self.capacity:
             self._resize(self.row_capacity, -(-(to + count) // BLOCK) * BLOCK)
-        for mine, theirs in zip(self.layers, other.pool.layers, strict=True):
+        for index, (mine, theirs) in enumerate(zip(self.layers, other.pool.layers, strict=True)):
             if theirs.k is None or theirs.v is None:
                 continue
             heads, dim = theirs.k.shape[2:]
-            for buffer, source in zip(mine.buffers_for(heads, dim, theirs.k), (theirs.k, theirs.v), strict=True):
-                buffer[slot.row, to : to + count] = source[other.row, first : first + count]
+            for which, buffer in enumerate(mine.buffers_for(heads, dim, theirs.k)):
+                own = (theirs.k, theirs.v)[which][other.row, max(at - other.begin, 0) : other.own]
+                if other.stem is not None and at < other.shared:
+                    own = torch.cat([other.stem.buffers[2 * index + which][at : other.shared], own])
+                buffer[slot.row, to : to + count] = own
 
     def fit(self) -> None:
         """Give memory back where rows have become much shorter than their room."""

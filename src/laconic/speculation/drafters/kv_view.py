@@ -52,7 +52,7 @@ class KVView(Drafter):
     a window gives MagicDec's StreamingLLM drafts (Chen et al. 2024), attention of the last queries its SnapKV drafts,
     and the same with ``refresh`` TriForce's first level. It is made anew every ``refresh`` tokens, for which the policy
     may look at the last queries in one short pass; in between it holds all that is written since. Nothing is drafted
-    while the policy would keep the whole text.
+    while the policy would keep the whole text, nor over a cache that a kv policy has reduced already.
     """
 
     card = Card(
@@ -140,10 +140,12 @@ class KVView(Drafter):
                 return False
             told = Telling(tokens, state.context.prompt_length, None)
             looks = tokens[max(slot.length - self.view.looks, 0) : slot.length] if self.view.looks else ()
-            past = self.view.view(told, target.look(slot, looks), slot.length)
+            held = target.look(slot, looks)
+            past = self.view.view(told, held, slot.length) if held else None
             if past is None:
                 return False
             state.view, state.made = target.view(past), slot.length
+            target.follow(state.view, slot)
         state.writer.slot, state.writer.cached = state.view, tokens[: slot.length]
         return True
 
