@@ -42,42 +42,48 @@ static void ask(const bf16 *query, const uint16_t *step, const uint16_t *middle,
     asked->more = total(more) - asked->factor * 8.0f * (float)sum;
 }
 
+/* Products of `count` queries, a constant, with 32 keys: sixteen in the low digits of the bytes, sixteen in the high. */
+INLINE void few_scores(const int count, const Asked *asked, const uint8_t *codes, long dim, float *score, long each)
+{
+    const __m512i low = _mm512_set1_epi8(15);
+    __m512i first[ASKING], second[ASKING];
+    UNROLL for (int i = 0; i < count; i++) first[i] = second[i] = _mm512_setzero_si512();
+    for (long d = 0; d < dim; d += 4, codes += 64) {
+        const __m512i both = _mm512_loadu_si512(codes);
+        const __m512i a = _mm512_and_si512(both, low), b = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+        UNROLL for (int i = 0; i < count; i++) {
+            const __m512i q = _mm512_set1_epi32(*(const int32_t *)(asked[i].whole + d));
+            first[i] = _mm512_dpbusd_epi32(first[i], a, q);
+            second[i] = _mm512_dpbusd_epi32(second[i], b, q);
+        }
+    }
+    UNROLL for (int i = 0; i < count; i++) {
+        float found[32];
+        const lanes factor = all(asked[i].factor), more = all(asked[i].more);
+        _mm512_storeu_ps(found, multiply_add(_mm512_cvtepi32_ps(first[i]), factor, more));
+        _mm512_storeu_ps(found + 16, multiply_add(_mm512_cvtepi32_ps(second[i]), factor, more));
+        for (long k = 0; k < 32; k++) score[k * each + i] = found[k];
+    }
+}
+
+#define SIX(CASE) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+
 void packed_scores(const Packed *p, long head, const bf16 *const *query, long count, long dim, long keys, float *score,
                    long each)
 {
-    const long groups = keys / PACKED_GROUP;
-    const __m512i low = _mm512_set1_epi8(15);
     memset(score, 0, (size_t)(keys * each) * sizeof *score);
-    for (long g = 0; g < groups; g++) {
+    for (long g = 0; g < keys / PACKED_GROUP; g++) {
         const long at = (g * p->heads + head) * dim;
         for (long from = 0; from < count; from += ASKING) {
             const long now = smaller(ASKING, count - from);
             Asked asked[ASKING];
             for (long i = 0; i < now; i++) ask(query[from + i], p->key_step + at, p->key_middle + at, dim, asked + i);
-            for (long half = 0; half < 2; half++) { /* 32 keys: sixteen in the low digits of the bytes, sixteen in the high */
+            for (long half = 0; half < 2; half++) {
                 const uint8_t *codes = p->key + (at * 2 + half * dim) * 16;
-                __m512i first[ASKING], second[ASKING];
-                UNROLL for (int i = 0; i < ASKING; i++) first[i] = second[i] = _mm512_setzero_si512();
-                for (long d = 0; d < dim; d += 4, codes += 64) {
-                    const __m512i both = _mm512_loadu_si512(codes);
-                    const __m512i a = _mm512_and_si512(both, low), b = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
-                    UNROLL for (int i = 0; i < ASKING; i++) {
-                        if (i >= now) break;
-                        int32_t four;
-                        memcpy(&four, asked[i].whole + d, 4);
-                        const __m512i q = _mm512_set1_epi32(four);
-                        first[i] = _mm512_dpbusd_epi32(first[i], a, q);
-                        second[i] = _mm512_dpbusd_epi32(second[i], b, q);
-                    }
-                }
                 float *to = score + (g * PACKED_GROUP + half * 32) * each + from;
-                for (long i = 0; i < now; i++) {
-                    float found[32];
-                    const lanes factor = all(asked[i].factor), more = all(asked[i].more);
-                    _mm512_storeu_ps(found, multiply_add(_mm512_cvtepi32_ps(first[i]), factor, more));
-                    _mm512_storeu_ps(found + 16, multiply_add(_mm512_cvtepi32_ps(second[i]), factor, more));
-                    for (long k = 0; k < 32; k++) to[k * each + i] = found[k];
-                }
+#define CASE(n) case n: few_scores(n, asked, codes, dim, to, each); break;
+                switch (now) { SIX(CASE) }
+#undef CASE
             }
         }
     }
@@ -91,55 +97,60 @@ INLINE __m512i paired(lanes one, lanes other)
     return _mm512_permutexvar_epi16(_mm512_loadu_si512(order), (__m512i)_mm512_cvtne2ps_pbh(other, one));
 }
 
-void packed_mix(const Packed *p, long head, const float *weight, long each, long count, long dim, long keys,
-                uint32_t *pair, float (*out)[512])
+/* Sums of `count` queries, a constant, over WIDE dimensions from d on, or the `parts` times 32 that are left of them. */
+INLINE void few_mix(const int count, const Packed *p, long head, const uint32_t *pair, const float *added, long d, long dim,
+                    const int parts, long keys, float (*out)[512])
 {
     /* what four bits mean, less eight, in bfloat16; twice, so that the digit above makes no difference */
     static const uint16_t meant[32] = {0xc100, 0xc0e0, 0xc0c0, 0xc0a0, 0xc080, 0xc040, 0xc000, 0xbf80, 0x0000, 0x3f80, 0x4000,
                                        0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0, 0xc100, 0xc0e0, 0xc0c0, 0xc0a0, 0xc080, 0xc040,
                                        0xc000, 0xbf80, 0x0000, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0};
     const __m512i table = _mm512_loadu_si512(meant);
+    lanes sum[ASKING][4];
+    UNROLL for (int i = 0; i < count; i++) UNROLL for (int j = 0; j < 2 * parts; j++) sum[i][j] = all(added[i]);
+    for (long g = 0; g < keys / PACKED_GROUP; g++) {
+        const uint8_t *here = p->value + (g * p->heads + head) * (PACKED_GROUP / 2) * dim + d;
+        for (long k = 0; k < PACKED_GROUP / 2; k++, here += dim, pair += 16)
+            UNROLL for (int j = 0; j < parts; j++) {
+                const __m512i both = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(here + 32 * j)));
+                const pairs a = (pairs)_mm512_permutexvar_epi16(both, table);
+                const pairs b = (pairs)_mm512_permutexvar_epi16(_mm512_srli_epi16(both, 4), table);
+                UNROLL for (int i = 0; i < count; i++) {
+                    const pairs q = pair_of((int32_t)pair[i]);
+                    sum[i][2 * j] = dot(sum[i][2 * j], a, q);
+                    sum[i][2 * j + 1] = dot(sum[i][2 * j + 1], b, q);
+                }
+            }
+    }
+    UNROLL for (int i = 0; i < count; i++) UNROLL for (int j = 0; j < 2 * parts; j++)
+        _mm512_storeu_ps(out[i] + d + 16 * j, sum[i][j]);
+}
+
+void packed_mix(const Packed *p, long head, const float *weight, long each, long count, long dim, long keys,
+                uint32_t *pair, float (*out)[512])
+{
+    const some there = first(each);
     lanes middles = all(0.0f);
+    float added[16];
     for (long k = 0; k < keys; k += 2) {
         const long at = (k / PACKED_GROUP * p->heads + head) * PACKED_GROUP + k % PACKED_GROUP;
         const uint16_t *step = p->value_step + at, *middle = p->value_middle + at;
-        const some there = first(each);
         const lanes one = floats(weight + k * each, there), other = floats(weight + (k + 1) * each, there);
         middles = multiply_add(one, all(_cvtsh_ss(middle[0])), middles);
         middles = multiply_add(other, all(_cvtsh_ss(middle[1])), middles);
         const __m512i both = paired(multiply(one, all(_cvtsh_ss(step[0]))), multiply(other, all(_cvtsh_ss(step[1]))));
         _mm512_storeu_si512(pair + k / 2 * 16, both);
     }
-    float added[16];
     _mm512_storeu_ps(added, middles);
-    for (long d = 0; d < dim; d += WIDE) {
-        const long parts = smaller(WIDE, dim - d) / 32; /* of 32 dimensions: sixteen in the low digits, sixteen in the high */
+    for (long d = 0; d < dim; d += WIDE) /* of 32 dimensions sixteen are in the low digits, sixteen in the high */
         for (long from = 0; from < count; from += ASKING) {
             const long now = smaller(ASKING, count - from);
-            lanes sum[ASKING][4];
-            UNROLL for (int i = 0; i < ASKING; i++) UNROLL for (int j = 0; j < 4; j++)
-                sum[i][j] = all(i < now ? added[from + i] : 0.0f);
-            for (long k = 0; k < keys / 2; k++) {
-                const long group = k / (PACKED_GROUP / 2);
-                const uint8_t *here = p->value + ((group * p->heads + head) * (PACKED_GROUP / 2) + k % (PACKED_GROUP / 2)) * dim + d;
-                const uint32_t *w = pair + k * 16 + from;
-                UNROLL for (int j = 0; j < 2; j++) {
-                    if (j >= parts) break;
-                    const __m512i both = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(here + 32 * j)));
-                    const pairs a = (pairs)_mm512_permutexvar_epi16(both, table);
-                    const pairs b = (pairs)_mm512_permutexvar_epi16(_mm512_srli_epi16(both, 4), table);
-                    UNROLL for (int i = 0; i < ASKING; i++) {
-                        if (i >= now) break;
-                        const pairs q = pair_of((int32_t)w[i]);
-                        sum[i][2 * j] = dot(sum[i][2 * j], a, q);
-                        sum[i][2 * j + 1] = dot(sum[i][2 * j + 1], b, q);
-                    }
-                }
-            }
-            for (long i = 0; i < now; i++)
-                for (long j = 0; j < 2 * parts; j++) _mm512_storeu_ps(out[from + i] + d + 16 * j, sum[i][j]);
+#define ONE(n, parts) few_mix(n, p, head, pair + from, added + from, d, dim, parts, keys, out + from)
+#define CASE(n) case n: if (dim - d >= WIDE) ONE(n, 2); else ONE(n, 1); break;
+            switch (now) { SIX(CASE) }
+#undef CASE
+#undef ONE
         }
-    }
 }
 
 int packs(void) { return 1; }
