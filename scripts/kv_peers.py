@@ -7,10 +7,11 @@
 kvpress runs in an environment of its own, named by its Python. Both sides load one checkpoint in float32 and are given
 the same token ids. ``--scores`` reads one text of the project's documents and compares what each method says of every
 entry, and which entries stay at half of them. ``--tasks`` hides a pass key, or several facts of which one is asked
-for, among sentences of these documents. The whole prompt is read, question included; then entries are taken away,
-each method to each budget (a share of the prompt), and what is likeliest is written, the first token after the whole
-cache, as kvpress does. laconic's own loop reduces a prompt before its last token instead. An answer is right if it
-holds the key or the fact.
+for, among sentences of these documents. The prompt is read, question included and the reply begun for
+the model ("The pass key is"); then entries are taken away, each method to each budget (a share of what was read), the
+prompt's last token is read over what is left, as laconic's own loop does it, and what is likeliest is written.
+``--after 0`` takes away once the whole prompt is read: then the first token of the answer is the whole cache's. An
+answer is right if it holds the key or the fact.
 
 Methods are set so that both keep the same entries where their definitions are the same. kvpress's PyramidKV is not
 laconic's: it counts the window among what layers share, and keeps the same in all layers where the highest one would
@@ -55,7 +56,6 @@ FULL = "full"
 BETA = 20
 """How steep the pyramid is."""
 OBSERVED = "observed"
-PASS_KEY = "What is the pass key?"
 PEOPLE = ("Mara", "Tom", "Lena", "Oscar", "Nina", "Hugo", "Ella", "Felix")
 COLOURS = ("green", "red", "blue", "yellow", "white", "black", "brown", "purple")
 
@@ -126,7 +126,7 @@ class Peer:
 
 
 class Own:
-    """laconic's side of one prompt: read once, and reduced for each row."""
+    """laconic's side of one prompt: read once, and reduced for each row. ``logits`` are those of what follows."""
 
     def __init__(self, model: CausalLM, prompt: Sequence[int], looks: int) -> None:
         self.model, self.prompt = model, list(prompt)
@@ -167,35 +167,39 @@ class Own:
         places = [layer.positions[:, :, None].expand_as(layer.values).contiguous() for layer in self.layers(0)]
         return [layer.dense()[1][:, :, 0] for layer in self.reduced(policy, places)[0].layers if layer is not None]
 
-    def answers(self, policies: dict[str, Evicting], limit: int, ends: Sequence[int]) -> dict[str, dict[str, Any]]:
-        """Of each policy, and of the whole cache: what is written, bytes before that, and the layers' entries."""
+    def answers(
+        self, policies: dict[str, Evicting], tail: Sequence[int], limit: int, ends: Sequence[int]
+    ) -> dict[str, dict[str, Any]]:
+        """Of each policy, and of the whole cache: what is written, bytes before that, and the layers' entries.
+
+        The ``tail`` of the prompt is read first, over what is left of the rest.
+        """
         told: dict[str, dict[str, Any]] = {}
         views: dict[str, Slot] = {}
-        first = int(self.logits.argmax())
+        first = [] if tail else [int(self.logits.argmax())]
         for name, policy in policies.items():
             past, known = self.reduced(policy)
             views[name] = self.model.view(past)
             entries = [layer.count for layer in past.layers if layer is not None]
-            told[name] = {"bytes": views[name].nbytes + known, "entries": entries, "tokens": [first]}
+            told[name] = {"bytes": views[name].nbytes + known, "entries": entries, "tokens": [*first]}
         whole = [len(held) for held in self.held if held is not None]
-        told[FULL] = {"bytes": self.slot.nbytes, "entries": whole, "tokens": [first]}
-        self._write(views, told, limit, ends)
-        self._write({FULL: self.slot}, told, limit, ends)
+        told[FULL] = {"bytes": self.slot.nbytes, "entries": whole, "tokens": [*first]}
+        for slots in (views, {FULL: self.slot}):
+            self._write(slots, {name: told[name]["tokens"] for name in slots}, list(tail), limit, ends)
         for view in views.values():
             view.close()
         return told
 
-    def _write(self, slots: dict[str, Slot], told: dict[str, dict[str, Any]], limit: int, ends: Sequence[int]) -> None:
+    def _write(
+        self, slots: dict[str, Slot], written: dict[str, list[int]], tail: list[int], limit: int, ends: Sequence[int]
+    ) -> None:
         """Write on, in one pass for all that are not done."""
-        for _ in range(limit - 1):
-            open_ = [name for name in slots if told[name]["tokens"][-1] not in ends]
-            if not open_:
-                return
-            mine = [slots[name] for name in open_]
-            scores = self.model.score([chain(told[name]["tokens"][-1:]) for name in open_], mine)
+        while open_ := [name for name in slots if len(written[name]) < limit and not {*written[name]} & {*ends}]:
+            ahead = [written[name][-1:] or tail for name in open_]
+            scores = self.model.score([chain(tokens) for tokens in ahead], [slots[name] for name in open_])
             for turn, name in enumerate(open_):
-                told[name]["tokens"].append(int(scores.of(turn)[-1].argmax()))
-                slots[name].commit([0])
+                slots[name].commit(range(len(ahead[turn])))
+                written[name].append(int(scores.of(turn)[-1].argmax()))
 
 
 def _until(held: Held | None, at: int, first: int, length: int) -> Held:
@@ -242,6 +246,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lengths", type=int, nargs="+", default=[500, 1000, 2000], help="tokens of a prompt, about")
     parser.add_argument("--n", type=int, default=20, help="prompts of each kind and length")
     parser.add_argument("--facts", type=int, default=4, help="facts in a prompt, one of them asked for")
+    parser.add_argument(
+        "--begun", action=argparse.BooleanOptionalAction, default=True, help="begin the reply for the model"
+    )
+    parser.add_argument("--after", type=int, default=1, help="last tokens of a prompt that are read over what is left")
     parser.add_argument("--max-tokens", type=int, default=12)
     parser.add_argument("--window", type=int, default=32, help="of snapkv and pyramid")
     parser.add_argument("--kernel", type=int, default=5, help="of snapkv and pyramid")
@@ -257,6 +265,8 @@ def arguments() -> argparse.Namespace:
     given = parser.parse_args()
     if not given.scores and not given.tasks:
         parser.error("say --scores, --tasks or both")
+    if given.after < 0:
+        parser.error("--after is 0 or more")
     if not all(0 < share < 1 for share in given.budgets):
         parser.error("budgets are shares of the prompt, between 0 and 1")
     if not 1 <= given.facts <= len(PEOPLE):
@@ -350,12 +360,16 @@ def agreed(mine: Sequence[torch.Tensor], theirs: Sequence[Sequence[Sequence[int]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A prompt, and the word that a right answer holds."""
+    """A prompt, its last tokens apart, and the word that a right answer holds."""
 
     kind: str
     length: int
     prompt: tuple[int, ...]
+    tail: tuple[int, ...]
     word: str
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.tail)
 
 
 def sentences() -> list[str]:
@@ -385,15 +399,16 @@ def item(
     """One prompt: sentences in random order, from the first again where they run out, the needles among them."""
     if kind == "pass-key":
         word = str(dice.randrange(10000, 100000))
-        needles, question = [f"The pass key is {word}. Remember it."], PASS_KEY
+        needles, subject = [f"The pass key is {word}. Remember it."], "The pass key"
     else:
         people, colours = dice.sample(PEOPLE, given.facts), dice.sample(COLOURS, given.facts)
         needles = [f"The colour of {one}'s house is {c}." for one, c in zip(people, colours, strict=True)]
         asked = dice.randrange(given.facts)
-        word, question = colours[asked], f"What is the colour of {people[asked]}'s house?"
+        word, subject = colours[asked], f"The colour of {people[asked]}'s house"
 
     def prompt(parts: Sequence[str]) -> tuple[int, ...]:
-        return text.prompt(" ".join(parts) + f"\n\n{question}")
+        asked = text.prompt(" ".join(parts) + f"\n\nWhat is {subject[0].lower()}{subject[1:]}?")
+        return (*asked, *text.encode(f"{subject} is")) if given.begun else asked
 
     left = length - len(prompt(needles))
     order = dice.sample(list(sizes), len(sizes))
@@ -403,7 +418,9 @@ def item(
         left -= sizes[parts[-1]]
     for needle in needles:
         parts.insert(dice.randrange(len(parts) + 1), needle)
-    return Item(kind, length, prompt(parts), word)
+    whole = prompt(parts)
+    split = len(whole) - given.after
+    return Item(kind, length, whole[:split], whole[split:], word)
 
 
 def tasks(
@@ -419,18 +436,19 @@ def tasks(
     ends = sorted(text.eos)
     count = given.n * len(given.lengths) * len(given.kinds)
     for number, each in enumerate(made(given, text)):
-        if len(each.prompt) + given.max_tokens > (model.context or sys.maxsize):
-            raise SystemExit(f"a prompt of {len(each.prompt)} tokens is more than the model reads")
+        if len(each) + given.max_tokens > (model.context or sys.maxsize):
+            raise SystemExit(f"a prompt of {len(each)} tokens is more than the model reads")
         mine = {name: m for name, m in chosen.items() if name != OBSERVED or len(each.prompt) <= given.observed_to}
         pairs = [(f"{name} {share:g}", m, share) for name, m in mine.items() for share in given.budgets]
         rows = [{"row": FULL, "press": None, "knobs": {}}, *(m.row(name, share) for name, m, share in pairs)]
         policies = {name: m.policy(share) for name, m, share in pairs}
         own = Own(model, each.prompt, len(each.prompt) if OBSERVED in mine else given.window)
-        ours = own.answers(policies, given.max_tokens, ends)
+        ours = own.answers(policies, each.tail, given.max_tokens, ends)
         own.slot.close()
         theirs = peer.ask(
             do="answers",
             prompt=list(each.prompt),
+            tail=list(each.tail),
             rows=rows,
             limit=given.max_tokens,
             ends=ends,
@@ -444,7 +462,7 @@ def tasks(
             for row in rows
         }
         record["items"].append(
-            {"kind": each.kind, "length": each.length, "tokens": len(each.prompt), "word": each.word, "rows": answers}
+            {"kind": each.kind, "length": each.length, "tokens": len(each), "word": each.word, "rows": answers}
         )
         record["rows"] = told(record["items"])
         write(given, record)

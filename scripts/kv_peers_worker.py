@@ -73,19 +73,28 @@ class Side:
         return {"rows": told, "logits": logits.tolist()}
 
     def answers(
-        self, prompt: list[int], rows: list[dict[str, Any]], limit: int, ends: list[int], apart: bool
+        self, prompt: list[int], tail: list[int], rows: list[dict[str, Any]], limit: int, ends: list[int], apart: bool
     ) -> dict[str, Any]:
-        """Of each row: what is written, the bytes of the cache before that, and the entries of its layers."""
+        """Of each row: what is written, the bytes of the cache before that, and the entries of its layers.
+
+        The ``tail`` of the prompt is read first, over what is left of the rest.
+        """
         told = {}
         for caches, logits in self._caches(prompt, rows, apart):
-            first = int(logits.argmax())
             for name, cache in caches.items():
                 held = [(layer.keys, layer.values) for layer in cache.layers]
                 told[name] = {
                     "bytes": sum(keys.nbytes + values.nbytes for keys, values in held),
                     "entries": [keys.shape[2] for keys, _ in held],
-                    "tokens": self._written(cache, first, len(prompt), limit, ends),
                 }
+                last, at = int(logits.argmax()), len(prompt)
+                for token in tail:
+                    last, at = self._next(cache, token, at), at + 1
+                written = [last]
+                while len(written) < limit and written[-1] not in ends:
+                    written.append(self._next(cache, written[-1], at))
+                    at += 1
+                told[name]["tokens"] = written
         return {"rows": told}
 
     def _caches(self, prompt: list[int], rows: list[dict[str, Any]], apart: bool) -> Iterator[tuple[Any, Any]]:
@@ -98,8 +107,8 @@ class Side:
         if apart:
             for row in rows:
                 made = self._made([row])
-                yield_cache, logits = self._read(prompt, [row], made[row["row"]] if made else nullcontext)
-                yield {row["row"]: yield_cache}, logits
+                cache, logits = self._read(prompt, [row], made[row["row"]] if made else nullcontext)
+                yield {row["row"]: cache}, logits
             return
         presses = self._made(rows)
         caches = {name: self.transformers.DynamicCache() for name in presses}
@@ -146,15 +155,13 @@ class Side:
         finally:
             self.model.set_attn_implementation(USUAL)
 
-    def _written(self, cache: Any, token: int, at: int, limit: int, ends: Sequence[int]) -> list[int]:
-        """The likeliest token each time. A cache that lost entries does not know how long the text is: we say it."""
-        written = [token]
-        while len(written) < limit and written[-1] not in ends:
-            position = self.torch.tensor([[at + len(written) - 1]])
-            with self.torch.inference_mode():
-                told = self.model(self.torch.tensor([written[-1:]]), past_key_values=cache, position_ids=position)
-            written.append(int(told.logits[0, -1].argmax()))
-        return written
+    def _next(self, cache: Any, token: int, at: int) -> int:
+        """The likeliest one after a token at this place, which a cache that lost entries does not know itself."""
+        with self.torch.inference_mode():
+            told = self.model(
+                self.torch.tensor([[token]]), past_key_values=cache, position_ids=self.torch.tensor([[at]])
+            )
+        return int(told.logits[0, -1].argmax())
 
 
 if __name__ == "__main__":
