@@ -245,6 +245,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--kinds", nargs="+", choices=("pass-key", "facts"), default=["pass-key", "facts"])
     parser.add_argument("--lengths", type=int, nargs="+", default=[500, 1000, 2000], help="tokens of a prompt, about")
     parser.add_argument("--n", type=int, default=20, help="prompts of each kind and length")
+    parser.add_argument("--digits", type=int, default=5, help="of a pass key")
     parser.add_argument("--facts", type=int, default=4, help="facts in a prompt, one of them asked for")
     parser.add_argument(
         "--begun", action=argparse.BooleanOptionalAction, default=True, help="begin the reply for the model"
@@ -265,8 +266,8 @@ def arguments() -> argparse.Namespace:
     given = parser.parse_args()
     if not given.scores and not given.tasks:
         parser.error("say --scores, --tasks or both")
-    if given.after < 0:
-        parser.error("--after is 0 or more")
+    if given.after < 0 or given.digits < 1:
+        parser.error("--after is 0 or more, --digits 1 or more")
     if not all(0 < share < 1 for share in given.budgets):
         parser.error("budgets are shares of the prompt, between 0 and 1")
     if not 1 <= given.facts <= len(PEOPLE):
@@ -398,7 +399,7 @@ def item(
 ) -> Item:
     """One prompt: sentences in random order, from the first again where they run out, the needles among them."""
     if kind == "pass-key":
-        word = str(dice.randrange(10000, 100000))
+        word = str(dice.randrange(10 ** (given.digits - 1), 10**given.digits))
         needles, subject = [f"The pass key is {word}. Remember it."], "The pass key"
     else:
         people, colours = dice.sample(PEOPLE, given.facts), dice.sample(COLOURS, given.facts)
