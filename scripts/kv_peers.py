@@ -57,7 +57,17 @@ BETA = 20
 """How steep the pyramid is."""
 OBSERVED = "observed"
 PEOPLE = ("Mara", "Tom", "Lena", "Oscar", "Nina", "Hugo", "Ella", "Felix")
-COLOURS = ("green", "red", "blue", "yellow", "white", "black", "brown", "purple")
+THINGS = {
+    "colour of {}'s house": ("green", "red", "blue", "yellow", "white", "black"),
+    "name of {}'s dog": ("Rex", "Bella", "Max", "Daisy", "Rocky", "Luna"),
+    "job of {}'s father": ("baker", "farmer", "doctor", "sailor", "teacher", "painter"),
+    "home town of {}": ("Paris", "London", "Madrid", "Berlin", "Rome", "Vienna"),
+    "favourite fruit of {}": ("apple", "banana", "cherry", "lemon", "mango", "peach"),
+    "age of {}'s car": ("two years", "three years", "four years", "five years", "six years", "nine years"),
+    "favourite drink of {}": ("tea", "coffee", "milk", "juice", "water", "cocoa"),
+    "instrument of {}": ("piano", "guitar", "violin", "flute", "drum", "trumpet"),
+}
+"""What facts are about, and what may be said of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,12 +384,12 @@ class Item:
 
 
 def sentences() -> list[str]:
-    """Plain sentences of the project's documents, without numbers or colours, each once."""
+    """Plain sentences of the project's documents, without numbers, each once."""
     found: dict[str, None] = {}
     for file in sorted(DOCS.glob("*.md")):
         for block in file.read_text(encoding="utf-8").split("\n\n"):
             for sentence in re.split(r"(?<=\.)\s+", " ".join(block.split())):
-                if re.fullmatch(r"[A-Z][A-Za-z ,;'-]{30,200}\.", sentence) and not set(sentence.split()) & {*COLOURS}:
+                if re.fullmatch(r"[A-Z][A-Za-z ,;'-]{30,200}\.", sentence):
                     found[sentence] = None
     return list(found)
 
@@ -402,10 +412,12 @@ def item(
         word = str(dice.randrange(10 ** (given.digits - 1), 10**given.digits))
         needles, subject = [f"The pass key is {word}. Remember it."], "The pass key"
     else:
-        people, colours = dice.sample(PEOPLE, given.facts), dice.sample(COLOURS, given.facts)
-        needles = [f"The colour of {one}'s house is {c}." for one, c in zip(people, colours, strict=True)]
-        asked = dice.randrange(given.facts)
-        word, subject = colours[asked], f"The colour of {people[asked]}'s house"
+        people, things = dice.sample(PEOPLE, given.facts), dice.sample(list(THINGS), given.facts)
+        known = {
+            f"The {thing.format(who)}": dice.choice(THINGS[thing]) for who, thing in zip(people, things, strict=True)
+        }
+        needles = [f"{of} is {word}." for of, word in known.items()]
+        subject, word = dice.choice(list(known.items()))
 
     def prompt(parts: Sequence[str]) -> tuple[int, ...]:
         asked = text.prompt(" ".join(parts) + f"\n\nWhat is {subject[0].lower()}{subject[1:]}?")
@@ -474,7 +486,7 @@ def judged(found: dict[str, Any], each: Item, text: Text) -> dict[str, Any]:
     """An answer and whether it is right."""
     answer = text.decode(found["tokens"])
     # digits apart are no other key
-    right = each.word in (answer.replace(" ", "") if each.kind == "pass-key" else answer.lower())
+    right = each.word in (answer.replace(" ", "") if each.kind == "pass-key" else answer)
     return {"right": right, "answer": answer, "bytes": found["bytes"], "entries": squeezed(found["entries"])}
 
 
