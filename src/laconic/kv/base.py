@@ -112,6 +112,10 @@ class Layer:
         later = self.positions.T[:, None, None, :] > self.asked_at[:, None]
         return torch.softmax(products.masked_fill_(later, -torch.inf), -1)
 
+    def forget(self) -> None:
+        """Let go of :attr:`weights`, which take more than the entries themselves."""
+        self.__dict__.pop("weights", None)
+
     def noted(self, name: str) -> Tensor:
         """What is noted of each entry under ``name``, ``[entries, kv_heads]``, to be changed in place."""
         if name not in self.memory:

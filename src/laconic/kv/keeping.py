@@ -186,7 +186,10 @@ class Evictor:
         """What stays of the first ``length`` tokens; see Keeper."""
         mine = [None if held is None else self._layer(index, length, held) for index, held in enumerate(layers)]
         free = [layer for layer in mine if layer is not None and layer.attention.window is None]
-        scores = [self._policy.score(layer).float() for layer in free]
+        scores = []
+        for layer in free:
+            scores.append(self._policy.score(layer).float())
+            layer.forget()
         entries = sum(map(len, free)) / max(len(free), 1)
         full, self.since = length >= self._full, length
         if not full or entries <= self._goal(length):

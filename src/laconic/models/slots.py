@@ -303,7 +303,7 @@ class SlotPool:
 
     @torch.inference_mode()
     def take(self, slot: CacheSlot, other: CacheSlot, at: int) -> None:
-        """Copy the entries of a slot of another pool, from token ``at`` on, shared ones too, behind those of ``slot``."""
+        """Copy entries of a slot of another pool, from token ``at`` on, shared ones too, behind those of ``slot``."""
         to, count = at - slot.begin, other.length - at
         if to + count > self.capacity:
             self._resize(self.row_capacity, -(-(to + count) // BLOCK) * BLOCK)

@@ -17,9 +17,10 @@ from laconic.policy import Card, knobs
 class H2O(Evicting):
     """Keep the entries with the largest sum of attention weights, over all queries since they were written.
 
-    Source: H2O: Heavy-Hitter Oracle (Zhang et al. 2023), which gives half of the budget to the last tokens; ``recent``
-    says how many here. ``mean`` divides the sum by the number of queries that could see an entry: without that the
-    first tokens, which most queries can see, are ahead.
+    Source: H2O: Heavy-Hitter Oracle (Zhang et al. 2023), which gives half of the budget to the last tokens;
+    ``recent`` says how many here. ``mean`` divides the sum by the number of queries that could see an entry: without
+    that the first tokens, which most queries can see, are ahead. As a view (``kv-view``) it knows the last ``seen``
+    queries alone.
     """
 
     card = Card(

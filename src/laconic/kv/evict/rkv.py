@@ -44,6 +44,11 @@ class RKV(Evicting):
     """Of several entries that are alike, how many of the newest are not redundant."""
 
     @property
+    def least(self) -> int:
+        """Sinks, and the window or the last tokens, whichever are more."""
+        return self.sinks + max(self.recent, self.window)
+
+    @property
     def looks(self) -> int:
         """The window's queries."""
         return self.window

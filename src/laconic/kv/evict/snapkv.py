@@ -33,6 +33,11 @@ class SnapKV(Evicting):
     """Entries over which scores are averaged; odd."""
 
     @property
+    def least(self) -> int:
+        """Sinks, and the window or the last tokens, whichever are more."""
+        return self.sinks + max(self.recent, self.window)
+
+    @property
     def looks(self) -> int:
         """The window's queries."""
         return self.window

@@ -37,6 +37,11 @@ class Steps(Evicting):
     """Entries over which their weights are averaged; odd."""
 
     @property
+    def least(self) -> int:
+        """Sinks, and the window or the last tokens, whichever are more."""
+        return self.sinks + max(self.recent, self.window)
+
+    @property
     def looks(self) -> int:
         """The window's queries."""
         return self.window
