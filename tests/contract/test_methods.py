@@ -48,11 +48,12 @@ REQUIRED = {
     "reward-guided": "reward-guided:judge=[equations]",
     "prm": "prm:DIR",
     "quantised": "quantised:recent=6",
+    "snapkv": f"snapkv:{SMALL_CACHE},window=8",
     "kv-view": f"kv-view:[streaming-llm:{SMALL_CACHE}]",
     **REWARDS,
 }
 """Specs of methods that have a knob without default; those with a trained head are added by ``trained``."""
-REQUIRED |= {name: f"{name}:{SMALL_CACHE}" for name in registry.names("kv") if name not in ("full", "quantised")}
+REQUIRED |= {name: f"{name}:{SMALL_CACHE}" for name in registry.names("kv") if name not in ("full", *REQUIRED)}
 
 MODEL = tiny.model(0, bias=tiny.REASONER)
 TARGET, DRAFT, TEXT = CausalLM(MODEL), CausalLM(tiny.noisy(MODEL, 0.1)), tiny.text()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, cast
 
 import torch
 from pydantic import Field, InstanceOf
 
 from laconic.kv.base import KV, Codec, Telling
-from laconic.kv.codec.kivi import KIVI
 from laconic.models.four_bits import GROUP
 from laconic.models.past import Held, Past, PastLayer, Plain
-from laconic.policy import Card, Family, Needs, knobs
+from laconic.policy import Card, Family, Needs, knobs, registry
 
 
 @knobs
@@ -29,7 +28,7 @@ class Quantised(KV):
     needs = Needs(reducible_cache=True)
     parts: ClassVar[Mapping[str, Family]] = {"codec": "codec"}
 
-    codec: InstanceOf[Codec] = KIVI()
+    codec: InstanceOf[Codec] = Field(default_factory=lambda: cast(Codec, registry.build("codec", "kivi")))
     """How entries are coded, in brackets: ``[kivi:bits=2]``."""
     recent: Annotated[int, Field(ge=0)] = 32
     """Last tokens whose entries stay as they were written, at least."""

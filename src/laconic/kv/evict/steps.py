@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from laconic.kv.base import Layer, Telling
-from laconic.kv.evict.snapkv import observed
 from laconic.kv.keeping import Evicting
+from laconic.kv.observed import observed
 from laconic.policy import Card, knobs
 
 _AT_MOST = 0.5

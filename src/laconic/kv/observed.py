@@ -1,0 +1,22 @@
+"""What the last few queries attend to, smoothed along the text: the score of SnapKV, on which others build."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from laconic.kv.base import Layer
+
+
+def observed(layer: Layer, kernel: int) -> Tensor:
+    """What the queries at hand attend to on average, ``[entries, kv_heads]``, pooled over ``kernel`` neighbours.
+
+    Their own entries, which are the last ones, get more than any other.
+    """
+    own = len(layer.queries)
+    mean = layer.weights[..., : len(layer) - own].mean(2)
+    if not mean.shape[-1]:
+        return torch.ones(len(layer), layer.keys.shape[1], device=layer.keys.device)
+    pooled = F.avg_pool1d(mean, kernel, stride=1, padding=kernel // 2)[..., : mean.shape[-1]].mean(1)
+    return F.pad(pooled, (0, own), value=float(pooled.max()) + 1 if pooled.numel() else 1.0).T
