@@ -174,8 +174,12 @@ class Engine:
         A result says more: in 16-bit passes that are not even, drafting may decide between equally likely tokens
         whatever the methods promise (see CausalLM.exact).
         """
+        return self._drafts_lossless and self.plan.kv.lossless
+
+    @property
+    def _drafts_lossless(self) -> bool:
         plan = self.plan
-        return all(part.lossless for part in (plan.drafter, plan.length, plan.shape, plan.verifier, plan.kv))
+        return all(part.lossless for part in (plan.drafter, plan.length, plan.shape, plan.verifier))
 
     def describe(self) -> dict[str, Any]:
         """What runs here and how: models, methods, thinking tags, notes; plain values, ready for JSON."""
@@ -392,8 +396,8 @@ class Engine:
     def result(self, sequence: Sequence) -> Result:
         """What a request of one of this engine's loops has written."""
         even = getattr(self.target, "exact", True) or not sequence.usage.drafted
-        kv = sequence.request.kv
-        sequence.lossless = self.lossless and even and (kv is None or kv.lossless)
+        kept = (sequence.request.kv or self.plan.kv).lossless
+        sequence.lossless = self._drafts_lossless and even and kept
         return sequence.result()
 
 

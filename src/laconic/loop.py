@@ -263,10 +263,13 @@ class Loop:
         while s.pending > slot.room and (not s.checks or s.checks[0].point.length > slot.length + slot.room):
             if slot.room <= 0:
                 s.weigh()
-                slot.compact()
+                slot.compact(tidy=True)
             else:
                 part = s.tokens[slot.length : slot.length + slot.room]
                 s.usage.prefill_passes += self.target.prefill(slot, part)
+        if s.pending > PROMPT_WITH_DRAFT and not s.checks:  # the text was gone back in, and is read again
+            part = s.tokens[slot.length : slot.length + min(slot.room, s.pending - 1)]
+            s.usage.prefill_passes += self.target.prefill(slot, part)
 
     def _join(self, sequence: Sequence) -> None:
         self.active.append(sequence)
@@ -618,7 +621,7 @@ class Loop:
             return
         if not written or branch.tokens[: len(written)] != written:
             return
-        if s.space < len(written):  # its last node has seen what is no longer there by then
+        if s.space < s.pending:  # its last node has seen what is no longer there by then
             return
         draft = branch.tokens[len(written) :][: s.room(self.target.context)]
         s.branch, s.context.expected = None, ()

@@ -118,7 +118,7 @@ class Policy:
     @property
     def lossless(self) -> bool:
         """Whether the policy promises, with all policies among its knobs, what its card says of it alone."""
-        return all(policy.card.lossless for policy in self.walk())
+        return self.card.lossless and all(policy.lossless for policy in self.within_knobs())
 
     def spec(self) -> str:
         """The spec string that rebuilds this policy; knobs at their default are left out."""
@@ -139,11 +139,14 @@ class Policy:
     def walk(self) -> Iterator[Policy]:
         """This policy and every policy among its knobs, depth first."""
         yield self
+        for policy in self.within_knobs():
+            yield from policy.walk()
+
+    def within_knobs(self) -> Iterator[Policy]:
+        """The policies that are this one's knobs, not those of theirs."""
         for f in fields(self):
             value = getattr(self, f.name)
-            for policy in value if f.name in self.several else (value,):
-                if isinstance(policy, Policy):
-                    yield from policy.walk()
+            yield from (each for each in (value if f.name in self.several else (value,)) if isinstance(each, Policy))
 
 
 def _at_default(policy: Policy, f: Field[Any]) -> bool:

@@ -27,7 +27,7 @@ class Evicting(KV):
     parts: ClassVar[Mapping[str, Family]] = {"layers": "allocator"}
     needs = Needs(reducible_cache=True)
 
-    budget: Annotated[float, Field(gt=0, kw_only=True)] = 1024
+    budget: Annotated[float, Field(gt=0, allow_inf_nan=False, kw_only=True)] = 1024
     """Entries that each key head may have, on average over the layers; below 1, the share of the text that stays."""
     every: Annotated[int, Field(ge=0, kw_only=True)] = 64
     """Tokens written between two reductions, within the budget; 0 reduces the prompt alone, once it is read."""
@@ -70,28 +70,37 @@ class Evicting(KV):
     @property
     def most(self) -> int | None:
         """The budget, where it holds from the first token on."""
-        return int(self.budget) if self.stepwise and self.budget >= 1 else None
+        return int(self.budget) if self.stepwise and self.budget >= 1 and self.every else None
 
     def within(self, nbytes: int, shape: CacheShape) -> Evicting:
         """The same within ``nbytes``, positions and notes of entries and the queries that are looked at among them.
 
-        Layers with a sliding window hold what they see of the text, and are counted with that.
+        Layers with a sliding window hold as many entries as others until the first reduction, then what they see of the
+        text; they are counted with whichever is more. A smaller budget of entries stays.
         """
+        if not self.every:
+            raise InvalidKnob(
+                f"'{self.name}' with every=0 reduces the prompt alone, which keeps to no budget of bytes.",
+                "Leave every out.",
+            )
         each = shape.entry_nbytes + 4 * shape.kv_heads * (1 + self.notes)
         asked = self.looks * shape.heads * shape.head_dim * shape.itemsize * shape.layers
         spare = self.every + _CHUNK  # what a layer with a window may hold beyond it until the next reduction
-        seen = sum((window + spare) * each for window in shape.windows)
-        free = shape.layers - len(shape.windows)
-        if not free and asked + seen <= nbytes:  # all layers see no further back than this
-            return replace(self, stepwise=True)
-        entries = (nbytes - asked - seen) // (each * free) if free else 0
+        entries = (nbytes - asked) // (each * shape.layers)
+        for _ in shape.windows:  # layers whose window is longer than that take their part first
+            longer = [window + spare for window in shape.windows if window + spare > entries]
+            others = shape.layers - len(longer)
+            entries = min(entries, (nbytes - asked - sum(longer) * each) // (each * others)) if others else 0
+        whole = len(shape.windows) == shape.layers
+        if whole and asked + sum(window + spare for window in shape.windows) * each <= nbytes:
+            return replace(self, budget=float(max(spare, self.least + self.every + 1)), stepwise=True)
         if entries - self.every <= self.least:
-            needed = asked + seen + (self.least + self.every + 1) * each * free
             raise InvalidKnob(
-                f"'{self.name}' needs {needed / 2**20:.1f} MiB of cache here, more than {nbytes / 2**20:.1f} MiB.",
+                f"'{self.name}' cannot keep to {nbytes / 2**20:.1f} MiB of cache here: that is {max(entries, 0)} entries "
+                f"a head, and {self.least + self.every + 1} are needed.",
                 "Give it more, or make sinks, recent and every smaller.",
             )
-        return replace(self, budget=float(entries), stepwise=True)
+        return replace(self, budget=float(min(entries, self.budget if self.budget >= 1 else entries)), stepwise=True)
 
     def start(self, told: Telling) -> Evictor:
         """The keeper of one request."""
@@ -192,9 +201,13 @@ class Evictor:
             layer.forget()
         entries = sum(map(len, free)) / max(len(free), 1)
         full, self.since = length >= self._full, length
-        if not full or entries <= self._goal(length):
+        beyond = any(layer is not None and len(layer) > (layer.attention.window or FOREVER) for layer in mine)
+        if not full or (entries <= self._goal(length) and not beyond):
             self._memory = [{} if layer is None else layer.memory for layer in mine]
-            self._look_on(entries)
+            if full:
+                self._look_on(entries)
+            else:
+                self.stop = min(self._full, length + self.looks)
             return None
         for layer, score in zip(free, scores, strict=True):
             stays = (layer.positions < self._policy.sinks) | (layer.positions >= length - self._policy.recent)

@@ -250,9 +250,10 @@ class Reduced(Slot, Protocol):
         """Tokens that may still be committed before :meth:`compact`: no node further on may be."""
         ...
 
-    def compact(self) -> None:
+    def compact(self, *, tidy: bool = False) -> None:
         """Reduce the cache to what the keeper wants to keep, where there is no room left.
 
+        ``tidy`` also gives back memory that is free then; not while nodes of a pass are still to be committed.
         A rollback to before this point forgets the whole text, which must then be read again.
         """
         ...

@@ -42,6 +42,8 @@ class CacheSlot:
         """Who says what of this sequence stays in the cache; None where everything does."""
         self.past: Past | None = None
         """What is left of the sequence's beginning, once the cache has been reduced."""
+        self.outputs: torch.Tensor | None = None
+        """What layers put out at the tokens from ``shown_from`` to the end of the past, where somebody asked for it."""
         self._asked = Asked()
         self._pass: tuple[SlotPass, int] | None = None
         """The last pass that this slot took part in, and its row there."""
@@ -86,18 +88,23 @@ class CacheSlot:
         self._pass = now, row
         self.scored_at, self._scored_begin = self._length, self.begin
 
-    def compact(self) -> None:
-        """Reduce the cache to what the keeper wants to keep. To be called when there is no :attr:`room` left."""
+    def compact(self, *, tidy: bool = False) -> None:
+        """Reduce the cache to what the keeper wants to keep. To be called when there is no :attr:`room` left.
+
+        ``tidy`` gives memory back where rows have become short: between passes alone, of which nodes may still be kept.
+        """
         assert self.keeper is not None
         past = self.keeper.reduce(self._length, self.pool.held(self, self._asked.layers))
         self._asked = Asked()
         if past is not None:
-            left = self._length - past.length
-            if left and past.length > self.begin:
-                self.pool.gather(self.row, 0, range(past.length - self.begin, self._length - self.begin))
+            first = max(self.shown_from, 0 if self.past is None else self.past.length)
+            shown = self.pool.shown(self, first)
+            self.outputs = None if shown is None else shown[: past.length - first].clone()
+            self.shown_from = past.length if shown is None else first
+            self.pool.keep_from(self, past.length)
             self.past, self.stem, self.shared = past, None, 0
-            self.shown_from = max(self.shown_from, past.length)
-            self.pool.fit()
+            if tidy:
+                self.pool.fit()
 
     def _ask(self, path: Sequence[int]) -> None:
         """Note the queries of the nodes of the last pass that are kept."""
@@ -122,7 +129,7 @@ class CacheSlot:
         if not 0 <= count <= self._length:
             raise ValueError(f"cannot roll back {count} of {self._length} tokens")
         if self.keeper is not None and self._length - count < self.keeper.since:
-            count, self.past = self._length, None
+            count, self.past, self.outputs = self._length, None, None
             self.keeper.restart()
         self._length -= count
         self._asked.rollback(self._length)
@@ -156,14 +163,14 @@ class CacheSlot:
         other.steering, other.shown_from = self.steering, self.shown_from
         other.carried = None if self.carried is None else self.carried.fork()
         other.keeper = None if self.keeper is None else self.keeper.fork()
-        other.past, other._asked = self.past, self._asked.fork()
+        other.past, other.outputs, other._asked = self.past, self.outputs, self._asked.fork()
         return other
 
     def close(self) -> None:
         """Give the row back."""
         self.pool.close(self)
         self._length, self.carried, self.stem, self.shared = 0, None, None, 0
-        self.keeper, self.past, self._asked = None, None, Asked()
+        self.keeper, self.past, self.outputs, self._asked = None, None, None, Asked()
 
     @property
     def nbytes(self) -> int:
@@ -172,6 +179,7 @@ class CacheSlot:
         """
         here = (self._length if self.past is None else self.own) * self.pool.token_nbytes
         kept = 0 if self.past is None else self.past.nbytes
+        kept += 0 if self.outputs is None else self.outputs.nbytes
         known = 0 if self.keeper is None else self.keeper.nbytes + self._asked.nbytes
         return here + kept + known + (self.carried.nbytes if self.carried is not None else 0)
 

@@ -208,8 +208,12 @@ class SlotPool:
         buffer, parts = self.outputs.k, []
         if begin < slot.shared and slot.stem is not None and slot.stem.outputs is not None:
             parts.append(slot.stem.outputs[begin : slot.shared])
+        if slot.past is not None and begin < slot.past.length:
+            if slot.outputs is None:
+                return None
+            parts.append(slot.outputs[begin - slot.shown_from :])
         if buffer is not None:
-            parts.append(buffer[slot.row, max(begin - slot.shared, 0) : slot.own])
+            parts.append(buffer[slot.row, max(begin - slot.begin, 0) : slot.own])
         return None if not parts else parts[0] if len(parts) == 1 else torch.cat(parts)
 
     @property
@@ -316,6 +320,26 @@ class SlotPool:
                 if other.stem is not None and at < other.shared:
                     own = torch.cat([other.stem.buffers[2 * index + which][at : other.shared], own])
                 buffer[slot.row, to : to + count] = own
+
+    @torch.inference_mode()
+    def keep_from(self, slot: CacheSlot, first: int) -> None:
+        """Have a slot's row begin with token ``first``, whose entries may lie in what the slot shares with others."""
+        if first >= slot.begin:
+            if first > slot.begin:
+                self.gather(slot.row, 0, range(first - slot.begin, slot.own))
+            return
+        assert slot.stem is not None
+        count, own = slot.begin - first, slot.own
+        if count + own >= self.capacity:
+            self._resize(self.row_capacity, -(-(count + own + 1) // BLOCK) * BLOCK)
+        sources = [buffer[first : slot.shared] for buffer in slot.stem.buffers]
+        targets = [buffer for layer in self.layers for buffer in layer.buffers()]
+        if self.outputs.k is not None and slot.stem.outputs is not None:
+            sources.append(slot.stem.outputs[first : slot.shared])
+            targets.append(self.outputs.k)
+        for buffer, source in zip(targets, sources, strict=True):
+            buffer[slot.row, count : count + own] = buffer[slot.row, :own].clone()
+            buffer[slot.row, :count] = source
 
     def fit(self) -> None:
         """Give memory back where rows have become much shorter than their room."""

@@ -39,6 +39,7 @@ class Own:
         if self._stem is None and self._kept is None and 1 < len(prompt) < self.loop.target.context:
             passes, reused = self._read(prompt[:-1]), 0
         sequence = self.loop.arrive(request, self._slot(reused or len(prompt) - 1))
+        reused = min(reused, sequence.slot.length)  # a kv policy may have to see the last of it itself
         try:
             self.loop.read(sequence, len(prompt))
         except BaseException:

@@ -68,7 +68,13 @@ class Own:
             if part.needs.reducible_cache and not getattr(self.engine.target, "forgets", False):
                 raise UnmetNeed(f"'{part.name}' needs a cache of which part can be kept without the rest.")
         budget = self.engine.methods.kv_budget
-        return policy if budget is None else within(policy, budget, self.engine.target)
+        policy = policy if budget is None else within(policy, budget, self.engine.target)
+        if self.memory.cap is not None and (policy.most is None or policy.most > self.memory.cap):
+            raise RequestError(
+                f"this server's caches hold no more than {self.memory.cap} tokens, and '{spec}' is not bound to that.",
+                f"Name a policy with stepwise=True and budget={self.memory.cap} or less.",
+            )
+        return policy
 
     def describe(self) -> Mapping[str, Any]:
         """What the engine says, and how requests share it."""

@@ -226,6 +226,7 @@ class Runner:
         slot = self.prefixes.resume(job.key, request.prompt)
         reused = 0 if slot is None else slot.length
         sequence = self._loop.arrive(request, slot)
+        reused = min(reused, sequence.slot.length)  # a kv policy may have to see the last of it itself
         sequence.usage.reused = reused
         if job.ending:
             self._loop.conclude(sequence, job.ending)

@@ -61,9 +61,9 @@ class ProxySlot:
         """Tokens that may still be committed before :meth:`compact`; see models.base.Reduced."""
         return getattr(self.inner, "room", FOREVER)
 
-    def compact(self) -> None:
+    def compact(self, *, tidy: bool = False) -> None:
         """Reduce the slot behind."""
-        cast(Reduced, self.inner).compact()
+        cast(Reduced, self.inner).compact(tidy=tidy)
 
     def fork(self) -> ProxySlot:
         """A copy."""

@@ -80,7 +80,11 @@ class NativeStack:
         masks = self._point_to_masks(now)
         starts = torch.tensor([*now.starts, len(x)])
         shared = self._point_to_stems(now)
-        kept = self._point_to_pasts(now)
+        last = len(self._layers) if last is None else last
+        if len(pool.attention) < len(self._weights):
+            for index, weights in enumerate(self._weights):
+                pool.attention[index] = Attention(self._scale, weights.window)
+        kept = self._point_to_pasts(now, range(first, last))
         if now.asks and plan == WHOLE:
             self._keep_queries(now, len(x))
         heads, _, dim = self._sizes
@@ -92,7 +96,6 @@ class NativeStack:
         attended = Pass(*pointers, pasts, *sizes, *strides, self._scale)
         tables = cos.data_ptr(), sin.data_ptr(), places.data_ptr()
         shape = now.lo * key.stride(0), len(x), x.shape[1], self._inner
-        last = len(self._layers) if last is None else last
         layers, begin, count = self._layers, first, last - first
         if plan != WHOLE:
             layers = self._left(plan, range(first, last))
@@ -139,8 +142,8 @@ class NativeStack:
             return torch.tensor(now.shared), places
         return ()
 
-    def _point_to_pasts(self, now: SlotPass) -> list[Tensor]:
-        """Let every layer know what is left of the beginnings of rows' texts, if anything is.
+    def _point_to_pasts(self, now: SlotPass, layers: range) -> list[Tensor]:
+        """Let ``layers`` know what is left of the beginnings of rows' texts, if anything is.
 
         Returns the tensors that say so, which must outlive the pass, as the pasts do.
         """
@@ -148,7 +151,7 @@ class NativeStack:
         longest = max((past.longest for past in now.pasts if past is not None), default=0)
         for index, (layer, weights) in enumerate(zip(self._layers, self._weights, strict=True)):
             layer.past = layer.past_key = layer.past_value = layer.packed = layer.past_mask = None
-            if not now.pasts:
+            if not now.pasts or index not in layers:
                 continue
             kept = [None if past is None else past.layers[index] for past in now.pasts]
             # Of four bits a layer is read as it is; others, if they are not plain, are unpacked for each pass.
