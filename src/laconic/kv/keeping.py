@@ -96,8 +96,8 @@ class Evicting(KV):
             return replace(self, budget=float(max(spare, self.least + self.every + 1)), stepwise=True)
         if entries - self.every <= self.least:
             raise InvalidKnob(
-                f"'{self.name}' cannot keep to {nbytes / 2**20:.1f} MiB of cache here: that is {max(entries, 0)} entries "
-                f"a head, and {self.least + self.every + 1} are needed.",
+                f"'{self.name}' cannot keep to {nbytes / 2**20:.1f} MiB of cache: that is {max(entries, 0)} entries a "
+                f"head, and {self.least + self.every + 1} are needed.",
                 "Give it more, or make sinks, recent and every smaller.",
             )
         return replace(self, budget=float(min(entries, self.budget if self.budget >= 1 else entries)), stepwise=True)
