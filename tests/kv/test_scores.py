@@ -195,9 +195,9 @@ def test_numbers_that_sum_up_within_their_bounds() -> None:
 def test_a_budget_of_bytes_counts_all_that_is_held() -> None:
     shape = CacheShape(layers=4, heads=8, kv_heads=2, head_dim=32, itemsize=2)
     assert shape.token_nbytes == 4 * 2 * 2 * 32 * 2
-    made = cast(Evicting, registry.build("kv", "h2o:every=16,recent=8,seen=32")).within(1 << 20, shape)
+    made = cast(Evicting, registry.build("kv", "h2o:budget=1e6,every=16,recent=8,seen=32")).within(1 << 20, shape)
     each = 2 * 2 * 32 * 2 + 4 * 2 * 2  # keys and values; a position and a sum for each key head
     assert made.budget == ((1 << 20) - 32 * 8 * 32 * 2 * 4) // (4 * each)
     assert made.stepwise
     windowed = CacheShape(layers=4, heads=8, kv_heads=2, head_dim=32, itemsize=2, windows=(128, 128))
-    assert cast(Evicting, registry.build("kv", "key-norm")).within(1 << 20, windowed).budget < 2 * made.budget
+    assert cast(Evicting, registry.build("kv", "key-norm:budget=1e6")).within(1 << 20, windowed).budget < 2 * made.budget
