@@ -431,7 +431,7 @@ def test_requests_of_bare_tokens_are_answered_as_if_nothing_was_chosen() -> None
 def test_needs_of_modes_are_checked_before_a_run(tmp_path: Path) -> None:
     spec = f"route-by-length:9,hard=[{routes.spec(tmp_path, target(), TEXTS['one token'])}]"
     made = engine(think=(spec,))
-    assert [p.name for p in policies(made.plan)][-3:] == ["no-thinking", "route-by-probe", "no-thinking"]
+    assert [p.name for p in policies(made.plan)][-4:] == ["no-thinking", "route-by-probe", "no-thinking", "full"]
     assert made.target.keep_hidden  # type: ignore[attr-defined]
     bare = tiny.text(tags_as_tokens=False, template=None)
     with pytest.raises(UnmetNeed, match="'route-by-length' needs a model with a thinking phase"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, cast
 
 import torch
 from pydantic import Field
@@ -12,9 +12,8 @@ from torch import Tensor
 
 from laconic.errors import InvalidKnob
 from laconic.kv.base import KV, Allocator, Layer, Telling
-from laconic.kv.layers.uniform import Uniform
 from laconic.models.past import FOREVER, CacheShape, Held, Past, PastLayer, Plain
-from laconic.policy import Family, Needs, knobs
+from laconic.policy import Family, Needs, knobs, registry
 
 _CHUNK = 256
 """Tokens by which a prompt that is reduced while it is read is read at a time, if the budget allows."""
@@ -37,7 +36,9 @@ class Evicting(KV):
     """Last tokens, which always stay."""
     stepwise: Annotated[bool, Field(kw_only=True)] = False
     """Keep to the budget while the prompt is read, too, rather than read it whole and reduce it then."""
-    layers: Annotated[Allocator, Field(kw_only=True)] = Uniform()
+    layers: Allocator = Field(
+        default_factory=lambda: cast(Allocator, registry.build("allocator", "uniform")), kw_only=True
+    )
     """How layers share the budget."""
 
     def __post_init__(self) -> None:
