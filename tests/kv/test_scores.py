@@ -200,4 +200,6 @@ def test_a_budget_of_bytes_counts_all_that_is_held() -> None:
     assert made.budget == ((1 << 20) - 32 * 8 * 32 * 2 * 4) // (4 * each)
     assert made.stepwise
     windowed = CacheShape(layers=4, heads=8, kv_heads=2, head_dim=32, itemsize=2, windows=(128, 128))
-    assert cast(Evicting, registry.build("kv", "key-norm:budget=1e6")).within(1 << 20, windowed).budget < 2 * made.budget
+    assert (
+        cast(Evicting, registry.build("kv", "key-norm:budget=1e6")).within(1 << 20, windowed).budget < 2 * made.budget
+    )

@@ -19,6 +19,10 @@ _CHUNK = 256
 """Tokens by which a prompt that is reduced while it is read is read at a time, if the budget allows."""
 
 
+def _uniform() -> Allocator:
+    return cast(Allocator, registry.build("allocator", "uniform"))
+
+
 @knobs
 class Evicting(KV):
     """Entries with a score; those with the lowest ones go. Subclasses say what the score is."""
@@ -36,9 +40,7 @@ class Evicting(KV):
     """Last tokens, which always stay."""
     stepwise: Annotated[bool, Field(kw_only=True)] = False
     """Keep to the budget while the prompt is read, too, rather than read it whole and reduce it then."""
-    layers: Allocator = Field(
-        default_factory=lambda: cast(Allocator, registry.build("allocator", "uniform")), kw_only=True
-    )
+    layers: Allocator = Field(default_factory=_uniform, kw_only=True)
     """How layers share the budget."""
 
     def __post_init__(self) -> None:

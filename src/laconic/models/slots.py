@@ -325,7 +325,7 @@ class SlotPool:
     def keep_from(self, slot: CacheSlot, first: int) -> None:
         """Have a slot's row begin with token ``first``, whose entries may lie in what the slot shares with others."""
         if first >= slot.begin:
-            if first > slot.begin:
+            if slot.begin < first < slot.length:
                 self.gather(slot.row, 0, range(first - slot.begin, slot.own))
             return
         assert slot.stem is not None
