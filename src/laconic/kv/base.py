@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -78,7 +78,7 @@ class Layer:
     ``keys``, ``values [entries, kv_heads, head_dim]``; ``queries [n, heads, head_dim]`` those of the last n tokens;
     ``positions [entries, kv_heads]`` where in the text each entry was written, in rising order; ``length`` that of the
     text. ``memory`` holds what a scorer has noted of each entry, ``[entries, kv_heads]`` under a name of its own: 0 of
-    those that are new.
+    those that are new. ``shared`` is one for all layers of a reduction: what is the same for all is worked out once.
     """
 
     index: int
@@ -90,6 +90,7 @@ class Layer:
     attention: Attention
     told: Telling
     memory: dict[str, Tensor] = field(default_factory=dict)
+    shared: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 import torch
 from pydantic import Field
@@ -119,6 +119,26 @@ class Evicting(KV):
         return Evictor(whole, replace(told, prompt=length + 1)).reduce(length, held)
 
 
+class Observing(Evicting):
+    """Those whose score depends on the last ``window`` queries, whose own entries stay."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def window(self) -> int:
+            """A knob of every subclass: last tokens whose queries count."""
+
+    @property
+    def least(self) -> int:
+        """Sinks, and the window or the last tokens, whichever are more."""
+        return self.sinks + max(self.recent, self.window)
+
+    @property
+    def looks(self) -> int:
+        """The window's queries."""
+        return self.window
+
+
 def coarse(score: Tensor) -> Tensor:
     """Scores to twelve binary digits. Passes of other widths round the rest otherwise, and equal ones must stay so.
 
@@ -196,7 +216,8 @@ class Evictor:
 
     def reduce(self, length: int, layers: Sequence[Held | None]) -> Past | None:
         """What stays of the first ``length`` tokens; see Keeper."""
-        mine = [None if held is None else self._layer(index, length, held) for index, held in enumerate(layers)]
+        shared: dict[str, Any] = {}
+        mine = [None if held is None else self._layer(index, length, held, shared) for index, held in enumerate(layers)]
         free = [layer for layer in mine if layer is not None and layer.attention.window is None]
         scores = []
         for layer in free:
@@ -226,7 +247,7 @@ class Evictor:
         self._look_on(sum(shares) / max(len(free), 1))
         return Past(length, tuple(kept))
 
-    def _layer(self, index: int, length: int, held: Held) -> Layer:
+    def _layer(self, index: int, length: int, held: Held, shared: dict[str, Any]) -> Layer:
         """A layer as scorers see it."""
         heads = held.keys.shape[1]
         own = torch.arange(self._covered, length, dtype=torch.int32, device=held.keys.device)[:, None].expand(-1, heads)
@@ -236,7 +257,8 @@ class Evictor:
         memory = {
             name: torch.cat([noted, noted.new_zeros(len(held) - len(noted), heads)]) for name, noted in memory.items()
         }
-        return Layer(index, held.keys, held.values, held.queries, positions, length, held.attention, self._told, memory)
+        told = length, held.attention, self._told
+        return Layer(index, held.keys, held.values, held.queries, positions, *told, memory, shared)
 
     def _left(self, layer: Layer, best: Tensor | None) -> PastLayer:
         """The entries ``best [kept, kv_heads]`` of a layer; of one with a sliding window those in view."""

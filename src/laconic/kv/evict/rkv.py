@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from laconic.kv.base import Layer
-from laconic.kv.keeping import Evicting
+from laconic.kv.keeping import Observing
 from laconic.policy import Card, knobs
 
 _BLOCK = 1024
@@ -18,7 +18,7 @@ _BLOCK = 1024
 
 
 @knobs
-class RKV(Evicting):
+class RKV(Observing):
     """Weigh what the last queries attend to against how much an entry's key is like those of others.
 
     Source: R-KV (Cai et al. 2025), made for reasoning traces, which say the same again and again. Importance is the
@@ -42,16 +42,6 @@ class RKV(Evicting):
     """Cosine above which two keys are taken to say the same."""
     newest: Annotated[int, Field(ge=0)] = 1
     """Of several entries that are alike, how many of the newest are not redundant."""
-
-    @property
-    def least(self) -> int:
-        """Sinks, and the window or the last tokens, whichever are more."""
-        return self.sinks + max(self.recent, self.window)
-
-    @property
-    def looks(self) -> int:
-        """The window's queries."""
-        return self.window
 
     def score(self, layer: Layer) -> Tensor:
         """Importance against redundancy; the window's own entries above all."""

@@ -8,13 +8,13 @@ from pydantic import Field
 from torch import Tensor
 
 from laconic.kv.base import Layer
-from laconic.kv.keeping import Evicting
+from laconic.kv.keeping import Observing
 from laconic.kv.observed import observed
 from laconic.policy import Card, knobs
 
 
 @knobs
-class SnapKV(Evicting):
+class SnapKV(Observing):
     """Keep what the last ``window`` queries attend to, head by head, each entry with its neighbours.
 
     Source: SnapKV (Li et al. 2024): weights are averaged over the window and over the heads of a group, and pooled over
@@ -30,16 +30,6 @@ class SnapKV(Evicting):
     """Last tokens whose queries count; no more than were written since the last reduction."""
     kernel: Annotated[int, Field(ge=1)] = 5
     """Entries over which scores are averaged; odd."""
-
-    @property
-    def least(self) -> int:
-        """Sinks, and the window or the last tokens, whichever are more."""
-        return self.sinks + max(self.recent, self.window)
-
-    @property
-    def looks(self) -> int:
-        """The window's queries."""
-        return self.window
 
     def score(self, layer: Layer) -> Tensor:
         """The window's mean weights, pooled; more than all of them for the window itself."""

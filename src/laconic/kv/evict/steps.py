@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from laconic.kv.base import Layer, Telling
-from laconic.kv.keeping import Evicting
+from laconic.kv.keeping import Observing
 from laconic.kv.observed import observed
 from laconic.policy import Card, knobs
 
@@ -18,7 +18,7 @@ _AT_MOST = 0.5
 
 
 @knobs
-class Steps(Evicting):
+class Steps(Observing):
     """Keep the question, the last words of every step and the step under way; the rest by what the last queries want.
 
     A thought refers back to what it was asked and to what its steps came to, and hardly to how they got there. Steps
@@ -36,20 +36,12 @@ class Steps(Evicting):
     kernel: Annotated[int, Field(ge=1)] = 5
     """Entries over which their weights are averaged; odd."""
 
-    @property
-    def least(self) -> int:
-        """Sinks, and the window or the last tokens, whichever are more."""
-        return self.sinks + max(self.recent, self.window)
-
-    @property
-    def looks(self) -> int:
-        """The window's queries."""
-        return self.window
-
     def score(self, layer: Layer) -> Tensor:
         """Weights of the last queries, with 1 to 2 more for results and 3 more for question and unfinished step."""
         made = observed(layer, self.kernel).clone()
-        ends = step_ends(layer.told, layer.length)
+        if "ends" not in layer.shared:
+            layer.shared["ends"] = step_ends(layer.told, layer.length)
+        ends: list[int] = layer.shared["ends"]
         rank = torch.zeros(layer.length)
         for end in ends:
             rank[max(end - self.result, 0) : end] = 1 + end / layer.length
