@@ -15,10 +15,10 @@ import torch
 import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.errors import RequestError, UnmetNeed
 from laconic.grammar.compiled import vocabulary
-from laconic.kv.base import KV
+from laconic.kv.base import KV, reducible
 from laconic.kv.full import Full
 from laconic.loop import Loop, Plan
-from laconic.models.base import Forgets, LanguageModel, RunsParts, ShowsHidden, ShowsLayers, Steerable
+from laconic.models.base import LanguageModel, RunsParts, ShowsHidden, ShowsLayers, Steerable
 from laconic.models.causal_lm import DECODED, CausalLM
 from laconic.models.chat import plain
 from laconic.models.defaults import Defaults
@@ -461,13 +461,8 @@ def within(policy: KV, nbytes: int, target: LanguageModel) -> KV:
     """The policy that keeps a request's cache within ``nbytes``. Raises UnmetNeed, InvalidKnob, RequestError."""
     if nbytes <= 0:
         raise RequestError(f"a budget of {nbytes} bytes holds nothing.", "Give a positive number.")
-    if not isinstance(target, Forgets) or not target.forgets:
-        raise UnmetNeed(
-            "a budget of bytes needs a cache of which part can be kept without the rest.",
-            "Use it with a model that runs on laconic's slot cache; `laconic inspect` names the path.",
-        )
     chosen = cast(KV, registry.build("kv", _WITHIN)) if isinstance(policy, Full) else policy
-    return chosen.within(nbytes, target.cache_shape)
+    return chosen.within(nbytes, reducible(target, chosen.name).cache_shape)
 
 
 def policies(plan: Plan) -> list[Policy]:
@@ -510,11 +505,8 @@ def check(plan: Plan, text: Text, target: LanguageModel, draft_model: LanguageMo
                 f"'{policy.name}' looks at the draft model's hidden states, which '{plan.drafter.name}' does not have.",
                 "Use it with a model drafter, e.g. draft-model.",
             )
-        if needs.reducible_cache and not (isinstance(target, Forgets) and target.forgets):
-            raise UnmetNeed(
-                f"'{policy.name}' keeps part of the cache, which this model's passes cannot do without the rest.",
-                "Use it with a model that runs on laconic's slot cache; `laconic inspect` names the path.",
-            )
+        if needs.reducible_cache:
+            reducible(target, policy.name)
         for needed, model, role in (
             (needs.draft_hidden, draft_model, "draft model"), (needs.target_hidden, target, "target")
         ):  # fmt: skip

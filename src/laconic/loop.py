@@ -15,12 +15,11 @@ from typing import Literal, cast
 
 import torch
 
-from laconic.errors import RequestError, UnmetNeed
-from laconic.kv.base import KV, Telling
+from laconic.errors import RequestError
+from laconic.kv.base import KV, Telling, reducible
 from laconic.kv.full import Full
 from laconic.landing import farewell, fitting, words
 from laconic.models.base import (
-    Forgets,
     LanguageModel,
     Nowhere,
     Reduced,
@@ -242,16 +241,12 @@ class Loop:
         keeper = policy.start(told)
         if keeper is None:
             return False
-        if not isinstance(self.target, Forgets) or not self.target.forgets:
-            raise UnmetNeed(
-                f"'{policy.name}' keeps part of the cache, which this model's passes cannot do without the rest.",
-                "Use it with a model that runs on laconic's slot cache; `laconic inspect` names the path.",
-            )
-        if known := self.target.holds(slot):  # the slot is a copy of another request's
+        target = reducible(self.target, policy.name)
+        if known := target.holds(slot):  # the slot is a copy of another request's
             known.follow(told)
         else:
             slot.rollback(max(slot.length - max(keeper.stop - keeper.looks, 0), 0))
-            self.target.hold(slot, keeper)
+            target.hold(slot, keeper)
         return True
 
     def _fit(self, s: Sequence) -> None:

@@ -15,8 +15,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from laconic.errors import InvalidKnob
+from laconic.errors import InvalidKnob, UnmetNeed
 from laconic.kv.stored import Stored
+from laconic.models.base import Forgets, LanguageModel
 from laconic.models.four_bits import FourBits
 from laconic.models.past import Attention, CacheShape, Held, Keeper, Past, PastLayer
 from laconic.models.text import Text
@@ -30,6 +31,16 @@ class Telling:
     tokens: Sequence[int]
     prompt: int
     text: Text | None
+
+
+def reducible(target: LanguageModel, name: str) -> Forgets:
+    """The target, as one whose cache policy ``name`` can reduce. Raises UnmetNeed where part of it is not enough."""
+    if not isinstance(target, Forgets) or not target.forgets:
+        raise UnmetNeed(
+            f"'{name}' keeps part of the cache, which this model's passes cannot do without the rest.",
+            "Use it with a model that runs on laconic's slot cache; `laconic inspect` names the path.",
+        )
+    return target
 
 
 class KV(Policy):

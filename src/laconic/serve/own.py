@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from laconic.engine import Engine, check, within
 from laconic.errors import RequestError, UnmetNeed
-from laconic.kv.base import KV
+from laconic.kv.base import KV, reducible
 from laconic.models.base import ShowsHidden
 from laconic.policy import Policy, registry
 from laconic.serve.backend import Abilities, Busy, Draining, Load, specs, strangers
@@ -65,8 +65,8 @@ class Own:
         """The kv policy that a request names, held to the server's budget. Raises MethodError subclasses."""
         policy = cast(KV, registry.build("kv", spec, files=False))
         for part in policy.walk():
-            if part.needs.reducible_cache and not getattr(self.engine.target, "forgets", False):
-                raise UnmetNeed(f"'{part.name}' needs a cache of which part can be kept without the rest.")
+            if part.needs.reducible_cache:
+                reducible(self.engine.target, part.name)
         budget = self.engine.methods.kv_budget
         policy = policy if budget is None else within(policy, budget, self.engine.target)
         if self.memory.cap is not None and (policy.most is None or policy.most > self.memory.cap):
