@@ -23,7 +23,9 @@
     │   └── NoLogprobs        its answer has no probabilities, and they are needed
     ├── TrainingError         a training step cannot be made
     │   ├── GroupError        rollouts are missing, do not belong together, or lack what is read
-    │   └── RewardError       a reward is no finite number
+    │   ├── RewardError       a reward is no finite number
+    │   ├── RecipeError       a recipe cannot be read, or not be followed
+    │   └── Collapsed         a run was stopped since the model had become worse
     ├── JudgeError            a judge's score is no number from 0 to 1
     ├── TaskError             a task or its data cannot be used
     └── MissingExtra          an optional dependency is not installed
@@ -160,6 +162,14 @@ class GroupError(TrainingError):
 
 class RewardError(TrainingError):
     """A reward is missing, or no finite number."""
+
+
+class RecipeError(TrainingError):
+    """A recipe cannot be read, or not be followed."""
+
+
+class Collapsed(TrainingError):
+    """A training run was stopped since the model had become worse."""
 
 
 class TaskError(LaconicError):

@@ -23,6 +23,7 @@ from laconic.cli.run import run
 from laconic.cli.serve import serve
 from laconic.cli.simulate import simulate
 from laconic.cli.specimen import specimen
+from laconic.cli.train import train
 from laconic.cli.tune import tune
 from laconic.errors import LaconicError
 
@@ -68,6 +69,7 @@ app.command()(methods)
 app.command()(inspect)
 app.command()(pad)
 app.command()(compress_weights)
+app.command()(train)
 app.command()(merge)
 app.command()(cost)
 app.command()(replay)

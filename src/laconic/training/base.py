@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class Reward(Policy):
     """Rewards the rollouts of a group. A reward is stateless: the same group gives the same numbers."""
 
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Fields of Rollout and Group that it needs besides ``tokens`` and ``right``; see :mod:`laconic.training.group`."""
     truthful: ClassVar[bool] = True
     """Whether a right rollout never gets less than a wrong one of its group, with the default knobs. Tests hold it."""
 

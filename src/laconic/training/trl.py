@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -45,50 +45,71 @@ _OF_ROLLOUTS = ("budget", "repeats", "thought_entropy", "answer_entropy")
 _OF_GROUPS = ("effort", "reference", "pass_rate")
 
 
-class TRLReward:
-    """``reward`` for ``GRPOTrainer(reward_funcs=[...])``.
+Judge = Callable[[str, str], tuple[bool, bool]]
+"""Of the right answer (the dataset's) and a reply: whether that is right, and whether it states an answer at all."""
 
-    ``generations`` and ``limit`` are the trainer's ``num_generations`` and ``max_completion_length``; evaluations must
-    have as many generations. A smaller number that divides the trainer's would cut its groups into parts unnoticed.
-    ``answer`` names the dataset's column with the right answers, which laconic's own equality
-    (:func:`laconic.equality.same`) holds against what a completion states. ``text`` is the model's tokenizer as laconic
-    sees it: with it the thought is told from the answer, and only the answer is read; without it the whole completion
-    is read, and rewards that need the length of the thought raise GroupError. A completion counts as cut off if it does
-    not end with a token that ends texts; without ``text``, if it has ``limit`` tokens.
+
+def _equal(right: str, reply: str) -> tuple[bool, bool]:
+    """By laconic's own equality."""
+    stated = extract(reply)
+    return same(right, stated), bool(stated)
+
+
+class GroupReward:
+    """Rewards of whole groups, called as TRL's trainer calls its reward functions.
+
+    ``generations`` and ``limit`` are the trainer's ``num_generations`` and ``max_completion_length``; evaluations
+    must have as many generations. A smaller number that divides the trainer's would cut its groups into parts
+    unnoticed. ``answer`` names the dataset's column with the right answers, which laconic's own equality
+    (:func:`laconic.equality.same`), or another ``judge``, holds against what a completion states. ``text`` is the
+    model's tokenizer as laconic sees it: with it the thought is told from the answer, and only the answer is read;
+    without it the whole completion is read, and rewards that need the length of the thought raise GroupError. A
+    completion counts as cut off if it does not end with a token that ends texts; without ``text``, if it has
+    ``limit`` tokens.
 
     Other columns of the dataset, or of a ``rollout_func``, are taken where they are named as fields of
     :class:`~laconic.training.group.Rollout` (budget, repeats, thought_entropy, answer_entropy) or of
-    :class:`~laconic.training.group.Group` (effort, reference, pass_rate). What a method says in the prompt must stand
+    :class:`~laconic.training.group.Group` (effort, reference, pass_rate), and ``prompt_tokens`` for what was really
+    asked. What a method says in the prompt must stand
     in the dataset's prompts, with a column ``budget`` or ``effort`` beside it.
 
     What a method learns while it trains (:class:`~laconic.training.base.Updates`, ``Remembers``) is kept in this
-    object, by prompt and answer. It is not part of the trainer's checkpoints, and an evaluation's batches add to it.
-    Several processes would each learn something else, so such methods are refused there.
+    object, by prompt and answer; :meth:`state` and :meth:`restore` carry it through a checkpoint. An evaluation's
+    batches add to it.
 
-    Raises UnmetNeed for methods that are more than a reward to the trainer, GroupError for a call whose groups are
-    incomplete or whose columns do not fit, RewardError for rewards that are no finite numbers.
+    Raises GroupError for a call whose groups are incomplete or whose columns do not fit, RewardError for rewards that
+    are no finite numbers.
     """
 
     def __init__(
-        self, reward: Reward | str, *, generations: int, limit: int, text: Text | None = None, answer: str = "answer"
+        self,
+        reward: Reward | str,
+        *,
+        generations: int,
+        limit: int,
+        text: Text | None = None,
+        answer: str = "answer",
+        judge: Judge = _equal,
     ) -> None:
         self.reward = cast(Reward, registry.build("reward", reward))
         self.__name__ = self.reward.name  # what the trainer calls it in its logs
-        self._generations, self._limit, self._text, self._answer = generations, limit, text, answer
+        self.limit = limit
+        """Tokens that a rollout may have; may be set anew between two calls."""
+        self.scored: list[tuple[Group, list[float]]] = []
+        """Groups and rewards of the last call, in order."""
+        self._generations, self._text, self._answer, self._judge = generations, text, answer, judge
         self._kept: dict[str, float | None] = {}
         if generations < 1 or limit < 1:
             raise GroupError(f"generations={generations} and limit={limit} must both be 1 or more.")
-        if isinstance(self.reward, _OUT_OF_REACH):
-            raise UnmetNeed(
-                f"'{self.reward.name}' is more than a reward ({', '.join(besides(self.reward))}), which TRL's trainer"
-                " would leave out.",
-                "Choose one that is only a reward; docs/training.md tells which are.",
-            )
-        if isinstance(self.reward, Updates | Remembers) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise UnmetNeed(
-                f"'{self.reward.name}' learns while it trains, and several processes would each learn something else.",
-                "Train it in one process.",
-            )
+
+    def state(self) -> dict[str, Any]:
+        """What was learned so far, ready for JSON."""
+        return {"reward": self.reward.spec(), "kept": self._kept}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from where :meth:`state` was."""
+        self.reward = cast(Reward, registry.build("reward", state["reward"]))
+        self._kept = dict(state["kept"])
 
     def __call__(
         self,
@@ -104,6 +125,7 @@ class TRLReward:
         else:
             rewards = [self.reward.rewards(group) for group in groups]
         given = [checked(self.reward.name, found, group) for found, group in zip(rewards, groups, strict=True)]
+        self.scored = list(zip(groups, given, strict=True))
         self._learn(groups, prompts, columns)
         return [value for of_group in given for value in of_group]
 
@@ -129,40 +151,42 @@ class TRLReward:
         ids: Sequence[Sequence[int]],
         columns: dict[str, Any],
     ) -> Group:
-        asked = {self._key(prompts[at], columns[self._answer][at]) for at in range(part.start, part.stop)}
-        if len(asked) > 1:
+        keys = {self._key(prompts[at], columns[self._answer][at]) for at in range(part.start, part.stop)}
+        if len(keys) > 1:
             raise GroupError(
-                f"completions {part.start} to {part.stop - 1} answer {len(asked)} prompts: a group is incomplete.",
+                f"completions {part.start} to {part.stop - 1} answer {len(keys)} prompts: a group is incomplete.",
                 "Give generations as the trainer's num_generations, and each process whole groups: make"
                 " per_device_train_batch_size * steps_per_generation a multiple of it.",
             )
         belongs = {name: self._common(name, columns[name][part]) for name in _OF_GROUPS if name in columns}
-        kept = self._kept.get(next(iter(asked)))
+        kept = self._kept.get(next(iter(keys)))
         if kept is not None:
             belongs["reference"] = kept
         rollouts = []
         for at in range(part.start, part.stop):
             told = {name: columns[name][at] for name in _OF_ROLLOUTS if name in columns}
-            right = str(columns[self._answer][at])
-            rollouts.append(replace(self._rollout(prompts[at], completions[at], ids[at], right), **told))
+            asked = columns["prompt_tokens"][at] if "prompt_tokens" in columns else prompts[at]
+            found = self._rollout(asked, completions[at], ids[at], str(columns[self._answer][at]))
+            rollouts.append(replace(found, **told))
         step = getattr(columns.get("trainer_state"), "global_step", 0)
-        return Group(tuple(rollouts), step=step, limit=self._limit, **belongs)
+        return Group(tuple(rollouts), step=step, limit=self.limit, **belongs)
 
     def _rollout(self, prompt: Any, completion: Any, ids: Sequence[int], right: str) -> Rollout:
         if self._text is None:
             written = _plain(completion)
-            return _judged(written, written, right, tokens=len(ids), truncated=len(ids) >= self._limit)
-        if isinstance(prompt, str):
-            asked = tuple(self._text.encode(prompt))
-            phase = self._text.phase(asked)
-        else:
-            asked, phase = self._text.ask(list(prompt))
+            return self._judged(written, written, right, tokens=len(ids), truncated=len(ids) >= self.limit)
+        asked, phase = _asked(self._text, prompt)
         transcript = Transcript(self._text, Request(asked, phase=phase), list(asked))
         for token in ids:
             transcript.push(token)
         parts, thought = transcript.parts(), transcript.told().count("thinking")
         cut = bool(ids) and ids[-1] not in self._text.eos
-        return _judged(parts.text, parts.answer, right, tokens=len(ids), thought=thought, truncated=cut)
+        return self._judged(parts.text, parts.answer, right, tokens=len(ids), thought=thought, truncated=cut)
+
+    def _judged(self, text: str, reply: str, right: str, **counted: Any) -> Rollout:
+        """The rollout of a text, of which ``reply`` is what may state the answer."""
+        correct, stated = self._judge(right, reply)
+        return Rollout(right=correct, formatted=stated, text=text, **counted)
 
     def _learn(self, groups: Sequence[Group], prompts: Sequence[Any], columns: dict[str, Any]) -> None:
         if isinstance(self.reward, Remembers):
@@ -184,6 +208,28 @@ class TRLReward:
         return values[0]
 
 
+class TRLReward(GroupReward):
+    """``reward`` for ``GRPOTrainer(reward_funcs=[...])``, a trainer that knows nothing of laconic.
+
+    Several processes would each learn something else, so methods that learn while they train are refused there. Raises
+    UnmetNeed for methods that are more than a reward to the trainer, and what :class:`GroupReward` does.
+    """
+
+    def __init__(self, reward: Reward | str, **options: Any) -> None:
+        super().__init__(reward, **options)
+        if isinstance(self.reward, _OUT_OF_REACH):
+            raise UnmetNeed(
+                f"'{self.reward.name}' is more than a reward ({', '.join(besides(self.reward))}), which TRL's trainer"
+                " would leave out.",
+                "Choose one that is only a reward; docs/training.md tells which are.",
+            )
+        if isinstance(self.reward, Updates | Remembers) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UnmetNeed(
+                f"'{self.reward.name}' learns while it trains, and several processes would each learn something else.",
+                "Train it in one process.",
+            )
+
+
 def _plain(completion: Any) -> str:
     """The text of a completion: a string, or the contents of chat messages."""
     if isinstance(completion, str):
@@ -191,7 +237,10 @@ def _plain(completion: Any) -> str:
     return "\n".join(str(message.get("content") or "") for message in completion)
 
 
-def _judged(text: str, reply: str, right: str, **counted: Any) -> Rollout:
-    """The rollout of a text, of which ``reply`` is what may state the answer."""
-    stated = extract(reply)
-    return Rollout(right=same(right, stated), formatted=bool(stated), text=text, **counted)
+def _asked(text: Text, prompt: Any) -> tuple[tuple[int, ...], str]:
+    """Tokens of a prompt, and the phase in which its reply begins: token ids, a text that was rendered, messages."""
+    if isinstance(prompt, str):
+        prompt = text.encode(prompt)
+    if prompt and isinstance(prompt[0], int):
+        return tuple(prompt), text.phase(prompt)
+    return text.ask(list(prompt))

@@ -29,6 +29,7 @@ class ARLCP(Reward):
     """
 
     card = Card(paper="Stop Unnecessary Reflection (ARLCP)", lossless=False, catalogue=(208,))
+    reads = ("text",)
 
     def rewards(self, group: Group) -> list[float]:
         """See the class."""

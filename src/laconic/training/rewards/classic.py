@@ -27,6 +27,7 @@ class Cosine(Reward):
     """
 
     card = Card(paper="Demystifying Long Chain-of-Thought Reasoning", lossless=False, arxiv="2502.03373")
+    reads = ("limit",)
 
     right_short: float = 2.0
     """For a right rollout of no length."""
@@ -60,6 +61,7 @@ class DAPO(Reward):
     """
 
     card = Card(paper="DAPO", lossless=False, arxiv="2503.14476")
+    reads = ("limit",)
 
     buffer: Annotated[int, Field(ge=1)] = 4096
     """Tokens before the limit in which the punishment grows; the authors have a limit of 20480."""

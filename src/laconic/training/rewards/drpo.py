@@ -28,6 +28,7 @@ class DRPO(Reward):
     """
 
     card = Card(paper="DRPO: Decoupled Reward Policy Optimization", lossless=False, catalogue=(11,))
+    reads = ("limit",)
 
     temperature: Annotated[float, Field(gt=0)]
     """The smaller, the more the shortest right rollout counts; the authors try several values."""

@@ -22,6 +22,7 @@ class E1(Reward):
     """
 
     card = Card(paper="e1: Learning Adaptive Control of Reasoning Effort", lossless=False, catalogue=(103,))
+    reads = ("thought", "effort")
 
     def rewards(self, group: Group) -> list[float]:
         """See the class."""

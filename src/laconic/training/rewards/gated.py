@@ -58,6 +58,7 @@ class ConciseR(Reward):
     """
 
     card = Card(paper="Walk Before You Run (ConciseR)", lossless=False, catalogue=(253,))
+    reads = ("limit",)
 
     def rewards(self, group: Group) -> list[float]:
         """See the class."""

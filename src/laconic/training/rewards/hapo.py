@@ -21,6 +21,7 @@ class HAPO(Reward):
     """
 
     card = Card(paper="HAPO: History-Aware Policy Optimization", lossless=False, catalogue=(92,))
+    reads = ("reference",)
 
     def rewards(self, group: Group) -> list[float]:
         """See the class."""

@@ -28,6 +28,7 @@ class HBPO(Reward):
     """
 
     card = Card(paper="Hierarchical Budget Policy Optimization (HBPO)", lossless=False, catalogue=(228,))
+    reads = ("budget",)
     truthful = False
 
     longest: Annotated[int, Field(ge=1, le=4096)] = 4096

@@ -22,6 +22,7 @@ class L1Exact(Reward):
     """
 
     card = Card(paper="L1 (LCPO-Exact)", lossless=False, catalogue=(52,))
+    reads = ("budget",)
     truthful = False
 
     alpha: Annotated[float, Field(ge=0)] = 1 / 3000
@@ -48,6 +49,7 @@ class L1Max(Reward):
     """
 
     card = Card(paper="L1 (LCPO-Max)", lossless=False, catalogue=(52,))
+    reads = ("budget",)
 
     alpha: Annotated[float, Field(ge=0)] = 1 / 3000
     """What a token costs."""

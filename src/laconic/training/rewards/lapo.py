@@ -61,6 +61,7 @@ class LAPOInternalization(Reward):
     """
 
     card = Card(paper="LAPO (internalization stage)", lossless=False, catalogue=(72,))
+    reads = ("reference",)
 
     weight: Annotated[float, Field(ge=0)] = 0.8
     """What the length reward counts."""

@@ -105,6 +105,7 @@ class LaserDE(ByDifficulty):
     """
 
     card = Card(paper="LASER-DE", lossless=False, catalogue=(201,))
+    reads = ("repeats",)
 
     easy: Tokens
     """Target of groups in which two thirds or more are right."""

@@ -26,6 +26,7 @@ class O1Pruner(Reward):
     """
 
     card = Card(paper="O1-Pruner", lossless=False, catalogue=(141,))
+    reads = ("reference", "pass_rate")
     truthful = False
 
     alpha: Annotated[float, Field(ge=0)]

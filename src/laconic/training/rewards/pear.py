@@ -23,6 +23,7 @@ class PEAR(Reward):
     """
 
     card = Card(paper="PEAR: Phase Entropy Aware Reward", lossless=False, catalogue=(28,))
+    reads = ("thought_entropy", "answer_entropy")
 
     alpha: Annotated[float, Field(ge=0)]
     """How much of the answer's entropy is allowed to the thought; the authors' value is not confirmed, so give one."""

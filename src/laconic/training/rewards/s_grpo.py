@@ -26,6 +26,7 @@ class SGRPO(Reward):
     """
 
     card = Card(paper="S-GRPO", lossless=False, catalogue=(40,))
+    reads = ("thought",)
 
     exits: Annotated[int, Field(ge=1)]
     """Places before the end at which the thought is left; the whole thought is answered besides."""

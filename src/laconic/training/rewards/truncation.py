@@ -91,6 +91,7 @@ class PALU(Reward):
     card = Card(
         paper="Concise Reasoning in the Lens of Lagrangian Optimization (PALU)", lossless=False, catalogue=(47,)
     )
+    reads = ("reference",)
 
     target: Annotated[float, Field(gt=0, le=1)]
     """Accuracy from which on a prompt is made shorter."""

@@ -1,0 +1,108 @@
+"""Learning from examples, by TRL's trainers: texts to imitate (SFT), and pairs of which one is better (DPO)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+from laconic.bench import jsonl
+from laconic.errors import RecipeError
+from laconic.models.load import load_text, resolve
+from laconic.models.loading import read_model
+from laconic.training.run.data import problems
+from laconic.training.run.folder import Folder
+from laconic.training.run.grpo import adapter, evaluated, save
+from laconic.training.run.progress import Log
+from laconic.training.run.recipe import Examples, Recipe
+from laconic.training.run.run import Shown
+
+_SFT = ({"messages"}, {"prompt", "completion"}, {"text"})
+_DPO = ({"prompt", "chosen", "rejected"}, {"chosen", "rejected"})
+
+
+def learn(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) -> Log:
+    """Follow a recipe with a table ``[sft]`` or ``[dpo]``; see :func:`laconic.training.run.run.train`."""
+    table, forms = (recipe.sft, _SFT) if recipe.sft is not None else (recipe.dpo, _DPO)
+    assert table is not None
+    rows = read(table, forms)
+    held_out = problems(recipe).held_out if recipe.evaluation.n else []
+    text = load_text(recipe.model)
+    model = read_model(resolve(recipe.model), dtype=getattr(torch, recipe.dtype))
+    begun = folder.begin(recipe, resume=resume)
+    log = Log.resumed(folder.log, begun, shown=shown)
+    common = {
+        "output_dir": str(folder.checkpoints),
+        "num_train_epochs": table.epochs,
+        "per_device_train_batch_size": table.rows,
+        "learning_rate": table.rate,
+        "lr_scheduler_type": "constant",
+        "max_length": table.max_tokens,
+        "seed": recipe.seed,
+        "use_cpu": not torch.cuda.is_available(),
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "save_steps": recipe.save,
+        "save_total_limit": 2,
+        "logging_steps": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+    given = {
+        "model": model,
+        "train_dataset": Dataset.from_list(rows),
+        "processing_class": text.tokenizer,
+        "callbacks": [Rows(log)],
+        **({} if recipe.lora is None else {"peft_config": adapter(recipe)}),
+    }
+    trainer: Any
+    if recipe.sft is not None:
+        trainer = SFTTrainer(args=SFTConfig(**common), **given)
+    else:
+        trainer = DPOTrainer(args=DPOConfig(beta=table.beta, **common), **given)
+    trainer.remove_callback(PrinterCallback)
+    if held_out and not log.evaluations:
+        log.add(evaluated(trainer, text, held_out, recipe, 0).as_dict())
+    trainer.train(resume_from_checkpoint=str(folder.last()) if begun else None)
+    if held_out:
+        log.add(evaluated(trainer, text, held_out, recipe, trainer.state.global_step).as_dict())
+    save(trainer, text, folder.model)
+    return log
+
+
+def read(table: Examples, forms: tuple[set[str], ...]) -> list[dict[str, Any]]:
+    """Rows of a JSONL file, all in the form of the first; keys besides are left out.
+
+    Raises TaskError for a file that cannot be read, RecipeError for rows in none of the ``forms``, with the line.
+    """
+    rows: list[dict[str, Any]] = []
+    keys: set[str] | None = None
+    hint = "A row has " + ", or ".join(" and ".join(sorted(form)) for form in forms) + "."
+    for at, row in jsonl.objects(jsonl.lines(table.data, hint)):
+        if row is None:
+            continue
+        if isinstance(row, jsonl.BadLine):
+            raise RecipeError(f"{table.data}, line {at}: {row}.", hint)
+        keys = keys or next((form for form in forms if form <= row.keys()), None)
+        if keys is None or not keys <= row.keys():
+            raise RecipeError(f"{table.data}, line {at}: it has {', '.join(sorted(row)) or 'nothing'}.", hint)
+        rows.append({key: row[key] for key in sorted(keys)})
+    if not rows:
+        raise RecipeError(f"'{table.data}' has no rows.", hint)
+    return rows
+
+
+class Rows(TrainerCallback):  # type: ignore[misc]  # it has no types
+    """Writes the trainer's own numbers into the log."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """A row for a step."""
+        if logs and "loss" in logs:
+            kept = ("loss", "grad_norm", "mean_token_accuracy", "rewards/accuracies", "rewards/margins")
+            self._log.add({"step": state.global_step} | {name: logs[name] for name in kept if name in logs})

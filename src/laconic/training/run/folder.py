@@ -1,0 +1,71 @@
+"""The folder of a run: its recipe, its log, checkpoints to resume from, and the model at the end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from laconic.errors import RecipeError
+from laconic.training.run.recipe import Recipe, changed
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Where a run writes: ``recipe.json``, ``log.jsonl``, ``checkpoints/``, ``model/``."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe with every default in it."""
+        return self.path / "recipe.json"
+
+    @property
+    def log(self) -> Path:
+        """A line for each step."""
+        return self.path / "log.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The trainer's own folders."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The model, or the adapter, at the end."""
+        return self.path / "model"
+
+    def last(self) -> Path | None:
+        """The newest checkpoint that is complete, if there is one."""
+        there = [each for each in self.checkpoints.glob("checkpoint-*") if (each / "trainer_state.json").is_file()]
+        return max(there, key=_step, default=None)
+
+    def begin(self, recipe: Recipe, *, resume: bool) -> int:
+        """Make the folder ready; the step from which the run goes on, 0 for a new one.
+
+        Raises RecipeError for a folder that holds something while nothing is resumed, and for one that is to be resumed
+        and holds no run, one that has ended, or one of another recipe.
+        """
+        if not resume:
+            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+                raise RecipeError(f"'{self.path}' is there already.", "Name a new folder, or go on with it: --resume.")
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.recipe.write_text(recipe.model_dump_json(indent=1) + "\n", "utf-8")
+            return 0
+        if not self.recipe.is_file():
+            raise RecipeError(f"'{self.path}' holds no run.", "Leave --resume out to begin one.")
+        if self.model.exists():
+            raise RecipeError(f"the run in '{self.path}' has ended.", "Begin another in a new folder.")
+        other = changed(Recipe.model_validate(json.loads(self.recipe.read_text("utf-8"))), recipe)
+        if other:
+            raise RecipeError(
+                f"the run in '{self.path}' had another recipe; what differs: {', '.join(other)}.",
+                "Resume it with its own, or begin another in a new folder.",
+            )
+        last = self.last()
+        return 0 if last is None else _step(last)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])

@@ -1,0 +1,174 @@
+"""Reinforcement learning with any reward: TRL's trainer, laconic's rollouts, a log, evaluations, an end in time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback
+from trl import GRPOConfig
+
+from laconic.bench.tasks import Item
+from laconic.engine import Engine, Methods
+from laconic.models.text import Text
+from laconic.training.run.data import Problems
+from laconic.training.run.folder import Folder
+from laconic.training.run.progress import Evaluated, Log, collapse, rollouts
+from laconic.training.run.recipe import Recipe
+from laconic.training.run.rollouts import EngineRollouts, over, trained
+from laconic.training.run.trainer import GroupTrainer
+from laconic.training.trl import GroupReward
+from laconic.types import Limits, Sampling
+
+
+def trainer(recipe: Recipe, model: Any, text: Text, found: Problems, folder: Folder, log: Log) -> GroupTrainer:
+    """A trainer that is ready to go; it writes into ``folder`` and ``log``."""
+    r, u = recipe.rollouts, recipe.update
+    dtype = None if r.dtype is None else getattr(torch, r.dtype)
+    made = EngineRollouts(text, r.max_tokens, r.temperature, r.drafter, dtype, r.batch, recipe.seed)
+    items = {item.id: item for item in found.training}
+    scorer = GroupReward(
+        recipe.method(), generations=r.generations, limit=r.max_tokens, text=text, answer="problem",
+        judge=lambda problem, reply: judged(items[problem], reply),
+    )  # fmt: skip
+    rows = r.prompts * r.generations
+    passes = max(rows // u.rows, 1)
+    args = GRPOConfig(
+        output_dir=str(folder.checkpoints),
+        max_steps=u.steps,
+        learning_rate=u.rate,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=u.warmup,
+        per_device_train_batch_size=rows // passes,
+        gradient_accumulation_steps=passes,
+        num_generations=r.generations,
+        num_iterations=u.iterations,
+        max_completion_length=r.max_tokens,
+        temperature=r.temperature,
+        epsilon=u.clip,
+        epsilon_high=u.clip_high,
+        beta=u.kl,
+        loss_type=u.loss,
+        scale_rewards=u.scale,
+        max_grad_norm=u.max_norm,
+        seed=recipe.seed,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=False,
+        gradient_checkpointing=False,
+        save_steps=recipe.save,
+        save_total_limit=2,
+        logging_steps=1,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    data = Dataset.from_list(
+        [{"prompt": [{"role": "user", "content": item.question}], "problem": item.id} for item in found.training]
+    )
+    watch = Watch(recipe, found.held_out, scorer, made, log)
+    ready = GroupTrainer(
+        watch=watch,
+        scorer=scorer,
+        rollouts=made,
+        args=args,
+        model=model,
+        processing_class=text.tokenizer,
+        train_dataset=data,
+        **({} if recipe.lora is None else {"peft_config": adapter(recipe)}),
+    )
+    ready.remove_callback(PrinterCallback)
+    return ready
+
+
+def adapter(recipe: Recipe) -> Any:
+    """What peft is told of the recipe's adapter."""
+    from peft import LoraConfig
+
+    lora = recipe.lora
+    assert lora is not None
+    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    return LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, task_type="CAUSAL_LM")
+
+
+def judged(item: Item, reply: str) -> tuple[bool, bool]:
+    """Whether a reply to a problem is right, and whether it states an answer."""
+    stated = item.read(reply)
+    return bool(item.judge_answer(stated)), bool(stated)
+
+
+def evaluate(engine: Engine, items: list[Item], recipe: Recipe, step: int) -> Evaluated:
+    """The held-out problems, once each. A thought that leaves no room for its answer is not answered for the model."""
+    temperature, most = recipe.evaluation.temperature, recipe.rollouts.max_tokens
+    asked = [
+        engine.request(item.question, sampling=Sampling(temperature=temperature, seed=at), limits=Limits(most, (), 0))
+        for at, item in enumerate(items)
+    ]
+    made = engine.run(asked, batch=recipe.rollouts.batch)
+    right = sum(judged(item, result.answer)[0] for item, result in zip(items, made, strict=True))
+    n = len(items)
+    thinking = sum(result.usage.thinking for result in made) / n
+    return Evaluated(step, n, right, thinking, sum(len(result.tokens) for result in made) / n)
+
+
+def evaluated(trainer: Any, text: Text, items: list[Item], recipe: Recipe, step: int) -> Evaluated:
+    """The model that a trainer trains, as it is now, on held-out problems."""
+    dtype = None if recipe.rollouts.dtype is None else getattr(torch, recipe.rollouts.dtype)
+    engine = over(trained(trainer), text, dtype, Methods(drafter=recipe.rollouts.drafter))
+    return evaluate(engine, items, recipe, step)
+
+
+class Watch(TrainerCallback):  # type: ignore[misc]  # it has no types
+    """Keeps the log of a run, evaluates it, and ends it when it has collapsed."""
+
+    def __init__(
+        self, recipe: Recipe, held_out: list[Item], scorer: GroupReward, made: EngineRollouts, log: Log
+    ) -> None:
+        self._recipe, self._held_out, self._scorer, self._made, self._log = recipe, held_out, scorer, made, log
+        self._clock, self._sampled = time.perf_counter(), 0.0
+        self.collapsed: str | None = None
+        """Why the run was ended early, if it was."""
+        self.trainer: Any = None
+        """Whom it watches."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Evaluate the model as it is, unless the log has that already."""
+        if not self._log.evaluations:
+            self._evaluated(state.global_step)
+        self._clock, self._sampled = time.perf_counter(), self._made.seconds
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """Write a step's row, evaluate where it is time to, and see whether the model has become worse."""
+        if not logs or "loss" not in logs:
+            return
+        now, sampled = time.perf_counter(), self._made.seconds
+        groups = [group for group, _ in self._scorer.scored]
+        rewards = [value for _, given in self._scorer.scored for value in given]
+        self._log.add(
+            {"step": state.global_step, "reward": sum(rewards) / len(rewards)}
+            | rollouts(groups)
+            | {"right_discouraged": self.trainer.discouraged, "limit": self._scorer.limit}
+            | {name: logs[name] for name in ("loss", "grad_norm", "entropy", "kl") if name in logs}
+            | {"seconds": now - self._clock, "sampling": sampled - self._sampled}
+        )
+        last = state.global_step >= self._recipe.update.steps
+        if last or state.global_step % self._recipe.evaluation.every == 0:
+            self._evaluated(state.global_step)
+        self._clock, self._sampled = time.perf_counter(), sampled
+        self.collapsed = collapse(self._log.steps, self._recipe.stop)
+        if self.collapsed:
+            control.should_training_stop = True
+
+    def _evaluated(self, step: int) -> None:
+        if not self._held_out:
+            return
+        self._log.add(evaluated(self.trainer, self._made.text, self._held_out, self._recipe, step).as_dict())
+
+
+def save(made: Any, text: Text, place: Path) -> None:
+    """Write the model, or its adapter, and the tokenizer."""
+    model = trained(made)
+    model.config.use_cache = True
+    model.save_pretrained(place)
+    text.tokenizer.save_pretrained(place)

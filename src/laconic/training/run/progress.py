@@ -1,0 +1,100 @@
+"""What happens in a run, step by step: its log, and whether it has collapsed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from laconic.intervals import wilson
+from laconic.training.group import Group
+from laconic.training.run.recipe import Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """How a model did on the held-out problems: of ``n`` problems ``right``, tokens a problem."""
+
+    step: int
+    n: int
+    right: int
+    thinking: float
+    tokens: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for the log, with the share that is right and its 95 % interval."""
+        return {
+            "evaluation": self.step,
+            "n": self.n,
+            "right": self.right / self.n,
+            "interval": list(wilson(self.right, self.n)),
+            "thinking": self.thinking,
+            "tokens": self.tokens,
+        }
+
+
+def rollouts(groups: Sequence[Group]) -> dict[str, float]:
+    """Of a step's rollouts: shares that are right, readable and cut off, and mean tokens of thought and all."""
+    every = [rollout for group in groups for rollout in group.rollouts]
+    n = len(every)
+    return {
+        "right": sum(bool(each.right) for each in every) / n,
+        "formatted": sum(each.formatted for each in every) / n,
+        "truncated": sum(each.truncated for each in every) / n,
+        "thinking": sum(each.thought or 0 for each in every) / n,
+        "tokens": sum(each.tokens for each in every) / n,
+    }
+
+
+@dataclass
+class Log:
+    """The file ``log.jsonl`` of a run: a line for each step, and one for each evaluation."""
+
+    path: Path
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    shown: Callable[[dict[str, Any]], None] = lambda row: None
+    """Called with each new row."""
+
+    @staticmethod
+    def resumed(path: Path, step: int, **options: Any) -> Log:
+        """The log as it was at a step; later lines, of steps that will be made again, are taken out of the file."""
+        log = Log(path, **options)
+        if path.exists():
+            said = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+            log.rows = [row for row in said if row.get("step", row.get("evaluation")) <= step]
+        path.write_text("".join(json.dumps(row) + "\n" for row in log.rows), "utf-8")
+        return log
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Write a row and show it."""
+        self.rows.append(row)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        self.shown(row)
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """Rows of steps."""
+        return [row for row in self.rows if "step" in row]
+
+    @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Rows of evaluations."""
+        return [row for row in self.rows if "evaluation" in row]
+
+
+def collapse(steps: Sequence[dict[str, Any]], stop: Stop) -> str | None:
+    """Why a run has collapsed, by its steps so far; None where it has not, or where nobody can know yet."""
+    if len(steps) < 2 * stop.window:
+        return None
+    first, last = steps[: stop.window], steps[-stop.window :]
+    for key, most, what in (("right", stop.accuracy, "right"), ("formatted", stop.format, "with a readable answer")):
+        then, now = (sum(row[key] for row in rows) / len(rows) for rows in (first, last))
+        if then - now > most:
+            return (
+                f"the share of rollouts {what} fell from {then:.2f} in the first {stop.window} steps to {now:.2f} in"
+                f" the last, by step {last[-1]['step']}"
+            )
+    return None

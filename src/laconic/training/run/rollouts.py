@@ -1,0 +1,109 @@
+"""Rollouts by laconic's engine: what TRL's trainer takes as its ``rollout_func``."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from laconic.engine import Engine, Methods
+from laconic.models.causal_lm import CausalLM
+from laconic.models.text import Text
+from laconic.splitmix import GOLDEN, MASK, mix
+from laconic.types import Limits, Request, Result, Sampling
+
+
+@dataclass
+class EngineRollouts:
+    """Samples the trainer's model as it is now, many rows at once and with drafts.
+
+    For any ``GRPOTrainer(rollout_func=EngineRollouts(text, max_tokens=...))``; prompts are chat messages or texts that
+    were rendered already, as the trainer's data set has them. The distribution is the model's at ``temperature``,
+    without top-k, top-p or a minimum: what the trainer's ratios take it to be. Give the trainer the same temperature
+    and limit. What is sampled depends on ``seed``, the trainer's step and the row alone: neither on the drafter nor on
+    ``batch``, so that a run that is resumed samples what it would have sampled.
+
+    The weights are copied from the trainer's model before each step's rollouts, adapters merged into them; the
+    trainer's own model is never touched. ``dtype`` None keeps their type. In another one the distribution is slightly
+    another, for which nothing corrects here.
+    """
+
+    text: Text
+    max_tokens: int
+    temperature: float = 1.0
+    drafter: str = "suffix"
+    dtype: torch.dtype | None = None
+    batch: int = 64
+    seed: int = 0
+    seconds: float = 0.0
+    """Spent on rollouts so far, copies of weights included."""
+    written: int = 0
+    """Tokens written so far."""
+    passes: int = 0
+    """Passes made so far."""
+    _engine: Engine | None = field(default=None, repr=False)
+    _step: int = -1
+
+    def __call__(self, prompts: Sequence[Any], trainer: Any) -> dict[str, Any]:
+        """One rollout for each prompt, in order: ``prompt_ids``, ``completion_ids`` with the token that ends them."""
+        begun = time.perf_counter()
+        engine = self.engine(trainer)
+        asked = [self._request(prompt, self._step, row) for row, prompt in enumerate(prompts)]
+        made = self.run(engine, asked)
+        self.seconds += time.perf_counter() - begun
+        return {
+            "prompt_ids": [list(request.prompt) for request in asked],
+            "completion_ids": [list(result.tokens) for result in made],
+            "logprobs": None,
+        }
+
+    def engine(self, trainer: Any) -> Engine:
+        """An engine over the trainer's weights as they are in this step."""
+        if self._engine is None or self._step != trainer.state.global_step:
+            self._engine = None  # let go of the old weights before there are new ones
+            self._engine = over(trained(trainer), self.text, self.dtype, Methods(drafter=self.drafter))
+            self._step = int(trainer.state.global_step)
+        return self._engine
+
+    def run(self, engine: Engine, requests: Sequence[Request]) -> list[Result]:
+        """Serve requests, the longest-running first to leave, and count."""
+        before = engine.target.passes
+        made = engine.run(requests, batch=self.batch)
+        self.written += sum(len(result.tokens) for result in made)
+        self.passes += engine.target.passes - before
+        return made
+
+    def _request(self, prompt: Any, step: int, row: int) -> Request:
+        if isinstance(prompt, str):
+            tokens = tuple(self.text.encode(prompt))
+            phase = self.text.phase(tokens)
+        else:
+            tokens, phase = self.text.ask(list(prompt))
+        return Request(tokens, self.sampling(step, row), Limits(self.max_tokens, answer_room=0), phase=phase)
+
+    def sampling(self, step: int, row: int, part: int = 0) -> Sampling:
+        """With a seed of its own for each row of each step, and for each part of a row."""
+        seed = mix((mix(mix(self.seed + GOLDEN) + step) + row) & MASK)
+        return Sampling(temperature=self.temperature, seed=mix((seed + part) & MASK) >> 1)
+
+
+def trained(trainer: Any) -> Any:
+    """The model that a trainer trains, without what is wrapped around it."""
+    return trainer.accelerator.unwrap_model(trainer.model)
+
+
+@torch.no_grad()
+def over(model: Any, text: Text, dtype: torch.dtype | None, methods: Methods) -> Engine:
+    """An engine over a copy of a model's weights; adapters are merged into the copy."""
+    made = copy.deepcopy(model)
+    if hasattr(made, "merge_and_unload"):
+        made = made.merge_and_unload()
+    made.config.use_cache = True
+    for module in made.modules():
+        if hasattr(module, "gradient_checkpointing"):
+            module.gradient_checkpointing = False
+    return Engine(CausalLM(made if dtype is None else made.to(dtype)), text, methods)

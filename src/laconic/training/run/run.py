@@ -1,0 +1,89 @@
+"""A whole run: read, check, train, write."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from laconic.errors import Collapsed, MissingExtra, RecipeError, UnmetNeed
+from laconic.models.load import load_text, resolve
+from laconic.models.loading import read_model
+from laconic.training.base import Cuts, Hints
+from laconic.training.run.folder import Folder
+from laconic.training.run.progress import Log
+from laconic.training.run.recipe import Recipe
+
+_PACKAGES = ("trl", "datasets", "peft", "accelerate")
+Shown = Callable[[dict[str, Any]], None]
+
+
+def train(recipe: Recipe, out: Path, *, resume: bool = False, shown: Shown = lambda row: None) -> Log:
+    """Follow a recipe; ``out`` gets what :class:`~laconic.training.run.folder.Folder` names. Returns the log.
+
+    A run that was killed is taken up from its last checkpoint with ``resume``: it then samples, and learns, what it
+    would have. ``shown`` is called with each row of the log.
+
+    Everything that can be known before the first step is checked before it: raises MissingExtra without TRL,
+    RecipeError and what it takes for a model or problems that cannot be used, UnmetNeed for a reward that needs what
+    is not there. Raises Collapsed, with the log written, where accuracy or format has fallen (``recipe.stop``).
+    """
+    for package in _PACKAGES:
+        if find_spec(package) is None:
+            raise MissingExtra(package, "train")
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # of rollout_func, which we know to be experimental
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    if recipe.objective != "grpo":
+        from laconic.training.run.examples import learn
+
+        return learn(recipe, Folder(out), resume=resume, shown=shown)
+    _able(recipe)
+    return _reinforce(recipe, Folder(out), resume=resume, shown=shown)
+
+
+def _able(recipe: Recipe) -> None:
+    """Raise UnmetNeed for what a method needs and this run cannot give it."""
+    method = recipe.method()
+    for protocol, what in ((Cuts, "one thought that is left at several places"), (Hints, "a budget in the prompt")):
+        if isinstance(method, protocol):
+            raise UnmetNeed(f"'{method.name}' needs {what}, and no recipe gives that yet.", "Choose another reward.")
+    missing = sorted(set(method.reads) & {"reference", "pass_rate", "repeats"})
+    if missing and not hasattr(method, "remember"):
+        raise UnmetNeed(f"'{method.name}' reads {' and '.join(missing)}, which no recipe gives yet.")
+    keeps = getattr(method, "k", None)
+    if isinstance(keeps, int) and keeps > recipe.rollouts.generations:
+        raise RecipeError(f"'{method.name}' keeps {keeps} of {recipe.rollouts.generations} rollouts.")
+
+
+def _reinforce(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) -> Log:
+    from laconic.training.run import grpo
+    from laconic.training.run.data import problems
+
+    found = problems(recipe)
+    text = load_text(recipe.model)
+    longest = max(len(text.prompt(item.question)) for item in [*found.training, *found.held_out])
+    model = read_model(resolve(recipe.model), dtype=getattr(torch, recipe.dtype))
+    context = int(model.config.get_text_config().max_position_embeddings)
+    if longest + recipe.rollouts.max_tokens > context:
+        raise RecipeError(
+            f"the longest prompt has {longest} tokens, rollouts.max_tokens is {recipe.rollouts.max_tokens}, and the"
+            f" model's context is {context}.",
+            "Lower rollouts.max_tokens.",
+        )
+    begun = folder.begin(recipe, resume=resume)
+    log = Log.resumed(folder.log, begun, shown=shown)
+    trainer = grpo.trainer(recipe, model, text, found, folder, log)
+    trainer.train(resume_from_checkpoint=str(folder.last()) if begun else None)
+    if trainer.watch.collapsed:
+        raise Collapsed(
+            f"{trainer.watch.collapsed}.",
+            f"Checkpoints before that may be in {folder.checkpoints}; a smaller update.rate, a larger group or a reward"
+            " that weighs length less are what usually helps.",
+        )
+    grpo.save(trainer, text, folder.model)
+    return log

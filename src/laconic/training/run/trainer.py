@@ -1,0 +1,186 @@
+"""TRL's GRPO trainer, taught what some methods do besides rewarding (:mod:`laconic.training.base`).
+
+What is changed of the trainer (TRL 1.16), and nothing else:
+
+* Once it has scored a step's rollouts, advantages are the method's own where it has some, and rows that it leaves out
+  are masked.
+* The limit on new tokens is the method's, step by step.
+* A loss of the method's own takes the place of the trainer's.
+* Rows are split into passes by length, not at random: rows of like length need less padding. The gradient of a step is
+  the sum over its passes, so their order does not matter.
+* What a method learns is written into the trainer's checkpoints, and read from them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from trl import GRPOTrainer
+
+from laconic.errors import UnmetNeed
+from laconic.training.base import (
+    Advantages,
+    BatchAdvantages,
+    GroupLoss,
+    Keeps,
+    Limits,
+    TokenLoss,
+)
+from laconic.training.group import Group
+from laconic.training.run.rollouts import EngineRollouts
+from laconic.training.trl import GroupReward
+
+STATE = "laconic_state.json"
+"""What a checkpoint holds besides the trainer's own files."""
+_ROWS = ("completion_ids", "completion_mask")
+
+
+class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # it has no types
+    """``GRPOTrainer`` for every method of laconic's; rollouts are by its engine.
+
+    ``args`` and other options are the trainer's own. Raises UnmetNeed for a method with a loss of its own for each
+    group where a step is parted into several passes, since a group would be parted too.
+    """
+
+    def __init__(
+        self, *, scorer: GroupReward, rollouts: EngineRollouts, watch: Any = None, args: Any, **options: Any
+    ) -> None:
+        self.watch = watch
+        """A callback that wants to see the trainer itself; it is given to it as ``trainer``."""
+        if watch is not None:
+            watch.trainer = self
+            options["callbacks"] = [*options.get("callbacks", ()), watch]
+        self._scorer, self._rollouts = scorer, rollouts
+        self._most = rollouts.max_tokens
+        self._fresh = False
+        self._buffered_inputs: Any = None
+        self.discouraged: float | None = None
+        """Share of the last step's right rollouts that were made less likely; None where none was right."""
+        if isinstance(scorer.reward, GroupLoss) and args.gradient_accumulation_steps > 1:
+            raise UnmetNeed(
+                f"'{scorer.reward.name}' has a loss of its own for each group, and a step has"
+                f" {args.gradient_accumulation_steps} passes, which would part them.",
+                "Set update.rows to rollouts.prompts * rollouts.generations.",
+            )
+        super().__init__(reward_funcs=[scorer], args=args, rollout_func=rollouts, **options)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        method = self._scorer.reward
+        if isinstance(method, Limits):
+            self._rollouts.max_tokens = self._scorer.limit = min(self._most, method.limit(self.state.global_step))
+        batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        self._fresh = True
+        groups, rewards = [g for g, _ in self._scorer.scored], [r for _, r in self._scorer.scored]
+        own = advantages(method, groups, rewards)
+        if own is not None:
+            batch["advantages"] = torch.tensor(own, device=batch["advantages"].device, dtype=batch["advantages"].dtype)
+        if isinstance(method, Keeps):
+            kept = [keep for g, r in self._scorer.scored for keep in method.keeps(g, r)]
+            batch["completion_mask"] = batch["completion_mask"] * torch.tensor(kept, dtype=torch.long)[:, None]
+            batch["num_items_in_batch"] = batch["completion_mask"].sum().clamp(min=1)
+        if isinstance(method, GroupLoss):
+            batch["row"] = torch.arange(len(batch["advantages"]))
+        rollouts = [rollout for group in groups for rollout in group.rollouts]
+        told = zip(batch["advantages"].tolist(), rollouts, strict=True)
+        right = [value < 0 for value, rollout in told if rollout.right]
+        self.discouraged = sum(right) / len(right) if right else None
+        return batch
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        inputs: dict[str, Any] = super()._prepare_inputs(generation_batch)
+        if not self._fresh or not self.model.training:
+            return inputs
+        self._fresh = False
+        self._buffered_inputs = by_length(self._buffered_inputs)
+        first: dict[str, Any] = self._buffered_inputs[self._step % self.args.steps_per_generation]
+        return first
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        method = self._scorer.reward
+        if not isinstance(method, TokenLoss | GroupLoss):
+            loss: Tensor = super()._compute_loss(model, inputs)
+            return loss
+        mask = inputs["completion_mask"]
+        log_probs, _, _ = self._get_per_token_logps_and_entropies(
+            model,
+            torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1),
+            torch.cat([inputs["prompt_mask"], mask], 1),
+            inputs["completion_ids"].shape[1],
+        )
+        old = inputs.get("old_per_token_logps")
+        old = log_probs.detach() if old is None else old
+        if isinstance(method, TokenLoss):
+            each = method.token_loss(log_probs, old, inputs["advantages"][:, None])
+            share = inputs["num_items_in_batch"].clamp(min=1) / self._parts()
+            total: Tensor = (each * mask).sum() / share
+            return total
+        return self._by_groups(method, log_probs, old, mask, inputs["row"])
+
+    def _by_groups(self, method: GroupLoss, log_probs: Tensor, old: Tensor, mask: Tensor, row: Tensor) -> Tensor:
+        """The mean of the groups' losses, and the penalty on divergence from the model that sampled, if any."""
+        scores = (log_probs * mask).sum(1) / mask.sum(1).clamp(min=1)
+        scores = scores[row.argsort()]
+        size, losses = self.num_generations, []
+        for at, (group, _) in enumerate(self._scorer.scored):
+            losses.append(method.group_loss(group, scores[at * size : (at + 1) * size]))
+        loss = torch.stack(losses).mean()
+        penalty = getattr(method, "divergence_penalty", None)
+        if penalty is not None:
+            loss = loss + penalty(((old - log_probs) * mask).sum() / mask.sum().clamp(min=1))
+        return loss
+
+    def _parts(self) -> float:
+        return float(self.args.steps_per_generation / self.current_gradient_accumulation_steps)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        place = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        (place / STATE).write_text(json.dumps(self._scorer.state()))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self._scorer.restore(json.loads((Path(checkpoint) / STATE).read_text()))
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None: what a model was made of stands in its recipe."""
+
+
+def advantages(method: Any, groups: Sequence[Group], rewards: Sequence[list[float]]) -> list[float] | None:
+    """One number for every rollout of a step, in order, where the method has advantages of its own."""
+    if isinstance(method, Advantages):
+        each = [method.advantages(group, given) for group, given in zip(groups, rewards, strict=True)]
+    elif isinstance(method, BatchAdvantages):
+        each = method.batch_advantages(rewards)
+    else:
+        return None
+    return [value for of_group in each for value in of_group]
+
+
+def by_length(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same rows in as many parts of the same size, short ones together, without columns of padding alone."""
+    joined = {name: _join([part[name] for part in parts]) for name in parts[0]}
+    lengths = joined["completion_mask"].sum(1)
+    order = lengths.argsort(descending=True, stable=True)  # the largest pass first: it either fits, or none does
+    made = []
+    for rows in order.chunk(len(parts)):
+        part = {
+            name: value[rows] if torch.is_tensor(value) and value.dim() else value for name, value in joined.items()
+        }
+        ends = part["completion_mask"].shape[1]
+        longest = max(int(part["completion_mask"].sum(1).max()), 1)
+        for name, value in part.items():
+            if name.endswith("_per_token_logps") or name in _ROWS:
+                part[name] = value[:, : min(longest, ends)]
+        made.append(part)
+    return made
+
+
+def _join(values: Sequence[Any]) -> Any:
+    first = values[0]
+    return torch.cat(list(values)) if torch.is_tensor(first) and first.dim() else first
