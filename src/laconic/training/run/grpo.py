@@ -150,7 +150,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # it has no types
             | rollouts(groups)
             | {"right_discouraged": self.trainer.discouraged, "limit": self._scorer.limit}
             | {name: logs[name] for name in ("loss", "grad_norm", "entropy", "kl") if name in logs}
-            | {"seconds": now - self._clock, "sampling": sampled - self._sampled}
+            | {"seconds": now - self._clock, "sampling": sampled - self._sampled, "path": self._made.path}
         )
         last = state.global_step >= self._recipe.update.steps
         if last or state.global_step % self._recipe.evaluation.every == 0:

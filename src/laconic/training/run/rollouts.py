@@ -69,8 +69,13 @@ class EngineRollouts:
             self._step = int(trainer.state.global_step)
         return self._engine
 
+    @property
+    def path(self) -> str:
+        """How passes were made last (``models.choice``); empty before any."""
+        return "" if self._engine is None else str(getattr(self._engine.target, "path", ""))
+
     def run(self, engine: Engine, requests: Sequence[Request]) -> list[Result]:
-        """Serve requests, the longest-running first to leave, and count."""
+        """Serve requests, and count."""
         before = engine.target.passes
         made = engine.run(requests, batch=self.batch)
         self.written += sum(len(result.tokens) for result in made)
@@ -98,12 +103,15 @@ def trained(trainer: Any) -> Any:
 
 @torch.no_grad()
 def over(model: Any, text: Text, dtype: torch.dtype | None, methods: Methods) -> Engine:
-    """An engine over a copy of a model's weights; adapters are merged into the copy."""
+    """An engine over a copy of a model's weights, adapters merged into it.
+
+    Trainers put functions of their own in the place of a model's ``forward``. These are slower, and a copy of them
+    would still call the original: they are left out of the copy.
+    """
     made = copy.deepcopy(model)
     if hasattr(made, "merge_and_unload"):
         made = made.merge_and_unload()
-    made.config.use_cache = True
     for module in made.modules():
-        if hasattr(module, "gradient_checkpointing"):
-            module.gradient_checkpointing = False
-    return Engine(CausalLM(made if dtype is None else made.to(dtype)), text, methods)
+        module.__dict__.pop("forward", None)
+    made.config.use_cache = True
+    return Engine(CausalLM(made.to(dtype or made.dtype)), text, methods)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,7 +34,6 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, shown: Shown = lam
     for package in _PACKAGES:
         if find_spec(package) is None:
             raise MissingExtra(package, "train")
-    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # of rollout_func, which we know to be experimental
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     if recipe.objective != "grpo":

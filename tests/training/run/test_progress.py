@@ -1,0 +1,45 @@
+"""The log of a run, and when a run has collapsed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from laconic.training.group import Group, Rollout
+from laconic.training.run.progress import Evaluated, Log, collapse, rollouts
+from laconic.training.run.recipe import Stop
+
+
+def steps(*right: float, formatted: float = 1.0) -> list[dict[str, float]]:
+    return [{"step": at, "right": share, "formatted": formatted} for at, share in enumerate(right, 1)]
+
+
+def test_shares_and_means_of_rollouts() -> None:
+    groups = [
+        Group((Rollout(10, 6, right=True), Rollout(20, 10, right=False, truncated=True))),
+        Group((Rollout(30, 8, right=False, formatted=False), Rollout(40, 24, right=True))),
+    ]
+    assert rollouts(groups) == {"right": 0.5, "formatted": 0.75, "truncated": 0.25, "thinking": 12.0, "tokens": 25.0}
+
+
+def test_a_run_has_collapsed_when_shares_have_fallen_by_more_than_they_may() -> None:
+    stop = Stop(accuracy=0.25, window=2)
+    assert collapse(steps(0.9, 0.8, 0.1), stop) is None  # too early to say
+    assert collapse(steps(1.0, 0.75, 0.75, 0.5), stop) is None  # 0.875 to 0.625: just as much as it may
+    found = collapse(steps(0.9, 0.8, 0.6, 0.5), stop)
+    assert found == "the share of rollouts right fell from 0.85 in the first 2 steps to 0.55 in the last, by step 4"
+    unread = [*steps(0.9, 0.8), *steps(0.9, 0.9, formatted=0.5)]
+    assert "with a readable answer fell from 1.00" in (collapse(unread, stop) or "")
+
+
+def test_a_log_is_taken_up_where_the_checkpoint_was(tmp_path: Path) -> None:
+    seen: list[dict[str, object]] = []
+    log = Log(tmp_path / "log.jsonl", shown=seen.append)
+    for row in [Evaluated(0, 4, 3, 10, 12).as_dict(), {"step": 1}, {"step": 2}, {"step": 3}]:
+        log.add(row)
+    assert [len(seen), len(log.steps), len(log.evaluations)] == [4, 3, 1]
+    again = Log.resumed(tmp_path / "log.jsonl", 2)
+    assert [row.get("step") for row in again.rows] == [None, 1, 2]
+    assert [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()] == again.rows
+    assert again.evaluations[0]["right"] == 0.75
+    assert again.evaluations[0]["interval"][0] < 0.75 < again.evaluations[0]["interval"][1]

@@ -1,0 +1,102 @@
+"""Rollouts by the engine, as TRL's trainer asks for them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from laconic.engine import Engine
+from laconic.models.causal_lm import CausalLM
+from laconic.training.run.rollouts import EngineRollouts
+from laconic.types import Limits
+from tests import tiny
+
+PROMPTS = [[{"role": "user", "content": f"{i} + {i}?"}] for i in (1, 1, 2, 2, 3)]
+
+
+def trainer(model: Any, step: int = 0) -> Any:
+    return SimpleNamespace(
+        model=model, accelerator=SimpleNamespace(unwrap_model=lambda it: it), state=SimpleNamespace(global_step=step)
+    )
+
+
+def rollouts(**options: Any) -> EngineRollouts:
+    return EngineRollouts(tiny.text(), **{"max_tokens": 20, "seed": 5} | options)
+
+
+def written(made: dict[str, Any]) -> list[list[int]]:
+    return list(made["completion_ids"])
+
+
+@pytest.fixture
+def model() -> PreTrainedModel:
+    return tiny.model(3, bias=tiny.REASONER)
+
+
+def test_every_prompt_gets_what_the_engine_writes_for_it(model: PreTrainedModel) -> None:
+    made = rollouts()
+    found = made(PROMPTS, trainer(model, step=4))
+    engine = Engine(CausalLM(tiny.model(3, bias=tiny.REASONER)), tiny.text())
+    for row, prompt in enumerate(PROMPTS):
+        alone = engine.generate(prompt, sampling=made.sampling(4, row), limits=Limits(20, answer_room=0))
+        assert written(found)[row] == list(alone.tokens)
+        assert found["prompt_ids"][row] == list(engine.request(prompt).prompt)
+    assert made.written == sum(map(len, written(found)))
+    assert made.passes > 0
+
+
+def test_neither_batch_nor_drafts_nor_what_came_before_change_a_rollout(model: PreTrainedModel) -> None:
+    first = written(rollouts(batch=64)(PROMPTS, trainer(model)))
+    assert written(rollouts(batch=2, drafter="none")(PROMPTS, trainer(model))) == first
+    again = rollouts()
+    assert written(again(PROMPTS, trainer(model, step=1))) != first
+    assert written(again(PROMPTS, trainer(model, step=0))) == first
+    assert first[0] != first[1]  # one prompt, two rollouts
+    assert written(rollouts(seed=6)(PROMPTS, trainer(model))) != first
+
+
+def test_they_are_of_the_weights_as_they_are_now_and_leave_these_alone(model: PreTrainedModel) -> None:
+    made = rollouts()
+    first = written(made(PROMPTS, trainer(model)))
+    kept = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        model.lm_head.weight.mul_(-1)
+    changed = written(made(PROMPTS, trainer(model, step=1)))
+    with torch.no_grad():
+        model.lm_head.weight.mul_(-1)
+    assert changed != written(rollouts()(PROMPTS, trainer(model, step=1)))  # of the step, not of the weights
+    assert written(rollouts()(PROMPTS, trainer(model))) == first
+    assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
+    assert model.config._attn_implementation == tiny.model().config._attn_implementation
+    assert all(value.requires_grad for value in model.parameters())
+
+
+def test_they_take_the_fast_path_though_a_trainer_has_patched_the_model(model: PreTrainedModel) -> None:
+    plain = rollouts()
+    first = written(plain(PROMPTS, trainer(model)))
+    own = model.forward
+    model.forward = lambda *args, **kwargs: own(*args, **kwargs)  # as TRL does for its fused head
+    made = rollouts()
+    assert written(made(PROMPTS, trainer(model))) == first
+    assert made.path == plain.path == CausalLM(tiny.model(3, bias=tiny.REASONER)).path
+
+
+def test_an_adapter_is_merged_into_the_copy(model: PreTrainedModel) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    first = written(rollouts()(PROMPTS, trainer(model)))
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+    found = written(rollouts()(PROMPTS, trainer(adapted)))
+    assert found != first
+    merged = adapted.merge_and_unload()
+    assert written(rollouts()(PROMPTS, trainer(merged))) == found
+
+
+def test_a_rendered_prompt_is_taken_as_it_is(model: PreTrainedModel) -> None:
+    text = tiny.text()
+    rendered = [text.decode(text.ask(prompt)[0]) for prompt in PROMPTS]
+    assert written(rollouts()(rendered, trainer(model))) == written(rollouts()(PROMPTS, trainer(model)))

@@ -1,0 +1,244 @@
+"""TRL's trainer with what methods do besides rewarding; real steps on a tiny model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from laconic.errors import UnmetNeed
+from laconic.training.base import Reward
+from laconic.training.group import Group
+from laconic.training.rewards.gppo import GPPO
+from laconic.training.run import grpo
+from laconic.training.run.data import problems
+from laconic.training.run.folder import Folder
+from laconic.training.run.progress import Log
+from laconic.training.run.trainer import STATE, GroupTrainer, by_length
+from tests import tiny
+from tests.training.run.recipes import recipe
+
+
+class Longest(Reward):
+    """Something that differs within every group of wrong rollouts."""
+
+    name = "longest"
+
+    def rewards(self, group: Group) -> list[float]:
+        return [float(rollout.tokens) for rollout in group.rollouts]
+
+    def spec(self) -> str:
+        return "outcome"
+
+
+class Own(Longest):
+    """Advantages of its own."""
+
+    def advantages(self, group: Group, rewards: Any) -> list[float]:
+        return [float(at - 1) for at in range(len(group))]
+
+
+class Kept(Longest):
+    """Learns from the first rollout of each group alone."""
+
+    def keeps(self, group: Group, rewards: Any) -> list[bool]:
+        return [at == 0 for at in range(len(group))]
+
+
+class Shrinking(Longest):
+    """A limit that falls."""
+
+    def limit(self, step: int) -> int:
+        return 12 - 4 * step
+
+
+class Learning(Longest):
+    """Knobs that move, and lengths that are kept."""
+
+    seen: list[float | None] = []  # noqa: RUF012
+
+    def rewards(self, group: Group) -> list[float]:
+        self.seen.append(group.reference)
+        return super().rewards(group)
+
+    def remember(self, group: Group) -> float | None:
+        return float(max(rollout.tokens for rollout in group.rollouts))
+
+
+def trainer(checkpoint: Path, questions: Path, out: Path, reward: Reward | None = None, **changes: Any) -> GroupTrainer:
+    said = recipe(checkpoint, questions, **{"evaluation": {"n": 0}} | changes)
+    folder = Folder(out)
+    if not out.exists():
+        folder.begin(said, resume=False)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    made = grpo.trainer(said, model, tiny.text(), problems(said), folder, Log(folder.log))
+    if reward is not None:
+        made._scorer.reward = reward
+    return made
+
+
+def batch(made: GroupTrainer) -> dict[str, Any]:
+    """A step's rollouts, scored."""
+    made.model.train()
+    rows = [row for row in list(made.train_dataset)[:2] for _ in range(4)]
+    return dict(made._generate_and_score_completions(rows))
+
+
+def test_groups_are_scored_whole_and_advantages_are_trls_where_a_method_has_none(
+    checkpoint: Path, questions: Path, tmp_path: Path
+) -> None:
+    made = trainer(checkpoint, questions, tmp_path / "out", Longest())
+    found = batch(made)
+    lengths = found["completion_mask"].sum(1).float().view(2, 4)
+    assert [len(group) for group, _ in made._scorer.scored] == [4, 4]
+    assert [[r.tokens for r in group.rollouts] for group, _ in made._scorer.scored] == lengths.int().tolist()
+    expected = (lengths - lengths.mean(1, keepdim=True)) / (lengths.std(1, keepdim=True) + 1e-4)
+    torch.testing.assert_close(found["advantages"].view(2, 4), expected)
+
+
+def test_advantages_of_a_methods_own_take_their_place(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
+    found = batch(trainer(checkpoint, questions, tmp_path / "out", Own()))
+    assert found["advantages"].tolist() == [-1.0, 0.0, 1.0, 2.0] * 2
+
+
+def test_rollouts_that_are_left_out_are_masked_and_not_counted(
+    checkpoint: Path, questions: Path, tmp_path: Path
+) -> None:
+    made = trainer(checkpoint, questions, tmp_path / "out", Kept())
+    found = batch(made)
+    lengths = [[r.tokens for r in group.rollouts] for group, _ in made._scorer.scored]
+    assert found["completion_mask"].sum(1).tolist() == [lengths[0][0], 0, 0, 0, lengths[1][0], 0, 0, 0]
+    assert int(found["num_items_in_batch"]) == lengths[0][0] + lengths[1][0]
+
+
+def test_a_limit_that_changes_is_kept_to(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
+    made = trainer(checkpoint, questions, tmp_path / "out", Shrinking())
+    for step, most in ((0, 12), (1, 8)):
+        made.state.global_step = step
+        found = batch(made)
+        assert found["completion_mask"].sum(1).max() == most
+        assert {group.limit for group, _ in made._scorer.scored} == {most}
+
+
+def test_rows_are_parted_by_length_without_padding_and_none_is_lost() -> None:
+    lengths = [3, 9, 1, 7, 2, 8]
+    parts = [
+        {
+            "completion_ids": torch.tensor([[n] * 9 for n in some]),
+            "completion_mask": torch.tensor([[1] * n + [0] * (9 - n) for n in some]),
+            "prompt_ids": torch.tensor([[n, 5] for n in some]),
+            "advantages": torch.tensor([float(n) for n in some]),
+            "num_items_in_batch": torch.tensor(30),
+        }
+        for some in (lengths[:3], lengths[3:])
+    ]
+    long, short = by_length(parts)
+    assert long["advantages"].tolist() == [9.0, 8.0, 7.0]
+    assert short["advantages"].tolist() == [3.0, 2.0, 1.0]
+    assert (long["completion_ids"].shape, short["completion_ids"].shape) == ((3, 9), (3, 3))
+    for part in (long, short):
+        assert part["completion_ids"][:, 0].tolist() == part["prompt_ids"][:, 0].tolist()
+        assert part["completion_mask"].sum(1).tolist() == part["advantages"].tolist()
+        assert int(part["num_items_in_batch"]) == 30
+
+
+def gradients(made: GroupTrainer) -> torch.Tensor:
+    """Of one step, over all of its passes."""
+    made.train()
+    return torch.cat([value.detach().flatten() for value in made.model.parameters()])
+
+
+@pytest.mark.parametrize("loss", ["dapo", "grpo", "dr_grpo"])
+def test_a_step_is_the_same_in_one_pass_and_in_several(
+    checkpoint: Path, questions: Path, tmp_path: Path, loss: str
+) -> None:
+    update = {"steps": 1, "loss": loss}
+    whole = gradients(trainer(checkpoint, questions, tmp_path / "1", Longest(), update=update | {"rows": 8}))
+    parts = gradients(trainer(checkpoint, questions, tmp_path / "2", Longest(), update=update | {"rows": 2}))
+    before = torch.cat([v.flatten() for v in AutoModelForCausalLM.from_pretrained(checkpoint).parameters()])
+    assert (whole - before).abs().max() > 1e-3
+    moved = (whole - before).abs() > 5e-3  # AdamW's first step is the sign of a gradient; tiny ones are rounding
+    torch.testing.assert_close(whole[moved], parts[moved], atol=1e-3, rtol=0)
+    assert moved.float().mean() > 0.3
+
+
+def test_a_token_loss_of_ones_own_is_trls_where_nothing_is_clipped(
+    checkpoint: Path, questions: Path, tmp_path: Path
+) -> None:
+    # A random model is never right, so that GPPO's own advantages would all be 0.
+    made = trainer(checkpoint, questions, tmp_path / "out", Own(), update={"rows": 8})
+    found = made._prepare_inputs([row for row in list(made.train_dataset)[:2] for _ in range(4)])
+    made.current_gradient_accumulation_steps = 1
+    expected = made._compute_loss(made.model, found)
+    made._scorer.reward = GPPO()
+    torch.testing.assert_close(made._compute_loss(made.model, found), expected)
+    assert expected.abs() > 1e-3
+
+
+def test_a_group_loss_sees_its_groups_whole(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
+    said = "drpo:temperature=0.1"
+    with pytest.raises(UnmetNeed, match=r"a step has 2 passes.*Set update.rows"):
+        trainer_of(said, checkpoint, questions, tmp_path / "1", rows=4)
+    made = trainer_of(said, checkpoint, questions, tmp_path / "2", rows=8)
+    found = made._prepare_inputs([row for row in list(made.train_dataset)[:2] for _ in range(4)])
+    method = made._scorer.reward
+    # Say that the first rollout of each group was right.
+    groups = [
+        Group(tuple(replace(each, right=at == 0) for at, each in enumerate(group.rollouts)), limit=group.limit)
+        for group, _ in made._scorer.scored
+    ]
+    made._scorer.scored = [(group, [0.0] * 4) for group in groups]
+    made.current_gradient_accumulation_steps = 1
+    loss = made._compute_loss(made.model, found)
+    mask = found["completion_mask"]
+    log_probs, _, _ = made._get_per_token_logps_and_entropies(
+        made.model,
+        torch.cat([found["prompt_ids"], found["completion_ids"]], 1),
+        torch.cat([found["prompt_mask"], mask], 1),
+        mask.shape[1],
+    )
+    scores = ((log_probs * mask).sum(1) / mask.sum(1))[found["row"].argsort()]
+    by_hand = sum(method.group_loss(group, scores[4 * at : 4 * at + 4]) for at, group in enumerate(groups)) / 2
+    torch.testing.assert_close(loss, by_hand)
+
+
+def test_what_a_method_learns_goes_through_a_checkpoint(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
+    Learning.seen = []
+    made = trainer(checkpoint, questions, tmp_path / "out", Learning(), n=2, update={"steps": 4}, save=2)
+    made.train()
+    assert Learning.seen[:2] == [None, None]
+    assert all(value is not None for value in Learning.seen[2:])
+    kept = json.loads((tmp_path / "out" / "checkpoints" / "checkpoint-4" / STATE).read_text())
+    assert sorted(kept) == ["kept", "reward"]
+    assert len(kept["kept"]) == 2
+    again = trainer(checkpoint, questions, tmp_path / "out", None, n=2)
+    again.create_optimizer_and_scheduler(4)
+    again._load_optimizer_and_scheduler(str(tmp_path / "out" / "checkpoints" / "checkpoint-4"))
+    assert again._scorer.state() == kept
+
+
+@pytest.mark.parametrize(
+    "reward",
+    ["kimi", "laser-d:easy=8,medium=12,hard=16", "a-dlp:accuracy=0.5,rate=0.1,price=0.01", "dler", "gfpo:k=2", "gppo",
+     "hapo", "siri:shortest=8,longest=20,cycle=2", "palu:target=0.5,quantile=0.5"],
+)  # fmt: skip
+def test_real_steps_with_every_kind_of_method(checkpoint: Path, questions: Path, tmp_path: Path, reward: str) -> None:
+    made = trainer_of(reward, checkpoint, questions, tmp_path / "out", rows=8, steps=2)
+    made.train()
+    assert made.state.global_step == 2
+    assert [row["step"] for row in made.watch._log.steps] == [1, 2]
+
+
+def trainer_of(reward: str, checkpoint: Path, questions: Path, out: Path, *, rows: int, steps: int = 1) -> GroupTrainer:
+    said = recipe(
+        checkpoint, questions, reward=reward, evaluation={"n": 0}, update={"rows": rows, "steps": steps}, save=100
+    )
+    folder = Folder(out)
+    folder.begin(said, resume=False)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    return grpo.trainer(said, model, tiny.text(), problems(said), folder, Log(folder.log))
