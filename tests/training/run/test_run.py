@@ -1,0 +1,209 @@
+"""Whole runs: their folder, an end by force and a second beginning, collapse, examples and pairs, the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+import laconic
+from laconic.cli.main import app
+from laconic.engine import Engine
+from laconic.errors import Collapsed, GroupError, RecipeError, UnmetNeed
+from laconic.training.run import grpo
+from laconic.training.run.recipe import of
+from laconic.training.run.run import train
+from tests.training.run.recipes import recipe, said
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return dict(load_file(out / "model" / "model.safetensors"))
+
+
+def toml(tables: dict[str, Any]) -> str:
+    """A recipe as a file; its values are numbers and texts."""
+    plain = {key: value for key, value in tables.items() if not isinstance(value, dict)}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
+    for name, table in tables.items():
+        if isinstance(table, dict):
+            lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def test_a_run_leaves_its_recipe_its_log_and_a_model_that_answers(
+    checkpoint: Path, questions: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shown: list[dict[str, Any]] = []
+    log = train(recipe(checkpoint, questions), out, shown=shown.append)
+    assert shown == log.rows == [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in log.steps] == [1, 2, 3, 4]
+    assert [row["evaluation"] for row in log.evaluations] == [0, 2, 4]
+    assert {row["n"] for row in log.evaluations} == {3}
+    assert all(row["path"] == "written-out" and row["seconds"] > row["sampling"] > 0 for row in log.steps)
+    assert json.loads((out / "recipe.json").read_text())["update"]["steps"] == 4
+    before = load_file(checkpoint / "model.safetensors")
+    assert any(not torch.equal(value, before[name]) for name, value in weights(out).items())
+    result = Engine.load(out / "model").generate("1 + 1?")
+    assert result.tokens
+
+
+def test_a_run_that_is_killed_ends_as_if_it_had_not_been(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
+    tables = said(checkpoint, questions, reward="hapo", update={"steps": 6}, evaluation={"n": 2, "every": 3})
+    file = tmp_path / "recipe.toml"
+    file.write_text(toml(tables | {"save": 1}))
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    log = train(of(tables | {"save": 1}), whole)
+    command = [sys.executable, "-m", "laconic", "train", str(file), str(cut), "--json"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(laconic.__file__).parents[1])}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) as running:
+        deadline = time.monotonic() + 120
+        while not (cut / "checkpoints" / "checkpoint-2" / "trainer_state.json").exists():
+            assert time.monotonic() < deadline, "no checkpoint"
+            assert running.poll() is None, "the run has ended"
+            time.sleep(0.01)
+        running.send_signal(signal.SIGKILL)
+    assert not (cut / "model").exists()
+    again = train(of(tables | {"save": 1}), cut, resume=True)
+    kept = ("step", "evaluation", "reward", "right", "tokens", "loss")
+    assert [{k: row.get(k) for k in kept} for row in again.rows] == [{k: row.get(k) for k in kept} for row in log.rows]
+    assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(cut).items())
+
+
+def test_what_may_not_be_resumed(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
+    out, short = tmp_path / "out", {"steps": 1}
+    with pytest.raises(RecipeError, match="holds no run"):
+        train(recipe(checkpoint, questions, update=short), out, resume=True)
+    train(recipe(checkpoint, questions, update=short, evaluation={"n": 0}), out)
+    with pytest.raises(RecipeError, match="is there already"):
+        train(recipe(checkpoint, questions, update=short), out)
+    with pytest.raises(RecipeError, match="has ended"):
+        train(recipe(checkpoint, questions, update=short, evaluation={"n": 0}), out, resume=True)
+    (out / "model").rename(tmp_path / "elsewhere")
+    with pytest.raises(RecipeError, match=r"another recipe; what differs: evaluation.n, update.rate"):
+        train(recipe(checkpoint, questions, update=short | {"rate": 1e-3}), out, resume=True)
+
+
+def test_a_run_that_collapses_says_why_and_leaves_no_model(
+    checkpoint: Path, questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpo, "judged", lambda item, reply: (calls.append(item) or len(calls) <= 16, True))
+    calls: list[Any] = []
+    made = recipe(checkpoint, questions, stop={"window": 2}, update={"steps": 9}, evaluation={"n": 0})
+    with pytest.raises(Collapsed, match=r"rollouts right fell from 1.00 in the first 2 steps to 0.00 .* by step 4"):
+        train(made, tmp_path / "out")
+    assert not (tmp_path / "out" / "model").exists()
+    assert len((tmp_path / "out" / "log.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"reward": "l1-max"}, UnmetNeed, "'l1-max' needs a budget in the prompt"),
+        ({"reward": "s-grpo:exits=3"}, UnmetNeed, "'s-grpo' needs one thought"),
+        ({"reward": "gfpo:k=9"}, RecipeError, "keeps 9 of 4 rollouts"),
+        ({"rollouts": {"max_tokens": 500}}, RecipeError, r"prompt has \d+ tokens, rollouts.max_tokens is 500"),
+        ({"model": "nowhere"}, Exception, "nowhere"),
+    ],
+)
+def test_what_cannot_go_well_is_said_before_there_is_a_folder(
+    checkpoint: Path, questions: Path, tmp_path: Path, changes: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        train(recipe(checkpoint, questions, **changes), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_group_that_is_torn_is_no_silent_mean(checkpoint: Path, questions: Path) -> None:
+    from laconic.training.trl import GroupReward
+
+    reward = GroupReward("kimi", generations=4, limit=24)
+    with pytest.raises(GroupError, match="whole groups of 4"):
+        reward(prompts=["a"] * 3, completions=["1"] * 3, completion_ids=[[1]] * 3, answer=["1"] * 3)
+
+
+def test_an_adapter_is_trained_in_place_of_the_weights(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    train(recipe(checkpoint, questions, lora={"rank": 2}, update={"steps": 2}, evaluation={"n": 0}), out)
+    assert (out / "model" / "adapter_config.json").exists()
+    assert not (out / "model" / "model.safetensors").exists()
+    full, none = (Engine.load(out / "model", lora_scale=scale) for scale in (None, 0.0))
+    plain = Engine.load(checkpoint)
+    asked = [engine.generate("1 + 1?").tokens for engine in (full, none, plain)]
+    assert asked[1] == asked[2]
+    assert full.target.model.lm_head.weight.isfinite().all()
+
+
+def rows(path: Path, *found: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in found))
+    return path
+
+
+def test_examples_and_pairs_are_learned_from(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
+    asked = [{"role": "user", "content": "1 + 1?"}]
+
+    def answer(text: str) -> list[dict[str, str]]:
+        return [{"role": "assistant", "content": text}]
+
+    texts = rows(tmp_path / "sft.jsonl", *({"prompt": asked, "completion": answer("2"), "id": at} for at in range(8)))
+    pairs = rows(
+        tmp_path / "dpo.jsonl", *({"prompt": asked, "chosen": answer("2"), "rejected": answer("no")} for _ in range(8))
+    )
+    for name, file in (("sft", texts), ("dpo", pairs)):
+        tables = said(
+            checkpoint,
+            questions,
+            evaluation={"n": 2},
+            **{name: {"data": str(file), "rows": 2, "rate": 3e-3, "epochs": 3}},
+        )
+        tables.pop("reward")
+        log = train(of(tables), tmp_path / name)
+        losses = [row["loss"] for row in log.steps]
+        assert len(losses) == 12
+        assert losses[-1] < losses[0] * 0.8
+        assert [row["evaluation"] for row in log.evaluations] == [0, 12]
+        assert (tmp_path / name / "model" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ([{"question": "x"}], "line 1: it has question"),
+        ([{"prompt": "a", "completion": "b"}, {"text": "c"}], "line 2: it has text"),
+        ([], "has no rows"),
+    ],
+)
+def test_examples_in_no_form_are_refused(
+    checkpoint: Path, questions: Path, tmp_path: Path, found: list[dict[str, Any]], words: str
+) -> None:
+    tables = said(checkpoint, questions, sft={"data": str(rows(tmp_path / "x.jsonl", *found))})
+    tables.pop("reward")
+    with pytest.raises(RecipeError, match=words):
+        train(of(tables), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text(toml(said(checkpoint, questions)))
+    done = CliRunner().invoke(app, ["train", str(file), str(tmp_path / "out"), "--set", "update.steps=2"])
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("evaluation at step 0: 0.0% right of 3 (0% to 56%), ")
+    assert lines[1].startswith("step 1, reward ")
+    assert lines[-3].startswith("before: ")
+    assert lines[-2].startswith("after:  ")
+    assert lines[-1] == f"wrote {tmp_path / 'out' / 'model'}"
+    refused = CliRunner().invoke(app, ["train", str(file), str(tmp_path / "out")])
+    assert refused.exit_code == 2
+    assert "is there already" in refused.output
