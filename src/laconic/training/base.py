@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence, Sized
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 from laconic.errors import GroupError, RewardError
 from laconic.policy import Policy
@@ -100,8 +100,13 @@ class Remembers(Protocol):
 class Hints(Protocol):
     """A method whose rollouts must be told something, or the reward has no meaning."""
 
+    said: ClassVar[Literal["question", "thought"]]
+    """Where it is said: below the question, or at the beginning of the thought."""
+    each: ClassVar[bool]
+    """Whether the rollouts of a group have budgets of their own, rather than one for all."""
+
     def hint(self, group: Group) -> list[str]:
-        """For each rollout the text to say, in the prompt or at the beginning of the thought as its docstring says."""
+        """For each rollout the text to say."""
         ...
 
 

@@ -25,6 +25,7 @@ from laconic.equality import same
 from laconic.errors import GroupError, UnmetNeed
 from laconic.models.text import Text
 from laconic.policy import registry
+from laconic.thinking.scores.redundancy import repeated_share
 from laconic.training import base
 from laconic.training.base import Batched, Remembers, Reward, Updates, besides, checked
 from laconic.training.group import Group, Rollout
@@ -42,6 +43,8 @@ _OUT_OF_REACH = (
 )
 """What a function that only rewards cannot do."""
 _OF_ROLLOUTS = ("budget", "repeats", "thought_entropy", "answer_entropy")
+_GRAM, _LOOPS = 8, 0.5
+"""A rollout repeats itself where more than this share of its runs of so many tokens came before."""
 _OF_GROUPS = ("effort", "reference", "pass_rate")
 
 
@@ -173,19 +176,17 @@ class GroupReward:
 
     def _rollout(self, prompt: Any, completion: Any, ids: Sequence[int], right: str) -> Rollout:
         if self._text is None:
-            written = _plain(completion)
-            return self._judged(written, written, right, tokens=len(ids), truncated=len(ids) >= self.limit)
-        asked, phase = _asked(self._text, prompt)
-        transcript = Transcript(self._text, Request(asked, phase=phase), list(asked))
-        for token in ids:
-            transcript.push(token)
+            said = _plain(completion)
+            return self._judged(said, said, right, ids=ids, tokens=len(ids), truncated=len(ids) >= self.limit)
+        transcript = written(self._text, prompt, ids)
         parts, thought = transcript.parts(), transcript.told().count("thinking")
         cut = bool(ids) and ids[-1] not in self._text.eos
-        return self._judged(parts.text, parts.answer, right, tokens=len(ids), thought=thought, truncated=cut)
+        return self._judged(parts.text, parts.answer, right, ids=ids, tokens=len(ids), thought=thought, truncated=cut)
 
     def _judged(self, text: str, reply: str, right: str, **counted: Any) -> Rollout:
         """The rollout of a text, of which ``reply`` is what may state the answer."""
         correct, stated = self._judge(right, reply)
+        counted["repeats"] = repeated_share(counted.pop("ids"), _GRAM) > _LOOPS
         return Rollout(right=correct, formatted=stated, text=text, **counted)
 
     def _learn(self, groups: Sequence[Group], prompts: Sequence[Any], columns: dict[str, Any]) -> None:
@@ -237,10 +238,15 @@ def _plain(completion: Any) -> str:
     return "\n".join(str(message.get("content") or "") for message in completion)
 
 
-def _asked(text: Text, prompt: Any) -> tuple[tuple[int, ...], str]:
-    """Tokens of a prompt, and the phase in which its reply begins: token ids, a text that was rendered, messages."""
+def written(text: Text, prompt: Any, ids: Sequence[int]) -> Transcript:
+    """A completion as the reply to its prompt: token ids, a text that was rendered, or messages."""
     if isinstance(prompt, str):
         prompt = text.encode(prompt)
     if prompt and isinstance(prompt[0], int):
-        return tuple(prompt), text.phase(prompt)
-    return text.ask(list(prompt))
+        asked, phase = tuple(prompt), text.phase(prompt)
+    else:
+        asked, phase = text.ask(list(prompt))
+    transcript = Transcript(text, Request(asked, phase=phase), list(asked))
+    for token in ids:
+        transcript.push(token)
+    return transcript

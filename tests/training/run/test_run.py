@@ -109,8 +109,9 @@ def test_a_run_that_collapses_says_why_and_leaves_no_model(
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"reward": "l1-max"}, UnmetNeed, "'l1-max' needs a budget in the prompt"),
-        ({"reward": "s-grpo:exits=3"}, UnmetNeed, "'s-grpo' needs one thought"),
+        ({"reward": "l1-max"}, UnmetNeed, "'l1-max' needs a budget for each rollout"),
+        ({"reward": "e1"}, UnmetNeed, "'e1' needs an effort"),
+        ({"reward": "lapo-internalization"}, UnmetNeed, "goes on from lengths of another run"),
         ({"reward": "gfpo:k=9"}, RecipeError, "keeps 9 of 4 rollouts"),
         ({"rollouts": {"max_tokens": 500}}, RecipeError, r"prompt has \d+ tokens, rollouts.max_tokens is 500"),
         ({"model": "nowhere"}, Exception, "nowhere"),

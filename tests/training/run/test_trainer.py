@@ -20,6 +20,7 @@ from laconic.training.run.data import problems
 from laconic.training.run.folder import Folder
 from laconic.training.run.progress import Log
 from laconic.training.run.trainer import STATE, GroupTrainer, by_length
+from laconic.training.trl import written
 from tests import tiny
 from tests.training.run.recipes import recipe
 
@@ -85,7 +86,7 @@ def trainer(checkpoint: Path, questions: Path, out: Path, reward: Reward | None 
 def batch(made: GroupTrainer) -> dict[str, Any]:
     """A step's rollouts, scored."""
     made.model.train()
-    rows = [row for row in list(made.train_dataset)[:2] for _ in range(4)]
+    rows = [dict(row) for row in list(made.train_dataset)[:2] for _ in range(4)]
     return dict(made._generate_and_score_completions(rows))
 
 
@@ -225,7 +226,7 @@ def test_what_a_method_learns_goes_through_a_checkpoint(checkpoint: Path, questi
 @pytest.mark.parametrize(
     "reward",
     ["kimi", "laser-d:easy=8,medium=12,hard=16", "a-dlp:accuracy=0.5,rate=0.1,price=0.01", "dler", "gfpo:k=2", "gppo",
-     "hapo", "siri:shortest=8,longest=20,cycle=2", "palu:target=0.5,quantile=0.5"],
+     "hapo", "siri:shortest=8,longest=20,cycle=2", "palu:target=0.5,quantile=0.5", "laser-de:easy=8,medium=12,hard=16"],
 )  # fmt: skip
 def test_real_steps_with_every_kind_of_method(checkpoint: Path, questions: Path, tmp_path: Path, reward: str) -> None:
     made = trainer_of(reward, checkpoint, questions, tmp_path / "out", rows=8, steps=2)
@@ -242,3 +243,106 @@ def trainer_of(reward: str, checkpoint: Path, questions: Path, out: Path, *, row
     folder.begin(said, resume=False)
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
     return grpo.trainer(said, model, tiny.text(), problems(said), folder, Log(folder.log))
+
+
+def test_entropies_are_those_of_thought_and_answer(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
+    made = trainer_of("pear:alpha=0.5", checkpoint, questions, tmp_path / "out", rows=8)
+    found = batch(made)
+    every = [rollout for group, _ in made._scorer.scored for rollout in group.rollouts]
+    logits = made.model(
+        torch.cat([found["prompt_ids"], found["completion_ids"]], 1),
+        attention_mask=torch.cat([found["prompt_mask"], found["completion_mask"]], 1),
+    ).logits[:, found["prompt_ids"].shape[1] - 1 : -1]
+    entropies = torch.distributions.Categorical(logits=logits).entropy()
+    text, thoughts = tiny.text(), 0
+    for row, rollout in enumerate(every):
+        ids = found["completion_ids"][row][: rollout.tokens].tolist()
+        kinds = written(text, list(made._rollouts.prompts[row]), ids).told()
+        for kind, value in (("thinking", rollout.thought_entropy), ("answer", rollout.answer_entropy)):
+            where = [at for at, what in enumerate(kinds) if what == kind]
+            thoughts += bool(where)
+            expected = float(entropies[row, where].mean().detach()) if where else 0.0
+            assert value == pytest.approx(expected, abs=1e-4)
+    assert thoughts > 4
+
+
+def test_what_a_model_did_before_training_is_measured_once(
+    checkpoint: Path, questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = recipe(checkpoint, questions, reward="o1-pruner:alpha=1", n=2, evaluation={"n": 0}, update={"steps": 2})
+    folder = Folder(tmp_path / "out")
+    folder.begin(said, resume=False)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    found = problems(said)
+    known = grpo.references(said, model, tiny.text(), found.training, folder)
+    assert sorted(known) == sorted(item.id for item in found.training)
+    assert all(0 < each["reference"] <= 24 and each["pass_rate"] == 0 for each in known.values())
+    monkeypatch.setattr(grpo, "over", None)  # a second time nothing is sampled
+    assert grpo.references(said, model, tiny.text(), found.training, folder) == known
+    monkeypatch.undo()
+    made = grpo.trainer(said, model, tiny.text(), found, folder, Log(folder.log), known)
+    made.train()
+    group = made._scorer.scored[0][0]
+    assert group.reference in {each["reference"] for each in known.values()}
+    assert not grpo.references(recipe(checkpoint, questions), model, tiny.text(), found.training, folder)
+
+
+def plan(reward: str, checkpoint: Path, questions: Path, out: Path, **rollouts: Any) -> GroupTrainer:
+    said = recipe(
+        checkpoint, questions, reward=reward, evaluation={"n": 0}, save=100, update={"rows": 8, "steps": 2},
+        rollouts={"max_tokens": 40} | rollouts,
+    )  # fmt: skip
+    folder = Folder(out)
+    folder.begin(said, resume=False)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    return grpo.trainer(said, model, tiny.text(), problems(said), folder, Log(folder.log))
+
+
+def test_exits_of_one_thought_are_a_group(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
+    made = plan("s-grpo:exits=3", checkpoint, questions, tmp_path / "out")
+    text = tiny.text()
+    asked = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "<think>\n"}]
+    cut = 0
+    for seed in range(12):  # some thoughts of a random model end, and are answered
+        made._rollouts.seed = seed
+        found = made._rollouts([asked] * 8, made)
+        for first in (0, 4):
+            rows = found["completion_ids"][first : first + 4]
+            whole = rows[-1]
+            kinds = written(text, found["prompt_ids"][first], whole).kinds
+            thought = kinds.count("thinking")
+            if "answer" not in kinds or not thought:
+                assert rows == [whole] * 4
+                continue
+            exits = min(3, thought - 1)
+            assert rows[exits:] == [whole] * (4 - exits)
+            cut += exits
+            rows = rows[: exits + 1]
+            lengths = [written(text, found["prompt_ids"][first], row).kinds.count("thinking") for row in rows]
+            assert lengths == sorted(set(lengths))
+            assert lengths[-1] == thought
+            for row, length in zip(rows[:-1], lengths, strict=False):
+                assert row[:length] == whole[:length]
+                assert row[length : length + len(text.encode(text.format.ending))] == text.encode(text.format.ending)
+                assert len(row) <= 40 + len(text.encode(text.format.ending)) + 1
+    assert cut > 6
+    made.train()
+    assert made.state.global_step == 2
+
+
+def test_budgets_are_said_and_known(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
+    text = tiny.text()
+    said = plan("l1-max", checkpoint, questions, tmp_path / "1", budgets=[10, 30])
+    batch(said)
+    budgets = [[rollout.budget for rollout in group.rollouts] for group, _ in said._scorer.scored]
+    assert all(len(set(group)) == 1 and group[0] in (10, 30) for group in budgets)
+    prompt = text.decode(said._rollouts.prompts[0])
+    assert prompt.endswith(f"0 + 0?\n\nThink for maximum {budgets[0][0]} tokens.<|im_end|>\n<|im_start|>assistant\n")
+    thought = plan("hbpo", checkpoint, questions, tmp_path / "2", budgets=[10, 30])
+    batch(thought)
+    assert [rollout.budget for rollout in thought._scorer.scored[0][0].rollouts] == [10, 30, 10, 30]
+    begun = text.decode(thought._rollouts.prompts[1])
+    assert begun.endswith(f"{text.format.opens}{text.format.lead}I will answer the question with 30 tokens.\n\n")
+    for made in (said, thought):
+        made.train()
+        assert made.state.global_step == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -29,6 +29,8 @@ class HBPO(Reward):
 
     card = Card(paper="Hierarchical Budget Policy Optimization (HBPO)", lossless=False, catalogue=(228,))
     reads = ("budget",)
+    said: ClassVar[Literal["question", "thought"]] = "thought"
+    each = True
     truthful = False
 
     longest: Annotated[int, Field(ge=1, le=4096)] = 4096

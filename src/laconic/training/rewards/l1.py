@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,8 @@ class L1Exact(Reward):
 
     card = Card(paper="L1 (LCPO-Exact)", lossless=False, catalogue=(52,))
     reads = ("budget",)
+    said: ClassVar[Literal["question", "thought"]] = "question"
+    each = False
     truthful = False
 
     alpha: Annotated[float, Field(ge=0)] = 1 / 3000
@@ -50,6 +52,8 @@ class L1Max(Reward):
 
     card = Card(paper="L1 (LCPO-Max)", lossless=False, catalogue=(52,))
     reads = ("budget",)
+    said: ClassVar[Literal["question", "thought"]] = "question"
+    each = False
 
     alpha: Annotated[float, Field(ge=0)] = 1 / 3000
     """What a token costs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from statistics import median
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -62,6 +62,8 @@ class LAPOInternalization(Reward):
 
     card = Card(paper="LAPO (internalization stage)", lossless=False, catalogue=(72,))
     reads = ("reference",)
+    said: ClassVar[Literal["question", "thought"]] = "thought"
+    each = False
 
     weight: Annotated[float, Field(ge=0)] = 0.8
     """What the length reward counts."""

@@ -27,6 +27,11 @@ class Folder:
         return self.path / "log.jsonl"
 
     @property
+    def references(self) -> Path:
+        """What the model did with the problems before training, where the reward needs it."""
+        return self.path / "references.json"
+
+    @property
     def checkpoints(self) -> Path:
         """The trainer's own folders."""
         return self.path / "checkpoints"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
@@ -14,8 +15,10 @@ from trl import GRPOConfig
 from laconic.bench.tasks import Item
 from laconic.engine import Engine, Methods
 from laconic.models.text import Text
+from laconic.training.base import Cuts, Hints, Remembers
 from laconic.training.run.data import Problems
 from laconic.training.run.folder import Folder
+from laconic.training.run.plans import CutRollouts, HintRollouts
 from laconic.training.run.progress import Evaluated, Log, collapse, rollouts
 from laconic.training.run.recipe import Recipe
 from laconic.training.run.rollouts import EngineRollouts, over, trained
@@ -23,12 +26,65 @@ from laconic.training.run.trainer import GroupTrainer
 from laconic.training.trl import GroupReward
 from laconic.types import Limits, Sampling
 
+Known = dict[str, dict[str, float]]
+"""Of a problem, by its id: what the model did with it before training."""
 
-def trainer(recipe: Recipe, model: Any, text: Text, found: Problems, folder: Folder, log: Log) -> GroupTrainer:
+
+def references(recipe: Recipe, model: Any, text: Text, items: list[Item], folder: Folder) -> Known:
+    """Mean lengths and shares of right rollouts before training, where the reward reads them (O1-Pruner).
+
+    As many rollouts of every problem are sampled as a group has; they are kept in the folder for a run that is resumed.
+    """
+    method = recipe.method()
+    if "reference" not in method.reads or isinstance(method, Remembers):
+        return {}
+    if folder.references.exists():
+        return cast(Known, json.loads(folder.references.read_text("utf-8")))
+    r, known = recipe.rollouts, {}
+    plain = EngineRollouts(**_sampling(recipe, text))
+    engine = over(model, text, plain.dtype, Methods(drafter=r.drafter))
+    for at, item in enumerate(items):
+        asked = [
+            engine.request(item.question, sampling=plain.sampling(-1, at, part), limits=Limits(r.max_tokens, (), 0))
+            for part in range(r.generations)
+        ]
+        made = plain.run(engine, asked)
+        right = sum(judged(item, result.answer)[0] for result in made)
+        tokens = sum(len(result.tokens) for result in made)
+        known[item.id] = {"reference": tokens / len(made), "pass_rate": right / len(made)}
+    folder.references.write_text(json.dumps(known), "utf-8")
+    return known
+
+
+def sampler(recipe: Recipe, text: Text) -> EngineRollouts:
+    """Rollouts as the reward needs them."""
+    method, size = recipe.method(), recipe.rollouts.generations
+    said = _sampling(recipe, text)
+    if isinstance(method, Cuts):
+        return CutRollouts(**said, method=method, generations=size)
+    if isinstance(method, Hints):
+        return HintRollouts(**said, method=method, generations=size, budgets=recipe.rollouts.budgets)
+    return EngineRollouts(**said)
+
+
+def _sampling(recipe: Recipe, text: Text) -> dict[str, Any]:
+    r = recipe.rollouts
+    return {
+        "text": text, "max_tokens": r.max_tokens, "temperature": r.temperature, "drafter": r.drafter,
+        "dtype": _dtype(recipe), "batch": r.batch, "seed": recipe.seed,
+    }  # fmt: skip
+
+
+def _dtype(recipe: Recipe) -> torch.dtype | None:
+    return None if recipe.rollouts.dtype is None else cast(torch.dtype, getattr(torch, recipe.rollouts.dtype))
+
+
+def trainer(
+    recipe: Recipe, model: Any, text: Text, found: Problems, folder: Folder, log: Log, known: Known | None = None
+) -> GroupTrainer:
     """A trainer that is ready to go; it writes into ``folder`` and ``log``."""
     r, u = recipe.rollouts, recipe.update
-    dtype = None if r.dtype is None else getattr(torch, r.dtype)
-    made = EngineRollouts(text, r.max_tokens, r.temperature, r.drafter, dtype, r.batch, recipe.seed)
+    made = sampler(recipe, text)
     items = {item.id: item for item in found.training}
     scorer = GroupReward(
         recipe.method(), generations=r.generations, limit=r.max_tokens, text=text, answer="problem",
@@ -65,7 +121,11 @@ def trainer(recipe: Recipe, model: Any, text: Text, found: Problems, folder: Fol
         disable_tqdm=True,
     )
     data = Dataset.from_list(
-        [{"prompt": [{"role": "user", "content": item.question}], "problem": item.id} for item in found.training]
+        [
+            {"prompt": [{"role": "user", "content": item.question}], "problem": item.id}
+            | (known or {}).get(item.id, {})
+            for item in found.training
+        ]
     )
     watch = Watch(recipe, found.held_out, scorer, made, log)
     ready = GroupTrainer(
@@ -114,8 +174,7 @@ def evaluate(engine: Engine, items: list[Item], recipe: Recipe, step: int) -> Ev
 
 def evaluated(trainer: Any, text: Text, items: list[Item], recipe: Recipe, step: int) -> Evaluated:
     """The model that a trainer trains, as it is now, on held-out problems."""
-    dtype = None if recipe.rollouts.dtype is None else getattr(torch, recipe.rollouts.dtype)
-    engine = over(trained(trainer), text, dtype, Methods(drafter=recipe.rollouts.drafter))
+    engine = over(trained(trainer), text, _dtype(recipe), Methods(drafter=recipe.rollouts.drafter))
     return evaluate(engine, items, recipe, step)
 
 

@@ -58,6 +58,8 @@ class Rollouts(_Table):
     distribution that is slightly another, for which nothing corrects."""
     batch: _Count = 64
     """Rollouts that are written at once."""
+    budgets: tuple[_Count, ...] = ()
+    """Lengths in tokens that rollouts are asked for, where the reward needs one (L1, HBPO)."""
 
 
 class Update(_Table):

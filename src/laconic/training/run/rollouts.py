@@ -14,7 +14,7 @@ from laconic.engine import Engine, Methods
 from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
 from laconic.splitmix import GOLDEN, MASK, mix
-from laconic.types import Limits, Request, Result, Sampling
+from laconic.types import Limits, Question, Request, Result, Sampling
 
 
 @dataclass
@@ -45,6 +45,8 @@ class EngineRollouts:
     """Tokens written so far."""
     passes: int = 0
     """Passes made so far."""
+    prompts: list[tuple[int, ...]] = field(default_factory=list, repr=False)
+    """Tokens of the last call's prompts."""
     _engine: Engine | None = field(default=None, repr=False)
     _step: int = -1
 
@@ -52,13 +54,17 @@ class EngineRollouts:
         """One rollout for each prompt, in order: ``prompt_ids``, ``completion_ids`` with the token that ends them."""
         begun = time.perf_counter()
         engine = self.engine(trainer)
-        asked = [self._request(prompt, self._step, row) for row, prompt in enumerate(prompts)]
-        made = self.run(engine, asked)
+        found = self.write(engine, [self.request(prompt, row) for row, prompt in enumerate(prompts)])
+        self.prompts = [tuple(prompt) for prompt in found["prompt_ids"]]
         self.seconds += time.perf_counter() - begun
+        return found | {"logprobs": None}
+
+    def write(self, engine: Engine, asked: list[Request]) -> dict[str, Any]:
+        """What the trainer is told of a step's rollouts, but for the probabilities: it computes these itself."""
+        made = self.run(engine, asked)
         return {
             "prompt_ids": [list(request.prompt) for request in asked],
             "completion_ids": [list(result.tokens) for result in made],
-            "logprobs": None,
         }
 
     def engine(self, trainer: Any) -> Engine:
@@ -82,13 +88,17 @@ class EngineRollouts:
         self.passes += engine.target.passes - before
         return made
 
-    def _request(self, prompt: Any, step: int, row: int) -> Request:
+    def request(self, prompt: Any, row: int) -> Request:
+        """What asks for the rollout of a row in this step."""
+        question = None
         if isinstance(prompt, str):
             tokens = tuple(self.text.encode(prompt))
             phase = self.text.phase(tokens)
         else:
+            question = Question(tuple(prompt))
             tokens, phase = self.text.ask(list(prompt))
-        return Request(tokens, self.sampling(step, row), Limits(self.max_tokens, answer_room=0), phase=phase)
+        sampling, limits = self.sampling(self._step, row), Limits(self.max_tokens, answer_room=0)
+        return Request(tokens, sampling, limits, question, phase=phase)
 
     def sampling(self, step: int, row: int, part: int = 0) -> Sampling:
         """With a seed of its own for each row of each step, and for each part of a row."""

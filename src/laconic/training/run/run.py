@@ -12,7 +12,7 @@ import torch
 from laconic.errors import Collapsed, MissingExtra, RecipeError, UnmetNeed
 from laconic.models.load import load_text, resolve
 from laconic.models.loading import read_model
-from laconic.training.base import Cuts, Hints
+from laconic.training.base import Hints, Remembers
 from laconic.training.run.folder import Folder
 from laconic.training.run.progress import Log
 from laconic.training.run.recipe import Recipe
@@ -47,12 +47,14 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, shown: Shown = lam
 def _able(recipe: Recipe) -> None:
     """Raise UnmetNeed for what a method needs and this run cannot give it."""
     method = recipe.method()
-    for protocol, what in ((Cuts, "one thought that is left at several places"), (Hints, "a budget in the prompt")):
-        if isinstance(method, protocol):
-            raise UnmetNeed(f"'{method.name}' needs {what}, and no recipe gives that yet.", "Choose another reward.")
-    missing = sorted(set(method.reads) & {"reference", "pass_rate", "repeats"})
-    if missing and not hasattr(method, "remember"):
-        raise UnmetNeed(f"'{method.name}' reads {' and '.join(missing)}, which no recipe gives yet.")
+    if isinstance(method, Remembers) and isinstance(method, Hints):
+        raise UnmetNeed(f"'{method.name}' goes on from lengths of another run, which no recipe gives yet.")
+    if isinstance(method, Hints) and not recipe.rollouts.budgets:
+        raise UnmetNeed(
+            f"'{method.name}' needs a budget for each rollout.", "Write rollouts.budgets = [100, 200], say."
+        )
+    if "effort" in method.reads:
+        raise UnmetNeed(f"'{method.name}' needs an effort in the prompt, which no recipe gives yet.")
     keeps = getattr(method, "k", None)
     if isinstance(keeps, int) and keeps > recipe.rollouts.generations:
         raise RecipeError(f"'{method.name}' keeps {keeps} of {recipe.rollouts.generations} rollouts.")
@@ -75,7 +77,8 @@ def _reinforce(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) ->
         )
     begun = folder.begin(recipe, resume=resume)
     log = Log.resumed(folder.log, begun, shown=shown)
-    trainer = grpo.trainer(recipe, model, text, found, folder, log)
+    known = grpo.references(recipe, model, text, found.training, folder)
+    trainer = grpo.trainer(recipe, model, text, found, folder, log, known)
     trainer.train(resume_from_checkpoint=str(folder.last()) if begun else None)
     if trainer.watch.collapsed:
         raise Collapsed(

@@ -34,7 +34,7 @@ from laconic.training.base import (
 )
 from laconic.training.group import Group
 from laconic.training.run.rollouts import EngineRollouts
-from laconic.training.trl import GroupReward
+from laconic.training.trl import GroupReward, written
 
 STATE = "laconic_state.json"
 """What a checkpoint holds besides the trainer's own files."""
@@ -93,6 +93,29 @@ class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # it has no types
         right = [value < 0 for value, rollout in told if rollout.right]
         self.discouraged = sum(right) / len(right) if right else None
         return batch
+
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
+        if {"thought_entropy", "answer_entropy"} & set(self._scorer.reward.reads):
+            for row, told in zip(inputs, self._entropies(completion_ids_list), strict=True):
+                row |= told
+        return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+
+    @torch.no_grad()
+    def _entropies(self, completions: Sequence[list[int]]) -> list[dict[str, float]]:
+        """Mean entropies of thoughts and answers, at the sampling temperature; 0 of a part that is empty."""
+        found = []
+        for prompt, ids in zip(self._rollouts.prompts, completions, strict=True):
+            tokens = torch.tensor([[*prompt, *ids]], device=self.accelerator.device)
+            _, each, _ = self._get_per_token_logps_and_entropies(
+                self.model, tokens, torch.ones_like(tokens), len(ids), compute_entropy=True
+            )
+            kinds = written(self._rollouts.text, list(prompt), ids).told()
+            told = {}
+            for kind, name in (("thinking", "thought_entropy"), ("answer", "answer_entropy")):
+                values = [value for value, what in zip(each[0].tolist(), kinds, strict=True) if what == kind]
+                told[name] = max(sum(values), 0.0) / max(len(values), 1)
+            found.append(told)
+        return found
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
         inputs: dict[str, Any] = super()._prepare_inputs(generation_batch)
