@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -302,7 +303,7 @@ def test_exits_of_one_thought_are_a_group(checkpoint: Path, questions: Path, tmp
     made = plan("s-grpo:exits=3", checkpoint, questions, tmp_path / "out")
     text = tiny.text()
     asked = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "<think>\n"}]
-    cut = 0
+    ending, cut = text.encode(text.format.ending), 0
     for seed in range(12):  # some thoughts of a random model end, and are answered
         made._rollouts.seed = seed
         found = made._rollouts([asked] * 8, made)
@@ -317,14 +318,13 @@ def test_exits_of_one_thought_are_a_group(checkpoint: Path, questions: Path, tmp
             exits = min(3, thought - 1)
             assert rows[exits:] == [whole] * (4 - exits)
             cut += exits
-            rows = rows[: exits + 1]
-            lengths = [written(text, found["prompt_ids"][first], row).kinds.count("thinking") for row in rows]
-            assert lengths == sorted(set(lengths))
-            assert lengths[-1] == thought
-            for row, length in zip(rows[:-1], lengths, strict=False):
-                assert row[:length] == whole[:length]
-                assert row[length : length + len(text.encode(text.format.ending))] == text.encode(text.format.ending)
-                assert len(row) <= 40 + len(text.encode(text.format.ending)) + 1
+            begins = [
+                [n for n in range(1, thought) if row[:n] == whole[:n] and row[n : n + len(ending)] == ending]
+                for row in rows[:exits]
+            ]
+            assert all(begins)
+            assert all(min(one) < max(then) for one, then in pairwise(begins))
+            assert all(len(row) <= 40 + len(ending) + 1 for row in rows)
     assert cut > 6
     made.train()
     assert made.state.global_step == 2
