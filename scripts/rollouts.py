@@ -3,8 +3,8 @@
     python scripts/rollouts.py --model bundled --rounds 5 --threads 2 --json FILE
     python scripts/rollouts.py --model bundled --samples 4000 --threads 2 --json FILE
 
-The first measures a step's rollouts as each way makes them inside the trainer, in turns: tokens a second, processor time
-a token, and their ratio by rounds. What laconic needs to copy the weights, which it does anew for each step, counts. The
+The first measures a step's rollouts as each way makes them inside the trainer, in turns: tokens a second, processor
+time a token, and their ratio by rounds. What laconic needs to copy the weights, anew for each step, counts. The
 second samples one prompt many times both ways and compares the beginnings of what was written, and how long it became,
 by a G test of homogeneity.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been(checkpoint: Path, quest
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(laconic.__file__).parents[1])}
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) as running:
         deadline = time.monotonic() + 120
-        while not (cut / "checkpoints" / "checkpoint-2" / "trainer_state.json").exists():
+        while not (cut / "checkpoints" / "checkpoint-2" / "complete").exists():
             assert time.monotonic() < deadline, "no checkpoint"
             assert running.poll() is None, "the run has ended"
             time.sleep(0.01)
@@ -77,6 +78,23 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been(checkpoint: Path, quest
     again = train(of(tables | {"save": 1}), cut, resume=True)
     kept = ("step", "evaluation", "reward", "right", "tokens", "loss")
     assert [{k: row.get(k) for k in kept} for row in again.rows] == [{k: row.get(k) for k in kept} for row in log.rows]
+    assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(cut).items())
+
+
+def test_a_checkpoint_that_was_not_written_whole_is_passed_over(
+    checkpoint: Path, questions: Path, tmp_path: Path
+) -> None:
+    tables = {"save": 1, "evaluation": {"n": 0}}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(recipe(checkpoint, questions, **tables), whole)
+    train(recipe(checkpoint, questions, **tables), cut)
+    shutil.rmtree(cut / "model")
+    last = cut / "checkpoints" / "checkpoint-4"
+    (last / "complete").unlink()
+    (last / "laconic_state.json").unlink()
+    seen: list[dict[str, Any]] = []
+    train(recipe(checkpoint, questions, **tables), cut, resume=True, shown=seen.append)
+    assert [row["step"] for row in seen] == [4]
     assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(cut).items())
 
 

@@ -55,7 +55,7 @@ def learn(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) -> Log:
         "model": model,
         "train_dataset": Dataset.from_list(rows),
         "processing_class": text.tokenizer,
-        "callbacks": [Rows(log)],
+        "callbacks": [Rows(log, folder)],
         **({} if recipe.lora is None else {"peft_config": adapter(recipe)}),
     }
     trainer: Any
@@ -98,8 +98,12 @@ def read(table: Examples, forms: tuple[set[str], ...]) -> list[dict[str, Any]]:
 class Rows(TrainerCallback):  # type: ignore[misc]  # it has no types
     """Writes the trainer's own numbers into the log."""
 
-    def __init__(self, log: Log) -> None:
-        self._log = log
+    def __init__(self, log: Log, folder: Folder) -> None:
+        self._log, self._folder = log, folder
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """All files of a checkpoint are there."""
+        self._folder.complete(state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """A row for a step."""

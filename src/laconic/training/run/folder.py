@@ -9,6 +9,9 @@ from pathlib import Path
 from laconic.errors import RecipeError
 from laconic.training.run.recipe import Recipe, changed
 
+_COMPLETE = "complete"
+"""The file that is written last into a checkpoint."""
+
 
 @dataclass(frozen=True, slots=True)
 class Folder:
@@ -43,8 +46,12 @@ class Folder:
 
     def last(self) -> Path | None:
         """The newest checkpoint that is complete, if there is one."""
-        there = [each for each in self.checkpoints.glob("checkpoint-*") if (each / "trainer_state.json").is_file()]
+        there = [each for each in self.checkpoints.glob("checkpoint-*") if (each / _COMPLETE).is_file()]
         return max(there, key=_step, default=None)
+
+    def complete(self, step: int) -> None:
+        """Note that a step's checkpoint has been written whole: a run may be killed between any two of its files."""
+        (self.checkpoints / f"checkpoint-{step}" / _COMPLETE).touch()
 
     def begin(self, recipe: Recipe, *, resume: bool) -> int:
         """Make the folder ready; the step from which the run goes on, 0 for a new one.

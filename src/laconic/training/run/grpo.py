@@ -127,7 +127,7 @@ def trainer(
             for item in found.training
         ]
     )
-    watch = Watch(recipe, found.held_out, scorer, made, log)
+    watch = Watch(recipe, found.held_out, scorer, made, log, folder)
     ready = GroupTrainer(
         watch=watch,
         scorer=scorer,
@@ -182,8 +182,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # it has no types
     """Keeps the log of a run, evaluates it, and ends it when it has collapsed."""
 
     def __init__(
-        self, recipe: Recipe, held_out: list[Item], scorer: GroupReward, made: EngineRollouts, log: Log
-    ) -> None:
+        self, recipe: Recipe, held_out: list[Item], scorer: GroupReward, made: EngineRollouts, log: Log,
+        folder: Folder,
+    ) -> None:  # fmt: skip
+        self._folder = folder
         self._recipe, self._held_out, self._scorer, self._made, self._log = recipe, held_out, scorer, made, log
         self._clock, self._sampled = time.perf_counter(), 0.0
         self.collapsed: str | None = None
@@ -218,6 +220,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # it has no types
         self.collapsed = collapse(self._log.steps, self._recipe.stop)
         if self.collapsed:
             control.should_training_stop = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """All files of a checkpoint are there."""
+        self._folder.complete(state.global_step)
 
     def _evaluated(self, step: int) -> None:
         if not self._held_out:
