@@ -44,7 +44,12 @@ def main() -> None:
     ways: dict[str, Any] = {"trl": trainer(asked, text, found)}
     for dtype in asked.dtypes:
         ways[f"laconic {dtype}"] = EngineRollouts(
-            text, asked.max_tokens, drafter=asked.drafter, dtype=getattr(torch, dtype), batch=asked.batch
+            text,
+            asked.max_tokens,
+            drafter=asked.drafter,
+            dtype=getattr(torch, dtype),
+            batch=asked.batch,
+            workers=asked.workers,
         )
     record = homogeneity(asked, ways, found) if asked.samples else speed(asked, ways, found)
     record |= {"settings": {k: v for k, v in vars(asked).items() if k != "json"}, "provenance": provenance()}
@@ -63,6 +68,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--samples", type=int, default=0, help="of one prompt; 0 measures speed")
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--drafter", default="suffix")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--threads", type=int, default=2)

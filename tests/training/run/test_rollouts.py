@@ -10,8 +10,10 @@ import torch
 from transformers import PreTrainedModel
 
 from laconic.engine import Engine
+from laconic.errors import TrainingError
 from laconic.models.causal_lm import CausalLM
 from laconic.training.run.rollouts import EngineRollouts
+from laconic.training.run.workers import Workers
 from laconic.types import Limits
 from tests import tiny
 
@@ -100,3 +102,24 @@ def test_a_rendered_prompt_is_taken_as_it_is(model: PreTrainedModel) -> None:
     text = tiny.text()
     rendered = [text.decode(text.ask(prompt)[0]) for prompt in PROMPTS]
     assert written(rollouts()(rendered, trainer(model))) == written(rollouts()(PROMPTS, trainer(model)))
+
+
+def test_several_processes_write_what_one_does(model: PreTrainedModel) -> None:
+    alone, made = rollouts(), rollouts(workers=2)
+    first = written(alone(PROMPTS, trainer(model)))
+    assert written(made(PROMPTS, trainer(model))) == first
+    assert (made.path, made.written) == (alone.path, alone.written)
+    assert made.passes >= alone.passes
+    with torch.no_grad():
+        model.lm_head.weight.mul_(-1)
+    assert written(made(PROMPTS, trainer(model, step=1))) == written(alone(PROMPTS, trainer(model, step=1)))
+    workers = made._engine
+    assert isinstance(workers, Workers)
+    with pytest.raises(TrainingError, match=r"(?s)has failed: .*AttributeError"):
+        workers.run([None] * 4, batch=2)  # type: ignore[list-item]
+    assert written(made(PROMPTS, trainer(model, step=1))) == written(alone(PROMPTS, trainer(model, step=1)))
+    workers._processes[0].kill()
+    workers._processes[0].join(10)
+    with pytest.raises(TrainingError, match="a process that samples has ended"):
+        made(PROMPTS, trainer(model, step=1))
+    assert not any(process.is_alive() for process in workers._processes)

@@ -278,7 +278,7 @@ def test_what_a_model_did_before_training_is_measured_once(
     known = grpo.references(said, model, tiny.text(), found.training, folder)
     assert sorted(known) == sorted(item.id for item in found.training)
     assert all(0 < each["reference"] <= 24 and each["pass_rate"] == 0 for each in known.values())
-    monkeypatch.setattr(grpo, "over", None)  # a second time nothing is sampled
+    monkeypatch.setattr(grpo, "EngineRollouts", None)  # a second time nothing is sampled
     assert grpo.references(said, model, tiny.text(), found.training, folder) == known
     monkeypatch.undo()
     made = grpo.trainer(said, model, tiny.text(), found, folder, Log(folder.log), known)

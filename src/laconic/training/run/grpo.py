@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,6 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig
 
 from laconic.bench.tasks import Item
-from laconic.engine import Engine, Methods
 from laconic.models.text import Text
 from laconic.training.base import Cuts, Hints, Remembers
 from laconic.training.run.data import Problems
@@ -21,10 +21,10 @@ from laconic.training.run.folder import Folder
 from laconic.training.run.plans import CutRollouts, HintRollouts
 from laconic.training.run.progress import Evaluated, Log, collapse, rollouts
 from laconic.training.run.recipe import Recipe
-from laconic.training.run.rollouts import EngineRollouts, over, trained
+from laconic.training.run.rollouts import EngineRollouts, Runs, trained
 from laconic.training.run.trainer import GroupTrainer
 from laconic.training.trl import GroupReward
-from laconic.types import Limits, Sampling
+from laconic.types import Limits, Request, Sampling
 
 Known = dict[str, dict[str, float]]
 """Of a problem, by its id: what the model did with it before training."""
@@ -42,12 +42,10 @@ def references(recipe: Recipe, model: Any, text: Text, items: list[Item], folder
         return cast(Known, json.loads(folder.references.read_text("utf-8")))
     r, known = recipe.rollouts, {}
     plain = EngineRollouts(**_sampling(recipe, text))
-    engine = over(model, text, plain.dtype, Methods(drafter=r.drafter))
+    engine = plain.over(model)
     for at, item in enumerate(items):
-        asked = [
-            engine.request(item.question, sampling=plain.sampling(-1, at, part), limits=Limits(r.max_tokens, (), 0))
-            for part in range(r.generations)
-        ]
+        one = plain.request([{"role": "user", "content": item.question}], 0)
+        asked = [replace(one, sampling=plain.sampling(-1, at, part)) for part in range(r.generations)]
         made = plain.run(engine, asked)
         right = sum(judged(item, result.answer)[0] for result in made)
         tokens = sum(len(result.tokens) for result in made)
@@ -71,7 +69,7 @@ def _sampling(recipe: Recipe, text: Text) -> dict[str, Any]:
     r = recipe.rollouts
     return {
         "text": text, "max_tokens": r.max_tokens, "temperature": r.temperature, "drafter": r.drafter,
-        "dtype": _dtype(recipe), "batch": r.batch, "seed": recipe.seed,
+        "dtype": _dtype(recipe), "batch": r.batch, "seed": recipe.seed, "workers": r.workers,
     }  # fmt: skip
 
 
@@ -158,13 +156,14 @@ def judged(item: Item, reply: str) -> tuple[bool, bool]:
     return bool(item.judge_answer(stated)), bool(stated)
 
 
-def evaluate(engine: Engine, items: list[Item], recipe: Recipe, step: int) -> Evaluated:
+def evaluate(engine: Runs, text: Text, items: list[Item], recipe: Recipe, step: int) -> Evaluated:
     """The held-out problems, once each. A thought that leaves no room for its answer is not answered for the model."""
     temperature, most = recipe.evaluation.temperature, recipe.rollouts.max_tokens
-    asked = [
-        engine.request(item.question, sampling=Sampling(temperature=temperature, seed=at), limits=Limits(most, (), 0))
-        for at, item in enumerate(items)
-    ]
+    limits = Limits(most, answer_room=0)
+    asked = []
+    for at, item in enumerate(items):
+        tokens, phase = text.ask(item.question)
+        asked.append(Request(tokens, Sampling(temperature=temperature, seed=at), limits, phase=phase))
     made = engine.run(asked, batch=recipe.rollouts.batch)
     right = sum(judged(item, result.answer)[0] for item, result in zip(items, made, strict=True))
     n = len(items)
@@ -174,8 +173,8 @@ def evaluate(engine: Engine, items: list[Item], recipe: Recipe, step: int) -> Ev
 
 def evaluated(trainer: Any, text: Text, items: list[Item], recipe: Recipe, step: int) -> Evaluated:
     """The model that a trainer trains, as it is now, on held-out problems."""
-    engine = over(trained(trainer), text, _dtype(recipe), Methods(drafter=recipe.rollouts.drafter))
-    return evaluate(engine, items, recipe, step)
+    made = EngineRollouts(**_sampling(recipe, text) | {"workers": 1})
+    return evaluate(made.over(trained(trainer)), text, items, recipe, step)
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]  # it has no types

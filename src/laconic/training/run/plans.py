@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from laconic.engine import Engine
 from laconic.errors import GroupError
 from laconic.training.base import Cuts, Hints
 from laconic.training.group import Group, Rollout
-from laconic.training.run.rollouts import EngineRollouts
+from laconic.training.run.rollouts import EngineRollouts, Runs
 from laconic.training.trl import written
 from laconic.types import Limits, Request
 
@@ -27,7 +26,7 @@ class CutRollouts(EngineRollouts):
     method: Cuts | None = None
     generations: int = 1
 
-    def write(self, engine: Engine, asked: list[Request]) -> dict[str, Any]:
+    def write(self, engine: Runs, asked: list[Request]) -> dict[str, Any]:
         """See :meth:`EngineRollouts.write`."""
         assert self.method is not None
         firsts = list(range(0, len(asked), self.generations))
@@ -76,7 +75,7 @@ class HintRollouts(EngineRollouts):
     generations: int = 1
     budgets: tuple[int, ...] = ()
 
-    def write(self, engine: Engine, asked: list[Request]) -> dict[str, Any]:
+    def write(self, engine: Runs, asked: list[Request]) -> dict[str, Any]:
         """See :meth:`EngineRollouts.write`; with each row's budget and what was really asked."""
         assert self.method is not None
         budgets: list[int] = []

@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -14,7 +14,44 @@ from laconic.engine import Engine, Methods
 from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
 from laconic.splitmix import GOLDEN, MASK, mix
+from laconic.training.run.workers import Workers
 from laconic.types import Limits, Question, Request, Result, Sampling
+
+
+class Runs(Protocol):
+    """Serves requests over some weights."""
+
+    @property
+    def path(self) -> str:
+        """How passes are made."""
+        ...
+
+    @property
+    def passes(self) -> int:
+        """Passes so far."""
+        ...
+
+    def run(self, requests: Sequence[Request], *, batch: int) -> list[Result]:
+        """One result for each, in order."""
+        ...
+
+
+class Alone:
+    """An engine in this process."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.run = engine.run
+        self._target: Any = engine.target
+
+    @property
+    def path(self) -> str:
+        """How passes are made."""
+        return str(self._target.path)
+
+    @property
+    def passes(self) -> int:
+        """Passes so far."""
+        return int(self._target.passes)
 
 
 @dataclass
@@ -47,7 +84,9 @@ class EngineRollouts:
     """Passes made so far."""
     prompts: list[tuple[int, ...]] = field(default_factory=list, repr=False)
     """Tokens of the last call's prompts."""
-    _engine: Engine | None = field(default=None, repr=False)
+    workers: int = 1
+    """Processes that sample, with as many threads in all as PyTorch has here."""
+    _engine: Runs | None = field(default=None, repr=False)
     _step: int = -1
 
     def __call__(self, prompts: Sequence[Any], trainer: Any) -> dict[str, Any]:
@@ -59,7 +98,7 @@ class EngineRollouts:
         self.seconds += time.perf_counter() - begun
         return found | {"logprobs": None}
 
-    def write(self, engine: Engine, asked: list[Request]) -> dict[str, Any]:
+    def write(self, engine: Runs, asked: list[Request]) -> dict[str, Any]:
         """What the trainer is told of a step's rollouts, but for the probabilities: it computes these itself."""
         made = self.run(engine, asked)
         return {
@@ -67,25 +106,36 @@ class EngineRollouts:
             "completion_ids": [list(result.tokens) for result in made],
         }
 
-    def engine(self, trainer: Any) -> Engine:
-        """An engine over the trainer's weights as they are in this step."""
+    def engine(self, trainer: Any) -> Runs:
+        """What runs requests over the trainer's weights as they are in this step."""
         if self._engine is None or self._step != trainer.state.global_step:
-            self._engine = None  # let go of the old weights before there are new ones
-            self._engine = over(trained(trainer), self.text, self.dtype, Methods(drafter=self.drafter))
+            self._engine = self.over(trained(trainer))
             self._step = int(trainer.state.global_step)
+        return self._engine
+
+    def over(self, model: Any) -> Runs:
+        """What runs requests over a copy of a model's weights as they are now."""
+        methods = Methods(drafter=self.drafter)
+        if self.workers == 1:
+            self._engine = None  # let go of the old weights before there are new ones
+            return Alone(Engine(CausalLM(copied(model, self.dtype)), self.text, methods))
+        if not isinstance(self._engine, Workers):
+            threads = max(torch.get_num_threads() // self.workers, 1)
+            self._engine = Workers(self.workers, self.text, methods, threads)
+        self._engine.load(copied(model, self.dtype))
         return self._engine
 
     @property
     def path(self) -> str:
         """How passes were made last (``models.choice``); empty before any."""
-        return "" if self._engine is None else str(getattr(self._engine.target, "path", ""))
+        return "" if self._engine is None else self._engine.path
 
-    def run(self, engine: Engine, requests: Sequence[Request]) -> list[Result]:
+    def run(self, engine: Runs, requests: Sequence[Request]) -> list[Result]:
         """Serve requests, and count."""
-        before = engine.target.passes
+        before = engine.passes
         made = engine.run(requests, batch=self.batch)
         self.written += sum(len(result.tokens) for result in made)
-        self.passes += engine.target.passes - before
+        self.passes += engine.passes - before
         return made
 
     def request(self, prompt: Any, row: int) -> Request:
@@ -112,8 +162,8 @@ def trained(trainer: Any) -> Any:
 
 
 @torch.no_grad()
-def over(model: Any, text: Text, dtype: torch.dtype | None, methods: Methods) -> Engine:
-    """An engine over a copy of a model's weights, adapters merged into it.
+def copied(model: Any, dtype: torch.dtype | None) -> Any:
+    """A copy of a model, adapters merged into it.
 
     Trainers put functions of their own in the place of a model's ``forward``. These are slower, and a copy of them
     would still call the original: they are left out of the copy.
@@ -124,4 +174,4 @@ def over(model: Any, text: Text, dtype: torch.dtype | None, methods: Methods) ->
     for module in made.modules():
         module.__dict__.pop("forward", None)
     made.config.use_cache = True
-    return Engine(CausalLM(made.to(dtype or made.dtype)), text, methods)
+    return made.to(dtype or made.dtype).requires_grad_(False)
