@@ -23,7 +23,8 @@
     │   └── NoLogprobs        its answer has no probabilities, and they are needed
     ├── TrainingError         a training step cannot be made
     │   ├── GroupError        rollouts are missing, do not belong together, or lack what is read
-    │   └── RewardError       a reward is no finite number
+    │   ├── RewardError       a reward is no finite number
+    │   └── TraceError        recorded traces hold nothing that data could be made of
     ├── JudgeError            a judge's score is no number from 0 to 1
     ├── TaskError             a task or its data cannot be used
     └── MissingExtra          an optional dependency is not installed
@@ -160,6 +161,10 @@ class GroupError(TrainingError):
 
 class RewardError(TrainingError):
     """A reward is missing, or no finite number."""
+
+
+class TraceError(TrainingError):
+    """Recorded traces lack what a transform reads, contradict one another, or nothing came of them."""
 
 
 class TaskError(LaconicError):

@@ -23,6 +23,7 @@ from laconic.cli.run import run
 from laconic.cli.serve import serve
 from laconic.cli.simulate import simulate
 from laconic.cli.specimen import specimen
+from laconic.cli.traces import traces
 from laconic.cli.tune import tune
 from laconic.errors import LaconicError
 
@@ -69,6 +70,7 @@ app.command()(inspect)
 app.command()(pad)
 app.command()(compress_weights)
 app.command()(merge)
+app.command()(traces)
 app.command()(cost)
 app.command()(replay)
 app.command()(simulate)
