@@ -236,5 +236,5 @@ registry.register("sufficiency", "recorded", f"{_TRACES}.probes.recorded:Recorde
 registry.register("sufficiency", "stated", f"{_TRACES}.probes.stated:Stated")
 registry.register("selector", "adaptive", f"{_TRACES}.selectors.adaptive:Adaptive")
 registry.register("selector", "light-r1", f"{_TRACES}.selectors.light_r1:LightR1")
-registry.register("selector", "random", f"{_TRACES}.selectors.chance:RandomSubset")
+registry.register("selector", "random-subset", f"{_TRACES}.selectors.chance:RandomSubset")
 registry.register("selector", "select2reason", f"{_TRACES}.selectors.select2reason:Select2Reason")

@@ -33,7 +33,7 @@ def traces(
         typer.Option("--with", metavar="LABEL=FILE", help="Another recording, for transforms that read it by label."),
     ] = None,
     select: Annotated[
-        str | None, typer.Option("--select", help="Which rows are kept: random:0.1, adaptive, light-r1:0.5 ...")
+        str | None, typer.Option("--select", help="Which rows are kept: random-subset:0.1, adaptive, light-r1:0.5 ...")
     ] = None,
     rewriter: Annotated[
         str | None, typer.Option("--rewriter", help="The model that rewrites, for c3ot and litecot; as --model.")

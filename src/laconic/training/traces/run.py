@@ -8,12 +8,23 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from laconic.errors import RequestError, TraceError, UnmetNeed
-from laconic.training.traces.base import Dropped, Fact, Row, Selector, Sufficiency, Tool, Tools, TraceTransform, rights
+from laconic.training.traces.base import (
+    Dropped,
+    Fact,
+    Pair,
+    Row,
+    Selector,
+    Sufficiency,
+    Tool,
+    Tools,
+    TraceTransform,
+    rights,
+)
 from laconic.training.traces.reading import Source, Survey
 from laconic.training.traces.trace import Problem, Trace
 from laconic.training.traces.writing import fact, line
@@ -52,7 +63,7 @@ class Account:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return asdict(self)
+        return {**vars(self), "dropped": dict(self.dropped), "unusable": dict(self.unusable)}
 
 
 def policies(transform: TraceTransform) -> Iterator[TraceTransform | Sufficiency]:
@@ -198,8 +209,6 @@ def _lines(
 
 
 def _used(row: Row) -> list[Trace]:
-    from laconic.training.traces.base import Pair
-
     return [row.chosen.trace, row.rejected.trace] if isinstance(row, Pair) else [row.trace]
 
 

@@ -117,9 +117,9 @@ def parts(written: str, form: Format, ends: tuple[str, ...]) -> tuple[str, str] 
         thought, reply = apart(HARMONY, text, opened=False)
         return (thought.strip(), _without(reply, ends)) if HARMONY.headers[0] in text else None
     if form.thinks and not form.turn and form.closes in text:
-        before, _, reply = text.partition(form.closes)
-        found = before.partition(form.opens)[2] if form.opens in before else before
-        return found.strip(), _bare(reply, form)
+        before, _, reply = text.rpartition(form.closes)  # an answer that is taken back was thought
+        found = (before.partition(form.opens)[2] if form.opens in before else before).replace(form.closes, "")
+        return (found.strip(), _bare(reply, form)) if reply.strip() else None
     split = thoughts.split(text)
     if split is not None:
         return (split[0].strip(), split[1].strip()) if split[1].strip() else None

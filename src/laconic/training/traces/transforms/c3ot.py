@@ -11,6 +11,11 @@ from laconic.training.traces.base import EachTrace, Example, Row, Tool, Tools
 from laconic.training.traces.rewriting import rewritten
 from laconic.training.traces.trace import Problem, Trace
 
+_COMPRESS = (
+    "Shorten the reasoning below. Keep every number and deduction that the answer needs; leave out repetition and "
+    "doubt. Write the shortened reasoning and nothing else."
+)
+
 
 @knobs
 class C3oT(EachTrace):
@@ -29,10 +34,7 @@ class C3oT(EachTrace):
     """What stands before the question of the thought as it was."""
     short: str = "Think briefly."
     """What stands before the question of the compressed thought."""
-    instruction: str = (
-        "Shorten the reasoning below. Keep every number and deduction that the answer needs; leave out repetition, "
-        "doubt and checks of what was right. Write the shortened reasoning and nothing else."
-    )
+    instruction: str = _COMPRESS
     """What the rewriter is told."""
 
     def row(self, problem: Problem, trace: Trace, tools: Tools) -> Iterator[Row]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import field
 from typing import ClassVar
-
-from pydantic import Field
 
 from laconic.errors import TraceError
 from laconic.policy import Card, Family, knobs
@@ -32,7 +31,7 @@ class DTO(EachTrace):
     alone = True
     wrong = True
 
-    probe: Sufficiency = Field(default_factory=stated)
+    probe: Sufficiency = field(default_factory=stated)
     """Says after which steps the answer is right."""
 
     def row(self, problem: Problem, trace: Trace, tools: Tools) -> Iterator[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import field
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -26,7 +27,7 @@ class FirstSolution(EachTrace):
     card = Card(paper="Do NOT Think That Much for 2+3=?", lossless=False, arxiv="2412.21187")
     parts: ClassVar[dict[str, Family]] = {"probe": "sufficiency"}
 
-    probe: Sufficiency = Field(default_factory=stated)
+    probe: Sufficiency = field(default_factory=stated)
     """Says after which steps the answer is right."""
     more: Annotated[int, Field(ge=0)] = 0
     """Rounds of reflection that are kept behind the first solution."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, field
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -41,7 +41,7 @@ class SelfBraking(EachTrace):
     _: KW_ONLY
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Score above which a thought is cut; the authors' example."""
-    probe: Sufficiency = Field(default_factory=stated)
+    probe: Sufficiency = field(default_factory=stated)
     """Says after which steps the answer is right."""
 
     def braked(self, trace: Trace, thought: str, brake: str) -> Example:
