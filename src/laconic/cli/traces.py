@@ -142,5 +142,7 @@ def show(account: Account, console: Console) -> None:
         console.print(f"{count:,} traces: {reason}", markup=False)
     if account.unselected:
         console.print(f"{account.unselected:,} rows: not selected", markup=False)
+    if account.longer:
+        console.print(f"{account.longer:,} rows are longer than the model's context of {account.context:,} tokens")
     for reason, count in account.unusable.most_common():
         console.print(f"{count:,} records left out: {reason}", markup=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from laconic.errors import TaskError, TraceError
-from laconic.training.traces.reading import Source
+from laconic.training.traces.reading import Source, judged
 from laconic.training.traces.rendering import Renderer
 from laconic.training.traces.trace import Look, Steps, parts
 from tests.training.traces.made import HARMONY, PLAIN, QUESTION, REPLY, STEPS, THINK, THOUGHT, WRONG, record, thought
@@ -148,6 +148,21 @@ def test_two_answers_to_one_question_are_an_error(tmp_path: Path) -> None:
     record(path, thought(STEPS, "53"), answer="54")
     with pytest.raises(TraceError, match=r"a.jsonl:3 says that the answer is '54'; .* '53'"):
         only(path).survey()
+
+
+def test_an_answer_that_cannot_be_read_is_neither_right_nor_wrong() -> None:
+    for right, answer, expected in [
+        ("53", "53.0", True),
+        ("53", "54 apples", False),
+        ("53", "\\frac{400}{11}", False),
+        ("53", "** Lori needs to work **53 hours**", None),
+        ("53", "", None),
+        (None, "53", None),
+        ("Tuesday", "tuesday", True),
+        ("Tuesday", "Monday", False),
+        ("Tuesday", "It must be a Tuesday", None),
+    ]:
+        assert judged(right, answer) is expected, (right, answer)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -14,12 +14,14 @@ from laconic.policy import registry
 from laconic.training.traces.base import Selector
 from laconic.training.traces.reading import Source
 from laconic.training.traces.run import Account, convert
+from tests import tiny
 from tests.training.traces.made import (
     HARMONY,
     PLAIN,
     QUESTION,
     REPLY,
     STEPS,
+    TEMPLATE,
     THINK,
     THOUGHT,
     WRONG,
@@ -27,7 +29,7 @@ from tests.training.traces.made import (
     record,
     thought,
     tools,
-)  # fmt: skip
+)
 
 CUT = "\n\n".join(STEPS[:2])
 
@@ -53,14 +55,20 @@ def run(
 @pytest.mark.parametrize(
     ("text", "prompt", "completion"),
     [
-        (THINK, f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n",
-         f"<think>\n{CUT}\n</think>\n\n{REPLY}<|im_end|>"),
-        (HARMONY, f"<|start|>user<|message|>{QUESTION}<|end|><|start|>assistant",
-         f"<|channel|>analysis<|message|>{CUT}<|end|><|start|>assistant<|channel|>final<|message|>{REPLY}<|return|>"),
+        (
+            THINK,
+            f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n",
+            f"<think>\n{CUT}\n</think>\n\n{REPLY}<|im_end|>",
+        ),
+        (
+            HARMONY,
+            f"<|start|>user<|message|>{QUESTION}<|end|><|start|>assistant",
+            f"<|channel|>analysis<|message|>{CUT}<|end|><|start|>assistant<|channel|>final<|message|>{REPLY}<|return|>",
+        ),
         (PLAIN, f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n", f"{CUT}\n\n{REPLY}<|im_end|>"),
     ],
     ids=["think", "channels", "plain"],
-)  # fmt: skip
+)
 def test_rows_are_in_the_models_own_format(recorded: Path, text: Text, prompt: str, completion: str) -> None:
     _, lines = run(recorded, "first-solution", text=text)
     assert (lines[0]["prompt"], lines[0]["completion"]) == (prompt, completion)
@@ -187,3 +195,20 @@ def test_a_problem_without_an_answer_among_others(recorded: Path) -> None:
     record(recorded, thought(["Hm."], "9"), question="Why?", answer=None)
     account, _ = run(recorded, "shortest")
     assert account.dropped["its problem has no answer"] == 1
+
+
+def test_a_reply_whose_answer_cannot_be_read_is_nobodys_rejected_one(recorded: Path) -> None:
+    vague = f"<think>\n{THOUGHT}\n</think>\n\n**Answer:** Anna has to pay for **53 of the cards** that she took."
+    record(recorded, vague)
+    account, lines = run(recorded, "irpo")
+    assert account.dropped["its answer cannot be read"] == 1
+    assert {line["rejected_trace"] for line in lines} == {"in/1#1"}
+
+
+def test_rows_beyond_the_models_context_are_counted(recorded: Path) -> None:
+    words = tiny.tokenizer(template=TEMPLATE)
+    words.model_max_length = 150
+    account, lines = run(recorded, "shortest", text=Text(words))
+    sizes = [len(words.encode(line["prompt"] + line["completion"])) for line in lines]
+    assert (account.context, account.longer) == (150, sum(size > 150 for size in sizes))
+    assert 0 < account.longer < len(sizes)

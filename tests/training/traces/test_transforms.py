@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ from laconic.training.traces.base import Dropped, Example, Pair
 from laconic.training.traces.surprisal import logprobs
 from laconic.training.traces.transforms.asap import kept_steps
 from laconic.training.traces.transforms.sbt import markers, score
-from laconic.training.traces.transforms.token_skip import kept_tokens
+from laconic.training.traces.transforms.token_skip import kept_words
 from tests import tiny
 from tests.training.traces.made import PROBLEM, REPLY, STEPS, THINK, THOUGHT, WRONG, rows, tools, trace
 
@@ -170,9 +171,10 @@ def test_log_probabilities_are_those_of_the_plain_model() -> None:
 
 
 def test_which_tokens_and_steps_are_kept() -> None:
-    assert kept_tokens([4.0, 3.0, 2.0, 1.0], [False] * 4, 0.5) == [True, True, False, False]
-    assert kept_tokens([4.0, 3.0, 2.0, 1.0], [False, False, True, True], 0.5) == [False, False, True, True]
-    assert kept_tokens([1.0, 1.0, 1.0], [False] * 3, 0.34) == [True, False, False]
+    assert kept_words([4.0, 3.0, 2.0, 1.0], [1] * 4, [False] * 4, 0.5) == [True, True, False, False]
+    assert kept_words([4.0, 3.0, 2.0, 1.0], [1] * 4, [False, False, True, True], 0.5) == [False, False, True, True]
+    assert kept_words([4.0, 3.0, 2.0], [2, 3, 1], [False] * 3, 0.9) == [True, True, False]
+    assert kept_words([4.0, 3.0, 2.0], [2, 4, 1], [False] * 3, 0.5) == [True, False, False]  # it stops at the first
     assert kept_steps([9.0, 1.0, 3.0, 2.0], [5, 5, 5, 5], 12) == [True, False, True, False]
     assert kept_steps([0.0, 1.0], [5, 5], 5) == [True, False]  # the first one stays
     assert kept_steps([0.0, 1.0], [5, 5], 1) == [True, False]
@@ -180,11 +182,27 @@ def test_which_tokens_and_steps_are_kept() -> None:
 
 def test_token_skip_says_the_ratio_and_keeps_digits() -> None:
     having = tools(engine=ENGINE)
-    (half,) = rows("token-skip:ratios=0.5", [LONG], having)
-    most = round(0.5 * len(THINK.encode(THOUGHT)))
-    assert most - 3 <= len(THINK.encode(half.thought)) <= most  # white space at its ends is gone
-    assert [c for c in half.thought if c.isdigit()] == [c for c in THOUGHT if c.isdigit()]
-    assert (half.suffix, half.note, half.reply) == ("<|im_end|>0.5<|im_end|>", {"ratio": 0.5}, REPLY)
+    (half,) = rows("token-skip:ratios=0.7", [LONG], having)
+    words = re.findall(r"\s*\S+", THOUGHT)
+    prompt = having.renderer.prompt(PROBLEM.messages)
+    said = logprobs(ENGINE, [*prompt.ids, *THINK.encode("<think>\n")], THINK.encode(THOUGHT))
+    worth, at = [], 0
+    for word in words:  # a byte is a token, and so is a blank line
+        size = len(THINK.encode(word))
+        worth.append(-sum(said[at : at + size]) / size)
+        at += size
+    numbers = [word for word in words if any(map(str.isdigit, word))]
+    left = 0.7 * len(said) - sum(len(THINK.encode(word)) for word in numbers)
+    best = []
+    for n in sorted((n for n, word in enumerate(words) if word not in numbers), key=lambda n: -worth[n]):
+        left -= len(THINK.encode(words[n]))
+        if left < 0:
+            break
+        best.append(n)
+    expected = "".join(word for n, word in enumerate(words) if word in numbers or n in best)
+    assert half.thought == expected.strip()
+    assert 0 < len(best) < len(words) - len(numbers)
+    assert (half.suffix, half.note, half.reply) == ("<|im_end|>0.7<|im_end|>", {"ratio": 0.7}, REPLY)
     (whole,) = rows("token-skip:ratios=1.0", [LONG])
     assert (whole.thought, whole.suffix) == (THOUGHT, "")
     drawn = {row.note["ratio"] for n in range(40) for row in rows("token-skip", [trace(id=str(n))], having)}

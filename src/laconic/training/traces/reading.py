@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from laconic.answers import bare, number
 from laconic.bench.jsonl import BadLine
 from laconic.bench.replay.chat import Unusable
 from laconic.bench.replay.fields import Fields
@@ -21,6 +22,7 @@ from laconic.bench.replay.records import entries, recordings
 from laconic.bench.replay.statements import final_answer
 from laconic.equality import same
 from laconic.errors import TraceError
+from laconic.thinking.statements import leading_number
 from laconic.training.traces.rendering import Renderer
 from laconic.training.traces.trace import Look, Problem, Trace, parts
 
@@ -161,11 +163,29 @@ def read(written: Written, problem: Problem, renderer: Renderer) -> Trace | None
         reply,
         renderer.tokens(renderer.completion(problem.messages, thought, reply)),
         answer,
-        None if problem.answer is None else bool(answer) and same(problem.answer, answer),
+        judged(problem.answer, answer),
         written.label,
         written.where,
         looks,
     )
+
+
+def judged(right: str | None, answer: str) -> bool | None:
+    """Whether an answer that was read from a reply is right; None where nobody knows.
+
+    So it is where there is no right answer, none was read, or it is a sentence that may well say the right one. A
+    right reply taken for a wrong one would teach the opposite.
+
+    >>> judged("5", "5.0"), judged("5", "6"), judged("5", "Sandra needs 5 visits")
+    (True, False, None)
+    """
+    if right is None or not answer:
+        return None
+    if same(right, answer):
+        return True
+    if leading_number(right) is not None:
+        return False if number(answer) is not None or leading_number(answer) is not None else None
+    return None if bare(right).casefold() in answer.casefold() else False
 
 
 def _attempts(entry: dict[str, Any], attempts: Sequence[Any], where: str, label: str) -> Iterator[Written | str]:
@@ -173,11 +193,11 @@ def _attempts(entry: dict[str, Any], attempts: Sequence[Any], where: str, label:
     name, right = str(entry.get("id", where)), entry.get("right")
     messages = ({"role": "user", "content": entry["question"]},)
     problem = Problem(name, messages, None if right is None else str(right))
-    for number, attempt in enumerate(attempts):
+    for at, attempt in enumerate(attempts):
         tokens = attempt.get("tokens") if isinstance(attempt, dict) else None
         if not isinstance(tokens, list) or not tokens or not all(isinstance(token, int) for token in tokens):
             yield "an attempt without tokens"
             continue
-        id = f"{name}#{number}" if number else name
+        id = f"{name}#{at}" if at else name
         glances, cut = tuple(attempt.get("glances") or ()), attempt.get("finish", "stop") != "stop"
         yield Written(problem, id, where, label, "", tuple(tokens), glances, cut)

@@ -10,6 +10,9 @@ from typing import Any
 from laconic.models.formats.template import ANSWER, ASKED, Template
 from laconic.models.text import Text
 
+_NO_LIMIT = 10**9
+"""Transformers' way of saying that a tokenizer knows none is a larger number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -66,6 +69,12 @@ class Renderer:
     def tokens(self, text: str) -> int:
         """How many tokens a text has."""
         return len(self.text.encode(text))
+
+    @cached_property
+    def context(self) -> int | None:
+        """Tokens that the model can read, where its tokenizer says so."""
+        most = getattr(self.text.tokenizer, "model_max_length", None)
+        return most if isinstance(most, int) and most < _NO_LIMIT else None
 
     @cached_property
     def ending(self) -> str:

@@ -27,7 +27,7 @@ from laconic.training.traces.base import (
 )
 from laconic.training.traces.reading import Source, Survey
 from laconic.training.traces.trace import Problem, Trace
-from laconic.training.traces.writing import fact, line
+from laconic.training.traces.writing import fact, length, line
 
 NOT_CHOSEN = "not chosen"
 """What becomes of a trace that a transform passed over without a reason of its own."""
@@ -58,6 +58,10 @@ class Account:
     after: int = 0
     unselected: int = 0
     """Rows that the selector left out."""
+    context: int | None = None
+    """Tokens that the model can read, where that is known."""
+    longer: int = 0
+    """Rows, pairs by their longer side, that are longer with their prompt."""
     dropped: Counter[str] = field(default_factory=Counter)
     unusable: Counter[str] = field(default_factory=Counter)
 
@@ -100,7 +104,7 @@ def convert(
     survey = source.survey()
     _suitable(transform, selector, survey)
     account = Account(transform.spec(), "" if selector is None else selector.spec(), transform.makes)
-    account.unusable = survey.unusable
+    account.unusable, account.context = survey.unusable, tools.renderer.context
     handle, name = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.parent)
     try:
         with os.fdopen(handle, "w+", encoding="utf-8") as file:
@@ -181,6 +185,7 @@ def _write(
         rate = len(rights(traces)) / len(known) if known else None
         for told in _lines(problem, traces, transform, tools, account):
             facts.append(fact(told, rate, len(traces)))
+            account.longer += account.context is not None and length(told, tools.renderer) > account.context
             ends.append(ends[-1] + file.write(json.dumps(told) + "\n"))  # ASCII: as many bytes as characters
         after(account.problems)
     account.traces += account.dropped["it was cut off"]
@@ -193,6 +198,9 @@ def _lines(
     if transform.answers and problem.answer is None:
         account.dropped["its problem has no answer"] += len(traces)
         return
+    if transform.answers:
+        account.dropped["its answer cannot be read"] += sum(trace.right is None for trace in traces)
+        traces = [trace for trace in traces if trace.right is not None]
     left = {trace.id: trace for trace in traces}
     for row in transform.rows(problem, traces, tools):
         if isinstance(row, Dropped):

@@ -47,7 +47,8 @@ class Trace:
     """A recorded reply. ``tokens`` are those of the whole reply, as the model that shall be trained would write it.
 
     ``answer`` is what the reply settles on, empty for none, and ``right`` whether it is the right one; None where
-    nobody knows. ``label`` says which of several recordings it comes from, ``where`` its file and line.
+    nobody knows: without a right answer, or where the reply's cannot be read. ``label`` says which of several
+    recordings it comes from, ``where`` its file and line.
     """
 
     id: str

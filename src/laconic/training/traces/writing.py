@@ -43,6 +43,12 @@ def line(problem: Problem, row: Example | Pair, renderer: Renderer, method: str)
     }
 
 
+def length(row: Mapping[str, Any], renderer: Renderer) -> int:
+    """Tokens of a row, its prompt included; of a pair those of its longer side."""
+    reply = max(row["tokens_after"], row["tokens_before"]) if "rejected" in row else row["tokens_after"]
+    return renderer.tokens(row["prompt"]) + int(reply)
+
+
 def asked(problem: Problem, example: Example) -> tuple[Mapping[str, Any], ...]:
     """The problem's messages, with what the example puts around the question."""
     if not example.prefix and not example.suffix:
