@@ -89,7 +89,7 @@ def test_refusals_are_two_lines(laconic, model, recorded, tmp_path):
         (("shortst", recorded, out), "no trace is called 'shortst'", "'shortest'"),
         (("shortest:keep=0", recorded, out), "knob 'keep'", ""),
         (("asap", recorded, out), "knob 'ratio'", ""),
-        (("shortest", recorded, out, "--select", "random"), "no selector is called 'rand'", "'random-subset'"),
+        (("shortest", recorded, out, "--select", "random"), "no selector is called 'random'", "'random-subset'"),
         (("shortest", tmp_path / "none.jsonl", out), "cannot read", "docs/replay.md"),
         (("shortest", recorded, tmp_path / "no" / "out.jsonl"), "there is no directory", "Create"),
         (("shortest", recorded, recorded), "is what is read", "another file"),
