@@ -97,6 +97,14 @@ def test_pairs_say_both_sides(recorded: Path) -> None:
     assert account.dropped == {"it was cut off": 1, "not chosen": 1}
 
 
+def test_records_may_share_an_id(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    entry = {"id": "same", "question": QUESTION, "answer": 53}
+    path.write_text("\n".join(json.dumps(entry | {"response": thought(STEPS[:n], "53")}) for n in (2, 3, 4)))
+    account, _ = run(path, "shortest")
+    assert (account.traces, account.rows, account.dropped) == (3, 1, {"not chosen": 2})
+
+
 def test_a_pair_of_the_same_texts_is_none(tmp_path: Path) -> None:
     path = record(tmp_path / "in.jsonl", thought(["x"], "53"), thought(["x"], "53"))
     with pytest.raises(TraceError, match="2 both sides of its pair are the same"):
@@ -136,7 +144,7 @@ def test_the_same_seed_gives_the_same_rows(recorded: Path) -> None:
 def test_labelled_recordings(recorded: Path, tmp_path: Path) -> None:
     brief = record(tmp_path / "brief.jsonl", thought(STEPS[:1], "53"))
     _, lines = run(recorded, "concise", also=[("concise", brief)])
-    assert {line["source"] for line in lines} == {"brief.jsonl:1"}
+    assert {(line["trace"], line["source"]) for line in lines} == {("concise:brief/1", "brief.jsonl:1")}
     with pytest.raises(TraceError, match=r"'adar1' reads a recording 'short'. .*--with short=FILE"):
         run(recorded, "adar1", also=[("brief", brief)])
 

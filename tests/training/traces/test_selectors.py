@@ -16,7 +16,7 @@ from laconic.training.traces.selectors.select2reason import ranks
 
 def facts(*rows: tuple[float | None, int]) -> list[Fact]:
     """Rows by pass rate and tokens."""
-    return [Fact(str(at), rate, 4, 2 * tokens, tokens) for at, (rate, tokens) in enumerate(rows)]
+    return [Fact(at, rate, 4, 2 * tokens, tokens, 3 * tokens) for at, (rate, tokens) in enumerate(rows)]
 
 
 def choose(spec: str, rows: list[Fact], seed: int = 0) -> list[int]:

@@ -132,13 +132,18 @@ class Sufficiency(Policy):
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What a selector knows of a row. ``pass_rate`` is the share of right ones of the ``attempts`` at its problem."""
+    """What a selector knows of a row.
 
-    problem: str
+    ``pass_rate`` is the share of right ones of the ``attempts`` at its problem, which is given by its number. ``whole``
+    counts the prompt and the longer side of a pair too.
+    """
+
+    problem: int
     pass_rate: float | None
     attempts: int
     before: int
     after: int
+    whole: int
 
 
 class Selector(Policy):

@@ -77,7 +77,8 @@ class Source:
                 try:
                     if isinstance(entry, BadLine):
                         raise Unusable(str(entry))
-                    yield from self._of(entry, path, at, label)
+                    for each in self._of(entry, path, at, label):
+                        yield replace(each, id=f"{label}:{each.id}") if label and isinstance(each, Written) else each
                 except Unusable as error:
                     yield str(error)
 

@@ -27,7 +27,7 @@ from laconic.training.traces.base import (
 )
 from laconic.training.traces.reading import Source, Survey
 from laconic.training.traces.trace import Problem, Trace
-from laconic.training.traces.writing import fact, length, line
+from laconic.training.traces.writing import fact, line
 
 NOT_CHOSEN = "not chosen"
 """What becomes of a trace that a transform passed over without a reason of its own."""
@@ -184,8 +184,7 @@ def _write(
         known = [trace for trace in traces if trace.right is not None]
         rate = len(rights(traces)) / len(known) if known else None
         for told in _lines(problem, traces, transform, tools, account):
-            facts.append(fact(told, rate, len(traces)))
-            account.longer += account.context is not None and length(told, tools.renderer) > account.context
+            facts.append(fact(told, account.problems, rate, len(traces), tools.renderer))
             ends.append(ends[-1] + file.write(json.dumps(told) + "\n"))  # ASCII: as many bytes as characters
         after(account.problems)
     account.traces += account.dropped["it was cut off"]
@@ -201,16 +200,16 @@ def _lines(
     if transform.answers:
         account.dropped["its answer cannot be read"] += sum(trace.right is None for trace in traces)
         traces = [trace for trace in traces if trace.right is not None]
-    left = {trace.id: trace for trace in traces}
+    left = {id(trace) for trace in traces}
     for row in transform.rows(problem, traces, tools):
         if isinstance(row, Dropped):
-            account.dropped[row.reason] += left.pop(row.trace.id, None) is not None
+            account.dropped[row.reason] += id(row.trace) in left
+            left.discard(id(row.trace))
             continue
         told = line(problem, row, tools.renderer, transform.spec())
         for trace in _used(row):
-            known = left.pop(trace.id, None) is not None
-            if told is None and known:
-                account.dropped["both sides of its pair are the same"] += 1
+            account.dropped["both sides of its pair are the same"] += told is None and id(trace) in left
+            left.discard(id(trace))
         if told is not None:
             yield told
     account.dropped[NOT_CHOSEN] += len(left)
@@ -224,6 +223,7 @@ def _account(account: Account, kept: Sequence[Fact], rows: int) -> None:
     account.rows, account.unselected = len(kept), rows - len(kept)
     account.kept = len({fact.problem for fact in kept})
     account.before, account.after = sum(f.before for f in kept), sum(f.after for f in kept)
+    account.longer = sum(account.context is not None and fact.whole > account.context for fact in kept)
     account.dropped += Counter()  # leaves out those that are 0
 
 

@@ -43,12 +43,6 @@ def line(problem: Problem, row: Example | Pair, renderer: Renderer, method: str)
     }
 
 
-def length(row: Mapping[str, Any], renderer: Renderer) -> int:
-    """Tokens of a row, its prompt included; of a pair those of its longer side."""
-    reply = max(row["tokens_after"], row["tokens_before"]) if "rejected" in row else row["tokens_after"]
-    return renderer.tokens(row["prompt"]) + int(reply)
-
-
 def asked(problem: Problem, example: Example) -> tuple[Mapping[str, Any], ...]:
     """The problem's messages, with what the example puts around the question."""
     if not example.prefix and not example.suffix:
@@ -60,6 +54,8 @@ def asked(problem: Problem, example: Example) -> tuple[Mapping[str, Any], ...]:
     return tuple(messages)
 
 
-def fact(row: Mapping[str, Any], pass_rate: float | None, attempts: int) -> Fact:
+def fact(row: Mapping[str, Any], problem: int, pass_rate: float | None, attempts: int, renderer: Renderer) -> Fact:
     """What a selector is told of a row."""
-    return Fact(row["problem"], pass_rate, attempts, row["tokens_before"], row["tokens_after"])
+    before, after = int(row["tokens_before"]), int(row["tokens_after"])
+    whole = renderer.tokens(row["prompt"]) + (max(before, after) if "rejected" in row else after)
+    return Fact(problem, pass_rate, attempts, before, after, whole)
