@@ -7,6 +7,7 @@ from tokenizers.processors import TemplateProcessing
 
 from laconic.models.text import Text
 from laconic.training.traces.rendering import Renderer
+from laconic.training.traces.trace import parts
 from tests import tiny
 from tests.models.test_formats import kept, turns
 from tests.training.traces.made import HARMONY, PLAIN, PROBLEM, REPLY, THINK, THOUGHT
@@ -24,6 +25,14 @@ def test_a_row_is_what_the_chat_template_makes_of_the_same_turn(text: Text) -> N
         turn = {"role": "assistant", "content": f"{THOUGHT}\n\n{REPLY}"}
     whole = text.tokenizer.apply_chat_template([*PROBLEM.messages, turn], tokenize=False)
     assert row == whole.rstrip("\n")
+
+
+def test_an_answer_that_has_tags_of_its_own() -> None:
+    past = kept("<think>", "</think><response>").replace("{{ m.content }}", "{{ m.content }}</response>")
+    text = Text(tiny.tokenizer(template=turns(past)))
+    written = Renderer(text).completion(PROBLEM.messages, THOUGHT, REPLY)
+    assert written == f"<think>{THOUGHT}</think><response>{REPLY}</response><|im_end|>"
+    assert parts(written, text.format, Renderer(text).ends) == (THOUGHT, REPLY)
 
 
 def test_the_thought_is_opened_once() -> None:

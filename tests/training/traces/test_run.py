@@ -209,7 +209,7 @@ def test_a_reply_whose_answer_cannot_be_read_is_nobodys_rejected_one(recorded: P
     vague = f"<think>\n{THOUGHT}\n</think>\n\n**Answer:** Anna has to pay for **53 of the cards** that she took."
     record(recorded, vague)
     account, lines = run(recorded, "irpo")
-    assert account.dropped["its answer cannot be read"] == 1
+    assert account.dropped == {"it was cut off": 1, "its answer cannot be read": 1, "not chosen": 1}
     assert {line["rejected_trace"] for line in lines} == {"in/1#1"}
 
 
