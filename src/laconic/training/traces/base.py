@@ -81,15 +81,16 @@ class TraceTransform(Policy):
     """Makes rows of the traces of one problem."""
 
     makes: ClassVar[Literal["examples", "pairs"]] = "examples"
-    answers: ClassVar[bool] = True
-    """Whether it must know which traces are right."""
     alone: ClassVar[bool] = False
     """Whether it makes pairs of single traces."""
     asks: ClassVar[frozenset[Tool]] = frozenset()
     """The tools that it cannot do without; its parts add theirs."""
 
     def rows(self, problem: Problem, traces: Sequence[Trace], tools: Tools) -> Iterator[Row]:
-        """Rows, and traces that were dropped for a reason worth telling; all other traces were just not chosen."""
+        """What becomes of traces that are all known to be right or wrong.
+
+        Rows, and traces that were dropped for a reason worth telling; all other traces were just not chosen.
+        """
         raise NotImplementedError
 
     def labels(self) -> tuple[str, ...]:
@@ -105,7 +106,7 @@ class EachTrace(TraceTransform):
     def rows(self, problem: Problem, traces: Sequence[Trace], tools: Tools) -> Iterator[Row]:
         """The rows of each trace in turn. A TraceError about one is the reason for which it is dropped."""
         for trace in traces:
-            if self.answers and not trace.right and not self.wrong:
+            if not trace.right and not self.wrong:
                 yield Dropped(trace, "its answer is wrong")
                 continue
             try:
@@ -148,9 +149,6 @@ class Fact:
 
 class Selector(Policy):
     """Chooses among finished rows."""
-
-    answers: ClassVar[bool] = False
-    """Whether it must know pass rates."""
 
     def choose(self, facts: Sequence[Fact], random: random.Random) -> list[int]:
         """Indices of the rows that are kept, in the order in which they are written."""

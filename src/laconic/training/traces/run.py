@@ -102,7 +102,7 @@ def convert(
         raise RequestError(f"'{out}' is what is read.", "Write to another file.")
     _equipped(transform, tools)
     survey = source.survey()
-    _suitable(transform, selector, survey)
+    _suitable(transform, survey)
     account = Account(transform.spec(), "" if selector is None else selector.spec(), transform.makes)
     account.unusable, account.context = survey.unusable, tools.renderer.context
     handle, name = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.parent)
@@ -111,9 +111,9 @@ def convert(
             facts, ends = _write(file, source, survey, transform, tools, account, after)
             if not facts:
                 raise TraceError(f"no row came of {account.traces} traces: {_reasons(account)}.", "See docs/traces.md.")
-            chosen = range(len(facts))
+            chosen: Sequence[int] = range(len(facts))
             if selector is not None:
-                chosen = selector.choose(facts, random.Random(tools.seed))  # type: ignore[assignment]
+                chosen = selector.choose(facts, random.Random(tools.seed))
                 if not chosen:
                     raise TraceError(f"'{selector.spec()}' keeps none of {len(facts)} rows.", "Let it keep more.")
             _account(account, [facts[at] for at in chosen], len(facts))
@@ -139,15 +139,14 @@ def _equipped(transform: TraceTransform, tools: Tools) -> None:
             raise UnmetNeed(f"'{policy.name}' needs a model with thinking tags.", "Use another sufficiency.")
 
 
-def _suitable(transform: TraceTransform, selector: Selector | None, survey: Survey) -> None:
+def _suitable(transform: TraceTransform, survey: Survey) -> None:
     """Raise TraceError for records that lack what is read."""
     if not survey.traces:
         why = f": {next(iter(survey.unusable))}" if survey.unusable else ""
         raise TraceError(f"there is no recorded reply{why}.", "Forms that are read: docs/replay.md.")
-    who = transform if transform.answers else selector if selector is not None and selector.answers else None
-    if who is not None and not survey.answers:
+    if not survey.answers:
         raise TraceError(
-            f"'{who.name}' must know which traces are right, and no record brings an answer.",
+            f"'{transform.name}' must know which traces are right, and no record brings an answer.",
             "Give records an answer, or say where it is with --answer-field.",
         )
     for label in transform.labels():
@@ -194,12 +193,11 @@ def _write(
 def _lines(
     problem: Problem, traces: Sequence[Trace], transform: TraceTransform, tools: Tools, account: Account
 ) -> Iterator[dict[str, Any]]:
-    if transform.answers and problem.answer is None:
+    if problem.answer is None:
         account.dropped["its problem has no answer"] += len(traces)
         return
-    if transform.answers:
-        account.dropped["its answer cannot be read"] += sum(trace.right is None for trace in traces)
-        traces = [trace for trace in traces if trace.right is not None]
+    account.dropped["its answer cannot be read"] += sum(trace.right is None for trace in traces)
+    traces = [trace for trace in traces if trace.right is not None]
     left = {id(trace) for trace in traces}
     for row in transform.rows(problem, traces, tools):
         if isinstance(row, Dropped):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
@@ -35,7 +35,6 @@ class Adaptive(Selector):
     """
 
     card = Card(paper="LLM-Adaptive Question Difficulty Grading", lossless=False, catalogue=(163,))
-    answers: ClassVar[bool] = True
 
     weights: Weights = (5, 4, 3, 2, 1)
     """How many rows the levels shall have, in proportion, the easiest first. Written 5/4/3/2/1."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
@@ -22,7 +22,6 @@ class LightR1(Selector):
     """
 
     card = Card(paper="Light-R1", lossless=False, catalogue=(198,))
-    answers: ClassVar[bool] = True
 
     at_most: Annotated[float, Field(ge=0, lt=1)]
     """Share of right traces that a problem may have."""

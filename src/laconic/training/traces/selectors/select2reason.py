@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
@@ -24,7 +24,6 @@ class Select2Reason(Selector):
     """
 
     card = Card(paper="Select2Reason", lossless=False, catalogue=(55,))
-    answers: ClassVar[bool] = True
 
     weight: Annotated[float, Field(ge=0, le=1)]
     """Weight of difficulty; that of length is the rest."""
