@@ -96,6 +96,7 @@ def test_refusals_are_two_lines(laconic, model, recorded, tmp_path):
         (("adar1", recorded, out), "reads a recording 'short'", "--with short=FILE"),
         (("adar1", recorded, out, "--with", "short"), "no recording with a label", "LABEL=FILE"),
         (("c3ot", recorded, out), "needs a model that rewrites", "--rewriter"),
+        (("rft", recorded, out, "--rewriter", model), "'rft' rewrites nothing", "--rewriter"),
         (("shortest", recorded, out, "--answer-field", "right"), "no record brings an answer", "--answer-field"),
     ]:
         done = laconic("traces", *arguments, "-m", model)
@@ -103,3 +104,13 @@ def test_refusals_are_two_lines(laconic, model, recorded, tmp_path):
         assert error in done.stderr
         assert hint in done.stderr.splitlines()[-1]
     assert not out.exists()
+
+
+def test_records_are_refused_before_a_model_is_loaded(laconic, model, tmp_path, monkeypatch):
+    from laconic.engine import Engine
+
+    monkeypatch.setattr(Engine, "load", lambda *_, **__: pytest.fail("loaded"))
+    bare = record(tmp_path / "bare.jsonl", thought(STEPS, "53"), answer=None)
+    done = laconic("traces", "asap:0.5", bare, tmp_path / "out.jsonl", "-m", model)
+    assert done.exit_code == 2, done.output
+    assert "no record brings an answer" in done.stderr

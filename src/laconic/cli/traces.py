@@ -62,7 +62,7 @@ def traces(
     from laconic.training.traces.base import Selector, Tools, TraceTransform
     from laconic.training.traces.reading import Source
     from laconic.training.traces.rendering import Renderer
-    from laconic.training.traces.run import asks, convert
+    from laconic.training.traces.run import asks, check, convert
 
     method = cast(TraceTransform, registry.build("trace", transform))
     selector = None if select is None else cast(Selector, registry.build("selector", select))
@@ -70,17 +70,23 @@ def traces(
     writable(out)
     options.settle(threads, model)
     spoken = options.spoken(format, system, template)
+    source = Source(tuple(files), Fields(question_field, response_field, answer_field))
+    survey = source.survey()
+    check(method, survey)  # before any model is loaded
     needed = asks(method)
+    if (rewriter or rewriter_url) and "rewriter" not in needed:
+        raise RequestError(f"'{method.name}' rewrites nothing.", "Leave out --rewriter and --rewriter-url.")
     engine = _engine(model, dtype, device, spoken) if "model" in needed else None
     helper = _rewriter(rewriter, rewriter_url, device) if "rewriter" in needed else None
     renderer = Renderer(_text(model, spoken) if engine is None else engine.text)
     tools = Tools(renderer, engine, helper, seed)
-    source = Source(tuple(files), Fields(question_field, response_field, answer_field))
     from rich.console import Console
 
     try:
         with Console(stderr=True).status("reading") as status:
-            account = convert(source, out, method, tools, selector, lambda done: status.update(f"{done:,} problems"))
+            account = convert(
+                source, out, method, tools, selector, lambda done: status.update(f"{done:,} problems"), survey
+            )
     finally:
         if rewriter_url is not None and helper is not None:
             helper.close()  # type: ignore[attr-defined]

@@ -89,10 +89,12 @@ def convert(
     tools: Tools,
     selector: Selector | None = None,
     after: Callable[[int], None] = lambda problems: None,
+    survey: Survey | None = None,
 ) -> Account:
     """Write the rows that ``transform`` makes of the traces of ``source``, those that ``selector`` keeps of them.
 
-    ``out`` is there only once all of it is. ``after`` hears how many problems are done. Raises UnmetNeed for a
+    ``out`` is there only once all of it is. ``after`` hears how many problems are done. ``survey`` is what
+    the source holds, where that was asked already. Raises UnmetNeed for a
     transform that lacks a tool, RequestError for an ``out`` that is read from, TraceError for records that lack what
     is read (answers, probes, a labelled recording, a second trace), all before the run; and TraceError where no row
     came of it.
@@ -101,8 +103,8 @@ def convert(
     if any(out.exists() and Path(path).exists() and out.samefile(path) for _, path in source.files):
         raise RequestError(f"'{out}' is what is read.", "Write to another file.")
     _equipped(transform, tools)
-    survey = source.survey()
-    _suitable(transform, survey)
+    survey = source.survey() if survey is None else survey
+    check(transform, survey)
     account = Account(transform.spec(), "" if selector is None else selector.spec(), transform.makes)
     account.unusable, account.context = survey.unusable, tools.renderer.context
     handle, name = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.parent)
@@ -139,8 +141,8 @@ def _equipped(transform: TraceTransform, tools: Tools) -> None:
             raise UnmetNeed(f"'{policy.name}' needs a model with thinking tags.", "Use another sufficiency.")
 
 
-def _suitable(transform: TraceTransform, survey: Survey) -> None:
-    """Raise TraceError for records that lack what is read."""
+def check(transform: TraceTransform, survey: Survey) -> None:
+    """Raise TraceError for records that lack what is read: replies, answers, probes, labels, a second trace."""
     if not survey.traces:
         why = f": {next(iter(survey.unusable))}" if survey.unusable else ""
         raise TraceError(f"there is no recorded reply{why}.", "Forms that are read: docs/replay.md.")
