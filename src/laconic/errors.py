@@ -25,7 +25,8 @@
     │   ├── GroupError        rollouts are missing, do not belong together, or lack what is read
     │   ├── RewardError       a reward is no finite number
     │   ├── RecipeError       a recipe cannot be read, or not be followed
-    │   └── Collapsed         a run was stopped since the model had become worse
+    │   ├── Collapsed         a run was stopped since the model had become worse
+    │   └── TraceError        recorded traces hold nothing that data could be made of
     ├── JudgeError            a judge's score is no number from 0 to 1
     ├── TaskError             a task or its data cannot be used
     └── MissingExtra          an optional dependency is not installed
@@ -170,6 +171,10 @@ class RecipeError(TrainingError):
 
 class Collapsed(TrainingError):
     """A training run was stopped since the model had become worse."""
+
+
+class TraceError(TrainingError):
+    """Recorded traces lack what a transform reads, contradict one another, or nothing came of them."""
 
 
 class TaskError(LaconicError):

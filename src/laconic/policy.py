@@ -37,6 +37,9 @@ Family = Literal[
     "allocator",
     "codec",
     "reward",
+    "trace",
+    "sufficiency",
+    "selector",
 ]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 

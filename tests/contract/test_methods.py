@@ -24,6 +24,7 @@ from laconic.speculation.drafters.itself.files import write_plan
 from tests import brought, draft_heads, heads, outlooks, routes, signals, steered, tiny
 from tests.fakes import FakeModel
 from tests.training.groups import SPECS as REWARDS
+from tests.training.traces.made import SPECS as TRACES
 
 ALL = list(registry.all())
 SMALL_CACHE = "budget=40,every=12,sinks=2,recent=6"
@@ -51,13 +52,14 @@ REQUIRED = {
     "snapkv": f"snapkv:{SMALL_CACHE},window=8",
     "kv-view": f"kv-view:[streaming-llm:{SMALL_CACHE}]",
     **REWARDS,
+    **TRACES,
 }
 """Specs of methods that have a knob without default; those with a trained head are added by ``trained``."""
 REQUIRED |= {name: f"{name}:{SMALL_CACHE}" for name in registry.names("kv") if name not in ("full", *REQUIRED)}
 
 MODEL = tiny.model(0, bias=tiny.REASONER)
 TARGET, DRAFT, TEXT = CausalLM(MODEL), CausalLM(tiny.noisy(MODEL, 0.1)), tiny.text()
-ABOVE = {"memory", "scaling", "judge", "collaboration", "reward"}
+ABOVE = {"memory", "scaling", "judge", "collaboration", "reward", "trace", "sufficiency", "selector"}
 """Families that work above an engine or without one, whose methods take no part in a run."""
 INSIDE = {
     "transform": ("verifier", "match:transform=[{}]"),

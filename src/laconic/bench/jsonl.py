@@ -33,17 +33,37 @@ def objects(found: list[bytes]) -> Iterator[tuple[int, dict[str, Any] | BadLine 
     if whole is not None:
         yield from ((at, one if isinstance(one, dict) else BadLine("not an object")) for at, one in enumerate(whole, 1))
         return
-    for at, line in enumerate(found, start=1):
-        text = line.strip()
-        if text.startswith(b"data:"):  # as streams are logged
-            text = text.removeprefix(b"data:").strip()
-        if not text or text == b"[DONE]":
-            yield at, None
-            continue
-        try:
-            yield at, _object(text)
-        except BadLine as error:
-            yield at, error
+    yield from ((at, _read(line)) for at, line in enumerate(found, start=1))
+
+
+def streamed(path: str | Path, hint: str) -> Iterator[tuple[int, dict[str, Any] | BadLine | None]]:
+    """:func:`objects` of a file that is held a line at a time, unless it is one array or one object over many lines.
+
+    Raises TaskError with ``hint`` for a file that cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            first = next((line for line in file if line.strip()), b"").strip().removeprefix(b"\xef\xbb\xbf")
+            if first.startswith(b"[") or (first.startswith(b"{") and not first.endswith(b"}")):
+                yield from objects(lines(path, hint))
+                return
+            file.seek(0)
+            for at, line in enumerate(file, start=1):
+                yield at, _read(line.removeprefix(b"\xef\xbb\xbf") if at == 1 else line)
+    except OSError as error:
+        raise TaskError(f"cannot read '{path}': {error.strerror}.", hint) from error
+
+
+def _read(line: bytes) -> dict[str, Any] | BadLine | None:
+    text = line.strip()
+    if text.startswith(b"data:"):  # as streams are logged
+        text = text.removeprefix(b"data:").strip()
+    if not text or text == b"[DONE]":
+        return None
+    try:
+        return _object(text)
+    except BadLine as error:
+        return error
 
 
 def _whole(found: list[bytes]) -> list[Any] | None:

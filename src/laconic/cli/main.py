@@ -24,6 +24,7 @@ from laconic.cli.serve import serve
 from laconic.cli.simulate import simulate
 from laconic.cli.specimen import specimen
 from laconic.cli.train import train
+from laconic.cli.traces import traces
 from laconic.cli.tune import tune
 from laconic.errors import LaconicError
 
@@ -71,6 +72,7 @@ app.command()(pad)
 app.command()(compress_weights)
 app.command()(train)
 app.command()(merge)
+app.command()(traces)
 app.command()(cost)
 app.command()(replay)
 app.command()(simulate)

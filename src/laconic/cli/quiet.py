@@ -26,5 +26,7 @@ def matters(record: logging.LogRecord) -> bool:
     said = record.getMessage()
     if "LOAD REPORT" in said:
         return "CONVERSION" in said  # models.loading names weights that are missing, left over or of another shape
+    if "sequence length is longer than the specified maximum" in said:
+        return False  # texts that are only counted; what a model reads is held against its context
     # The kernels that it asks for run on accelerators alone.
     return "is falling back to its reference PyTorch implementation" not in said or torch.accelerator.is_available()

@@ -36,6 +36,8 @@ class Recording:
     answer: str | None = None
     question: str = ""
     """What was asked, where the record is a single question; else empty."""
+    messages: tuple[dict[str, Any], ...] = ()
+    """All that was given before the reply, where the model wrote one turn, and that came last; else none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def read(path: str | Path, limit: int | None = None, fields: Fields | None = Non
         try:
             if isinstance(entry, jsonl.BadLine):
                 raise Unusable(str(entry))
-            records += _recordings(entry, at, Path(path).stem, fields or Fields())
+            records += recordings(entry, at, Path(path).stem, fields or Fields())
         except Unusable as error:
             problems.append(Problem(at, str(error)))
     if not records:
@@ -85,6 +87,11 @@ def read(path: str | Path, limit: int | None = None, fields: Fields | None = Non
 
 
 Found = dict[str, Any] | jsonl.BadLine | None
+
+
+def entries(path: str | Path) -> Iterator[tuple[int, Found]]:
+    """The objects of a file with their lines, as :func:`jsonl.streamed` reads them; a stream's chunks are joined."""
+    return _streams(jsonl.streamed(path, FORMS))
 
 
 def _streams(found: Iterator[tuple[int, Found]]) -> Iterator[tuple[int, Found]]:
@@ -109,8 +116,8 @@ def _whole(chunks: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"id": chunks[0].get("id"), "response": joined(chunks)}
 
 
-def _recordings(entry: dict[str, Any], at: int, stem: str, fields: Fields) -> Iterator[Recording]:
-    """The records of one line: one, or as many as it has replies."""
+def recordings(entry: dict[str, Any], at: int, stem: str, fields: Fields) -> Iterator[Recording]:
+    """The records of one line: one, or as many as it has replies. Raises Unusable."""
     named = entry.get("id", entry.get("custom_id"))
     name = str(named) if isinstance(named, (str, int)) and str(named) else f"{stem}/{at}"
     answer = fields.right(entry)
@@ -119,13 +126,16 @@ def _recordings(entry: dict[str, Any], at: int, stem: str, fields: Fields) -> It
     single = None if logged or (messages and not fields.response) else fields.single(entry)
     if logged:
         for number, (given, reply) in enumerate(logged):
-            yield Recording(_numbered(name, number), at, (Turn(given_of(given), reply),), answer, _question(given))
+            turn = Turn(given_of(given), reply)
+            yield Recording(_numbered(name, number), at, (turn,), answer, _question(given), tuple(given))
     elif single:
         for number, response in enumerate(single[1]):
             yield _single(single[0], response, _numbered(name, number), at, answer)
     elif messages is not None:
         said = flat(messages)
-        yield Recording(name, at, _conversation(said), answer, _question(said))
+        alone = said[-1]["role"] == "assistant" and all(m["role"] != "assistant" for m in said[:-1])
+        before = tuple(said[:-1]) if alone else ()
+        yield Recording(name, at, _conversation(said), answer, _question(said), before)
     else:
         keys = ", ".join(list(entry)[:6])
         raise Unusable(f"of no known form (keys: {keys})" if keys else "an empty object")
@@ -138,8 +148,8 @@ def _numbered(name: str, number: int) -> str:
 def _single(question: str, response: str, name: str, at: int, answer: str | None) -> Recording:
     if not response.strip():
         raise Unusable("its response is empty")
-    given = given_of([{"role": "user", "content": question}])
-    return Recording(name, at, (Turn(given, response),), answer, question)
+    messages = ({"role": "user", "content": question},)
+    return Recording(name, at, (Turn(given_of(messages), response),), answer, question, messages)
 
 
 def _conversation(messages: list[dict[str, Any]]) -> tuple[Turn, ...]:

@@ -1,0 +1,1 @@
+"""Recorded reasoning traces as data that teaches a model to think less: ``laconic traces``, docs/traces.md."""

@@ -1,0 +1,1 @@
+"""Ways to tell after which step of a thought its answer is right."""

@@ -1,0 +1,1 @@
+"""Which rows of data are kept, a file each."""

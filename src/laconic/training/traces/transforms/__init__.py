@@ -1,0 +1,1 @@
+"""What recorded thoughts become, a file each."""
