@@ -23,8 +23,8 @@ from laconic.cli.run import run
 from laconic.cli.serve import serve
 from laconic.cli.simulate import simulate
 from laconic.cli.specimen import specimen
-from laconic.cli.train import train
 from laconic.cli.traces import traces
+from laconic.cli.train import train
 from laconic.cli.tune import tune
 from laconic.errors import LaconicError
 
