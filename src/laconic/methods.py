@@ -177,6 +177,11 @@ registry.register("allocator", "prefix", f"{_KV}.layers.prefix:Prefix")
 registry.register("allocator", "pyramid", f"{_KV}.layers.pyramid:Pyramid")
 registry.register("allocator", "uniform", f"{_KV}.layers.uniform:Uniform")
 
+registry.register("merger", "cam", f"{_KV}.merge.cam:CaM")
+registry.register("merger", "d2o", f"{_KV}.merge.d2o:D2O")
+registry.register("merger", "drop", f"{_KV}.merge.drop:Drop")
+registry.register("merger", "ems", f"{_KV}.merge.ems:EMS")
+
 registry.register("codec", "gear", f"{_KV}.codec.gear:GEAR")
 registry.register("codec", "kivi", f"{_KV}.codec.kivi:KIVI")
 registry.register("codec", "per-token", f"{_KV}.codec.uniform:PerToken")
