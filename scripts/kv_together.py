@@ -56,13 +56,15 @@ class Kept:
     most: int
 
 
-def kept(name: str, dice: random.Random, shape: CacheShape, prompt: int) -> Kept:
+def kept(name: str, dice: random.Random, shape: CacheShape, prompt: int, mergers: list[str]) -> Kept:
     """A method with knobs by lot; its budget is in entries, or in bytes from the first token on."""
     more = [KNOBS[name], f"every={dice.choice([8, 16, 32])}", f"layers=[{dice.choice(LAYERS)}]"]
+    more += [f"merge=[{mergers[0] if len(mergers) == 1 else dice.choice(mergers)}]"]
     spec = ",".join(filter(None, [f"{name}:budget={dice.randrange(64, 200)}", "recent=16", *more]))
     policy = cast(Evicting, registry.build("kv", spec))
     each = shape.layers * (shape.entry_nbytes + 4 * shape.kv_heads * (1 + policy.notes))
     asked = policy.looks * shape.heads * shape.head_dim * shape.itemsize * shape.layers
+    asked += 4 * policy.merge.notes * shape.kv_heads * shape.layers
     most = int(policy.budget) * each + asked
     if dice.random() < 0.4:
         return Kept(cast(Evicting, replace(policy, budget=1e6).within(most, shape)), most)
@@ -79,7 +81,9 @@ def asked(engine: Engine, options: argparse.Namespace) -> list[tuple[Request, Ke
     for i, item in enumerate(draw(load(None), options.n, seed=options.seed)):
         sampling = Sampling(0.7 if i % 2 else 0.0, seed=i)
         request = engine.request(item.question, sampling=sampling, limits=Limits(options.max_tokens))
-        mine = kept(names[dice.randrange(len(names))], dice, engine.target.cache_shape, len(request.prompt))
+        mine = kept(
+            names[dice.randrange(len(names))], dice, engine.target.cache_shape, len(request.prompt), options.merge
+        )
         think = (cast(Controller, registry.build("think", dice.choice(EXITS))),)
         made.append((replace(request, kv=cast(KV, mine.policy), controllers=think), mine))
     return made
@@ -137,6 +141,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=500)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--max-tokens", type=int, default=600)
+    parser.add_argument("--merge", nargs="+", default=["drop"], help="mergers to draw from")
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
@@ -157,7 +162,7 @@ def main() -> None:
     whole = summary(rows)
     print(f"all: {whole}")
     if options.json:
-        setup = {key: str(value) for key, value in vars(options).items() if key != "json"}
+        setup = {key: value for key, value in vars(options).items() if key != "json"}
         by_method = {
             name: summary(some) for name in KNOBS if (some := [r for r in rows if r["kv"].split(":")[0] == name])
         }

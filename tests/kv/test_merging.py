@@ -14,10 +14,13 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding, apply
 
 import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.kv.base import Layer, Merger, Parting, Telling
-from laconic.kv.keeping import Evicting
+from laconic.kv.keeping import Evicting, Evictor
 from laconic.kv.lots import lots
+from laconic.models.causal_lm import CausalLM
 from laconic.models.past import Attention, CacheShape
 from laconic.policy import registry
+from tests import tiny
+from tests.kv.methods import fit, opened, policy
 
 E = math.e
 
@@ -215,6 +218,29 @@ def test_one_content_is_the_less_alike_the_further_apart_it_was_written() -> Non
     pair = cached[[0, 3]][:, None]
     found = merger("d2o").merged(parting(pair, torch.zeros(2, 1, 2), [[0]]))[0]
     assert found.norm() < 0.9 * key.norm()
+
+
+@pytest.mark.parametrize("evictor", ["snapkv", "h2o", "r-kv", "tova", "streaming-llm"])
+@pytest.mark.parametrize("name", ["d2o", "cam:window=20", "ems:window=20,alike=0.1"])
+@torch.inference_mode()
+def test_a_merger_has_no_say_in_who_stays(evictor: str, name: str) -> None:
+    """The score reads its own queries, however many the merger wants to see; and something is merged."""
+    model = CausalLM(tiny.model())
+    tokens = [(7 * i) % 200 for i in range(60)]
+    places, entries = [], []
+    for merge in ("drop", name):
+        slot = opened(model, policy(evictor, f"merge=[{merge}]"), tokens, 60)
+        model.prefill(slot, tokens[:59])
+        fit(slot)
+        assert slot.past is not None
+        places.append(cast(Evictor, slot.keeper)._positions)
+        entries.append([layer.dense()[1] for layer in slot.past.layers if layer is not None])
+        slot.close()
+    for one_, other in zip(*places, strict=True):
+        assert one_ is not None
+        assert other is not None
+        assert torch.equal(one_, other)
+    assert not any(torch.equal(one_, other) for one_, other in zip(*entries, strict=True))
 
 
 def test_a_merger_looks_at_queries_that_its_evictor_does_not() -> None:
