@@ -17,7 +17,7 @@ from laconic.kv.base import Layer, Merger, Parting, Telling
 from laconic.kv.keeping import Evicting, Evictor
 from laconic.kv.lots import lots
 from laconic.models.causal_lm import CausalLM
-from laconic.models.past import Attention, CacheShape
+from laconic.models.past import Attention, CacheShape, Held
 from laconic.policy import registry
 from tests import tiny
 from tests.kv.methods import fit, opened, policy
@@ -241,6 +241,31 @@ def test_a_merger_has_no_say_in_who_stays(evictor: str, name: str) -> None:
         assert other is not None
         assert torch.equal(one_, other)
     assert not any(torch.equal(one_, other) for one_, other in zip(*entries, strict=True))
+
+
+@pytest.mark.parametrize("name", ["d2o", "cam", "ems:alike=0.01"])
+def test_a_layer_of_which_nothing_goes_stays_as_it_is(name: str) -> None:
+    """Of 36 entries in two layers a pyramid would give the first 34, which is more than the 20 that it has."""
+    spec = f"key-norm:budget=20,every=2,sinks=0,recent=1,layers=[pyramid],merge=[{name}]"
+    made = cast(Evicting, registry.build("kv", spec))
+    dice = torch.Generator().manual_seed(0)
+    held = []
+    for _ in range(2):
+        keys, values = torch.randn(2, 20, 1, 4, generator=dice)
+        held.append(Held(keys, values, torch.zeros(min(made.looks, 20), 1, 4), 0, Attention(1.0)))
+    keeper = made.start(Telling([0] * 30, 2, None))
+    assert keeper.stop == 20
+    past = keeper.reduce(20, held)
+    assert past is not None
+    first, second = past.layers
+    assert first is not None
+    assert second is not None
+    assert (first.count, second.count) == (20, 16)
+    assert torch.equal(first.dense()[0], held[0].keys)
+    assert torch.equal(first.dense()[1], held[0].values)
+    stays = keeper._positions[1]
+    assert stays is not None
+    assert not torch.equal(second.dense()[1], held[1].values[stays[:, 0].long()])
 
 
 def test_a_merger_looks_at_queries_that_its_evictor_does_not() -> None:

@@ -192,7 +192,10 @@ class Merger(Policy):
         return 0
 
     def merged(self, parting: Parting) -> tuple[Tensor, Tensor]:
-        """Keys and values ``[kept, kv_heads, head_dim]`` of what stays, in the number format of the layer's."""
+        """Keys and values ``[kept, kv_heads, head_dim]`` of what stays, in the number format of the layer's.
+
+        Asked where something goes.
+        """
         raise NotImplementedError
 
 

@@ -284,4 +284,7 @@ class Evictor:
         scores, stays = best
         self._positions[layer.index] = layer.positions.gather(0, stays)
         self._memory[layer.index] = {name: noted.gather(0, stays) for name, noted in layer.memory.items()}
-        return Plain(*self._policy.merge.merged(Parting(layer, scores, stays, self._merging[layer.index])))
+        parting = Parting(layer, scores, stays, self._merging[layer.index])
+        if len(stays) == len(layer):  # of this layer nothing goes
+            return Plain(parting.keys(stays), parting.values(stays))
+        return Plain(*self._policy.merge.merged(parting))
