@@ -161,6 +161,7 @@ registry.register("collaboration", "speculative-thinking", f"{_TOGETHER}.specula
 
 _KV = "laconic.kv"
 registry.register("kv", "full", f"{_KV}.full:Full")
+registry.register("kv", "global-local", f"{_KV}.evict.global_local:GlobalLocal")
 registry.register("kv", "h2o", f"{_KV}.evict.h2o:H2O")
 registry.register("kv", "key-norm", f"{_KV}.evict.key_norm:KeyNorm")
 registry.register("kv", "lazy-eviction", f"{_KV}.evict.lazy:LazyEviction")

@@ -28,8 +28,7 @@ class EMS(Merger):
     Members weigh as the last ``window`` queries attend to them. Keys are averaged in direction and in length apart, so
     that merging shortens none; they are merged as they are rotated (laconic.kv.folding). Neither the paper's measures
     of who is in the middle class and what is alike, nor its weights, could be confirmed: ``band``, ``alike`` and the
-    attention of the last queries stand for them. Its score, which weighs all queries against the last ones, is not
-    built; any evictor's is taken.
+    attention of the last queries stand for them. Its score is the method ``global-local``; any evictor's will do.
     """
 
     card = Card(
