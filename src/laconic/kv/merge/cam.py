@@ -21,11 +21,11 @@ class CaM(Merger):
     """Add an entry's value, in equal parts, to those of the next kept entries, by lot: what was attended to, sooner.
 
     Source: CaM (Zhang et al. 2024). The probability is the attention that the entry got over the mean of what those
-    ``spread`` entries got, 1 at most: so the output changes least on average. Attention is the mean weight of the last
-    ``window`` queries, where the paper sums over all that there were. Keys stay as they are, so rotation is no matter.
-    The authors' three versions of the code divide by that mean, by another one that takes in the first tokens, and by
-    the largest; the paper's own is taken here. Values are added to, not averaged: they grow. The lot is drawn once for
-    each place in the text.
+    ``spread`` entries got, 1 at most: so its part in the output stays what it was, on average. Attention is the mean
+    weight of the last ``window`` queries, where the authors sum over all that there were. Keys stay as they are, so
+    rotation is no matter. The authors' three versions of the code divide by that mean, by one that takes in the first
+    tokens, and by the largest; this is the first of them. Values are added to, not averaged: they grow. The lot is
+    drawn once for each place in the text.
     """
 
     card = Card(paper="CaM: Cache Merging for Memory-efficient LLMs Inference (ICML 2024)", lossless=False)

@@ -22,10 +22,11 @@ class D2O(Merger):
     Source: D2O (Wan et al. 2024), its token level; its shares of layers are another matter (``layers``). Similarity is
     the cosine of the keys as they are cached, rotated. The threshold is the mean of the goers' similarities, smoothed
     over reductions; entries below it are dropped. One of similarity u weighs ``exp(u)`` in the mean that takes the kept
-    entry's place, and the kept one ``e``. The authors' code does otherwise in places: it decides by the mean over all
-    heads, though these give up different tokens, and scales entries by u before a plain mean, which shortens all that
-    it merges. Here each head decides for itself, as in the paper, and weights sum to 1. Keys are merged as they are
-    rotated (laconic.kv.folding says what that means); with ``keys=False`` values alone.
+    entry's place, and the kept one ``e``, as if it were like itself; these weights and the 0.7 could not be checked
+    against the paper's text. The authors' code decides by the mean over all heads, though these give up different
+    tokens, and scales entries by u before a plain mean, which shortens all that it merges; here each head decides for
+    itself, and weights sum to 1. Keys are merged as they are rotated (laconic.kv.folding says what that means), in the
+    code as here; with ``keys=False`` values alone.
     """
 
     card = Card(
