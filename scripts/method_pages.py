@@ -30,6 +30,7 @@ TITLES = {
     "kv": "KV cache: what of the past a request keeps",
     "codec": "Codecs: how a cache's entries are stored in fewer bits",
     "allocator": "Layers: how they share what a cache may hold",
+    "merger": "Mergers: what becomes of entries that a cache gives up",
     "collaboration": "Collaboration: which of two models writes the next step",
     "judge": "Judges: how good the steps of an attempt are",
     "reward": "Rewards: what training for shorter thoughts reinforces",

@@ -161,6 +161,7 @@ registry.register("collaboration", "speculative-thinking", f"{_TOGETHER}.specula
 
 _KV = "laconic.kv"
 registry.register("kv", "full", f"{_KV}.full:Full")
+registry.register("kv", "global-local", f"{_KV}.evict.global_local:GlobalLocal")
 registry.register("kv", "h2o", f"{_KV}.evict.h2o:H2O")
 registry.register("kv", "key-norm", f"{_KV}.evict.key_norm:KeyNorm")
 registry.register("kv", "lazy-eviction", f"{_KV}.evict.lazy:LazyEviction")
@@ -176,6 +177,11 @@ registry.register("allocator", "dynamic", f"{_KV}.layers.dynamic:Dynamic")
 registry.register("allocator", "prefix", f"{_KV}.layers.prefix:Prefix")
 registry.register("allocator", "pyramid", f"{_KV}.layers.pyramid:Pyramid")
 registry.register("allocator", "uniform", f"{_KV}.layers.uniform:Uniform")
+
+registry.register("merger", "cam", f"{_KV}.merge.cam:CaM")
+registry.register("merger", "d2o", f"{_KV}.merge.d2o:D2O")
+registry.register("merger", "drop", f"{_KV}.merge.drop:Drop")
+registry.register("merger", "ems", f"{_KV}.merge.ems:EMS")
 
 registry.register("codec", "gear", f"{_KV}.codec.gear:GEAR")
 registry.register("codec", "kivi", f"{_KV}.codec.kivi:KIVI")

@@ -35,6 +35,7 @@ Family = Literal[
     "collaboration",
     "kv",
     "allocator",
+    "merger",
     "codec",
     "reward",
     "trace",

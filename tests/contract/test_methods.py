@@ -66,6 +66,7 @@ INSIDE = {
     "relaxation": ("verifier", "match:relax=[{}]"),
     "codec": ("kv", "quantised:recent=6,codec=[{}]"),
     "allocator": ("kv", f"key-norm:{SMALL_CACHE},layers=[{{}}]"),
+    "merger": ("kv", f"key-norm:{SMALL_CACHE},merge=[{{}}]"),
 }
 """Families whose methods are part of another one's."""
 

@@ -15,21 +15,26 @@ from laconic.policy import registry
 from tests import tiny
 
 SMALL = "budget=40,every=12,sinks=2,recent=6"
-EXTRA = {"snapkv": "window=8,kernel=3", "h2o": "seen=16"}
+EXTRA = {"snapkv": "window=8,kernel=3", "h2o": "seen=16", "global-local": "seen=16,window=12"}
+MERGERS = {"d2o": "", "cam": ":spread=5,window=10", "ems": ":window=10,alike=0.1"}
 """Knobs that would be too large for short texts."""
 EVICTING = [name for name in registry.names("kv") if name not in ("full", "quantised")]
 CODECS = [f"{name}:bits=4" for name in registry.names("codec")]
-REDUCING = [*EVICTING, "quantised", "quantised per-token", "quantised gear"]
+MERGING = ["r-kv d2o", "steps d2o", "snapkv cam", "streaming-llm cam", "tova ems", "global-local ems"]
+"""Evictors with a merger."""
+REDUCING = [*EVICTING, *MERGING, "quantised", "quantised per-token", "quantised gear"]
 """Specs for :func:`spec`."""
 TEXT = tiny.text()
 
 
 def spec(name: str, more: str = "") -> str:
-    """A method with a small budget; ``quantised NAME`` is with that codec."""
+    """A method with a small budget; ``quantised NAME`` is with that codec, ``EVICTOR NAME`` with that merger."""
     if name.startswith("quantised"):
         codec = name.partition(" ")[2]
         return f"quantised:recent=6{f',codec=[{codec}:bits=4]' if codec else ''}{',' + more if more else ''}"
-    return f"{name}:" + ",".join(part for part in (SMALL, EXTRA.get(name, ""), more) if part)
+    name, _, merger = name.partition(" ")
+    merge = merger and f"merge=[{merger}{MERGERS[merger]}]"
+    return f"{name}:" + ",".join(part for part in (SMALL, EXTRA.get(name, ""), merge, more) if part)
 
 
 def policy(name: str, more: str = "") -> KV:

@@ -92,6 +92,16 @@ def test_h2o_adds_up_and_goes_on_adding() -> None:
     assert score("h2o:mean=1", again) == pytest.approx([0.8 / 4, 0.4 / 3, 0.4 / 2, 0.4])
 
 
+def test_global_local_scales_the_last_queries_to_the_sum_over_all() -> None:
+    """Sums 0.8, 0.4, 0.4, 0.4, of mean 0.5; the last query has a mean of 0.25, so that it counts twice."""
+    given = weighted([0.7, 0.2, 0.1, 0], [0.1, 0.2, 0.3, 0.4])
+    found = score("global-local:window=1", given)
+    assert found == pytest.approx([0.8 + 0.2, 0.4 + 0.4, 0.4 + 0.6, 0.4 + 0.8])
+    assert given.memory["attended"][:, 0].tolist() == pytest.approx([0.8, 0.4, 0.4, 0.4])
+    both = weighted([0.7, 0.2, 0.1, 0], [0.1, 0.2, 0.3, 0.4])
+    assert score("global-local:window=2", both) == pytest.approx([1.6, 0.8, 0.8, 0.8])
+
+
 def test_snapkv_averages_over_the_window_and_its_neighbours() -> None:
     """Means of the two queries: 0.4, 0.2, 0.2 for the entries before the window; pooled over three, padded with 0."""
     given = weighted([0.6, 0.2, 0.1, 0.1, 0], [0.2, 0.2, 0.3, 0.1, 0.2])

@@ -14,7 +14,7 @@ from laconic.models.causal_lm import CausalLM
 from laconic.models.past import Past
 from laconic.models.slot import CacheSlot
 from tests import tiny
-from tests.kv.methods import EVICTING, REDUCING, TEXT, fit, opened, policy
+from tests.kv.methods import EVICTING, MERGING, REDUCING, TEXT, fit, opened, policy
 from tests.kv.test_passes import built
 from tests.models.test_native import KERNELS
 
@@ -108,7 +108,7 @@ def test_whatever_happens_to_a_slot(name: str, stepwise: bool, exact: bool) -> N
         same(slot, fresh, exact=exact, coded="quantised" in name)
 
 
-@pytest.mark.parametrize("name", EVICTING)
+@pytest.mark.parametrize("name", [*EVICTING, *MERGING])
 @torch.inference_mode()
 def test_a_budget_that_is_not_reached_takes_nothing_away(name: str) -> None:
     model = CausalLM(tiny.model())
@@ -121,7 +121,7 @@ def test_a_budget_that_is_not_reached_takes_nothing_away(name: str) -> None:
     assert torch.equal(model.score([chain([3, 4])], [slot]).of(0), model.score([chain([3, 4])], [whole]).of(0))
 
 
-@pytest.mark.parametrize("name", EVICTING)
+@pytest.mark.parametrize("name", [*EVICTING, *MERGING])
 @torch.inference_mode()
 def test_never_more_than_the_budget_and_what_is_freed_returns(name: str) -> None:
     model = CausalLM(tiny.model())
@@ -151,7 +151,7 @@ def test_never_more_than_the_budget_and_what_is_freed_returns(name: str) -> None
     whole.close()
 
 
-@pytest.mark.parametrize("name", EVICTING)
+@pytest.mark.parametrize("name", [*EVICTING, *MERGING])
 @torch.inference_mode()
 def test_a_budget_of_bytes_holds_with_all_that_is_remembered(name: str) -> None:
     model, _ = built("llama", layers=2)

@@ -147,6 +147,58 @@ class Allocator(Policy):
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class Parting:
+    """What of a layer stays when its cache is reduced, for a merger to fold the rest into.
+
+    ``stays [kept, kv_heads]`` are places among the layer's entries, in rising order, as many for every head; ``scores
+    [entries, kv_heads]`` those by which they were chosen (inf: kept in any case). ``layer.queries`` are as many as
+    somebody wanted to see. ``state`` is the merger's own for this layer and text, from one reduction to the next: its
+    tensors are replaced, never changed, since copies of a request share them.
+    """
+
+    layer: Layer
+    scores: Tensor
+    stays: Tensor
+    state: dict[str, Tensor]
+
+    @cached_property
+    def goes(self) -> Tensor:
+        """Places ``[gone, kv_heads]`` of the entries that do not stay, in rising order."""
+        gone = torch.ones(self.scores.shape, dtype=torch.bool, device=self.stays.device).scatter_(0, self.stays, False)
+        heads = gone.shape[1]
+        return gone.T.nonzero()[:, 1].view(heads, len(gone) - len(self.stays)).T
+
+    def keys(self, places: Tensor) -> Tensor:
+        """Keys ``[places, kv_heads, head_dim]`` of entries, as they are."""
+        return self.layer.keys.gather(0, places[:, :, None].expand(-1, -1, self.layer.keys.shape[-1]))
+
+    def values(self, places: Tensor) -> Tensor:
+        """Values ``[places, kv_heads, head_dim]`` of entries, as they are."""
+        return self.layer.values.gather(0, places[:, :, None].expand(-1, -1, self.layer.values.shape[-1]))
+
+
+class Merger(Policy):
+    """What becomes of the entries that an evictor takes away."""
+
+    @property
+    def looks(self) -> int:
+        """How many of the last tokens' queries it wants to see; 0 for none."""
+        return 0
+
+    @property
+    def notes(self) -> int:
+        """Numbers that it remembers of each layer and key head from one reduction to the next."""
+        return 0
+
+    def merged(self, parting: Parting) -> tuple[Tensor, Tensor]:
+        """Keys and values ``[kept, kv_heads, head_dim]`` of what stays, in the number format of the layer's.
+
+        Asked where something goes.
+        """
+        raise NotImplementedError
+
+
 class Codec(Policy):
     """How entries are stored in fewer bytes."""
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from laconic.errors import InvalidKnob
-from laconic.kv.base import KV, Allocator, Layer, Telling
+from laconic.kv.base import KV, Allocator, Layer, Merger, Parting, Telling
 from laconic.models.past import FOREVER, CacheShape, Held, Past, PastLayer, Plain
 from laconic.policy import Family, Needs, knobs, registry
 
@@ -23,11 +23,15 @@ def _uniform() -> Allocator:
     return cast(Allocator, registry.build("allocator", "uniform"))
 
 
+def _drop() -> Merger:
+    return cast(Merger, registry.build("merger", "drop"))
+
+
 @knobs
 class Evicting(KV):
     """Entries with a score; those with the lowest ones go. Subclasses say what the score is."""
 
-    parts: ClassVar[Mapping[str, Family]] = {"layers": "allocator"}
+    parts: ClassVar[Mapping[str, Family]] = {"layers": "allocator", "merge": "merger"}
     needs = Needs(reducible_cache=True)
 
     budget: Annotated[float, Field(gt=0, allow_inf_nan=False, kw_only=True)] = 1024
@@ -42,6 +46,8 @@ class Evicting(KV):
     """Keep to the budget while the prompt is read, too, rather than read it whole and reduce it then."""
     layers: Allocator = Field(default_factory=_uniform, kw_only=True)
     """How layers share the budget."""
+    merge: Merger = Field(default_factory=_drop, kw_only=True)
+    """What becomes of the entries that go."""
 
     def __post_init__(self) -> None:
         if self.budget >= 1 and self.budget - self.every <= self.least:
@@ -57,8 +63,18 @@ class Evicting(KV):
         return self.sinks + self.recent
 
     @property
+    def reads(self) -> int:
+        """How many of the last tokens' queries the score is made of; 0 for none."""
+        return 0
+
+    @property
+    def looks(self) -> int:
+        """The score's queries, or the merger's, whichever are more."""
+        return max(self.reads, self.merge.looks)
+
+    @property
     def follows(self) -> bool:
-        """Whether the queries of all tokens must be seen, so that the cache is looked at after every ``looks``."""
+        """Whether the queries of all tokens must be seen, so that the cache is looked at after every ``reads``."""
         return False
 
     def score(self, layer: Layer) -> Tensor:
@@ -89,6 +105,7 @@ class Evicting(KV):
         each = shape.entry_nbytes + 4 * shape.kv_heads * (1 + self.notes)
         asked = self.looks * shape.heads * shape.head_dim * shape.itemsize * shape.layers
         spare = self.every + _CHUNK  # what a layer with a window may hold beyond it until the next reduction
+        asked += 4 * self.merge.notes * shape.kv_heads * shape.layers
         entries = (nbytes - asked) // (each * shape.layers)
         for _ in shape.windows:  # layers whose window is longer than that take their part first
             longer = [window + spare for window in shape.windows if window + spare > entries]
@@ -119,26 +136,6 @@ class Evicting(KV):
         return Evictor(whole, replace(told, prompt=length + 1)).reduce(length, held)
 
 
-class Observing(Evicting):
-    """Those whose score depends on the last ``window`` queries, whose own entries stay."""
-
-    if TYPE_CHECKING:
-
-        @property
-        def window(self) -> int:
-            """A knob of every subclass: last tokens whose queries count."""
-
-    @property
-    def least(self) -> int:
-        """Sinks, and the window or the last tokens, whichever are more."""
-        return self.sinks + max(self.recent, self.window)
-
-    @property
-    def looks(self) -> int:
-        """The window's queries."""
-        return self.window
-
-
 def coarse(score: Tensor) -> Tensor:
     """Scores to twelve binary digits. Passes of other widths round the rest otherwise, and equal ones must stay so.
 
@@ -162,6 +159,8 @@ class Evictor:
         self._positions: list[Tensor | None] = []
         """Of the past's entries, layer by layer; tokens behind the ``_covered`` that it stands for have one each."""
         self._memory: list[dict[str, Tensor]] = []
+        self._merging: list[dict[str, Tensor]] = []
+        """What the merger remembers, layer by layer."""
         self._look_on(0.0)
 
     def fork(self) -> Evictor:
@@ -169,6 +168,7 @@ class Evictor:
         other = Evictor(self._policy, self._told)
         other.since, other._covered, other.stop, other._full = self.since, self._covered, self.stop, self._full
         other._positions, other._memory = list(self._positions), [dict(noted) for noted in self._memory]
+        other._merging = [dict(state) for state in self._merging]
         return other
 
     def follow(self, told: Telling) -> None:
@@ -177,8 +177,8 @@ class Evictor:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of positions and of what the score has noted."""
-        noted = sum(tensor.nbytes for memory in self._memory for tensor in memory.values())
+        """Bytes of positions and of what score and merger have noted."""
+        noted = sum(tensor.nbytes for memory in (*self._memory, *self._merging) for tensor in memory.values())
         return noted + sum(tensor.nbytes for tensor in self._positions if tensor is not None)
 
     @property
@@ -190,7 +190,7 @@ class Evictor:
         """Say where the cache is looked at next and where it is full; each head now has ``entries`` on average."""
         self._full = self._fills(self.since, entries)
         follows = self._policy.follows and self._full < FOREVER
-        self.stop = min(self._full, self.since + self.looks) if follows else self._full
+        self.stop = min(self._full, self.since + self._policy.reads) if follows else self._full
 
     def _fills(self, length: int, entries: float) -> int:
         """The length at which the cache must be reduced next."""
@@ -231,7 +231,7 @@ class Evictor:
             if full:
                 self._look_on(entries)
             else:
-                self.stop = min(self._full, length + self.looks)
+                self.stop = min(self._full, length + self._policy.reads)
             return None
         for layer, score in zip(free, scores, strict=True):
             stays = (layer.positions < self._policy.sinks) | (layer.positions >= length - self._policy.recent)
@@ -239,10 +239,16 @@ class Evictor:
         total = self._goal(length) * len(free)
         shares = self._policy.layers.shares(total, scores, self._policy.least)
         best = {
-            layer.index: coarse(score).sort(dim=0, descending=True, stable=True).indices[:share].sort(0).values
+            layer.index: (score, coarse(score).sort(dim=0, descending=True, stable=True).indices[:share].sort(0).values)
             for layer, score, share in zip(free, scores, shares, strict=True)
         }
-        kept = [None if layer is None else self._left(layer, best.get(layer.index)) for layer in mine]
+        self._merging += [{} for _ in layers[len(self._merging) :]]
+        kept = [
+            None
+            if layer is None or held is None
+            else self._left(replace(layer, queries=held.queries), best.get(layer.index))
+            for layer, held in zip(mine, layers, strict=True)
+        ]
         self._covered = length
         self._look_on(sum(shares) / max(len(free), 1))
         return Past(length, tuple(kept))
@@ -258,10 +264,14 @@ class Evictor:
             name: torch.cat([noted, noted.new_zeros(len(held) - len(noted), heads)]) for name, noted in memory.items()
         }
         told = length, held.attention, self._told
-        return Layer(index, held.keys, held.values, held.queries, positions, *told, memory, shared)
+        queries = held.queries[max(len(held.queries) - self._policy.reads, 0) :]
+        return Layer(index, held.keys, held.values, queries, positions, *told, memory, shared)
 
-    def _left(self, layer: Layer, best: Tensor | None) -> PastLayer:
-        """The entries ``best [kept, kv_heads]`` of a layer; of one with a sliding window those in view."""
+    def _left(self, layer: Layer, best: tuple[Tensor, Tensor] | None) -> PastLayer:
+        """What is left of a layer whose scores and places of the best ``[kept, kv_heads]`` are given.
+
+        Of one with a sliding window, which has none of them, the entries in view.
+        """
         while len(self._positions) <= layer.index:
             self._positions.append(None)
             self._memory.append({})
@@ -271,7 +281,10 @@ class Evictor:
             first = int((layer.positions[:, 0] > layer.length - window).int().argmax())
             self._positions[layer.index] = layer.positions[first:].clone()
             return Plain(layer.keys[first:].clone(), layer.values[first:].clone(), layer.positions[first:, 0].long())
-        self._positions[layer.index] = layer.positions.gather(0, best)
-        self._memory[layer.index] = {name: noted.gather(0, best) for name, noted in layer.memory.items()}
-        places = best[:, :, None].expand(-1, -1, layer.keys.shape[-1])
-        return Plain(layer.keys.gather(0, places), layer.values.gather(0, places))
+        scores, stays = best
+        self._positions[layer.index] = layer.positions.gather(0, stays)
+        self._memory[layer.index] = {name: noted.gather(0, stays) for name, noted in layer.memory.items()}
+        parting = Parting(layer, scores, stays, self._merging[layer.index])
+        if len(stays) == len(layer):  # of this layer nothing goes
+            return Plain(parting.keys(stays), parting.values(stays))
+        return Plain(*self._policy.merge.merged(parting))

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from laconic.kv.base import Layer
+from laconic.kv.keeping import Evicting
+
+
+class Observing(Evicting):
+    """Those whose score depends on the last ``window`` queries, whose own entries stay."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def window(self) -> int:
+            """A knob of every subclass: last tokens whose queries count."""
+
+    @property
+    def least(self) -> int:
+        """Sinks, and the window or the last tokens, whichever are more."""
+        return self.sinks + max(self.recent, self.window)
+
+    @property
+    def reads(self) -> int:
+        """The window's queries."""
+        return self.window
 
 
 def observed(layer: Layer, kernel: int) -> Tensor:

@@ -6,10 +6,8 @@ from torch import Tensor
 
 from laconic.kv.base import Layer
 from laconic.kv.keeping import Evicting
+from laconic.kv.lots import lots
 from laconic.policy import Card, knobs
-
-_MIX = 0x9E3779B1
-"""An odd number near 2^32 over the golden ratio: multiples of it fall evenly."""
 
 
 @knobs
@@ -26,9 +24,4 @@ class Chance(Evicting):
 
     def score(self, layer: Layer) -> Tensor:
         """A number in [0, 1) for each position and head, always the same one."""
-        heads = layer.positions.shape[1]
-        lot = layer.positions.long() * heads + layer.positions.new_tensor(range(heads)).long()
-        mixed = (lot + self.seed * 7919 + layer.index * 104729 + 1) * _MIX & 0xFFFFFFFF
-        mixed = (mixed ^ (mixed >> 15)) * 0x85EBCA6B & 0xFFFFFFFF
-        mixed = (mixed ^ (mixed >> 13)) * 0xC2B2AE35 & 0xFFFFFFFF
-        return (mixed ^ (mixed >> 16)).double().div(2.0**32).float()
+        return lots(layer.positions, layer.index, self.seed)

@@ -33,7 +33,7 @@ class H2O(Evicting):
     """Tokens after which the weights of their queries are added up, if the cache was not reduced before."""
 
     @property
-    def looks(self) -> int:
+    def reads(self) -> int:
         """The queries since the last look."""
         return self.seen
 

@@ -36,7 +36,7 @@ class LazyEviction(Evicting):
     """Tokens after which their queries are looked at, if the cache was not reduced before."""
 
     @property
-    def looks(self) -> int:
+    def reads(self) -> int:
         """The queries since the last look."""
         return self.seen
 

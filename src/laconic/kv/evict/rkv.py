@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from laconic.kv.base import Layer
-from laconic.kv.keeping import Observing
+from laconic.kv.observed import Observing
 from laconic.policy import Card, knobs
 
 _BLOCK = 1024

@@ -8,8 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from laconic.kv.base import Layer
-from laconic.kv.keeping import Observing
-from laconic.kv.observed import observed
+from laconic.kv.observed import Observing, observed
 from laconic.policy import Card, knobs
 
 

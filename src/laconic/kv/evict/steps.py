@@ -9,8 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from laconic.kv.base import Layer, Telling
-from laconic.kv.keeping import Observing
-from laconic.kv.observed import observed
+from laconic.kv.observed import Observing, observed
 from laconic.policy import Card, knobs
 
 _AT_MOST = 0.5

@@ -20,7 +20,7 @@ class TOVA(Evicting):
     card = Card(paper="Transformers are Multi-State RNNs", lossless=False, arxiv="2401.06104")
 
     @property
-    def looks(self) -> int:
+    def reads(self) -> int:
         """The last query."""
         return 1
 
