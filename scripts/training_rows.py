@@ -28,7 +28,7 @@ REWARDS = (
     "laser-de:easy=100,medium=150,hard=200", "dler", "siri:shortest=150,longest=400,cycle=20",
     "palu:target=0.9,quantile=0.5", "alp:beta=0.001", "a-dlp:accuracy=0.9,rate=0.01,price=0.001",
     "grpo-lambda:reward=[kimi],share=0.5", "conciser", "pear:alpha=1", "s-grpo:exits=7", "drpo:temperature=0.1",
-    "gfpo:k=4", "gppo", "lapo-discovery",
+    "gfpo:k=4", "lapo-discovery",
 )  # fmt: skip
 """Those that need no budget in the prompt, with lengths that suit thoughts of some 240 tokens."""
 WHOLE = ("drpo",)
@@ -98,7 +98,7 @@ def row(asked: argparse.Namespace, reward: str) -> dict[str, Any]:
     runs = []
     for seed in asked.seeds:
         out = place(asked, reward, seed)
-        if not (out / "log.jsonl").exists():
+        if not (out / "model").exists() and not (out / "collapsed").exists():
             continue
         log = [json.loads(line) for line in (out / "log.jsonl").read_text("utf-8").splitlines()]
         known = [each for each in log if "evaluation" in each]
@@ -109,7 +109,7 @@ def row(asked: argparse.Namespace, reward: str) -> dict[str, Any]:
         runs.append(
             {
                 "seed": seed, "base": known[0], "last": known[-1], "steps": len(steps),
-                "rollout_tokens": sum(each["tokens"] for each in steps) * 64,
+                "mean_tokens": statistics.fmean(each["tokens"] for each in steps),
                 "discouraged": statistics.fmean(told), "collapsed": (out / "collapsed").exists(), "evaluations": known,
             }
         )  # fmt: skip

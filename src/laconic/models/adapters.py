@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from laconic.errors import ModelError, ModelNotFound, UnsupportedModel
 from laconic.models.damage import AGAIN, FIND, readable
 from laconic.models.names import find
+from laconic.models.reasoner import draft_path, target_path
 from laconic.models.specimen import located
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 ADAPTER = "adapter_config.json"
+_BUNDLED = {"bundled": target_path, "bundled-draft": draft_path}
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ def adapted(name: str | Path) -> str | None:
         raise ModelError(
             f"'{name}' adapts '{base}', which is an adapter itself.", "Merge that one into its base first."
         )
-    place = located(base)
+    place = str(_BUNDLED[base]()) if base in _BUNDLED else located(base)
     try:
         find(place)
     except ModelNotFound as error:

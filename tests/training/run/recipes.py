@@ -22,6 +22,9 @@ def said(checkpoint: Path, questions: Path, **changes: Any) -> dict[str, Any]:
         "update": {"steps": 4, "rate": 1e-2, "rows": 4},
         "evaluation": {"n": 3, "every": 2},
     }
+    if "sft" in changes or "dpo" in changes:
+        tables.pop("reward")
+        tables.pop("update")
     for name, value in changes.items():
         if isinstance(value, dict) and isinstance(tables.get(name), dict):
             tables[name] = tables[name] | value

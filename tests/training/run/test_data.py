@@ -27,6 +27,7 @@ def test_n_bounds_the_problems_and_another_source_may_be_held_out(
     checkpoint: Path, questions: Path, tmp_path: Path
 ) -> None:
     other = write(tmp_path / "other.jsonl", [{"question": "1 + 2?", "answer": "3"}])
+    assert [item.question for item in problems(recipe(checkpoint, questions, n=2)).held_out][-1] == "11 + 11?"
     found = problems(recipe(checkpoint, questions, n=5, evaluation={"problems": str(other)}))
     assert len(found.training) == 5
     assert [item.question for item in found.held_out] == ["1 + 2?"]

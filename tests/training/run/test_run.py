@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import laconic
 from laconic.cli.main import app
 from laconic.engine import Engine
-from laconic.errors import Collapsed, GroupError, RecipeError, UnmetNeed
+from laconic.errors import Collapsed, GroupError, RecipeError, UnknownMethod, UnmetNeed
 from laconic.training.run import grpo
 from laconic.training.run.recipe import of
 from laconic.training.run.run import train
@@ -98,6 +98,24 @@ def test_a_checkpoint_that_was_not_written_whole_is_passed_over(
     assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(cut).items())
 
 
+def test_a_run_that_was_killed_while_it_was_written_is_only_written(
+    checkpoint: Path, questions: Path, tmp_path: Path
+) -> None:
+    for extra in ({}, {"lora": {"rank": 2}}):
+        tables = {"save": 2, "evaluation": {"n": 0}, **extra}
+        whole, cut = tmp_path / f"whole{len(extra)}", tmp_path / f"cut{len(extra)}"
+        train(recipe(checkpoint, questions, **tables), whole)
+        train(recipe(checkpoint, questions, **tables), cut)
+        (cut / "model").rename(cut / "model.part")  # half of it may be there
+        log = (cut / "log.jsonl").read_text()
+        (cut / "log.jsonl").write_text(log + '{"step": 5, "rew')
+        train(recipe(checkpoint, questions, **tables), cut, resume=True)
+        assert (cut / "log.jsonl").read_text() == log
+        name = "adapter_model.safetensors" if extra else "model.safetensors"
+        one, two = (load_file(out / "model" / name) for out in (whole, cut))
+        assert all(torch.equal(value, two[key]) for key, value in one.items())
+
+
 def test_what_may_not_be_resumed(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
     out, short = tmp_path / "out", {"steps": 1}
     with pytest.raises(RecipeError, match="holds no run"):
@@ -108,6 +126,17 @@ def test_what_may_not_be_resumed(checkpoint: Path, questions: Path, tmp_path: Pa
     with pytest.raises(RecipeError, match="has ended"):
         train(recipe(checkpoint, questions, update=short, evaluation={"n": 0}), out, resume=True)
     (out / "model").rename(tmp_path / "elsewhere")
+    other = tmp_path / "problems.jsonl"
+    other.write_text(questions.read_text().replace("0 + 0", "0 + 00"))
+    with pytest.raises(RecipeError, match=r"what differs: problems"):
+        train(recipe(checkpoint, other, update=short, evaluation={"n": 0}), out, resume=True)
+    kept = questions.read_text()
+    try:
+        questions.write_text(other.read_text())
+        with pytest.raises(RecipeError, match="had other problems"):
+            train(recipe(checkpoint, questions, update=short, evaluation={"n": 0}), out, resume=True)
+    finally:
+        questions.write_text(kept)
     with pytest.raises(RecipeError, match=r"another recipe; what differs: evaluation.n, update.rate"):
         train(recipe(checkpoint, questions, update=short | {"rate": 1e-3}), out, resume=True)
 
@@ -131,7 +160,11 @@ def test_a_run_that_collapses_says_why_and_leaves_no_model(
         ({"reward": "e1"}, UnmetNeed, "'e1' needs an effort"),
         ({"reward": "lapo-internalization"}, UnmetNeed, "goes on from lengths of another run"),
         ({"reward": "gfpo:k=9"}, RecipeError, "keeps 9 of 4 rollouts"),
-        ({"rollouts": {"max_tokens": 500}}, RecipeError, r"prompt has \d+ tokens, rollouts.max_tokens is 500"),
+        ({"reward": "s-grpo:exits=7"}, RecipeError, "groups of 8, .* not of 4"),
+        ({"reward": "dapo"}, GroupError, "buffer"),
+        ({"rollouts": {"drafter": "nothing"}}, UnknownMethod, "nothing"),
+        ({"lora": {"targets": "nope"}}, RecipeError, "lora.targets: .*nope"),
+        ({"rollouts": {"max_tokens": 500}}, RecipeError, r"prompt has \d+ tokens, a reply may have 500"),
         ({"model": "nowhere"}, Exception, "nowhere"),
     ],
 )
@@ -158,9 +191,13 @@ def test_an_adapter_is_trained_in_place_of_the_weights(checkpoint: Path, questio
     assert not (out / "model" / "model.safetensors").exists()
     full, none = (Engine.load(out / "model", lora_scale=scale) for scale in (None, 0.0))
     plain = Engine.load(checkpoint)
-    asked = [engine.generate("1 + 1?").tokens for engine in (full, none, plain)]
-    assert asked[1] == asked[2]
-    assert full.target.model.lm_head.weight.isfinite().all()
+    found, off, base = (engine.target.model.state_dict() for engine in (full, none, plain))
+    assert all(torch.equal(value, base[name]) for name, value in off.items())
+    assert any((value - base[name]).abs().max() > 1e-4 for name, value in found.items())
+    with pytest.raises(RecipeError, match="is an adapter"):
+        train(recipe(out / "model", questions), tmp_path / "again")
+    said = json.loads((out / "model" / "adapter_config.json").read_text())
+    assert said["base_model_name_or_path"] == str(checkpoint.resolve())
 
 
 def rows(path: Path, *found: dict[str, Any]) -> Path:
@@ -185,7 +222,6 @@ def test_examples_and_pairs_are_learned_from(checkpoint: Path, questions: Path, 
             evaluation={"n": 2},
             **{name: {"data": str(file), "rows": 2, "rate": 3e-3, "epochs": 3}},
         )
-        tables.pop("reward")
         log = train(of(tables), tmp_path / name)
         losses = [row["loss"] for row in log.steps]
         assert len(losses) == 12
@@ -199,6 +235,12 @@ def test_examples_and_pairs_are_learned_from(checkpoint: Path, questions: Path, 
     [
         ([{"question": "x"}], "line 1: it has question"),
         ([{"prompt": "a", "completion": "b"}, {"text": "c"}], "line 2: it has text"),
+        ([{"prompt": "a", "completion": 3}], "line 1: a value is neither"),
+        ([{"messages": []}], "line 1: a value is neither"),
+        (
+            [{"prompt": "a", "completion": "b"}, {"prompt": "a", "completion": [{"role": "x", "content": "y"}]}],
+            "line 2",
+        ),
         ([], "has no rows"),
     ],
 )
@@ -206,7 +248,6 @@ def test_examples_in_no_form_are_refused(
     checkpoint: Path, questions: Path, tmp_path: Path, found: list[dict[str, Any]], words: str
 ) -> None:
     tables = said(checkpoint, questions, sft={"data": str(rows(tmp_path / "x.jsonl", *found))})
-    tables.pop("reward")
     with pytest.raises(RecipeError, match=words):
         train(of(tables), tmp_path / "out")
     assert not (tmp_path / "out").exists()

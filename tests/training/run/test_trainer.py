@@ -76,7 +76,7 @@ def trainer(checkpoint: Path, questions: Path, out: Path, reward: Reward | None 
     said = recipe(checkpoint, questions, **{"evaluation": {"n": 0}} | changes)
     folder = Folder(out)
     if not out.exists():
-        folder.begin(said, resume=False)
+        folder.begin(said, "", resume=False)
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
     made = grpo.trainer(said, model, tiny.text(), problems(said), folder, Log(folder.log))
     if reward is not None:
@@ -116,6 +116,14 @@ def test_rollouts_that_are_left_out_are_masked_and_not_counted(
     lengths = [[r.tokens for r in group.rollouts] for group, _ in made._scorer.scored]
     assert found["completion_mask"].sum(1).tolist() == [lengths[0][0], 0, 0, 0, lengths[1][0], 0, 0, 0]
     assert int(found["num_items_in_batch"]) == lengths[0][0] + lengths[1][0]
+
+
+def test_weight_on_divergence_counts(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
+    found = [
+        gradients(trainer(checkpoint, questions, tmp_path / str(kl), Longest(), update={"steps": 2, "kl": kl}))
+        for kl in (0.0, 5.0)
+    ]
+    assert (found[0] - found[1]).abs().max() > 1e-4
 
 
 def test_a_limit_that_changes_is_kept_to(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
@@ -226,22 +234,34 @@ def test_what_a_method_learns_goes_through_a_checkpoint(checkpoint: Path, questi
 
 @pytest.mark.parametrize(
     "reward",
-    ["kimi", "laser-d:easy=8,medium=12,hard=16", "a-dlp:accuracy=0.5,rate=0.1,price=0.01", "dler", "gfpo:k=2", "gppo",
+    ["kimi", "drpo:temperature=0.1",
+     "laser-d:easy=8,medium=12,hard=16", "a-dlp:accuracy=0.5,rate=0.1,price=0.01", "dler", "gfpo:k=2", "gppo",
      "hapo", "siri:shortest=8,longest=20,cycle=2", "palu:target=0.5,quantile=0.5", "laser-de:easy=8,medium=12,hard=16"],
 )  # fmt: skip
-def test_real_steps_with_every_kind_of_method(checkpoint: Path, questions: Path, tmp_path: Path, reward: str) -> None:
-    made = trainer_of(reward, checkpoint, questions, tmp_path / "out", rows=8, steps=2)
+def test_real_steps_with_every_kind_of_method(
+    checkpoint: Path, questions: Path, tmp_path: Path, reward: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(grpo, "judged", lambda item, reply: (calls.append(item) or len(calls) % 3 > 0, True))
+    made = trainer_of(reward, checkpoint, questions, tmp_path / "out", rows=8, steps=4)
+    before = [value.detach().clone() for value in made.model.parameters()]
     made.train()
-    assert made.state.global_step == 2
-    assert [row["step"] for row in made.watch._log.steps] == [1, 2]
+    assert [row["step"] for row in made.watch._log.steps] == [1, 2, 3, 4]
+    assert any(not torch.equal(value, old) for value, old in zip(made.model.parameters(), before, strict=True))
 
 
 def trainer_of(reward: str, checkpoint: Path, questions: Path, out: Path, *, rows: int, steps: int = 1) -> GroupTrainer:
+    more = {"iterations": 2} if reward == "gppo" else {}
     said = recipe(
-        checkpoint, questions, reward=reward, evaluation={"n": 0}, update={"rows": rows, "steps": steps}, save=100
+        checkpoint,
+        questions,
+        reward=reward,
+        evaluation={"n": 0},
+        update={"rows": rows, "steps": steps} | more,
+        save=100,
     )
     folder = Folder(out)
-    folder.begin(said, resume=False)
+    folder.begin(said, "", resume=False)
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
     return grpo.trainer(said, model, tiny.text(), problems(said), folder, Log(folder.log))
 
@@ -272,11 +292,11 @@ def test_what_a_model_did_before_training_is_measured_once(
 ) -> None:
     said = recipe(checkpoint, questions, reward="o1-pruner:alpha=1", n=2, evaluation={"n": 0}, update={"steps": 2})
     folder = Folder(tmp_path / "out")
-    folder.begin(said, resume=False)
+    folder.begin(said, "", resume=False)
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
     found = problems(said)
     known = grpo.references(said, model, tiny.text(), found.training, folder)
-    assert sorted(known) == sorted(item.id for item in found.training)
+    assert sorted(known) == ["0", "1"]
     assert all(0 < each["reference"] <= 24 and each["pass_rate"] == 0 for each in known.values())
     monkeypatch.setattr(grpo, "EngineRollouts", None)  # a second time nothing is sampled
     assert grpo.references(said, model, tiny.text(), found.training, folder) == known
@@ -294,7 +314,7 @@ def plan(reward: str, checkpoint: Path, questions: Path, out: Path, **rollouts: 
         rollouts={"max_tokens": 40} | rollouts,
     )  # fmt: skip
     folder = Folder(out)
-    folder.begin(said, resume=False)
+    folder.begin(said, "", resume=False)
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
     return grpo.trainer(said, model, tiny.text(), problems(said), folder, Log(folder.log))
 
@@ -346,3 +366,22 @@ def test_budgets_are_said_and_known(checkpoint: Path, questions: Path, tmp_path:
     for made in (said, thought):
         made.train()
         assert made.state.global_step == 2
+
+
+def test_files_of_one_name_are_not_taken_for_each_other(checkpoint: Path, tmp_path: Path) -> None:
+    files = []
+    for at in (1, 2):
+        (tmp_path / str(at)).mkdir()
+        files.append(tmp_path / str(at) / "problems.jsonl")
+        rows = [{"question": f"{at} * {i}?", "answer": str(at * i)} for i in range(1, 9)]
+        files[-1].write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = recipe(checkpoint, Path(f"{files[0]},{files[1]}"), evaluation={"n": 4}, save=100)
+    found = problems(said)
+    assert [item.question for item in found.held_out] == ["1 * 7?", "1 * 8?", "2 * 7?", "2 * 8?"]
+    folder = Folder(tmp_path / "out")
+    folder.begin(said, "", resume=False)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    made = grpo.trainer(said, model, tiny.text(), found, folder, Log(folder.log))
+    for row in made.train_dataset:
+        left, right = row["prompt"][0]["content"].rstrip("?").split(" * ")
+        assert made._scorer._judge(row["problem"], f"So it is {int(left) * int(right)}.") == (True, True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,6 +11,9 @@ from laconic.bench import tasks
 from laconic.bench.tasks import BundledTask, Item, JsonlTask
 from laconic.errors import MissingExtra, RecipeError
 from laconic.training.run.recipe import Recipe
+
+_ALL = 2**31
+"""More problems than a file has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +23,18 @@ class Problems:
     training: list[Item]
     held_out: list[Item]
 
+    def digest(self) -> str:
+        """SHA-256 of all questions and answers, by which a run that is resumed knows them."""
+        said = [[(item.question, item.answer) for item in items] for items in (self.training, self.held_out)]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
 
 def problems(recipe: Recipe) -> Problems:
     """What a recipe trains and evaluates on.
 
-    The bundled kinds have problems for training and others for evaluations. Of a file, or of a data set of
-    reasoning-gym, the last ``evaluation.n`` are held out unless ``evaluation.problems`` names a source. Raises
+    The bundled kinds have problems for training and others for evaluations. Of a file the last ones are held out, of a
+    data set of reasoning-gym the last that are drawn, ``evaluation.n`` in all and evenly from several sources, unless
+    ``evaluation.problems`` names a source. Raises
     TaskError for sources that are not there, RecipeError for problems without answers, for too few of them, and where
     a problem would be both.
     """
@@ -33,19 +44,24 @@ def problems(recipe: Recipe) -> Problems:
         training = _bundled([source.name for source in sources], recipe.n, recipe.seed)
         held_out = tasks.draw(sources, wanted, recipe.seed) if wanted else []
     else:
-        drawn = tasks.draw(sources, _most(sources, recipe.n + wanted), recipe.seed)
         inside = 0 if recipe.evaluation.problems else wanted
-        training, held_out = drawn[: len(drawn) - inside], drawn[len(drawn) - inside :]
-        training = training[: recipe.n]
+        training, held_out = _parted(sources, recipe.n, inside, recipe.seed)
     if recipe.evaluation.problems and wanted:
         held_out = tasks.draw(tasks.load(recipe.evaluation.problems), wanted, recipe.seed)
     _check(training, held_out, recipe)
     return Problems(training, held_out)
 
 
-def _most(sources: list[tasks.Task], wanted: int) -> int:
-    known = [len(source.items(wanted, 0)) for source in sources if isinstance(source, JsonlTask)]
-    return min(wanted, sum(known)) if len(known) == len(sources) else wanted
+def _parted(sources: list[tasks.Task], n: int, held_out: int, seed: int) -> tuple[list[Item], list[Item]]:
+    """Problems to train on, ``n`` at most and in turns of the sources, and those that are held out."""
+    training, kept = [], []
+    for at, source in enumerate(sources):
+        share = held_out // len(sources) + (at < held_out % len(sources))
+        found = source.items(_ALL if isinstance(source, JsonlTask) else n + share, seed)
+        training.append(found[: max(len(found) - share, 0)])
+        kept += found[max(len(found) - share, 0) :]
+    turns = [items[turn] for turn in range(max(map(len, training))) for items in training if turn < len(items)]
+    return turns[:n], kept
 
 
 def _bundled(kinds: list[str], n: int, seed: int) -> list[Item]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from typing import Any
 
 import torch
@@ -18,7 +21,7 @@ from laconic.training.run.folder import Folder
 from laconic.training.run.grpo import adapter, evaluated, save
 from laconic.training.run.progress import Log
 from laconic.training.run.recipe import Examples, Recipe
-from laconic.training.run.run import Shown
+from laconic.training.run.run import Shown, begun, finish, fits
 
 _SFT = ({"messages"}, {"prompt", "completion"}, {"text"})
 _DPO = ({"prompt", "chosen", "rejected"}, {"chosen", "rejected"})
@@ -29,18 +32,24 @@ def learn(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) -> Log:
     table, forms = (recipe.sft, _SFT) if recipe.sft is not None else (recipe.dpo, _DPO)
     assert table is not None
     rows = read(table, forms)
-    held_out = problems(recipe).held_out if recipe.evaluation.n else []
+    asked = bool(recipe.problems or recipe.evaluation.problems or recipe.model == "bundled")
+    held_out = problems(recipe).held_out if recipe.evaluation.n and asked else []
     text = load_text(recipe.model)
     model = read_model(resolve(recipe.model), dtype=getattr(torch, recipe.dtype))
-    begun = folder.begin(recipe, resume=resume)
-    log = Log.resumed(folder.log, begun, shown=shown)
+    most = table.max_tokens or int(model.config.get_text_config().max_position_embeddings)
+    fits(recipe, model, text, 0, most)
+    longest = max((len(text.prompt(item.question)) for item in held_out), default=0)
+    fits(recipe, model, text, longest, recipe.rollouts.max_tokens if held_out else 0)
+    digest = hashlib.sha256(json.dumps([rows, [item.question for item in held_out]]).encode()).hexdigest()
+    step = folder.begin(recipe, digest, resume=resume)
+    log = Log.resumed(folder.log, step, shown=shown)
     common = {
         "output_dir": str(folder.checkpoints),
         "num_train_epochs": table.epochs,
         "per_device_train_batch_size": table.rows,
         "learning_rate": table.rate,
         "lr_scheduler_type": "constant",
-        "max_length": table.max_tokens,
+        "max_length": most,
         "seed": recipe.seed,
         "use_cpu": not torch.cuda.is_available(),
         "bf16": False,
@@ -59,17 +68,24 @@ def learn(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) -> Log:
         **({} if recipe.lora is None else {"peft_config": adapter(recipe)}),
     }
     trainer: Any
-    if recipe.sft is not None:
-        trainer = SFTTrainer(args=SFTConfig(**common), **given)
-    else:
-        trainer = DPOTrainer(args=DPOConfig(beta=table.beta, **common), **given)
+    with begun(folder, resume=resume):
+        if recipe.sft is not None:
+            trainer = SFTTrainer(args=SFTConfig(**common), **given)
+        else:
+            trainer = DPOTrainer(args=DPOConfig(beta=table.beta, **common), **given)
+        if not len(trainer.train_dataset):
+            raise RecipeError(
+                f"nothing of '{table.data}' can be learned: max_tokens={most} cuts off every reply.",
+                "Raise it.",
+            )
     trainer.remove_callback(PrinterCallback)
+    steps = math.ceil(len(trainer.train_dataset) / table.rows) * table.epochs
     if held_out and not log.evaluations:
         log.add(evaluated(trainer, text, held_out, recipe, 0).as_dict())
-    trainer.train(resume_from_checkpoint=str(folder.last()) if begun else None)
+    finish(trainer, folder, step, math.ceil(steps))
     if held_out:
-        log.add(evaluated(trainer, text, held_out, recipe, trainer.state.global_step).as_dict())
-    save(trainer, text, folder.model)
+        log.add(evaluated(trainer, text, held_out, recipe, max(trainer.state.global_step, step)).as_dict())
+    save(trainer, recipe, text, folder.model)
     return log
 
 
@@ -89,10 +105,26 @@ def read(table: Examples, forms: tuple[set[str], ...]) -> list[dict[str, Any]]:
         keys = keys or next((form for form in forms if form <= row.keys()), None)
         if keys is None or not keys <= row.keys():
             raise RecipeError(f"{table.data}, line {at}: it has {', '.join(sorted(row)) or 'nothing'}.", hint)
-        rows.append({key: row[key] for key in sorted(keys)})
+        kept = {key: row[key] for key in sorted(keys)}
+        if not all(_learnable(value) for value in kept.values()):
+            raise RecipeError(f"{table.data}, line {at}: a value is neither a text nor a list of messages.", hint)
+        if rows and any(type(value) is not type(rows[0][key]) for key, value in kept.items()):
+            raise RecipeError(f"{table.data}, line {at}: it has texts where others have messages.", hint)
+        rows.append(kept)
     if not rows:
         raise RecipeError(f"'{table.data}' has no rows.", hint)
     return rows
+
+
+def _learnable(value: Any) -> bool:
+    """Whether a value is a text, or chat messages."""
+    if isinstance(value, str):
+        return bool(value)
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(each, dict) and isinstance(each.get("content"), str) and "role" in each for each in value)
+    )
 
 
 class Rows(TrainerCallback):  # type: ignore[misc]  # it has no types

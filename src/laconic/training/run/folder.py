@@ -53,30 +53,59 @@ class Folder:
         """Note that a step's checkpoint has been written whole: a run may be killed between any two of its files."""
         (self.checkpoints / f"checkpoint-{step}" / _COMPLETE).touch()
 
-    def begin(self, recipe: Recipe, *, resume: bool) -> int:
+    @property
+    def data(self) -> Path:
+        """What identifies the problems or examples."""
+        return self.path / "data.sha256"
+
+    @property
+    def held_out(self) -> Path:
+        """The problems that the run is evaluated on, for other commands."""
+        return self.path / "held_out.jsonl"
+
+    def begin(self, recipe: Recipe, digest: str, *, resume: bool) -> int:
         """Make the folder ready; the step from which the run goes on, 0 for a new one.
 
         Raises RecipeError for a folder that holds something while nothing is resumed, and for one that is to be resumed
-        and holds no run, one that has ended, or one of another recipe.
+        and holds no run, one that has ended, or one of another recipe or other problems.
         """
         if not resume:
             if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
                 raise RecipeError(f"'{self.path}' is there already.", "Name a new folder, or go on with it: --resume.")
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.recipe.write_text(recipe.model_dump_json(indent=1) + "\n", "utf-8")
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                write(self.data, digest + "\n")
+                write(self.recipe, recipe.model_dump_json(indent=1) + "\n")
+            except OSError as error:
+                raise RecipeError(
+                    f"cannot write to '{self.path}': {error.strerror}.", "Name another folder."
+                ) from error
             return 0
         if not self.recipe.is_file():
             raise RecipeError(f"'{self.path}' holds no run.", "Leave --resume out to begin one.")
         if self.model.exists():
             raise RecipeError(f"the run in '{self.path}' has ended.", "Begin another in a new folder.")
-        other = changed(Recipe.model_validate(json.loads(self.recipe.read_text("utf-8"))), recipe)
+        try:
+            before = Recipe.model_validate(json.loads(self.recipe.read_text("utf-8")))
+        except ValueError as error:
+            raise RecipeError(f"'{self.recipe}' is damaged.", "Begin another run in a new folder.") from error
+        other = changed(before, recipe)
         if other:
             raise RecipeError(
                 f"the run in '{self.path}' had another recipe; what differs: {', '.join(other)}.",
                 "Resume it with its own, or begin another in a new folder.",
             )
+        if not self.data.is_file() or self.data.read_text("utf-8").strip() != digest:
+            raise RecipeError(f"the run in '{self.path}' had other problems or examples.", "Give it those again.")
         last = self.last()
         return 0 if last is None else _step(last)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all, whenever the run is killed."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, "utf-8")
+    part.replace(path)
 
 
 def _step(checkpoint: Path) -> int:

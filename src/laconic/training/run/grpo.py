@@ -17,7 +17,7 @@ from laconic.bench.tasks import Item
 from laconic.models.text import Text
 from laconic.training.base import Cuts, Hints, Remembers
 from laconic.training.run.data import Problems
-from laconic.training.run.folder import Folder
+from laconic.training.run.folder import Folder, write
 from laconic.training.run.plans import CutRollouts, HintRollouts
 from laconic.training.run.progress import Evaluated, Log, collapse, rollouts
 from laconic.training.run.recipe import Recipe
@@ -27,7 +27,7 @@ from laconic.training.trl import GroupReward
 from laconic.types import Limits, Request, Sampling
 
 Known = dict[str, dict[str, float]]
-"""Of a problem, by its id: what the model did with it before training."""
+"""Of a problem, by its number: what the model did with it before training."""
 
 
 def references(recipe: Recipe, model: Any, text: Text, items: list[Item], folder: Folder) -> Known:
@@ -49,8 +49,8 @@ def references(recipe: Recipe, model: Any, text: Text, items: list[Item], folder
         made = plain.run(engine, asked)
         right = sum(judged(item, result.answer)[0] for result in made)
         tokens = sum(len(result.tokens) for result in made)
-        known[item.id] = {"reference": tokens / len(made), "pass_rate": right / len(made)}
-    folder.references.write_text(json.dumps(known), "utf-8")
+        known[str(at)] = {"reference": tokens / len(made), "pass_rate": right / len(made)}
+    write(folder.references, json.dumps(known))
     return known
 
 
@@ -83,7 +83,7 @@ def trainer(
     """A trainer that is ready to go; it writes into ``folder`` and ``log``."""
     r, u = recipe.rollouts, recipe.update
     made = sampler(recipe, text)
-    items = {item.id: item for item in found.training}
+    items = {str(at): item for at, item in enumerate(found.training)}
     scorer = GroupReward(
         recipe.method(), generations=r.generations, limit=r.max_tokens, text=text, answer="problem",
         judge=lambda problem, reply: judged(items[problem], reply),
@@ -120,9 +120,8 @@ def trainer(
     )
     data = Dataset.from_list(
         [
-            {"prompt": [{"role": "user", "content": item.question}], "problem": item.id}
-            | (known or {}).get(item.id, {})
-            for item in found.training
+            {"prompt": [{"role": "user", "content": item.question}], "problem": at} | (known or {}).get(at, {})
+            for at, item in items.items()
         ]
     )
     watch = Watch(recipe, found.held_out, scorer, made, log, folder)
@@ -173,7 +172,7 @@ def evaluate(engine: Runs, text: Text, items: list[Item], recipe: Recipe, step: 
 
 def evaluated(trainer: Any, text: Text, items: list[Item], recipe: Recipe, step: int) -> Evaluated:
     """The model that a trainer trains, as it is now, on held-out problems."""
-    made = EngineRollouts(**_sampling(recipe, text) | {"workers": 1})
+    made = EngineRollouts(**_sampling(recipe, text) | {"workers": 1, "dtype": None})  # as it will be saved
     return evaluate(made.over(trained(trainer)), text, items, recipe, step)
 
 
@@ -230,9 +229,14 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # it has no types
         self._log.add(evaluated(self.trainer, self._made.text, self._held_out, self._recipe, step).as_dict())
 
 
-def save(made: Any, text: Text, place: Path) -> None:
-    """Write the model, or its adapter, and the tokenizer."""
+def save(made: Any, recipe: Recipe, text: Text, place: Path) -> None:
+    """Write the model, or its adapter, and the tokenizer; ``place`` is there only once all of it is."""
+    part = place.with_name(place.name + ".part")
     model = trained(made)
     model.config.use_cache = True
-    model.save_pretrained(place)
-    text.tokenizer.save_pretrained(place)
+    if recipe.lora is not None:  # the base by the name that laconic knows, or by a path that does not depend on here
+        base = Path(recipe.model)
+        model.peft_config["default"].base_model_name_or_path = str(base.resolve()) if base.exists() else recipe.model
+    model.save_pretrained(part)
+    text.tokenizer.save_pretrained(part)
+    part.replace(place)

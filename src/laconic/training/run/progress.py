@@ -10,6 +10,7 @@ from typing import Any
 
 from laconic.intervals import wilson
 from laconic.training.group import Group
+from laconic.training.run.folder import write
 from laconic.training.run.recipe import Stop
 
 
@@ -62,9 +63,9 @@ class Log:
         """The log as it was at a step; later lines, of steps that will be made again, are taken out of the file."""
         log = Log(path, **options)
         if path.exists():
-            said = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
-            log.rows = [row for row in said if row.get("step", row.get("evaluation")) <= step]
-        path.write_text("".join(json.dumps(row) + "\n" for row in log.rows), "utf-8")
+            lines = path.read_text("utf-8").split("\n")[:-1]  # what follows the last line feed was cut off
+            log.rows = [row for row in map(json.loads, lines) if row.get("step", row.get("evaluation")) <= step]
+        write(path, "".join(json.dumps(row) + "\n" for row in log.rows))
         return log
 
     def add(self, row: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ import pydantic
 import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.errors import RecipeError, did_you_mean
 from laconic.policy import registry
-from laconic.training.base import Reward
+from laconic.training.base import Advantages, BatchAdvantages, GroupLoss, Reward, TokenLoss
 
 _Count = Annotated[int, pydantic.Field(ge=1)]
 _Share = Annotated[float, pydantic.Field(ge=0, le=1)]
@@ -49,7 +49,7 @@ class Rollouts(_Table):
     """Rollouts of each: the size of a group."""
     max_tokens: _Count = 1024
     """New tokens at most. A rollout that has more is cut off, and without an answer it is wrong."""
-    temperature: _Rate = 1.0
+    temperature: Annotated[float, pydantic.Field(ge=0.01, le=100)] = 1.0
     """Of sampling, and of the log-probabilities in the loss."""
     drafter: str = "suffix"
     """What speculates; the distribution is the same with any."""
@@ -78,9 +78,9 @@ class Update(_Table):
     """How far a token's ratio may fall below 1 (``epsilon``)."""
     clip_high: _Rate = 0.2
     """How far it may rise above 1 (``epsilon_high``); DAPO has 0.28."""
-    kl: Annotated[float, pydantic.Field(ge=0)] = 0.0
+    kl: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] = 0.0
     """Weight of the divergence from the model as it was (``beta``)."""
-    loss: Literal["grpo", "dr_grpo", "dapo", "bnpo"] = "dapo"
+    loss: Literal["grpo", "dr_grpo", "dapo"] = "dapo"
     """How tokens are averaged (``loss_type``): by rollout, by the limit, or over all tokens of the step."""
     scale: Literal["group", "batch", "none"] = "group"
     """Whether advantages are divided by a standard deviation, and by whose (``scale_rewards``)."""
@@ -114,8 +114,8 @@ class Examples(_Table):
     """Learning rate."""
     rows: _Count = 8
     """Rows of an update."""
-    max_tokens: _Count = 4096
-    """Tokens at which a row is cut off."""
+    max_tokens: _Count | None = None
+    """Tokens at which a row is cut off; None is the model's context."""
     beta: _Rate = 0.1
     """Of DPO alone: how much a divergence from the model as it was costs."""
 
@@ -129,7 +129,7 @@ class Evaluation(_Table):
     """How many; 0 leaves evaluations out."""
     every: _Count = 20
     """Steps between two; there is one before the first step and one after the last."""
-    temperature: Annotated[float, pydantic.Field(ge=0)] = 0.0
+    temperature: Annotated[float, pydantic.Field(ge=0, le=100)] = 0.0
     """0 is greedy."""
 
 
@@ -157,11 +157,11 @@ class Recipe(_Table):
     reward: str = ""
     """The reward, as a spec; see ``laconic methods --family reward``."""
     dtype: DType = "float32"
-    """Of the weights that are trained."""
-    seed: int = 0
+    """Of the weights that are trained. In bfloat16 a small rate changes few of them: updates are rounded away."""
+    seed: Annotated[int, pydantic.Field(ge=0, lt=2**32)] = 0
     """Of everything that is drawn."""
     save: _Count = 20
-    """Steps between two checkpoints, from which a run that was killed is resumed."""
+    """Steps between two checkpoints, from which a run that was killed is resumed; a multiple of update.iterations."""
     threads: Annotated[int, pydantic.Field(ge=0)] = 0
     """Threads on a CPU; 0 leaves it to PyTorch."""
     rollouts: Rollouts = Rollouts()
@@ -212,6 +212,7 @@ def of(said: dict[str, Any], where: str = "the recipe") -> Recipe:
         keys = [str(part) for part in first["loc"]]
         raise RecipeError(f"{where}, '{'.'.join(keys)}': {first['msg'].lower()}.", _known(keys)) from error
     _consistent(recipe, where)
+    _applies(recipe, where)
     return recipe
 
 
@@ -235,8 +236,37 @@ def _consistent(recipe: Recipe, where: str) -> None:
             f"{where}: update.rows={recipe.update.rows} does not divide the {rows} rollouts of a step.",
             "Choose a divisor of rollouts.prompts * rollouts.generations.",
         )
+    if recipe.objective == "grpo" and recipe.save % recipe.update.iterations:
+        raise RecipeError(
+            f"{where}: a checkpoint every {recipe.save} steps would part the {recipe.update.iterations} passes over"
+            " the same rollouts.",
+            "Make save a multiple of update.iterations.",
+        )
     if recipe.lora is not None and recipe.dtype != "float32":
         raise RecipeError(f"{where}: an adapter is trained in float32.", "Leave dtype out, or [lora].")
+
+
+def _applies(recipe: Recipe, where: str) -> None:
+    """Raise RecipeError for what is said and would be without effect."""
+    if recipe.objective != "grpo":
+        beside = [name for name in ("update", "stop") if name in recipe.model_fields_set]
+        if beside:
+            raise RecipeError(f"{where}: [{beside[0]}] has no effect beside [{recipe.objective}].", "Leave it out.")
+        if recipe.sft is not None and "beta" in recipe.sft.model_fields_set:
+            raise RecipeError(f"{where}: sft.beta has no effect.", "It belongs to [dpo].")
+        return
+    method, update = recipe.method(), recipe.update
+    said = update.model_fields_set
+    own = isinstance(method, TokenLoss | GroupLoss)
+    idle: list[str] = [name for name in ("kl", "loss", "clip", "clip_high") if own and name in said]
+    idle += ["scale"] if isinstance(method, Advantages | BatchAdvantages) and "scale" in said else []
+    if idle:
+        raise RecipeError(f"{where}: update.{idle[0]} has no effect, '{method.name}' has its own.", "Leave it out.")
+    if isinstance(method, TokenLoss) and update.iterations < 2:
+        raise RecipeError(
+            f"'{method.name}' differs from 'outcome' only where the model has moved since it sampled.",
+            "Set update.iterations to 2 or more.",
+        )
 
 
 def _set(said: dict[str, Any], change: str) -> None:

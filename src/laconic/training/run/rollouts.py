@@ -82,6 +82,8 @@ class EngineRollouts:
     """Tokens written so far."""
     passes: int = 0
     """Passes made so far."""
+    path: str = ""
+    """How passes were made last (``models.choice``); empty before any."""
     prompts: list[tuple[int, ...]] = field(default_factory=list, repr=False)
     """Tokens of the last call's prompts."""
     workers: int = 1
@@ -94,7 +96,9 @@ class EngineRollouts:
         begun = time.perf_counter()
         engine = self.engine(trainer)
         found = self.write(engine, [self.request(prompt, row) for row, prompt in enumerate(prompts)])
-        self.prompts = [tuple(prompt) for prompt in found["prompt_ids"]]
+        self.prompts, self.path = [tuple(prompt) for prompt in found["prompt_ids"]], engine.path
+        if isinstance(engine, Alone):
+            self._engine = None  # the copy is of no use while the model is updated
         self.seconds += time.perf_counter() - begun
         return found | {"logprobs": None}
 
@@ -124,11 +128,6 @@ class EngineRollouts:
             self._engine = Workers(self.workers, self.text, methods, threads)
         self._engine.load(copied(model, self.dtype))
         return self._engine
-
-    @property
-    def path(self) -> str:
-        """How passes were made last (``models.choice``); empty before any."""
-        return "" if self._engine is None else self._engine.path
 
     def run(self, engine: Runs, requests: Sequence[Request]) -> list[Result]:
         """Serve requests, and count."""

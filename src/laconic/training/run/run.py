@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
 
-from laconic.errors import Collapsed, MissingExtra, RecipeError, UnmetNeed
+from laconic.engine import Methods
+from laconic.errors import Collapsed, LaconicError, MissingExtra, RecipeError, UnmetNeed
+from laconic.models.adapters import adapted
 from laconic.models.load import load_text, resolve
 from laconic.models.loading import read_model
-from laconic.training.base import Hints, Remembers
-from laconic.training.run.folder import Folder
-from laconic.training.run.progress import Log
+from laconic.models.text import Text
+from laconic.training.base import Cuts, Hints, Remembers
+from laconic.training.group import Group, Rollout
+from laconic.training.run.folder import Folder, write
+from laconic.training.run.progress import Log, collapse
 from laconic.training.run.recipe import Recipe
 
 _PACKAGES = ("trl", "datasets", "peft", "accelerate")
@@ -27,15 +36,20 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, shown: Shown = lam
     A run that was killed is taken up from its last checkpoint with ``resume``: it then samples, and learns, what it
     would have. ``shown`` is called with each row of the log.
 
-    Everything that can be known before the first step is checked before it: raises MissingExtra without TRL,
-    RecipeError and what it takes for a model or problems that cannot be used, UnmetNeed for a reward that needs what
-    is not there. Raises Collapsed, with the log written, where accuracy or format has fallen (``recipe.stop``).
+    What can be known before the first step is checked before it, and leaves no folder: raises MissingExtra without TRL,
+    RecipeError and what it takes for a model or data that cannot be used, UnmetNeed for a reward that needs what is not
+    there, and for several processes or devices. Raises Collapsed, with the log written, where accuracy or format has
+    fallen (``recipe.stop``).
     """
     for package in _PACKAGES:
         if find_spec(package) is None:
             raise MissingExtra(package, "train")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or torch.cuda.device_count() > 1:
+        raise UnmetNeed("a run is one process on one device.", "Show it one, as by CUDA_VISIBLE_DEVICES=0.")
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
+    if adapted(resolve(recipe.model)) is not None:
+        raise RecipeError(f"'{recipe.model}' is an adapter.", "Merge it into its base first: laconic merge.")
     if recipe.objective != "grpo":
         from laconic.training.run.examples import learn
 
@@ -45,19 +59,74 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, shown: Shown = lam
 
 
 def _able(recipe: Recipe) -> None:
-    """Raise UnmetNeed for what a method needs and this run cannot give it."""
-    method = recipe.method()
+    """Raise for what a method needs and this run cannot give it, and for policies that cannot be built."""
+    method, size = recipe.method(), recipe.rollouts.generations
+    Methods(drafter=recipe.rollouts.drafter).plan()
     if isinstance(method, Remembers) and isinstance(method, Hints):
         raise UnmetNeed(f"'{method.name}' goes on from lengths of another run, which no recipe gives yet.")
     if isinstance(method, Hints) and not recipe.rollouts.budgets:
-        raise UnmetNeed(
-            f"'{method.name}' needs a budget for each rollout.", "Write rollouts.budgets = [100, 200], say."
-        )
+        hint = "Write rollouts.budgets = [100, 200], say."
+        raise UnmetNeed(f"'{method.name}' needs a budget for each rollout.", hint)
     if "effort" in method.reads:
         raise UnmetNeed(f"'{method.name}' needs an effort in the prompt, which no recipe gives yet.")
+    if isinstance(method, Cuts) and (exits := len(method.cuts(10**6, Random(0)))) != size:
+        raise RecipeError(
+            f"'{method.name}' makes groups of {exits}, the exits and the whole thought, not of {size}.",
+            f"Set rollouts.generations to {exits}.",
+        )
     keeps = getattr(method, "k", None)
-    if isinstance(keeps, int) and keeps > recipe.rollouts.generations:
-        raise RecipeError(f"'{method.name}' keeps {keeps} of {recipe.rollouts.generations} rollouts.")
+    if isinstance(keeps, int) and keeps > size:
+        raise RecipeError(f"'{method.name}' keeps {keeps} of {size} rollouts.")
+    method.rewards(_imagined(recipe))
+
+
+def _imagined(recipe: Recipe) -> Group:
+    """A group as there might be one, so that knobs that do not fit the limit are seen before the first step."""
+    most = recipe.rollouts.max_tokens
+    rollouts = [
+        Rollout(most - at % most, most // 2 - at % most // 2, at % 2 == 0, text="", budget=most, repeats=False,
+                thought_entropy=1.0, answer_entropy=1.0)
+        for at in range(recipe.rollouts.generations)
+    ]  # fmt: skip
+    return Group(tuple(rollouts), limit=most, reference=float(most), pass_rate=0.5)
+
+
+def fits(recipe: Recipe, model: Any, text: Text, longest: int, most: int) -> None:
+    """Raise RecipeError where prompt, what is said besides, and reply are more than the model can read."""
+    context = int(model.config.get_text_config().max_position_embeddings)
+    method = recipe.method() if recipe.reward else None
+    said = len(text.encode(text.format.ending)) if isinstance(method, Cuts | Hints) else 0
+    if isinstance(method, Hints):
+        told = Group(tuple(Rollout(0, budget=budget) for budget in recipe.rollouts.budgets))
+        said += max(len(text.encode(f"{text.format.opens}{hint}\n\n\n")) for hint in method.hint(told))
+    if longest + said + most > context:
+        raise RecipeError(
+            f"the longest prompt has {longest + said} tokens, a reply may have {most}, and the model's context is"
+            f" {context}.",
+            "Lower max_tokens.",
+        )
+
+
+@contextmanager
+def begun(folder: Folder, *, resume: bool) -> Iterator[None]:
+    """Take the folder of a new run away where it cannot even begin."""
+    try:
+        yield
+    except Exception as error:
+        if not resume:
+            shutil.rmtree(folder.path, ignore_errors=True)
+        if isinstance(error, ValueError) and "target" in str(error).lower():  # what peft says of lora.targets
+            raise RecipeError(f"lora.targets: {error}") from error
+        raise
+
+
+def finish(trainer: Any, folder: Folder, step: int, steps: int) -> None:
+    """Train from a step on; a run that had made all of its steps has only to be written."""
+    last = folder.last() if step else None
+    if last is not None and step >= steps:
+        trainer._load_from_checkpoint(str(last))
+    else:
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
 
 
 def _reinforce(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) -> Log:
@@ -68,23 +137,27 @@ def _reinforce(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) ->
     text = load_text(recipe.model)
     longest = max(len(text.prompt(item.question)) for item in [*found.training, *found.held_out])
     model = read_model(resolve(recipe.model), dtype=getattr(torch, recipe.dtype))
-    context = int(model.config.get_text_config().max_position_embeddings)
-    if longest + recipe.rollouts.max_tokens > context:
-        raise RecipeError(
-            f"the longest prompt has {longest} tokens, rollouts.max_tokens is {recipe.rollouts.max_tokens}, and the"
-            f" model's context is {context}.",
-            "Lower rollouts.max_tokens.",
-        )
-    begun = folder.begin(recipe, resume=resume)
-    log = Log.resumed(folder.log, begun, shown=shown)
-    known = grpo.references(recipe, model, text, found.training, folder)
-    trainer = grpo.trainer(recipe, model, text, found, folder, log, known)
-    trainer.train(resume_from_checkpoint=str(folder.last()) if begun else None)
+    fits(recipe, model, text, longest, recipe.rollouts.max_tokens)
+    if torch.cuda.is_available():
+        model.to("cuda")
+    step = folder.begin(recipe, found.digest(), resume=resume)
+    with begun(folder, resume=resume):
+        log = Log.resumed(folder.log, step, shown=shown)
+        rows = [{"question": item.question, "answer": item.answer, "kind": item.kind} for item in found.held_out]
+        write(folder.held_out, "".join(json.dumps(row) + "\n" for row in rows))
+        known = grpo.references(recipe, model, text, found.training, folder)
+        trainer = grpo.trainer(recipe, model, text, found, folder, log, known)
+    trainer.watch.collapsed = collapse(log.steps, recipe.stop)
+    if not trainer.watch.collapsed:
+        finish(trainer, folder, step, recipe.update.steps)
     if trainer.watch.collapsed:
         raise Collapsed(
             f"{trainer.watch.collapsed}.",
             f"Checkpoints before that may be in {folder.checkpoints}; a smaller update.rate, a larger group or a reward"
             " that weighs length less are what usually helps.",
         )
-    grpo.save(trainer, text, folder.model)
+    try:
+        grpo.save(trainer, recipe, text, folder.model)
+    except OSError as error:
+        raise LaconicError(f"cannot write '{folder.model}': {error.strerror}.", "Mend that, and --resume.") from error
     return log

@@ -84,10 +84,12 @@ class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # it has no types
             batch["advantages"] = torch.tensor(own, device=batch["advantages"].device, dtype=batch["advantages"].dtype)
         if isinstance(method, Keeps):
             kept = [keep for g, r in self._scorer.scored for keep in method.keeps(g, r)]
-            batch["completion_mask"] = batch["completion_mask"] * torch.tensor(kept, dtype=torch.long)[:, None]
+            batch["completion_mask"] = (
+                batch["completion_mask"] * torch.tensor(kept, device=batch["completion_mask"].device)[:, None]
+            )
             batch["num_items_in_batch"] = batch["completion_mask"].sum().clamp(min=1)
         if isinstance(method, GroupLoss):
-            batch["row"] = torch.arange(len(batch["advantages"]))
+            batch["row"] = torch.arange(len(batch["advantages"]), device=batch["advantages"].device)
         rollouts = [rollout for group in groups for rollout in group.rollouts]
         told = zip(batch["advantages"].tolist(), rollouts, strict=True)
         right = [value < 0 for value, rollout in told if rollout.right]

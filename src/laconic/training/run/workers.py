@@ -66,7 +66,10 @@ class Workers:
             answers = [pipe.recv() for pipe in self._pipes]
         except (EOFError, OSError) as error:
             self.close()
-            raise TrainingError("a process that samples has ended.", "It may have been killed for memory.") from error
+            raise TrainingError(
+                f"a process that samples has ended ({type(error).__name__}: {error}).",
+                "It may have been killed for memory, or there were too few file descriptors.",
+            ) from error
         for well, told in answers:
             if not well:
                 raise TrainingError(f"a process that samples has failed: {told}")
