@@ -384,4 +384,4 @@ def test_files_of_one_name_are_not_taken_for_each_other(checkpoint: Path, tmp_pa
     made = grpo.trainer(said, model, tiny.text(), found, folder, Log(folder.log))
     for row in made.train_dataset:
         left, right = row["prompt"][0]["content"].rstrip("?").split(" * ")
-        assert made._scorer._judge(row["problem"], f"So it is {int(left) * int(right)}.") == (True, True)
+        assert made._scorer._judge(row["problem"], f"\\boxed{{{int(left) * int(right)}}}") == (True, True)
