@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import torch
 
 from laconic import Limits, Sampling
 from laconic.errors import RemoteError, UnmetNeed
@@ -89,30 +88,3 @@ def test_alternatives_are_not_asked_of_a_server() -> None:
         with pytest.raises(UnmetNeed, match="likeliest tokens"):
             engine.answer("hello", scaling="deepconf", n=2, sampling=SAMPLING)
         assert engine.answer("hello", scaling="deepconf:top=0", n=2, sampling=SAMPLING, limits=LIMITS).attempts
-
-
-def steady(tokens: Sequence[int]) -> torch.Tensor:
-    """A thought in steps of a dozen tokens that goes on for ever, and the same answer wherever it is asked."""
-    text, opens = TEXT.decode(list(tokens)), TEXT.encode(TEXT.format.opens)
-    if TEXT.format.opens not in text:
-        begun = max(k for k in range(len(opens)) if list(tokens[len(tokens) - k :]) == opens[:k])
-        return 30.0 * torch.nn.functional.one_hot(torch.tensor(opens[begun]), 264).float()
-    said = next((after for before, after in (("\\boxed", "{"), ("{", "7"), ("7", "}")) if text.endswith(before)), None)
-    token = TEXT.encode(said or ("\n\n" if len(tokens) % 12 == 0 else "a"))[0]
-    return 30.0 * torch.nn.functional.one_hot(torch.tensor(token), 264).float()
-
-
-def test_probes_that_are_requests_are_few_and_pieces_long() -> None:
-    """Asked at the first end of a step behind 32 tokens and wherever the thought has grown by the root of e since."""
-    with (
-        Server(following(steady), TEXT, context=1024) as server,
-        RemoteEngine(RemoteModel(server.url, "tiny", retries=0), TEXT, context=1024) as engine,
-    ):
-        scaling, limits = "enough:price=0.0000001,abreast=1", Limits(240, answer_room=0)
-        found = engine.answer("hello", scaling=scaling, n=2, sampling=SAMPLING, limits=limits)
-    (tried,) = found.attempts
-    assert tried.result.usage.thinking == 240  # 20 steps: a probe and a piece for each would be 40 requests
-    probes = [len(body["prompt"]) for body in server.seen if body["temperature"] == 0]
-    asked = [length - probes[0] for length in probes]
-    assert asked == [0, 36, 84, 168]  # after 36 tokens of the thought, 72, 120 and 204
-    assert len(server.seen) == 10

@@ -30,9 +30,6 @@ T = TypeVar("T")
 _POSITION, _OFFSET = 0xD1B54A32D192ED03, 0x2545F4914F6CDD1D
 """Odd numbers of no meaning that keep seeds and positions apart."""
 
-_BEYOND = 32
-"""Tokens that a piece goes on from where somebody may say something again: about a step, for its end is looked at."""
-
 
 class RemoteLoop(Loop):
     """Requests join with :meth:`add`; :meth:`finish` serves one to its end, :meth:`step` moves all on by one piece.
@@ -174,15 +171,10 @@ class RemoteLoop(Loop):
         if s.transcript.phase == "answer" and self.asking.answer:
             most = min(most, self.asking.answer)
         if (s.controllers or self.asking.answer) and s.transcript.phase != "answer":
-            piece = self.asking.piece or self._silent(s)
+            piece = self.asking.piece
             stop = () if piece else (STEP,)
             most = min(most, piece) if piece else most
         return await self.writer.write(s.tokens, most=most, sampling=here(s), stop=stop, logprobs=asked(s))
-
-    def _silent(self, s: Sequence) -> int:
-        """Tokens of a piece that goes on past steps at whose ends nobody says anything; 0 where the next one counts."""
-        ahead = min((c.silent(state) for c, state in s.controllers), default=0) - s.transcript.thinking
-        return ahead + _BEYOND if ahead > 0 else 0
 
     def _chances(self, s: Sequence, written: Written) -> Seq[float]:
         """How likely each token was, where a controller needs to know. Raises NoLogprobs where the server hides it."""

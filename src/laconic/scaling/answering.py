@@ -15,7 +15,7 @@ from laconic.models.formats import Format
 from laconic.models.text import Message
 from laconic.scaling.base import Acts, Answered, Attempt, Board, Branch, Candidate, Growth, Scaling, Standing, Tried
 from laconic.scaling.groups import read
-from laconic.scaling.watch import GROWN, Chances, Shared, States
+from laconic.scaling.watch import Chances, Shared, States
 from laconic.sequence import Sequence
 from laconic.thinking.base import Controller
 from laconic.thinking.exit.settled import Settled
@@ -41,8 +41,6 @@ class Mover(Protocol):
 
     lags: ClassVar[bool]
     """Whether more of an attempt may have been written, and paid for, than is known of it here."""
-    calls: ClassVar[bool]
-    """Whether each probe is a request of its own, rather than a few positions of a pass that is made anyway."""
 
     def begin(self, request: Request, *, alone: bool = False) -> Sequence:
         """Let an attempt join; ``alone`` where its prompt is another than the others'."""
@@ -266,8 +264,7 @@ class Answering:
             hand = self._hands[attempt.number] = Hand()
             return (hand, Chances()) if self.scaling.needs.chances else (hand,)
         if self.scaling.probes and self._engine.text.format.thinks:
-            grown = GROWN if self._mover.calls else 1.0
-            return (Shared(self._settled, attempt, self._looked, alone=self.board.most == 1, grown=grown),)
+            return (Shared(self._settled, attempt, self._looked, alone=self.board.most == 1),)
         return (Chances(),) if self.scaling.needs.chances else ()
 
     def _looked(self, attempt: Attempt, growth: Growth) -> str | None:

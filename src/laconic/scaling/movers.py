@@ -22,7 +22,6 @@ class Own:
     """
 
     lags: ClassVar[bool] = False
-    calls: ClassVar[bool] = False
 
     def __init__(self, engine: Engine, *, shares: bool) -> None:
         self.loop = engine.loop()
@@ -126,7 +125,6 @@ class Served:
     """
 
     lags: ClassVar[bool] = True
-    calls: ClassVar[bool] = True
 
     def __init__(self, engine: RemoteEngine) -> None:
         self.loop = engine.loop()

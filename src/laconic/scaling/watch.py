@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,10 +15,6 @@ from laconic.types import Request
 
 _STATE = Probe("", "\n", max_tokens=1, close=False)
 """The very next token of the open thought, for the state behind it."""
-_FIRST = 32
-"""Thinking tokens before the first probe, where each is a request of its own: sooner hardly any finds an answer."""
-GROWN = math.sqrt(math.e)
-"""Growth of a thought between two such probes; ``settled`` weighs growth by the factor e."""
 Verdict = Callable[[Attempt, Growth], str | None]
 """Told of a look, and what thinking on promises; says why the thought may end."""
 
@@ -43,7 +38,6 @@ class Shared(Controller):
     """Asks at the end of each step what the answer would be now, as ``settled`` does, and lets others decide.
 
     One for each attempt. Alone it is ``settled``: where there is one attempt, what a probe may leave out is left out.
-    With ``grown`` above 1 it asks only where the thought is so many times as long as where it asked last.
     """
 
     name = "scaling"
@@ -51,12 +45,8 @@ class Shared(Controller):
     needs = Settled.needs
     asks = True
 
-    def __init__(
-        self, settled: Settled, attempt: Attempt, verdict: Verdict, *, alone: bool, grown: float = 1.0
-    ) -> None:
+    def __init__(self, settled: Settled, attempt: Attempt, verdict: Verdict, *, alone: bool) -> None:
         self._settled, self._attempt, self._verdict, self._alone = settled, attempt, verdict, alone
-        self._grown = grown if settled.tokens == 0 and settled.every == 1 else 1.0  # else somebody has said when
-        self._due = _FIRST if self._grown > 1 else 0
 
     def walk(self) -> Iterator[Policy]:
         """Itself."""
@@ -71,17 +61,11 @@ class Shared(Controller):
         return self._settled.limit(state)
 
     def will_ask(self, state: Read, view: View) -> Probe | None:
-        """As ``settled``, where it is time to."""
-        return None if view.thinking < self._due else self._whole(self._settled.will_ask(state, view))
-
-    def silent(self, state: Read) -> int:
-        """Up to where it asks next."""
-        return self._due
+        """As ``settled``."""
+        return self._whole(self._settled.will_ask(state, view))
 
     def decide(self, state: Read, view: View) -> Action:
-        """Ask as ``settled`` does, where it is time to; at a look, tell the board."""
-        if view.belief is None and view.thinking < self._due:
-            return Continue()
+        """Ask as ``settled`` does; at a look, tell the board."""
         action = self._settled.decide(state, view)
         if isinstance(action, Probe):
             return self._whole(action) or action
@@ -91,8 +75,6 @@ class Shared(Controller):
         attempt = self._attempt
         attempt.looks.append(Look(view.thinking, view.belief, left, len(view.written)))
         attempt.thinking = view.thinking
-        if self._grown > 1:
-            self._due = math.ceil(view.thinking * self._grown)
         reason = self._verdict(attempt, Growth(promise, cost))
         if reason is None:
             return Continue()

@@ -303,13 +303,6 @@ class Controller(Policy):
         """Thinking tokens after which ``decide`` must be called even inside a step; None for never."""
         return None
 
-    def silent(self, state: Any) -> int:
-        """Thinking tokens before which ``decide`` answers nothing but Continue: a server may write as far in one piece.
-
-        It changes what the thought costs, never what is decided.
-        """
-        return 0
-
     def decide(self, state: Any, view: View) -> Action:
         """What to do at this check point."""
         raise NotImplementedError
