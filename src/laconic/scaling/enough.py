@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -25,21 +26,41 @@ _UNSEEN = 0.5
 """Doubt of an answer that no probe has looked at."""
 _SUREST = 1e-3
 """Doubt below which no attempt is believed."""
+_NEVER = 1e-9
+"""The same on a question of which it is known how hard it is."""
 _DRAWS = 256
 """Ways in which further attempts may turn out that are looked at."""
 _E = math.e - 1
 """Growth of a thought that ``settled`` weighs, as a share of it."""
 _AHEAD = (1, 2, 4)
 """Further attempts that are thought of together."""
-_SCALES = tuple((even, power) for even in (1.0, 0.25, 0.0625) for power in (1.0, 2.0, 3.0))
+_SCALES = ((1.0, 1.0), *((even, power) for even in (0.25, 0.0625) for power in (1.0, 2.0, 3.0)))
 """Ways in which doubts may be meant: the odds that count as one to one, and the power of their ratio to these."""
 _MEMORY = 0.995
 """Weight that a question keeps with each later one in what is known of the ways; about two hundred count."""
 Floats = NDArray[np.float64]
+_SHARED = 0.7
+"""Share of what makes an attempt err that lies in its question, and so in all attempts at it."""
+_HARD, _SHARES = np.polynomial.hermite_e.hermegauss(5)
+"""How hard questions may be, in standard deviations from the mean, and weights that go with it."""
 _LOG_FACTORIALS: Floats = np.array([math.lgamma(n + 1) for n in range(1025)])
 """Of the numbers up to the most attempts that are thought of."""
-BEFORE: Floats = np.repeat([0.6, 0.3, 0.1], 3) / 3
+BEFORE: Floats = np.array([0.6, *[0.3 / 3] * 3, *[0.1 / 3] * 3])
 """How likely each way is before any question has been answered: mostly as doubts are told."""
+HARD: Floats = _SHARES / _SHARES.sum()
+"""How likely each of :data:`_HARD` is."""
+
+
+def _felt() -> tuple[Floats, Floats]:
+    """Log-odds of a doubt, and the doubt on a question of each hardness, ``[5, as many]``."""
+    normal, bound = NormalDist(), math.log(1 / _SUREST - 1)
+    odds = np.linspace(-bound, bound, 257)
+    levels = [normal.inv_cdf(1 / (1 + math.exp(-each))) for each in odds]
+    own = math.sqrt(1 - _SHARED)
+    return odds, np.array([[normal.cdf((at + math.sqrt(_SHARED) * hard) / own) for at in levels] for hard in _HARD])
+
+
+_TOLD, _FELT = _felt()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +82,27 @@ class Enough(Scaling):
 
     Attempts think as under ``settled``: at the end of each step a probe, which rides on a pass that is made anyway,
     tells what the attempt would answer and how much that is in **doubt**. So attempts vote before they have ended, each
-    with the odds of its doubt. They are taken as independent, but that a wrong one repeats another's answer with
-    probability ``alike``. So if attempts i answer a_i with doubts d_i, then answer a is right in proportion to the
-    product of 1 - d_i over those for it, and of d_i over all others, times ``alike`` for every one of these that
-    repeats another and 1 - ``alike`` for every one, but the first, that does not; and none is right in proportion to
-    the product of all doubts, with the same factors.
+    with the odds of its doubt.
+
+    Attempts at one question err together: two that are sure and agree are wrong a third as often as one alone where
+    independent witnesses would be wrong a hundredth as often. So doubts are about how **hard** the question is, which
+    nobody knows and all attempts share, and only beside that about each attempt: an attempt errs where ``sqrt(0.7)``
+    times the hardness and ``sqrt(0.3)`` times something of its own, both standard normal, are above what its doubt
+    leaves room for (the one-factor model of credit risk, Vasicek 1987; 0.7 is what the errors of smollm2-reasoner and
+    of the bundled reasoner have in common). Of a question of known hardness attempts are independent, but that a wrong
+    one repeats another's answer with probability ``alike``. So if attempts i answer a_i with doubts d_i there, then
+    answer a is right in proportion to the product of 1 - d_i over those for it, and of d_i over all others, times
+    ``alike`` for every one of these that repeats another and 1 - ``alike`` for every one, but the first, that does not;
+    and none is right in proportion to the product of all doubts, with the same factors.
 
     What a doubt is worth differs from model to model: here 0.05 is one wrong answer in twenty, there one in two. How
-    well attempts agree tells, without anybody knowing a right answer. So odds may be meant as the first, second or
-    third power of their ratio to 1, 1/4 or 1/16: nine ways, of which the first are the likelier until questions have
-    been answered; then each counts by how likely it makes the votes that were seen, those of long ago less. What an
-    engine has learned of them it keeps from question to question, for each spec. What the likeliest answer lacks to 1,
-    over all ways, is the doubt that is left of the question.
+    well attempts agree tells, without anybody knowing a right answer. So doubts may be meant as they are told, or their
+    odds as the first, second or third power of their ratio to 1/4 or 1/16, wherever that is more: seven ways, of which
+    the first is the likeliest until questions have been answered; then each counts by how likely it makes the votes
+    that were seen, those of long ago less. They are never meant as less than is told: attempts that have read the same
+    agree also where they are wrong, and who took that for truth would end ever sooner, with ever more agreement. What
+    an engine has learned of the ways it keeps from question to question, for each spec. What the likeliest answer lacks
+    to 1, over all ways and hardnesses, is the doubt that is left of the question.
 
     Early in their thoughts attempts err alike: all have read the same question and little else. So until one is through
     with its thought, each is weighed by itself.
@@ -81,8 +111,11 @@ class Enough(Scaling):
 
     * **go on** with an attempt: ``settled`` says what growth of its thought by the factor e promises the attempt. Of
       that the question gets the share that its doubt is of the attempt's, and all of it at most.
-    * **start** more: how likely the best answer would be after one, two or four more, on average over ways in which
+    * **start** more: how much more often the best answer would be right after one, two or four more, over ways in which
       they may turn out, drawn from what is believed now.
+      While answers that attempts have thought to their own ends stand one to one, another promises all the doubt that
+      is left: those answers are drawn, the hotter the more at random, and a greedy probe's doubt shortly before does
+      not tell well enough which draw was the unlucky one.
     * **end**: where neither pays. If nobody has written the answer out that stands, one attempt does.
 
     Tokens cost what they cost ``settled``: growth by the factor e, of all that was written for the question, must bring
@@ -169,7 +202,7 @@ class Enough(Scaling):
         """Learn from how well the attempts agreed in what way doubts are meant."""
         votes = self._votes(board)
         if len(votes.groups) > 1:
-            self._learn(of_votes(votes, self.alike, np.ones(len(_SCALES))).factors[0])
+            self._learn(of_votes(votes, self.alike, np.ones(len(_SCALES))).ways[0])
         return candidates
 
     @cached_property
@@ -222,7 +255,7 @@ class Enough(Scaling):
         return cost(self.price, spent) * math.log1p(more / spent)
 
     def _likely_ways(self, votes: Votes) -> Floats:
-        return of_votes(votes, self.alike, self._ways).factors[0] if votes.groups else self._ways
+        return of_votes(votes, self.alike, self._ways).factors[0] if votes.groups else _cases(self._ways)
 
     def _worth(self, board: Board, votes: Votes) -> float:
         """What further attempts are expected to bring beyond their cost, in the best number of them."""
@@ -230,11 +263,14 @@ class Enough(Scaling):
             return 0.0 if board.running else 1.0
         lengths = [_spent(a) for a in board.attempts if a.state in ("done", "stopped") or a.concluded]
         mean = sum(lengths) / len(lengths) if lengths else max(map(_spent, board.attempts))
-        ahead = [more for more in _AHEAD if more <= board.left]
-        return max(
-            (gain(votes, self.alike, n, board.seed, self._ways) - self._cost(board, n * mean) for n in ahead),
-            default=0.0,
-        )
+        worth = [
+            gain(votes, self.alike, more, board.seed, self._ways) - self._cost(board, more * mean)
+            for more in _AHEAD
+            if more <= board.left
+        ]
+        if _split(board):
+            worth.append(left(votes, self.alike, self._ways) - self._cost(board, mean))
+        return max(worth)
 
 
 def _promise(attempt: Attempt, left: float, ways: Floats) -> float:
@@ -242,6 +278,13 @@ def _promise(attempt: Attempt, left: float, ways: Floats) -> float:
     said = attempt.looks and attempt.looks[-1].belief.complete
     own = float(ways @ _scaled(np.array([attempt.looks[-1].doubt]))[:, 0]) if said else 1.0
     return min(own, left)
+
+
+def _split(board: Board) -> bool:
+    """Whether answers that attempts have thought to their ends have as many of these behind them as any other has."""
+    drawn = [a for a in board.attempts if a.state == "done" and a.answer and not a.concluded]
+    groups = grouped((attempt, attempt.answer, 1.0) for attempt in drawn)
+    return len(groups) > 1 and groups[0].weight == groups[1].weight
 
 
 def _spent(attempt: Attempt) -> int:
@@ -254,12 +297,23 @@ class Beliefs:
     """What votes make likely.
 
     ``chances [cases, groups + 1]`` that each answer is right, the last that none is; ``factors [cases, factors]`` how
-    likely each of :data:`_SCALES` is; ``given [cases, factors, groups + 1]`` the chances under each.
+    likely each of :data:`_SCALES` is together with each of :data:`_HARD`; ``given [cases, factors, groups + 1]`` the
+    chances under each.
     """
 
     chances: Floats
     factors: Floats
     given: Floats
+
+    @property
+    def ways(self) -> Floats:
+        """How likely each way is, ``[cases, ways]``."""
+        return np.asarray(self.factors.reshape(len(self.factors), len(_SCALES), -1).sum(2), dtype=np.float64)
+
+
+def _cases(ways: Floats) -> Floats:
+    """How likely each way is together with each hardness, before any vote."""
+    return np.asarray(np.outer(ways, HARD).ravel(), dtype=np.float64)
 
 
 def believed(groups: NDArray[np.int64], doubts: Floats, count: int, alike: float, ways: Floats) -> Beliefs:
@@ -275,7 +329,7 @@ def believed(groups: NDArray[np.int64], doubts: Floats, count: int, alike: float
     each = wrong.sum(2)[:, :, None] + others + np.einsum("fcv,cvg->fcg", right - wrong, members)
     each = np.where(sizes > 0, each, -np.inf)
     logs = np.concatenate([each, none[:, :, None]], 2)
-    weights = np.exp(logs - logs.max((0, 2), keepdims=True)) * ways[:, None, None]
+    weights = np.exp(logs - logs.max((0, 2), keepdims=True)) * _cases(ways)[:, None, None]
     weights = weights.transpose(1, 0, 2)  # [cases, factors, groups + 1]
     likely = np.maximum(weights.sum(2), 1e-300)
     total = likely.sum(1, keepdims=True)
@@ -295,12 +349,13 @@ def _wrong_alike(wrong: NDArray[np.int64], answers: NDArray[np.int64], ways_in: 
 
 
 def _scaled(doubts: Floats) -> Floats:
-    """Doubts ``[...]`` as they are meant in every way, ``[ways, ...]``."""
-    odds = np.clip(doubts, _SUREST, 1 - _SUREST)
+    """Doubts ``[...]`` as they are meant in every way on questions as hard as that, ``[ways * 5, ...]``."""
+    told = np.clip(doubts, _SUREST, 1 - _SUREST)
+    told = np.log(told / (1 - told))
     even, power = (np.array(each).reshape(-1, *[1] * doubts.ndim) for each in zip(*_SCALES, strict=True))
-    odds = (odds / (1 - odds) / even) ** power
-    meant = np.clip(odds / (1 + odds), _SUREST, 1 - _SUREST)
-    return np.asarray(np.where(doubts == _UNSEEN, _UNSEEN, meant), dtype=np.float64)
+    meant = np.where(doubts == _UNSEEN, 0.0, np.maximum((told - np.log(even)) * power, told))
+    felt = np.stack([np.interp(meant, _TOLD, each) for each in _FELT], 1)
+    return np.asarray(np.clip(felt.reshape(-1, *doubts.shape), _NEVER, 1 - _NEVER), dtype=np.float64)
 
 
 def of_votes(votes: Votes, alike: float, ways: Floats = BEFORE) -> Beliefs:
@@ -315,11 +370,11 @@ def left(votes: Votes, alike: float, ways: Floats = BEFORE) -> float:
 
 
 def gain(votes: Votes, alike: float, more: int, seed: int, ways: Floats = BEFORE) -> float:
-    """How much likelier the best answer would be right after so many more attempts, on average.
+    """How much more often the best answer would be right after so many more attempts.
 
-    How far doubts are to be believed, and which answer is right, is drawn from what is believed now. Each attempt then
-    is wrong with the mean doubt of those so far: with chance ``alike`` it says a wrong answer that is there already,
-    and else a new one.
+    How far doubts are to be believed, how hard the question is, and which answer is right, is drawn from what is
+    believed now. Each attempt then is wrong with the mean doubt of those so far on such a question: with chance
+    ``alike`` it says a wrong answer that is there already, and else a new one.
     """
     now = of_votes(votes, alike, ways)
     count, voters = votes.count, len(votes.groups)
@@ -339,6 +394,8 @@ def gain(votes: Votes, alike: float, more: int, seed: int, ways: Floats = BEFORE
         said = np.where(repeats, other, count + 1 + at)
         new = np.where(right, truth, said)  # a right answer that nobody has given yet is number ``count``
         every = np.concatenate([every, new[:, None]], 1)
-    doubts = np.concatenate([np.tile(np.array(votes.doubts), (_DRAWS, 1)), np.full((_DRAWS, more), doubt)], 1)
+    every, place = np.unique(every, axis=0, return_inverse=True)
+    doubts = np.array([[*votes.doubts, *[doubt] * more]])
     after = believed(every, doubts, count + 1 + more, alike, ways).chances
-    return float(after[:, :-1].max(1).mean() - now.chances[0, :-1].max())
+    best = after[:, :-1].argmax(1)[place.ravel()]
+    return float(np.mean(best == truth) - np.mean(now.chances[0, :-1].argmax() == truth))
