@@ -32,6 +32,37 @@ class Observing(Evicting):
         return self.window
 
 
+class Summing(Evicting):
+    """Those that add up the attention of every query, ``seen`` of them at a time; their notes are the sum."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def seen(self) -> int:
+            """A knob of every subclass: tokens after which the weights of their queries are added up."""
+
+    @property
+    def reads(self) -> int:
+        """The queries since the last look."""
+        return self.seen
+
+    @property
+    def notes(self) -> int:
+        """The sum."""
+        return 1
+
+    @property
+    def follows(self) -> bool:
+        """No query is left out."""
+        return True
+
+    def attended(self, layer: Layer) -> Tensor:
+        """The sum so far with the queries at hand in it, ``[entries, kv_heads]``; it is the note itself."""
+        total = layer.noted("attended")
+        total += layer.weights.mean(1).sum(1).T
+        return total
+
+
 def observed(layer: Layer, kernel: int) -> Tensor:
     """What the queries at hand attend to on average, ``[entries, kv_heads]``, pooled over ``kernel`` neighbours.
 

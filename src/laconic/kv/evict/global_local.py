@@ -8,12 +8,12 @@ from pydantic import Field
 from torch import Tensor
 
 from laconic.kv.base import Layer
-from laconic.kv.keeping import Evicting
+from laconic.kv.observed import Summing
 from laconic.policy import Card, knobs
 
 
 @knobs
-class GlobalLocal(Evicting):
+class GlobalLocal(Summing):
     """Keep what has the largest sum of two attentions: of all queries since it was written, and of the last ones.
 
     Source: EMS (Li et al. 2024), its global-local score. The sum over all queries favours the first tokens, which most
@@ -35,24 +35,8 @@ class GlobalLocal(Evicting):
     seen: Annotated[int, Field(ge=1)] = 256
     """Tokens after which the weights of their queries are added up, if the cache was not reduced before."""
 
-    @property
-    def reads(self) -> int:
-        """The queries since the last look."""
-        return self.seen
-
-    @property
-    def notes(self) -> int:
-        """The sum over all queries."""
-        return 1
-
-    @property
-    def follows(self) -> bool:
-        """No query is left out."""
-        return True
-
     def score(self, layer: Layer) -> Tensor:
         """The sum so far, and the last queries' mean scaled to its mean."""
-        total = layer.noted("attended")
-        total += layer.weights.mean(1).sum(1).T
+        total = self.attended(layer)
         local = layer.weights[:, :, -self.window :].mean((1, 2)).T
         return total + local * (total.mean(0) / local.mean(0))

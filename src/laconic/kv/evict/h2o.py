@@ -9,12 +9,12 @@ from pydantic import Field
 from torch import Tensor
 
 from laconic.kv.base import Layer
-from laconic.kv.keeping import Evicting
+from laconic.kv.observed import Summing
 from laconic.policy import Card, knobs
 
 
 @knobs
-class H2O(Evicting):
+class H2O(Summing):
     """Keep the entries with the largest sum of attention weights, over all queries since they were written.
 
     Source: H2O: Heavy-Hitter Oracle (Zhang et al. 2023), which gives half of the budget to the last tokens;
@@ -32,25 +32,9 @@ class H2O(Evicting):
     seen: Annotated[int, Field(ge=1)] = 256
     """Tokens after which the weights of their queries are added up, if the cache was not reduced before."""
 
-    @property
-    def reads(self) -> int:
-        """The queries since the last look."""
-        return self.seen
-
-    @property
-    def notes(self) -> int:
-        """The sum."""
-        return 1
-
-    @property
-    def follows(self) -> bool:
-        """No query is left out."""
-        return True
-
     def score(self, layer: Layer) -> Tensor:
         """The sum, or mean, of the weights so far."""
-        total = layer.noted("attended")
-        total += layer.weights.mean(1).sum(1).T
+        total = self.attended(layer)
         if not self.mean:
             return total.clone()
         return total / (layer.length - layer.positions).to(torch.float32)
