@@ -70,6 +70,8 @@ def _evaluation(row: Mapping[str, Any]) -> str:
 
 
 def _line(row: Mapping[str, Any]) -> str:
+    if "note" in row:
+        return f"note: {row['note']}"
     if "evaluation" in row:
         return f"evaluation at step {row['evaluation']}: {_evaluation(row)}"
     return ", ".join(f"{name} {text}" for name, text in _cells(row))
@@ -88,7 +90,8 @@ def _table(rows: list[Mapping[str, Any]]) -> Table:
     known = [row for row in rows if "evaluation" in row]
     title = f"step {known[-1]['evaluation']}: {_evaluation(known[-1])}" if known else None
     names = [name for name in _COLUMNS if any(row.get(name) is not None for row in steps)]
-    table = Table(title=title, title_justify="left")
+    notes = [f"note: {row['note']}" for row in rows if "note" in row]
+    table = Table(caption="\n".join(notes) or None, caption_justify="left", title=title, title_justify="left")
     for name in names:
         table.add_column(name.replace("_", " "), justify="right")
     for row in steps:

@@ -186,6 +186,7 @@ class GroupReward:
     def _judged(self, text: str, reply: str, right: str, **counted: Any) -> Rollout:
         """The rollout of a text, of which ``reply`` is what may state the answer."""
         correct, stated = self._judge(right, reply)
+        stated = stated and not counted["truncated"]  # what was cut off has not come to its answer
         counted["repeats"] = repeated_share(counted.pop("ids"), _GRAM) > _LOOPS
         return Rollout(right=correct, formatted=stated, text=text, **counted)
 

@@ -45,6 +45,9 @@ def test_problems_without_answers_and_too_few_are_refused(checkpoint: Path, ques
         problems(recipe(checkpoint, bare))
     with pytest.raises(RecipeError, match="leaves 1 problems to train on, and a step has 2"):
         problems(recipe(checkpoint, questions, evaluation={"n": 11}))
+    twice = write(tmp_path / "twice.jsonl", [{"question": "1 + 1?", "answer": a} for a in ("2", "3")] * 5)
+    with pytest.raises(RecipeError, match=r"answers '1 \+ 1\?' with '2' and with '3'"):
+        problems(recipe(checkpoint, twice, evaluation={"n": 0}))
     with pytest.raises(TaskError, match="cannot read"):
         problems(recipe(checkpoint, tmp_path / "none.jsonl"))
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from laconic.training.group import Group, Rollout
-from laconic.training.run.progress import Evaluated, Log, collapse, rollouts
+from laconic.training.run.progress import Evaluated, Log, collapse, rollouts, worse
 from laconic.training.run.recipe import Stop
 
 
@@ -24,10 +24,12 @@ def test_shares_and_means_of_rollouts() -> None:
 
 def test_a_run_has_collapsed_when_shares_have_fallen_by_more_than_they_may() -> None:
     stop = Stop(accuracy=0.25, window=2)
-    assert collapse(steps(0.9, 0.8, 0.1), stop) is None  # too early to say
-    assert collapse(steps(1.0, 0.75, 0.75, 0.5), stop) is None  # 0.875 to 0.625: just as much as it may
-    found = collapse(steps(0.9, 0.8, 0.6, 0.5), stop)
-    assert found == "the share of rollouts right fell from 0.85 in the first 2 steps to 0.55 in the last, by step 4"
+    assert collapse(steps(0.9, 0.1), stop) is None  # too early to say
+    assert collapse(steps(0.75, 1.0, 0.75, 0.5), stop) is None  # 0.875 to 0.625: just as much as it may
+    found = collapse(steps(0.8, 0.9, 0.6, 0.5), stop)
+    assert found == "the share of rollouts right fell from 0.85 at first to 0.55 in the last 2 steps, by step 4"
+    assert "from 1.00 at first to 0.00" in (collapse(steps(1.0, 0.0, 0.0), stop) or "")  # within the first window
+    assert "no finite number at step 1; the rate" in (collapse([{"step": 1, "loss": float("nan")}], stop) or "")
     unread = [*steps(0.9, 0.8), *steps(0.9, 0.9, formatted=0.5)]
     assert "with a readable answer fell from 1.00" in (collapse(unread, stop) or "")
 
@@ -43,3 +45,21 @@ def test_a_log_is_taken_up_where_the_checkpoint_was(tmp_path: Path) -> None:
     assert [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()] == again.rows
     assert again.evaluations[0]["right"] == 0.75
     assert again.evaluations[0]["interval"][0] < 0.75 < again.evaluations[0]["interval"][1]
+
+
+def test_a_model_that_answers_less_than_it_did_is_worse_where_intervals_tell() -> None:
+    stop = Stop(accuracy=0.25)
+
+    def told(*right: int, n: int = 60) -> list[dict[str, object]]:
+        return [Evaluated(at, n, share, 10, 12).as_dict() for at, share in enumerate(right)]
+
+    assert worse(told(54, 50, 48), stop) is None
+    assert worse(told(54, 30), stop) == "the share of held-out problems that are right fell from 0.90 to 0.50 of 60"
+    assert worse(told(2, 1, n=3), stop) is None  # three problems tell nothing
+    assert worse(told(54), stop) is None
+
+
+def test_a_log_holds_no_numbers_that_json_does_not_know(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log.jsonl")
+    log.add({"step": 1, "loss": float("nan")})
+    assert (tmp_path / "log.jsonl").read_text() == '{"step": 1, "loss": null}\n'

@@ -137,7 +137,7 @@ def test_what_may_not_be_resumed(checkpoint: Path, questions: Path, tmp_path: Pa
             train(recipe(checkpoint, questions, update=short, evaluation={"n": 0}), out, resume=True)
     finally:
         questions.write_text(kept)
-    with pytest.raises(RecipeError, match=r"another recipe; what differs: evaluation.n, update.rate"):
+    with pytest.raises(RecipeError, match=r"another recipe; what differs: evaluation.n \(0, now 3\), update.rate"):
         train(recipe(checkpoint, questions, update=short | {"rate": 1e-3}), out, resume=True)
 
 
@@ -147,10 +147,36 @@ def test_a_run_that_collapses_says_why_and_leaves_no_model(
     monkeypatch.setattr(grpo, "judged", lambda item, reply: (calls.append(item) or len(calls) <= 16, True))
     calls: list[Any] = []
     made = recipe(checkpoint, questions, stop={"window": 2}, update={"steps": 9}, evaluation={"n": 0})
-    with pytest.raises(Collapsed, match=r"rollouts right fell from 1.00 in the first 2 steps to 0.00 .* by step 4"):
+    with pytest.raises(
+        Collapsed, match=r"rollouts right fell from 1.00 at first to 0.50 in the last 2 steps, by step 3"
+    ):
         train(made, tmp_path / "out")
     assert not (tmp_path / "out" / "model").exists()
-    assert len((tmp_path / "out" / "log.jsonl").read_text().splitlines()) == 4
+    assert len((tmp_path / "out" / "log.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_rate_that_destroys_a_model_writes_none(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
+    file = rows(tmp_path / "sft.jsonl", *({"prompt": "1 + 1?", "completion": " 2"} for _ in range(8)))
+    made = recipe(checkpoint, questions, sft={"data": str(file), "rows": 2, "rate": 1e30}, evaluation={"n": 0})
+    with pytest.raises(Collapsed, match="no finite number at step 2"):
+        train(made, tmp_path / "out")
+    assert not (tmp_path / "out" / "model").exists()
+
+
+def test_one_process_at_a_time_is_at_work_in_a_folder(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
+    made = recipe(checkpoint, questions, evaluation={"n": 0}, update={"steps": 2})
+    train(made, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "model")
+    code = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(1, flush=True); input()"
+    command = [sys.executable, "-c", code, str(tmp_path / "out" / "lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(RecipeError, match="another process is at work"):
+            train(made, tmp_path / "out", resume=True)
+        other.communicate(b"\n")
+    train(made, tmp_path / "out", resume=True)
+    assert (tmp_path / "out" / "model").exists()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from functools import partial
 
 from laconic.bench import tasks
 from laconic.bench.tasks import BundledTask, Item, JsonlTask
+from laconic.equality import same
 from laconic.errors import MissingExtra, RecipeError
 from laconic.training.run.recipe import Recipe
 
@@ -92,6 +93,13 @@ def _check(training: list[Item], held_out: list[Item], recipe: Recipe) -> None:
             f"{where} leaves {len(training)} problems to train on, and a step has {recipe.rollouts.prompts}.",
             "Lower rollouts.prompts or evaluation.n, or give more problems.",
         )
+    answers: dict[str, str] = {}
+    for item in [*training, *held_out]:
+        if not same(answers.setdefault(item.question, item.answer), item.answer):
+            raise RecipeError(
+                f"{where} answers {item.question!r} with {answers[item.question]!r} and with {item.answer!r}.",
+                "Leave one of them out.",
+            )
     both = {item.question for item in training} & {item.question for item in held_out}
     if both:
         raise RecipeError(

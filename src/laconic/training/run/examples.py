@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import time
 from typing import Any
 
 import torch
@@ -13,17 +14,18 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from laconic.bench import jsonl
-from laconic.errors import RecipeError
+from laconic.errors import Collapsed, RecipeError
 from laconic.models.load import load_text, resolve
 from laconic.models.loading import read_model
 from laconic.training.run.data import problems
 from laconic.training.run.folder import Folder
 from laconic.training.run.grpo import adapter, evaluated, save
-from laconic.training.run.progress import Log
-from laconic.training.run.recipe import Examples, Recipe
-from laconic.training.run.run import Shown, begun, finish, fits
+from laconic.training.run.progress import Log, collapse
+from laconic.training.run.recipe import Examples, Recipe, Stop
+from laconic.training.run.run import Shown, begun, ended, finish, fits
 
 _SFT = ({"messages"}, {"prompt", "completion"}, {"text"})
+_OF_PAIRS = ("accuracies", "chosen", "rejected")
 _DPO = ({"prompt", "chosen", "rejected"}, {"chosen", "rejected"})
 
 
@@ -60,11 +62,12 @@ def learn(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) -> Log:
         "report_to": "none",
         "disable_tqdm": True,
     }
+    watch = Rows(log, folder, recipe.stop)
     given = {
         "model": model,
         "train_dataset": Dataset.from_list(rows),
         "processing_class": text.tokenizer,
-        "callbacks": [Rows(log, folder)],
+        "callbacks": [watch],
         **({} if recipe.lora is None else {"peft_config": adapter(recipe)}),
     }
     trainer: Any
@@ -83,8 +86,11 @@ def learn(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) -> Log:
     if held_out and not log.evaluations:
         log.add(evaluated(trainer, text, held_out, recipe, 0).as_dict())
     finish(trainer, folder, step, math.ceil(steps))
+    if watch.collapsed:
+        raise Collapsed(f"{watch.collapsed}.", "Lower the table's rate.")
     if held_out:
         log.add(evaluated(trainer, text, held_out, recipe, max(trainer.state.global_step, step)).as_dict())
+    ended(log, recipe)
     save(trainer, recipe, text, folder.model)
     return log
 
@@ -130,8 +136,11 @@ def _learnable(value: Any) -> bool:
 class Rows(TrainerCallback):  # type: ignore[misc]  # it has no types
     """Writes the trainer's own numbers into the log."""
 
-    def __init__(self, log: Log, folder: Folder) -> None:
-        self._log, self._folder = log, folder
+    def __init__(self, log: Log, folder: Folder, stop: Stop) -> None:
+        self._log, self._folder, self._stop = log, folder, stop
+        self._clock = time.perf_counter()
+        self.collapsed: str | None = None
+        """Why the run was ended early, if it was."""
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """All files of a checkpoint are there."""
@@ -140,5 +149,18 @@ class Rows(TrainerCallback):  # type: ignore[misc]  # it has no types
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """A row for a step."""
         if logs and "loss" in logs:
-            kept = ("loss", "grad_norm", "mean_token_accuracy", "rewards/accuracies", "rewards/margins")
-            self._log.add({"step": state.global_step} | {name: logs[name] for name in kept if name in logs})
+            kept = (
+                "loss",
+                "grad_norm",
+                "mean_token_accuracy",
+                "rewards/accuracies",
+                "rewards/chosen",
+                "rewards/rejected",
+            )
+            row = {"step": state.global_step} | {name: logs[name] for name in kept if name in logs}
+            now = time.perf_counter()
+            self._log.add(row | {"seconds": now - self._clock})
+            self._clock = now
+            self.collapsed = collapse([row], self._stop)
+            if self.collapsed:
+                control.should_training_stop = True

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from laconic.errors import RecipeError
 from laconic.training.run.recipe import Recipe, changed
 
+_LOCKS: dict[Path, IO[str]] = {}
+"""Files that this process holds locked, by the folders they are in."""
 _COMPLETE = "complete"
 """The file that is written last into a checkpoint."""
 
@@ -44,6 +48,23 @@ class Folder:
         """The model, or the adapter, at the end."""
         return self.path / "model"
 
+    def _lock(self) -> None:
+        """Be the only process at work here until :meth:`release`. Raises RecipeError where there is another."""
+        self.release()
+        file = (self.path / "lock").open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            raise RecipeError(f"another process is at work in '{self.path}'.", "Wait for it, or stop it.") from error
+        _LOCKS[self.path.resolve()] = file  # held as long as it is open
+
+    def release(self) -> None:
+        """Let others work here."""
+        held = _LOCKS.pop(self.path.resolve(), None)
+        if held is not None:
+            held.close()
+
     def last(self) -> Path | None:
         """The newest checkpoint that is complete, if there is one."""
         there = [each for each in self.checkpoints.glob("checkpoint-*") if (each / _COMPLETE).is_file()]
@@ -69,11 +90,14 @@ class Folder:
         Raises RecipeError for a folder that holds something while nothing is resumed, and for one that is to be resumed
         and holds no run, one that has ended, or one of another recipe or other problems.
         """
+        if resume and self.path.is_dir():
+            self._lock()
         if not resume:
             if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
                 raise RecipeError(f"'{self.path}' is there already.", "Name a new folder, or go on with it: --resume.")
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
+                self._lock()
                 write(self.data, digest + "\n")
                 write(self.recipe, recipe.model_dump_json(indent=1) + "\n")
             except OSError as error:

@@ -19,7 +19,7 @@ from laconic.training.base import Cuts, Hints, Remembers
 from laconic.training.run.data import Problems
 from laconic.training.run.folder import Folder, write
 from laconic.training.run.plans import CutRollouts, HintRollouts
-from laconic.training.run.progress import Evaluated, Log, collapse, rollouts
+from laconic.training.run.progress import Evaluated, Log, collapse, note, rollouts
 from laconic.training.run.recipe import Recipe
 from laconic.training.run.rollouts import EngineRollouts, Runs, trained
 from laconic.training.run.trainer import GroupTrainer
@@ -204,20 +204,24 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # it has no types
         now, sampled = time.perf_counter(), self._made.seconds
         groups = [group for group, _ in self._scorer.scored]
         rewards = [value for _, given in self._scorer.scored for value in given]
-        self._log.add(
+        row = (
             {"step": state.global_step, "reward": sum(rewards) / len(rewards)}
             | rollouts(groups)
             | {"right_discouraged": self.trainer.discouraged, "limit": self._scorer.limit}
             | {name: logs[name] for name in ("loss", "grad_norm", "entropy", "kl") if name in logs}
             | {"seconds": now - self._clock, "sampling": sampled - self._sampled, "path": self._made.path}
         )
+        self._log.add(row)
+        if state.global_step == 1 and not row["right"]:
+            self._log.add(note(1, "no rollout of the first step is right: are the answers, and is max_tokens enough?"))
+        self.collapsed = collapse([*self._log.steps[:-1], row], self._recipe.stop)
+        if self.collapsed:
+            control.should_training_stop = True
+            return
         last = state.global_step >= self._recipe.update.steps
         if last or state.global_step % self._recipe.evaluation.every == 0:
             self._evaluated(state.global_step)
         self._clock, self._sampled = time.perf_counter(), sampled
-        self.collapsed = collapse(self._log.steps, self._recipe.stop)
-        if self.collapsed:
-            control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """All files of a checkpoint are there."""

@@ -134,8 +134,8 @@ class Evaluation(_Table):
 
 
 class Stop(_Table):
-    """The table ``[stop]``: when a run has collapsed. Shares of the rollouts, averaged over ``window`` steps, are held
-    against those of the run's first ``window``."""
+    """The table ``[stop]``: when a run has collapsed. Shares of the rollouts, averaged over the last ``window`` steps,
+    are held against those at first; and at the end the last evaluation against the first, as far as intervals tell."""
 
     accuracy: _Share = 0.25
     """How far the share of right rollouts may fall below the first."""
@@ -217,9 +217,10 @@ def of(said: dict[str, Any], where: str = "the recipe") -> Recipe:
 
 
 def changed(old: Recipe, new: Recipe) -> list[str]:
-    """Keys in which two recipes differ and must not, if one takes up the other's run."""
+    """In what two recipes differ and must not, if one takes up the other's run: keys with both values."""
     mine, yours = (_flat(each.model_dump(mode="json", exclude=MAY_CHANGE)) for each in (old, new))
-    return sorted(name for name in mine.keys() | yours.keys() if mine.get(name) != yours.get(name))
+    names = sorted(name for name in mine.keys() | yours.keys() if mine.get(name) != yours.get(name))
+    return [f"{name} ({mine.get(name, 'not said')}, now {yours.get(name, 'not said')})" for name in names]
 
 
 def _consistent(recipe: Recipe, where: str) -> None:
@@ -249,7 +250,7 @@ def _consistent(recipe: Recipe, where: str) -> None:
 def _applies(recipe: Recipe, where: str) -> None:
     """Raise RecipeError for what is said and would be without effect."""
     if recipe.objective != "grpo":
-        beside = [name for name in ("update", "stop") if name in recipe.model_fields_set]
+        beside = [name for name in ("update",) if name in recipe.model_fields_set]
         if beside:
             raise RecipeError(f"{where}: [{beside[0]}] has no effect beside [{recipe.objective}].", "Leave it out.")
         if recipe.sft is not None and "beta" in recipe.sft.model_fields_set:

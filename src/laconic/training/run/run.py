@@ -13,9 +13,10 @@ from random import Random
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from laconic.engine import Methods
-from laconic.errors import Collapsed, LaconicError, MissingExtra, RecipeError, UnmetNeed
+from laconic.errors import Collapsed, LaconicError, MissingExtra, RecipeError, TrainingError, UnmetNeed
 from laconic.models.adapters import adapted
 from laconic.models.load import load_text, resolve
 from laconic.models.loading import read_model
@@ -23,7 +24,7 @@ from laconic.models.text import Text
 from laconic.training.base import Cuts, Hints, Remembers
 from laconic.training.group import Group, Rollout
 from laconic.training.run.folder import Folder, write
-from laconic.training.run.progress import Log, collapse
+from laconic.training.run.progress import Log, collapse, note, worse
 from laconic.training.run.recipe import Recipe
 
 _PACKAGES = ("trl", "datasets", "peft", "accelerate")
@@ -50,12 +51,16 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, shown: Shown = lam
         torch.set_num_threads(recipe.threads)
     if adapted(resolve(recipe.model)) is not None:
         raise RecipeError(f"'{recipe.model}' is an adapter.", "Merge it into its base first: laconic merge.")
-    if recipe.objective != "grpo":
-        from laconic.training.run.examples import learn
+    folder = Folder(out)
+    try:
+        if recipe.objective != "grpo":
+            from laconic.training.run.examples import learn
 
-        return learn(recipe, Folder(out), resume=resume, shown=shown)
-    _able(recipe)
-    return _reinforce(recipe, Folder(out), resume=resume, shown=shown)
+            return learn(recipe, folder, resume=resume, shown=shown)
+        _able(recipe)
+        return _reinforce(recipe, folder, resume=resume, shown=shown)
+    finally:
+        folder.release()
 
 
 def _able(recipe: Recipe) -> None:
@@ -120,13 +125,26 @@ def begun(folder: Folder, *, resume: bool) -> Iterator[None]:
         raise
 
 
+def ended(log: Log, recipe: Recipe) -> None:
+    """Raise Collapsed where the model is worse than it was."""
+    reason = worse(log.evaluations, recipe.stop)
+    if reason is not None:
+        raise Collapsed(f"{reason}.", "No model is written; what the trainer saved is in checkpoints.")
+
+
 def finish(trainer: Any, folder: Folder, step: int, steps: int) -> None:
     """Train from a step on; a run that had made all of its steps has only to be written."""
     last = folder.last() if step else None
-    if last is not None and step >= steps:
-        trainer._load_from_checkpoint(str(last))
-    else:
-        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    try:
+        if last is not None and step >= steps:
+            trainer._load_from_checkpoint(str(last))
+        else:
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    except SafetensorError as error:
+        raise TrainingError(
+            f"a checkpoint in {folder.checkpoints} cannot be read or written: {error}",
+            "Free the disk, or remove the checkpoint; --resume goes on from the one before.",
+        ) from error
 
 
 def _reinforce(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) -> Log:
@@ -147,6 +165,8 @@ def _reinforce(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) ->
         write(folder.held_out, "".join(json.dumps(row) + "\n" for row in rows))
         known = grpo.references(recipe, model, text, found.training, folder)
         trainer = grpo.trainer(recipe, model, text, found, folder, log, known)
+    if not text.format.thinks and not log.rows:
+        log.add(note(0, "this model has no thinking tags: all that it writes counts as its answer"))
     trainer.watch.collapsed = collapse(log.steps, recipe.stop)
     if not trainer.watch.collapsed:
         finish(trainer, folder, step, recipe.update.steps)
@@ -156,6 +176,7 @@ def _reinforce(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) ->
             f"Checkpoints before that may be in {folder.checkpoints}; a smaller update.rate, a larger group or a reward"
             " that weighs length less are what usually helps.",
         )
+    ended(log, recipe)
     try:
         grpo.save(trainer, recipe, text, folder.model)
     except OSError as error:

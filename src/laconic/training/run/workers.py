@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import traceback
 import weakref
 from collections.abc import Sequence
@@ -82,6 +83,7 @@ class Workers:
 
 def serve(pipe: Connection, threads: int) -> None:
     """What one process does until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the process that asked
     torch.set_num_threads(threads)
     text, methods = pipe.recv()
     target: Any = None
@@ -89,7 +91,7 @@ def serve(pipe: Connection, threads: int) -> None:
     while True:
         try:
             asked = pipe.recv()
-        except (EOFError, KeyboardInterrupt):
+        except EOFError:
             return
         try:
             if asked[0] == "load":
@@ -101,6 +103,8 @@ def serve(pipe: Connection, threads: int) -> None:
                 assert engine is not None
                 before = target.passes
                 pipe.send((True, (engine.run(asked[1], batch=asked[2]), target.passes - before)))
+        except BrokenPipeError:
+            return
         except Exception:
             pipe.send((False, traceback.format_exc()))
 
