@@ -50,6 +50,7 @@ def main() -> None:
             dtype=getattr(torch, dtype),
             batch=asked.batch,
             workers=asked.workers,
+            seed=asked.seed,
         )
     record = homogeneity(asked, ways, found) if asked.samples else speed(asked, ways, found)
     record |= {"settings": {k: v for k, v in vars(asked).items() if k != "json"}, "provenance": provenance()}
@@ -68,6 +69,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--samples", type=int, default=0, help="of one prompt; 0 measures speed")
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--drafter", default="suffix")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
@@ -90,7 +92,7 @@ def trainer(asked: argparse.Namespace, text: Any, found: list[list[dict[str, str
     args = GRPOConfig(
         output_dir="unused", per_device_train_batch_size=asked.prompts * asked.generations,
         num_generations=asked.generations, max_completion_length=asked.max_tokens, temperature=1.0, bf16=False,
-        gradient_checkpointing=False, use_cpu=True, report_to="none", save_strategy="no",
+        gradient_checkpointing=False, seed=asked.seed, use_cpu=True, report_to="none", save_strategy="no",
     )  # fmt: skip
     made = GRPOTrainer(
         model=model, args=args, processing_class=text.tokenizer, reward_funcs=[unrewarded],

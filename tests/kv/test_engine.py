@@ -20,7 +20,7 @@ GREEDY, SAMPLED = Sampling(), Sampling(temperature=0.9, seed=7)
 WAYS = {
     "chain": Methods(drafter="draft-model", length="constant:5", think=("settled",)),
     "tree": Methods(drafter="draft-model", shape="best-first", length="constant:9", think=("settled",)),
-    "suffix": Methods(drafter="suffix", think=("budget:40", "answer-confidence:patience=2")),
+    "suffix": Methods(drafter="suffix", length="constant:4", think=("budget:40", "answer-confidence:patience=2")),
     "itself": Methods(drafter="layer-skip:1", length="constant:3", think=("budget:70",)),
 }
 

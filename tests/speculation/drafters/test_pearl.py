@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ class Slow(Wrapper):
 @pytest.mark.parametrize("disturbed", [0.0, 0.1, 0.6])
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_texts_are_plain_decodings(disturbed: float, temperature: float) -> None:
-    target, draft = CausalLM(MODEL), CausalLM(tiny.noisy(MODEL, disturbed) if disturbed else MODEL)
+    target, draft = CausalLM(MODEL), CausalLM(tiny.noisy(MODEL, disturbed) if disturbed else copy.deepcopy(MODEL))
     plain = tokens(Engine(target, TEXT, Methods(drafter="none")).run(requests(temperature)))
     for length in ("constant:4", "svip", "aimd"):
         engine = Engine(target, TEXT, Methods(drafter="pearl:[draft-model]", length=length), draft)
@@ -64,7 +65,7 @@ def test_texts_are_plain_decodings(disturbed: float, temperature: float) -> None
 
 def test_drafts_are_ready_when_the_target_is() -> None:
     """A target that takes long enough for a whole draft, and a draft model that is always right."""
-    target, draft = Slow(CausalLM(MODEL), 0.2), Slow(CausalLM(MODEL), 0.0)
+    target, draft = Slow(CausalLM(MODEL), 0.2), Slow(CausalLM(copy.deepcopy(MODEL)), 0.0)
     engine = Engine(target, TEXT, Methods(drafter="pearl:[draft-model],most=8", length="constant:4", think=()), draft)
     (result,) = engine.run([Request(tuple(TEXT.encode("Why?")), Sampling(), Limits(30))])
     usage = result.usage
@@ -76,7 +77,7 @@ def test_drafts_are_ready_when_the_target_is() -> None:
 
 
 def test_drafting_stops_when_the_target_is_done() -> None:
-    target, draft = CausalLM(MODEL), Slow(CausalLM(MODEL), 0.05)
+    target, draft = CausalLM(MODEL), Slow(CausalLM(copy.deepcopy(MODEL)), 0.05)
     engine = Engine(target, TEXT, Methods(drafter="pearl:[draft-model],most=200", length="constant:8"), draft)
     (result,) = engine.run([Request(tuple(TEXT.encode("Why?")), Sampling(), Limits(20))])
     assert result.usage.draft_passes < 20 * len(result.tokens), "nobody waited for two hundred tokens"
@@ -84,7 +85,7 @@ def test_drafting_stops_when_the_target_is_done() -> None:
 
 def test_what_was_drawn_ahead_has_the_targets_law() -> None:
     """Speculative sampling of drafts drawn in the thread: the first tokens of many requests, against plain draws."""
-    target, draft = CausalLM(MODEL), CausalLM(tiny.noisy(MODEL, 0.3))
+    target, draft = Slow(CausalLM(MODEL), 0.005), CausalLM(tiny.noisy(MODEL, 0.3))  # slow enough for a draft meanwhile
     methods = Methods(drafter="pearl:[draft-model]", length="constant:3", verifier="speculative-sampling", think=())
     prompt = tuple(TEXT.encode("So"))
     asked = [Request(prompt, Sampling(1.0, top_k=3, seed=seed), Limits(5)) for seed in range(1500)]
@@ -130,7 +131,7 @@ def test_what_goes_wrong_in_the_thread_is_raised_in_the_loop() -> None:
             raise RuntimeError("the draft model broke")
 
     target = CausalLM(MODEL)
-    engine = Engine(target, TEXT, Methods(drafter="pearl:[draft-model]"), Broken(CausalLM(MODEL), 0.0))
+    engine = Engine(target, TEXT, Methods(drafter="pearl:[draft-model]"), Broken(CausalLM(copy.deepcopy(MODEL)), 0.0))
     with pytest.raises(RuntimeError, match="the draft model broke"):
         engine.run(requests()[:1])
     assert not target.slots

@@ -153,9 +153,9 @@ def test_labelled_recordings(recorded: Path, tmp_path: Path) -> None:
     ("spec", "error", "says"),
     [
         ("asap:0.5", UnmetNeed, "'asap' needs the weights"),
-        ("first-solution:probe=[asked]", UnmetNeed, "'asked' needs the weights"),
+        ("first-solution:sufficiency=[asked]", UnmetNeed, "'asked' needs the weights"),
         ("c3ot", UnmetNeed, "'c3ot' needs a model that rewrites"),
-        ("first-solution:probe=[recorded]", TraceError, "no record holds what probes found"),
+        ("first-solution:sufficiency=[recorded]", TraceError, "no record holds what probes found"),
         ("concise", TraceError, "'concise' reads a recording 'concise'"),
     ],
 )

@@ -22,21 +22,21 @@ class DTO(EachTrace):
     back on the thought. Wrong traces are used too where they were right on the way; their new reply is ``The answer
     is`` and the boxed right answer. What the authors do besides is left out: an auxiliary model that prunes patterns
     on the way, and the words of their finishing pattern. They estimate rightness by sampled endings; with
-    ``probe=[asked]`` it is the model's greedy one. They train with SimPO, for which TRL has a trainer.
+    ``sufficiency=[asked]`` it is the model's greedy one. They train with SimPO, for which TRL has a trainer.
     """
 
     card = Card(paper="Don't Think Longer, Think Wisely (DTO)", lossless=False, catalogue=(62,))
-    parts: ClassVar[Mapping[str, Family]] = {"probe": "sufficiency"}
+    parts: ClassVar[Mapping[str, Family]] = {"sufficiency": "sufficiency"}
     makes = "pairs"
     alone = True
     wrong = True
 
-    probe: Sufficiency = field(default_factory=stated)
+    sufficiency: Sufficiency = field(default_factory=stated)
     """Says after which steps the answer is right."""
 
     def row(self, problem: Problem, trace: Trace, tools: Tools) -> Iterator[Row]:
         """One pair at most."""
-        right, texts = self.probe.right(problem, trace, tools), trace.steps.texts
+        right, texts = self.sufficiency.right(problem, trace, tools), trace.steps.texts
         ends = [end for end in turns(texts, 1) if end]
         end = next((end for end in ends if right and right[end - 1]), None)
         if end is None:

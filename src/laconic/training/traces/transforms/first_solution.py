@@ -25,9 +25,9 @@ class FirstSolution(EachTrace):
     """
 
     card = Card(paper="Do NOT Think That Much for 2+3=?", lossless=False, arxiv="2412.21187")
-    parts: ClassVar[dict[str, Family]] = {"probe": "sufficiency"}
+    parts: ClassVar[dict[str, Family]] = {"sufficiency": "sufficiency"}
 
-    probe: Sufficiency = field(default_factory=stated)
+    sufficiency: Sufficiency = field(default_factory=stated)
     """Says after which steps the answer is right."""
     more: Annotated[int, Field(ge=0)] = 0
     """Rounds of reflection that are kept behind the first solution."""
@@ -36,6 +36,6 @@ class FirstSolution(EachTrace):
 
     def row(self, problem: Problem, trace: Trace, tools: Tools) -> Iterator[Row]:
         """One row, or the reason why there is none."""
-        first, texts = enough(problem, trace, self.probe, tools, stays=self.stays), trace.steps.texts
+        first, texts = enough(problem, trace, self.sufficiency, tools, stays=self.stays), trace.steps.texts
         end = rounds(texts, first, self.more)
         yield Example(trace, trace.steps.upto(end), trace.reply, note={"steps": end, "steps_before": len(texts)})

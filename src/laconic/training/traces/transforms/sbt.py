@@ -36,12 +36,12 @@ def markers(text: str, renderer: Renderer) -> list[tuple[int, int]]:
 class SelfBraking(EachTrace):
     """What both of the paper's rules share."""
 
-    parts: ClassVar[Mapping[str, Family]] = {"probe": "sufficiency"}
+    parts: ClassVar[Mapping[str, Family]] = {"sufficiency": "sufficiency"}
 
     _: KW_ONLY
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Score above which a thought is cut; the authors' example."""
-    probe: Sufficiency = field(default_factory=stated)
+    sufficiency: Sufficiency = field(default_factory=stated)
     """Says after which steps the answer is right."""
 
     def braked(self, trace: Trace, thought: str, brake: str) -> Example:
@@ -69,7 +69,7 @@ class SBTExact(SelfBraking):
 
     def row(self, problem: Problem, trace: Trace, tools: Tools) -> Iterator[Row]:
         """One row: cut, or whole."""
-        first, texts = enough(problem, trace, self.probe, tools, stays=False), trace.steps.texts
+        first, texts = enough(problem, trace, self.sufficiency, tools, stays=False), trace.steps.texts
         marked = sum(size for _, size in markers(trace.thought, tools.renderer))
         over = score(first, len(texts), marked, max(tools.renderer.tokens(trace.thought), 1))
         end = rounds(texts, first, 1)
@@ -97,7 +97,7 @@ class SBTDynamic(SelfBraking):
     def row(self, problem: Problem, trace: Trace, tools: Tools) -> Iterator[Row]:
         """One row: cut, or whole."""
         renderer = tools.renderer
-        first = renderer.tokens(trace.steps.upto(enough(problem, trace, self.probe, tools, stays=False)))
+        first = renderer.tokens(trace.steps.upto(enough(problem, trace, self.sufficiency, tools, stays=False)))
         ids, marked = renderer.text.encode(trace.thought), markers(trace.thought, renderer)
         for tokens in range(first + 1, len(ids)):
             so_far = sum(size for end, size in marked if end <= tokens)

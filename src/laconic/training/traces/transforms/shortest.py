@@ -24,10 +24,10 @@ class Shortest(TraceTransform):
 
     card = Card(paper="Towards Thinking-Optimal Scaling (TOPS); Kimi k1.5", lossless=False, catalogue=(8, 162))
 
-    keep: Annotated[int, Field(ge=1)] = 1
+    most: Annotated[int, Field(ge=1)] = 1
     """Traces of one problem at most."""
 
     def rows(self, problem: Problem, traces: Sequence[Trace], tools: Tools) -> Iterator[Row]:
         """The shortest first."""
         yield from (Dropped(trace, "its answer is wrong") for trace in wrongs(traces))
-        yield from map(Example.of, rights(traces)[: self.keep])
+        yield from map(Example.of, rights(traces)[: self.most])
