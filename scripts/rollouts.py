@@ -3,8 +3,8 @@
     python scripts/rollouts.py --model bundled --rounds 5 --threads 2 --json FILE
     python scripts/rollouts.py --model bundled --samples 4000 --threads 2 --json FILE
 
-The first measures a step's rollouts as each way makes them inside the trainer, in turns: tokens a second, processor
-time a token, and their ratio by rounds. What laconic needs to copy the weights, anew for each step, counts. The
+The first measures a step's rollouts as each way makes them inside the trainer, in turns: tokens a second, and
+their ratio by rounds. What laconic needs to copy the weights, anew for each step, counts. The
 second samples one prompt many times both ways and compares the beginnings of what was written, and how long it became,
 by a G test of homogeneity.
 """
@@ -130,25 +130,20 @@ def speed(asked: argparse.Namespace, ways: dict[str, Any], found: list[list[dict
         ]  # fmt: skip
         order = list(ways)[turn % len(ways) :] + list(ways)[: turn % len(ways)]
         for name in order:
-            wall, cpu = time.perf_counter(), time.process_time()
+            begun = time.perf_counter()
             made = rollouts(ways[name], theirs, prompts, turn)
-            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-            runs[name].append({"tokens": sum(map(len, made)), "wall": wall, "cpu": cpu})
+            runs[name].append({"tokens": sum(map(len, made)), "seconds": time.perf_counter() - begun})
     rows = {}
     for name, each in runs.items():
         row: dict[str, Any] = {"tokens": sum(run["tokens"] for run in each)}
-        for clock in ("wall", "cpu"):
-            ours = [run[clock] / run["tokens"] for run in each]
-            base = [run[clock] / run["tokens"] for run in runs["trl"]]
-            low, high = bootstrap_ratio(list(zip(base, ours, strict=True)))
-            row[clock] = {"times": sum(base) / sum(ours), "interval": [low, high]}
-        row["tokens_per_second"] = row["tokens"] / sum(run["wall"] for run in each)
+        ours = [run["seconds"] / run["tokens"] for run in each]
+        base = [run["seconds"] / run["tokens"] for run in runs["trl"]]
+        low, high = bootstrap_ratio(list(zip(base, ours, strict=True)))
+        row |= {"times": sum(base) / sum(ours), "interval": [low, high]}
+        row["tokens_per_second"] = row["tokens"] / sum(run["seconds"] for run in each)
         rows[name] = row
-        print(
-            f"{name}: {row['tokens_per_second']:.0f} tokens a second, {row['wall']['times']:.2f} times TRL's"
-            f" ({row['wall']['interval'][0]:.2f} to {row['wall']['interval'][1]:.2f}), by processor time"
-            f" {row['cpu']['times']:.2f}"
-        )
+        print(f"{name}: {row['tokens_per_second']:.0f} tokens a second, {row['times']:.2f} times TRL's", end=" ")
+        print(f"({row['interval'][0]:.2f} to {row['interval'][1]:.2f})")
     return {"speed": rows, "rounds": runs}
 
 

@@ -87,7 +87,7 @@ def test_refusals_are_two_lines(laconic, model, recorded, tmp_path):
     out = tmp_path / "out.jsonl"
     for arguments, error, hint in [
         (("shortst", recorded, out), "no trace is called 'shortst'", "'shortest'"),
-        (("shortest:keep=0", recorded, out), "knob 'keep'", ""),
+        (("shortest:most=0", recorded, out), "knob 'most'", ""),
         (("asap", recorded, out), "knob 'ratio'", ""),
         (("shortest", recorded, out, "--select", "random"), "no selector is called 'random'", "'random-subset'"),
         (("shortest", tmp_path / "none.jsonl", out), "cannot read", "docs/replay.md"),
