@@ -1,6 +1,6 @@
 """Rollouts for TRL's trainer: its own ``generate`` path beside laconic's engine, on the same weights and prompts.
 
-    python scripts/rollouts.py --model bundled --rounds 5 --threads 2 --json FILE
+    python scripts/rollouts.py --model bundled --rounds 5 --threads 2 --workers 2 --json FILE
     python scripts/rollouts.py --model bundled --samples 4000 --threads 2 --json FILE
 
 The first measures a step's rollouts as each way makes them inside the trainer, in turns: tokens a second, and
