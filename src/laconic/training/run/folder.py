@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from laconic.errors import RecipeError
 from laconic.training.run.recipe import Recipe, changed
 
-_LOCKS: dict[Path, IO[str]] = {}
+_LOCKS: dict[Path, int] = {}
 """Files that this process holds locked, by the folders they are in."""
 _COMPLETE = "complete"
 """The file that is written last into a checkpoint."""
@@ -51,11 +51,11 @@ class Folder:
     def _lock(self) -> None:
         """Be the only process at work here until :meth:`release`. Raises RecipeError where there is another."""
         self.release()
-        file = (self.path / "lock").open("w")
+        file = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            file.close()
+            os.close(file)
             raise RecipeError(f"another process is at work in '{self.path}'.", "Wait for it, or stop it.") from error
         _LOCKS[self.path.resolve()] = file  # held as long as it is open
 
@@ -63,7 +63,7 @@ class Folder:
         """Let others work here."""
         held = _LOCKS.pop(self.path.resolve(), None)
         if held is not None:
-            held.close()
+            os.close(held)
 
     def last(self) -> Path | None:
         """The newest checkpoint that is complete, if there is one."""
