@@ -181,4 +181,9 @@ def draw(tasks: Sequence[Task], n: int, seed: int) -> list[Item]:
         raise TaskError(f"the number of problems must be > 0, not {n}.")
     share = [n // len(tasks) + (i < n % len(tasks)) for i in range(len(tasks))]
     drawn = [task.items(count, seed) for task, count in zip(tasks, share, strict=True) if count]
-    return [items[turn] for turn in range(max(map(len, drawn))) for items in drawn if turn < len(items)]
+    return in_turns(drawn)
+
+
+def in_turns(found: Sequence[Sequence[Item]]) -> list[Item]:
+    """All problems of several sources, which take turns."""
+    return [items[turn] for turn in range(max(map(len, found))) for items in found if turn < len(items)]

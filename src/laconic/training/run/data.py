@@ -35,9 +35,8 @@ def problems(recipe: Recipe) -> Problems:
 
     The bundled kinds have problems for training and others for evaluations. Of a file the last ones are held out, of a
     data set of reasoning-gym the last that are drawn, ``evaluation.n`` in all and evenly from several sources, unless
-    ``evaluation.problems`` names a source. Raises
-    TaskError for sources that are not there, RecipeError for problems without answers, for too few of them, and where
-    a problem would be both.
+    ``evaluation.problems`` names a source. Raises TaskError for sources that are not there, RecipeError for problems
+    without answers or with two, for too few of them, and where a problem would be both.
     """
     sources = tasks.load(recipe.problems or None)
     wanted = recipe.evaluation.n
@@ -61,8 +60,7 @@ def _parted(sources: list[tasks.Task], n: int, held_out: int, seed: int) -> tupl
         found = source.items(_ALL if isinstance(source, JsonlTask) else n + share, seed)
         training.append(found[: max(len(found) - share, 0)])
         kept += found[max(len(found) - share, 0) :]
-    turns = [items[turn] for turn in range(max(map(len, training))) for items in training if turn < len(items)]
-    return turns[:n], kept
+    return tasks.in_turns(training)[:n], kept
 
 
 def _bundled(kinds: list[str], n: int, seed: int) -> list[Item]:

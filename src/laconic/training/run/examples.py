@@ -15,6 +15,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from laconic.bench import jsonl
 from laconic.errors import Collapsed, RecipeError
+from laconic.models.causal_lm import context
 from laconic.models.load import load_text, resolve
 from laconic.models.loading import read_model
 from laconic.training.run.data import problems
@@ -25,7 +26,6 @@ from laconic.training.run.recipe import Examples, Recipe, Stop
 from laconic.training.run.run import Shown, begun, ended, finish, fits
 
 _SFT = ({"messages"}, {"prompt", "completion"}, {"text"})
-_OF_PAIRS = ("accuracies", "chosen", "rejected")
 _DPO = ({"prompt", "chosen", "rejected"}, {"chosen", "rejected"})
 
 
@@ -38,7 +38,7 @@ def learn(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) -> Log:
     held_out = problems(recipe).held_out if recipe.evaluation.n and asked else []
     text = load_text(recipe.model)
     model = read_model(resolve(recipe.model), dtype=getattr(torch, recipe.dtype))
-    most = table.max_tokens or int(model.config.get_text_config().max_position_embeddings)
+    most = table.max_tokens or context(model.config.get_text_config())
     fits(recipe, model, text, 0, most)
     longest = max((len(text.prompt(item.question)) for item in held_out), default=0)
     fits(recipe, model, text, longest, recipe.rollouts.max_tokens if held_out else 0)

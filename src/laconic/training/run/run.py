@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from laconic.engine import Methods
 from laconic.errors import Collapsed, LaconicError, MissingExtra, RecipeError, TrainingError, UnmetNeed
 from laconic.models.adapters import adapted
+from laconic.models.causal_lm import context
 from laconic.models.load import load_text, resolve
 from laconic.models.loading import read_model
 from laconic.models.text import Text
@@ -98,16 +99,16 @@ def _imagined(recipe: Recipe) -> Group:
 
 def fits(recipe: Recipe, model: Any, text: Text, longest: int, most: int) -> None:
     """Raise RecipeError where prompt, what is said besides, and reply are more than the model can read."""
-    context = int(model.config.get_text_config().max_position_embeddings)
+    most_read = context(model.config.get_text_config())
     method = recipe.method() if recipe.reward else None
     said = len(text.encode(text.format.ending)) if isinstance(method, Cuts | Hints) else 0
     if isinstance(method, Hints):
         told = Group(tuple(Rollout(0, budget=budget) for budget in recipe.rollouts.budgets))
         said += max(len(text.encode(f"{text.format.opens}{hint}\n\n\n")) for hint in method.hint(told))
-    if longest + said + most > context:
+    if longest + said + most > most_read:
         raise RecipeError(
             f"the longest prompt has {longest + said} tokens, a reply may have {most}, and the model's context is"
-            f" {context}.",
+            f" {most_read}.",
             "Lower max_tokens.",
         )
 
