@@ -125,3 +125,62 @@ def test_what_is_foreseen_of_all_tokens_is_foreseen_of_few():
     assert sums == sorted(sums, reverse=True)
     assert sums[0] > 0.99
     assert sums[-1] < 0.5
+
+
+WIDE_ROWS = [(49152, 0.3), (49152, 4.0), (151936, 2.0)]
+FILTERS = [
+    Sampling(1.0),
+    Sampling(0.6, top_p=0.95, top_k=20),
+    Sampling(0.7, top_p=0.95),
+    Sampling(1.3, top_k=50, min_p=0.02),
+    Sampling(1.0, min_p=0.05),
+    Sampling(1e-20, top_p=0.5),
+]
+
+
+@pytest.mark.parametrize(("vocab", "spread"), WIDE_ROWS)
+@pytest.mark.parametrize("sampling", FILTERS, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_of_a_long_row_the_token_is_drawn_that_comes_first_of_all(
+    vocab: int, spread: float, sampling: Sampling, dtype: torch.dtype
+) -> None:
+    """Neither the likely tokens alone nor those that filters leave are looked at for another result."""
+    rows = (torch.randn(6, vocab, generator=torch.Generator().manual_seed(vocab)) * spread).to(dtype)
+    for position, row in enumerate(rows):
+        draws = Draws(position)
+        tokens, waits = draws.waits(warp(row, sampling), position)
+        first = int(tokens[waits.argmin()])
+        assert draws.pick(warp(row, sampling), position) == first
+        assert draws.draw(row, sampling, position) == first
+
+
+def test_a_faint_token_of_a_long_row_is_drawn_as_often_as_it_should_be() -> None:
+    """Those that are not looked at closely have their share: here a third of all, in 8192 pieces."""
+    probs = torch.full((8193,), 1 / 3 / 8192)
+    probs[5000] = 2 / 3
+    picked = [Draws(seed).pick(probs, 7) for seed in range(900)]
+    faint = [token for token in picked if token != 5000]
+    assert 240 < len(faint) < 360  # 300, and four standard deviations of 14 on both sides
+    assert len(set(faint)) > 0.9 * len(faint)
+
+
+def test_equals_at_a_filters_edge_are_treated_as_everywhere() -> None:
+    """As many large logits are level as there are tokens in the vocabulary's first half: top-k leaves them all."""
+    row = torch.zeros(8192)
+    row[:4096] = 5.0
+    for sampling in (Sampling(1.0, top_k=20), Sampling(1.0, top_p=0.3)):
+        kept = warp(row, sampling).nonzero()[:, 0].tolist()
+        drawn = {Draws(seed).draw(row, sampling, 3) for seed in range(60)}
+        assert drawn <= set(kept)
+        assert len(drawn) > 30
+
+
+def test_of_a_long_row_only_what_is_all_but_impossible_is_not_foreseen() -> None:
+    row = (torch.randn(30000, generator=torch.Generator().manual_seed(0)) * 2).softmax(-1)
+    for position in range(8):
+        draws = Draws(5)
+        tokens, waits = draws.waits(row, position)
+        all_chances = (waits.min() / waits) ** 2
+        found, chances = foresee(row, draws, position)
+        assert tokens[all_chances >= 1 / 1024].tolist() == sorted(found.tolist())
+        assert found[chances.argmax()] == draws.pick(row, position)

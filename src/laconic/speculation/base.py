@@ -24,7 +24,7 @@ import torch
 from laconic.models.base import LanguageModel, RunsParts, Slot
 from laconic.models.brought import BroughtHead
 from laconic.policy import Card, Policy
-from laconic.speculation.draws import Draws, warp
+from laconic.speculation.draws import WIDE, Draws, warp
 from laconic.speculation.pace import Pace
 from laconic.types import Request, Sampling
 
@@ -476,7 +476,7 @@ class TargetRows:
     of, where a policy looks at them.
     """
 
-    __slots__ = ("_probs", "_soft", "best", "hidden", "logits", "position", "sampling")
+    __slots__ = ("_probs", "_soft", "best", "hidden", "instated", "logits", "position", "sampling")
 
     def __init__(
         self,
@@ -495,6 +495,18 @@ class TargetRows:
         self.sampling = sampling
         self.position = position
         """Index in the sequence of the token that row 0 predicts; keys the random draws."""
+        self.instated = False
+        """Whether other distributions stand in place of what the target thinks (:meth:`instead`)."""
+
+    def draw(self, row: int, draws: Draws, position: int) -> int:
+        """The token that plain decoding draws from ``row`` at ``position``; other long rows are not looked at."""
+        if self.instated or self.logits.shape[-1] < WIDE:
+            return draws.pick(self.probs[row], position)
+        return draws.draw(self.logits[row], self.sampling, position)
+
+    def after(self, row: int) -> torch.Tensor:
+        """One row of ``probs``, ``[vocab]``, without the others."""
+        return self.probs[row] if self._probs is not None else warp(self.logits[row], self.sampling)
 
     @property
     def probs(self) -> torch.Tensor:
@@ -517,6 +529,7 @@ class TargetRows:
         rows = TargetRows(soft.log(), soft.argmax(-1).tolist(), self.sampling, self.position, self.hidden)
         rows._soft = soft
         rows._probs = warp(rows.logits, self.sampling) if self.sampling.greedy else soft
+        rows.instated = True
         return rows
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from laconic.speculation.filters import top_k, top_p
+from laconic.models.largest import largest
+from laconic.speculation.filters import FEW, top_k, top_p
 from laconic.splitmix import FIRST, GOLDEN, MASK, SECOND, mix
 from laconic.types import Sampling
 
@@ -63,7 +66,22 @@ class Draws:
         first to come is drawn (the Gumbel-max trick in another guise). Two distributions under the same numbers
         agree with probability at least (1 - TV) / (1 + TV), TV their total variation distance (Daliri et al. 2024).
         """
-        tokens, waits = self.waits(probs, position, stream, sub)
+        rates = probs.detach().cpu().numpy()
+        tokens, waits = _soon(rates, np.uint64(self._words(position, stream, sub)), 1.0)
+        return int(tokens[waits.argmin()])
+
+    def draw(self, logits: torch.Tensor, sampling: Sampling, position: int) -> int:
+        """The target's own token: what :meth:`pick` takes of ``warp(logits, sampling)``, ``logits [vocab]``.
+
+        Where the filters leave few tokens, no row of the vocabulary's length is made of them.
+        """
+        few = few_left(logits, sampling)
+        if few is None:
+            return self.pick(warp(logits, sampling), position)
+        tokens, rates = few
+        if len(tokens) == 1:
+            return int(tokens[0])
+        waits = _units(tokens, np.uint64(self._words(position))) / rates
         return int(tokens[waits.argmin()])
 
     def arrivals(
@@ -95,7 +113,11 @@ class Draws:
             tokens = ids[tokens]
         if len(tokens) == 1:
             return tokens, np.zeros(1)
-        return tokens, _units(tokens, np.uint64(self._words(position, stream, sub))) / rates.astype(np.float64)
+        return tokens, _units(tokens, np.uint64(self._words(position, stream, sub))) / rates
+
+    def soon(self, probs: torch.Tensor, position: int, within: float) -> tuple[Tokens, Floats]:
+        """Of :meth:`waits` those that are at most ``within`` times the shortest, in any order; of short rows all."""
+        return _soon(probs.detach().cpu().numpy(), np.uint64(self._words(position)), within)
 
     def units(self, tokens: Tokens, positions: Sequence[int]) -> Floats:
         """How long each of ``tokens [n, k]`` lets the target wait at its position were its probability 1.
@@ -117,20 +139,66 @@ def _units(tokens: Tokens, keys: Words | np.uint64) -> Floats:
     return times
 
 
+WIDE = 4096
+"""Tokens from which on most of a row are not looked at closely (:func:`_soon`), or not at all (:func:`few_left`)."""
+_FAINT = 1 / 1024
+"""How much rarer than the likeliest a token is that is not looked at closely."""
+_BLOCK = 1 << 14
+"""Numbers mixed at a time: as many as the nearest cache holds."""
+_steps: Words = np.zeros(0, dtype=np.uint64)
+"""What each token adds to a key. Grows to the largest vocabulary seen."""
+
+
+def _soon(rates: NDArray[np.floating[Any]], key: np.uint64, within: float) -> tuple[Tokens, Floats]:
+    """Tokens that come before ``within`` times the shortest waiting time, and when; ``rates [vocab]``.
+
+    Of a short row all that can come. Of a long one the likely tokens are timed first: a faint one can be as soon only
+    if the number that it draws is among the largest, which its bits tell before any logarithm is taken.
+    """
+    if len(rates) < WIDE or np.count_nonzero(rates) < WIDE:
+        tokens = rates.nonzero()[0]
+        return tokens, _units(tokens, key) / rates[tokens]
+    faint = float(rates.max()) * _FAINT
+    likely = (rates > faint).nonzero()[0]
+    waits = _units(likely, key) / rates[likely]
+    bound = float(waits.min()) * within
+    early = _drawing(len(rates), key, math.exp(-bound * faint))
+    early = early[(rates[early] > 0) & (rates[early] <= faint)]
+    tokens, waits = np.append(likely, early), np.append(waits, _units(early, key) / rates[early])
+    soon = waits <= waits.min() * within
+    return tokens[soon], waits[soon]
+
+
+def _drawing(count: int, key: np.uint64, least: float) -> Tokens:
+    """Those of the first ``count`` tokens that draw a number in (0, 1) of ``least`` or more, or next to it."""
+    global _steps
+    if len(_steps) < count:
+        _steps = np.arange(1, count + 1, dtype=np.uint64) * _STEP
+    bound = np.uint64(max(int(least * 2.0**53) - 4, 0))
+    found = []
+    for begin in range(0, count, _BLOCK):
+        bits = _mixed(_steps[begin : min(begin + _BLOCK, count)] + key) >> _11
+        found.append((bits >= bound).nonzero()[0] + begin)
+    return np.concatenate(found)
+
+
 _DOUBT = 0.5
 """How far the logarithms of two models' probabilities are thought to lie apart: a scale, not a knob. Policies that
 calibrate take any monotone measure; on the bundled pair half to one told right from wrong guesses equally well."""
+_LATE = 32.0
+"""Tokens that come this many times later than the first are not foreseen: their chance is a thousandth of its."""
 
 
 def foresee(probs: torch.Tensor, draws: Draws, position: int, ids: Tokens | None = None) -> tuple[Tokens, Floats]:
-    """What a target that resembles ``probs [vocab]`` will draw at ``position``: tokens and probabilities ``[allowed]``.
+    """What a target that resembles ``probs [vocab]`` will draw at ``position``: tokens and probabilities ``[some]``.
 
-    With ``ids [n]``, ``probs [n]`` are those of these tokens alone: a guess at the draw needs only the likely ones.
+    Of a long row those are left out that have less than a thousandth of the likeliest one's chance. With ``ids [n]``,
+    ``probs [n]`` are those of these tokens alone: a guess at the draw needs only the likely ones.
 
     The target's own waiting times are known but for its probabilities. Were they ``probs``, the first to come would be
     certain; the logarithms of both being some way apart, a token's chance falls with how long after the first it comes.
     """
-    tokens, waits = draws.waits(probs, position, ids=ids)
+    tokens, waits = draws.waits(probs, position, ids=ids) if ids is not None else draws.soon(probs, position, _LATE)
     if len(tokens) == 1:
         return tokens, np.ones(1)
     chances: Floats = (waits.min() / waits) ** (1 / _DOUBT)
@@ -174,3 +242,34 @@ def warp(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     if sampling.min_p > 0:
         probs = probs.masked_fill(probs < sampling.min_p * probs.amax(-1, keepdim=True), 0.0)
     return (probs / probs.sum(-1, keepdim=True)).reshape(shape)
+
+
+def few_left(logits: torch.Tensor, sampling: Sampling) -> tuple[Tokens, Floats] | None:
+    """The tokens that ``sampling`` leaves of ``logits [vocab]``, and numbers in proportion to their probabilities.
+
+    Both ``[allowed]``, by falling probability. None where that is not cheaper than :func:`warp`: without top-k or
+    top-p, for a short vocabulary, where many tokens are left, and where equals stand on both sides of a filter's edge.
+    """
+    vocab = logits.shape[-1]
+    ranked = 0 < sampling.top_k < vocab
+    if vocab < WIDE or not (ranked or sampling.top_p < 1) or sampling.greedy or sampling.top_k >= FEW < vocab:
+        return None
+    cold = max(sampling.temperature, _COLDEST)
+    count = sampling.top_k if ranked else FEW
+    values, places = (part[0].cpu().numpy() for part in largest(logits[None], count + 1))
+    if ranked and values[count] == values[count - 1]:
+        return None
+    weights: Floats = np.exp((values[:count].astype(np.float64) - float(values[0])) / cold)
+    if sampling.top_p < 1:
+        total = weights.sum() if ranked else float(((logits.float() - float(values[0])) / cold).exp().sum())
+        before = np.cumsum(weights)[:-1] / total
+        kept = int((before < sampling.top_p).sum()) + 1
+        if kept == count and not ranked:
+            return None
+        if kept < count and values[kept] == values[kept - 1]:
+            return None
+        weights = weights[:kept]
+    if sampling.min_p > 0:
+        weights = weights[weights >= sampling.min_p]
+    tokens: Tokens = places[: len(weights)].astype(np.int64)
+    return tokens, weights

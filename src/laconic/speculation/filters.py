@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-_FEW = 256
+FEW = 256
 """Tokens that are looked at first; a model that is sure of anything has its nucleus among them."""
 
 
@@ -30,7 +30,7 @@ def top_p(probs: torch.Tensor, p: float, order: torch.Tensor | None = None) -> t
     vocab = probs.shape[-1]
     whole = order is not None
     if order is None:
-        order = probs.topk(min(_FEW, vocab), dim=-1).indices
+        order = probs.topk(min(FEW, vocab), dim=-1).indices
     ranked = probs.gather(-1, order)
     count = _count(ranked, p)
     width = ranked.shape[-1]

@@ -59,7 +59,7 @@ class Coupling(Verifier):
         """Take the target's token (argmax, or the draw of stream TOKEN) and go down if it was drafted."""
         rows, tokens = draft.rows, draft.tree.tokens
         greedy = rows.sampling.greedy
-        token = rows.best[start + 1] if greedy else draft.draws.pick(rows.probs[start + 1], position)
+        token = rows.best[start + 1] if greedy else rows.draw(start + 1, draft.draws, position)
         child = next((i for i in draft.below[start + 1] if tokens[i] == token), None)
         return ([], lambda: token) if child is None else ([child], None)
 
@@ -126,7 +126,7 @@ class NodeByNode(Coupling):
 
     def follow(self, draft: ScoredDraft, start: int, position: int) -> Stretch:
         """One step: to the child that ``choose`` accepts."""
-        rest, siblings = draft.rows.probs[start + 1], draft.below[start + 1]
+        rest, siblings = draft.rows.after(start + 1), draft.below[start + 1]
         if siblings:
             tokens, q = [draft.tree.tokens[i] for i in siblings], drafted_from(draft.tree, siblings)
             uniform = partial(draft.draws.uniform, position, Draws.ACCEPT)
