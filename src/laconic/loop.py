@@ -62,7 +62,7 @@ PROMPT_WITH_DRAFT = 64
 many wider rows of logits. Longer ones are prefilled in passes of their own, without logits."""
 
 _PREDICTED = 32
-"""Tokens of a client's prediction that are drafted at once."""
+"""Tokens of a client's prediction, or of a former output, that are drafted at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +379,8 @@ class Loop:
                 s.tree = TokenTree.of_chain(forced, "grammar")
             elif predicted := self._predicted(s, room):
                 s.tree = TokenTree.of_chain(predicted, "prediction")
+            elif before := self._before(s, room):
+                s.tree = TokenTree.of_chain(before, "prior")
             elif room > 0 and s.request.drafts:
                 free.append((s, room))
         length = self.plan.length
@@ -405,6 +407,12 @@ class Loop:
         if s.prediction is None or not s.request.drafts or s.transcript.phase != "answer":
             return []
         return list(s.prediction.draft(s.tokens[s.transcript.answer_begins :], min(room, _PREDICTED)))
+
+    def _before(self, s: Sequence, room: int) -> list[int]:
+        """What the output that the prompt has had before says of the next tokens."""
+        if s.prior is None or not s.request.drafts:
+            return []
+        return list(s.prior.draft(s.tokens[s.context.prompt_length :], min(room, _PREDICTED)))
 
     def _verify(
         self, scores: Scores, sequences: Seq[Sequence], writing: Seq[Sequence], seconds: float
@@ -453,7 +461,9 @@ class Loop:
             self._show(scores, i, s.path[len(s.tokens) - 2 - s.slot.length], s.context)
         s.usage.drafted += len(s.tree)
         s.usage.accepted += accepted
-        if s.tree.source == "prediction":
+        if s.tree.source == "prior" and s.prior is not None:
+            s.prior.heard(len(s.tree), accepted)
+        if s.tree.source in ("prediction", "prior"):
             s.usage.predicted += accepted
             s.usage.mispredicted += len(s.tree) - accepted
         self._written += kept

@@ -1,4 +1,4 @@
-"""An answer that somebody expects, as a source of drafts."""
+"""A text that somebody expects, as a source of drafts: an answer, or all that was once written to the prompt."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import numpy as np
 _LONGEST = 16
 """Tokens of the answer's end at most by which its place in the prediction is found."""
 
+_FIRST = 8
+"""Tokens of a former output that are drafted at first."""
+_SAME = 4
+"""Tokens that must agree where an output has left the former one, to draft from there: fewer the drafter finds too."""
 _TRUST = 2
 """Tokens that are drafted at most for each one of a match, and one more: a word alone stands in many places."""
 
 
 class Prediction:
-    """Follows an answer along the text that was predicted for it.
+    """Follows an answer along the text that was predicted for it; ``least`` tokens of a match are enough.
 
     The answer's end is looked for in the prediction, longer matches first, and what stands there behind it is the
     draft; of equal matches the next one behind the last is taken, so that a passage that comes again is not copied from
@@ -22,8 +26,9 @@ class Prediction:
     (predicted outputs); the matching is that of prompt lookup decoding.
     """
 
-    def __init__(self, tokens: Sequence[int]) -> None:
+    def __init__(self, tokens: Sequence[int], least: int = 1) -> None:
         self._tokens = tuple(tokens)
+        self._least = least
         self._numbers = np.asarray(self._tokens, dtype=np.int64)
         self._at = 0
 
@@ -32,7 +37,7 @@ class Prediction:
         if not answer:
             return self._tokens[:most]
         ends, size = self._places(answer)
-        if not len(ends):
+        if not len(ends) or size < self._least:
             return ()
         next_one = int(np.searchsorted(ends, self._at))
         self._at = int(ends[min(next_one, len(ends) - 1)])
@@ -49,3 +54,28 @@ class Prediction:
                 break
             ends, size = longer, size + 1
         return ends, size
+
+
+class Prior:
+    """Follows an output along the former one: in step as long as both agree, then wherever a passage comes again.
+
+    In step, as many tokens are drafted as have lately stood, and up to twice as many.
+    """
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self._tokens = tuple(tokens)
+        self._passages = Prediction(tokens, _SAME)
+        self._agreed = 0
+        self._size = _FIRST
+
+    def draft(self, output: Sequence[int], most: int) -> tuple[int, ...]:
+        """At most ``most`` tokens that may follow the output so far."""
+        while self._agreed < len(output) and self._tokens[self._agreed : self._agreed + 1] == (output[self._agreed],):
+            self._agreed += 1
+        if self._agreed < len(output):
+            return self._passages.draft(output, most)
+        return self._tokens[self._agreed : self._agreed + min(most, self._size)]
+
+    def heard(self, drafted: int, accepted: int) -> None:
+        """How many of the tokens that were drafted last have stood."""
+        self._size = 2 * drafted if accepted == drafted else accepted + 1

@@ -19,7 +19,7 @@ from laconic.landing import landing
 from laconic.models.base import Reduced, Scores, ScoreTree, Slot
 from laconic.models.past import FOREVER
 from laconic.models.text import Text
-from laconic.prediction import Prediction
+from laconic.prediction import Prediction, Prior
 from laconic.probe import Ride, bounded
 from laconic.speculation.base import EMPTY, Context, TokenTree, way_down
 from laconic.speculation.draws import Draws
@@ -118,6 +118,7 @@ class Sequence:
         self.logprobs: dict[int, Logprob] = {}
         """Those of tokens, by their place in the text, where the request asks for them."""
         self.prediction = Prediction(request.prediction) if request.prediction else None
+        self.prior = Prior(request.prior) if request.prior else None
         self.beliefs: list[tuple[int, Belief]] = []
         """What probes have found, each with the thinking tokens written by then."""
         self.ending = ""

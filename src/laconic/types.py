@@ -177,7 +177,8 @@ class Request:
     None looks for tags at the end of the prompt.
 
     ``drafts`` False decodes this request plainly, whatever drafts for others. ``prediction`` is what somebody thinks
-    the answer will be, as tokens: a draft, and never forced. ``logprobs`` asks for the log probabilities of what is
+    the answer will be, as tokens: a draft, and never forced. ``prior`` is an output that this prompt has had before,
+    thought and all: a draft, too, from its first token on. ``logprobs`` asks for the log probabilities of what is
     written, and of so many of the likeliest tokens in each place. ``grammar`` is what the answer must keep to; the
     thought is free. ``kv`` is the policy that keeps this request's cache, in place of the run's.
     """
@@ -191,6 +192,7 @@ class Request:
     phase: str | None = None
     drafts: bool = True
     prediction: tuple[int, ...] = ()
+    prior: tuple[int, ...] = ()
     logprobs: int | None = None
     grammar: Grammar | None = None
     kv: Any = None
@@ -242,7 +244,8 @@ class Usage:
     tokens were forced by a controller. ``drafted`` were proposed (by the drafter, or by a controller that expects an
     answer), ``accepted`` survived verification; ``probed`` were scored on a probe's branch or in a probe's own pass;
     ``dropped`` were written by a server and paid for, and are no part of the text. ``predicted`` and ``mispredicted``
-    are drafted tokens of a client's prediction that did and did not survive; both count as drafted, too. ``reused`` are
+    are drafted tokens of a client's prediction, or of an output that the prompt has had before, that did and did not
+    survive; both count as drafted, too. ``reused`` are
     tokens of the prompt that an earlier request had read already.
     In a batch, a pass is shared: ``target_passes``
     counts each pass that a request took part in, ``seconds`` its equal share of the time.

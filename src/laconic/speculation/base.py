@@ -63,7 +63,7 @@ class TokenTree:
     @property
     def given(self) -> bool:
         """Whether no drafter proposed it: a controller, a grammar or the client did."""
-        return self.source in ("expected", "prediction", "grammar")
+        return self.source in ("expected", "prediction", "prior", "grammar")
 
 
 EMPTY = TokenTree()

@@ -16,6 +16,7 @@ from laconic.training.run.rollouts import EngineRollouts
 from laconic.training.run.workers import Workers
 from laconic.types import Limits
 from tests import tiny
+from tests.speculation.exact import g_excess
 
 PROMPTS = [[{"role": "user", "content": f"{i} + {i}?"}] for i in (1, 1, 2, 2, 3)]
 
@@ -123,3 +124,61 @@ def test_several_processes_write_what_one_does(model: PreTrainedModel) -> None:
     with pytest.raises(TrainingError, match="a process that samples has ended"):
         made(PROMPTS, trainer(model, step=1))
     assert not any(process.is_alive() for process in workers._processes)
+
+
+def nudged(model: Any, size: float, seed: int = 0) -> None:
+    """A step of training, as far as the weights are concerned."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for value in model.parameters():
+            value += size * value.std() * torch.randn(value.shape, generator=generator)
+
+
+def test_a_rollout_that_is_drafted_from_the_last_one_is_that_of_the_new_weights(model: PreTrainedModel) -> None:
+    """Reuse changes which random numbers a row has, and nothing else: neither order nor memory can be seen in it."""
+    made = rollouts(reuse=True)
+    first = written(made(PROMPTS, trainer(model)))
+    assert made.share == 0
+    assert first[0] != first[1]  # one prompt, two rollouts
+    same = written(made(list(reversed(PROMPTS)), trainer(model, step=1)))
+    assert sorted(same) == sorted(first)
+    assert made.share > 0.7
+    nudged(model, 0.1)
+    changed = written(made(PROMPTS, trainer(model, step=2)))
+    assert changed != first
+    assert changed == written(rollouts(reuse=True)(PROMPTS, trainer(model, step=7)))  # which remembers nothing
+    assert 0 < made.share < 0.7
+
+
+def test_reuse_saves_passes_where_the_weights_have_changed_little(model: PreTrainedModel) -> None:
+    passes = {}
+    for reuse in (False, True):
+        made = rollouts(reuse=reuse, drafter="none")
+        made(PROMPTS, trainer(model))
+        before = made.passes
+        nudged(model, 0.001)
+        made(PROMPTS, trainer(model, step=1))
+        passes[reuse] = made.passes - before
+    assert passes[True] < 0.6 * passes[False]
+
+
+def test_what_is_reused_has_the_law_of_the_new_weights(model: PreTrainedModel) -> None:
+    """First tokens after a change of the weights, each drafted from what came before it, beside the model's own law."""
+    prompts = [[{"role": "user", "content": f"{i} + 1?"}] for i in range(1) for _ in range(1200)]
+    made = rollouts(reuse=True, max_tokens=3)
+    made(prompts, trainer(model))
+    nudged(model, 0.3)
+    found = written(made(prompts, trainer(model, step=1)))
+    prompt, _ = tiny.text().ask(prompts[0])
+    row = model(torch.tensor([prompt])).logits[0, -1].softmax(-1).tolist()
+    law = {(token,): chance for token, chance in enumerate(row)}
+    assert g_excess([(tokens[0],) for tokens in found], law) < 1
+    assert 0.2 < made.share < 1
+
+
+def test_several_processes_reuse_too(model: PreTrainedModel) -> None:
+    alone, several = rollouts(reuse=True), rollouts(reuse=True, workers=2)
+    for step in range(2):
+        assert written(several(PROMPTS, trainer(model, step))) == written(alone(PROMPTS, trainer(model, step)))
+    assert several.share == alone.share > 0
+    several.over(model).close()  # type: ignore[attr-defined]

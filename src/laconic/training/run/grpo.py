@@ -70,6 +70,7 @@ def _sampling(recipe: Recipe, text: Text) -> dict[str, Any]:
     return {
         "text": text, "max_tokens": r.max_tokens, "temperature": r.temperature, "drafter": r.drafter,
         "dtype": _dtype(recipe), "batch": r.batch, "seed": recipe.seed, "workers": r.workers,
+        "reuse": r.reuse,
     }  # fmt: skip
 
 
@@ -210,6 +211,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # it has no types
             | {"right_discouraged": self.trainer.discouraged, "limit": self._scorer.limit}
             | {name: logs[name] for name in ("loss", "grad_norm", "entropy", "kl") if name in logs}
             | {"seconds": now - self._clock, "sampling": sampled - self._sampled, "path": self._made.path}
+            | ({"reused": self._made.share} if self._made.reuse else {})
         )
         self._log.add(row)
         if state.global_step == 1 and not row["right"]:

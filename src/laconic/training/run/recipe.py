@@ -61,6 +61,9 @@ class Rollouts(_Table):
     workers: _Count = 1
     """Processes that sample. Two on two cores sample nearly twice as fast as one with two threads, for small models:
     half of the time is Python's."""
+    reuse: bool = False
+    """Draft each rollout from the one that its problem had in an earlier step, with the same random numbers: exact, and
+    fast where the model has changed little. Of worth where problems come again, in runs of several epochs."""
     budgets: tuple[_Count, ...] = ()
     """Lengths in tokens that rollouts are asked for, where the reward needs one (L1, HBPO)."""
 
