@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from laconic import reference
-from laconic.engine import Engine
+from laconic.engine import Engine, Methods
 from laconic.errors import RequestError
 from laconic.landing import TEXT
 from laconic.loop import Loop
@@ -178,3 +178,10 @@ def test_a_prompt_is_read_in_pieces(engine: Engine) -> None:
         loop.step()
     assert tuple(s.tokens[len(long.prompt) :]) == whole.tokens
     loop.cancel(other)
+
+
+def test_one_controller_need_not_be_in_a_tuple():
+    """A string would otherwise be taken for a list of one-letter names."""
+    assert Methods(think="settled").think == ("settled",)  # type: ignore[arg-type]
+    assert Methods(think=["settled", "no-wait"]).think == ("settled", "no-wait")  # type: ignore[arg-type]
+    assert [policy.name for policy in Methods(think="settled").plan().controllers] == ["settled"]  # type: ignore[arg-type]

@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 class Methods:
     """Which method to use for each part, as spec strings or policies. The defaults need no draft model.
 
-    ``think`` holds controllers in their order of precedence.
+    ``think`` holds controllers in their order of precedence; one alone need not be in a tuple.
     """
 
     drafter: str | Policy = "suffix"
@@ -63,6 +63,10 @@ class Methods:
     kv: str | Policy = "full"
     kv_budget: int | None = None
     """Bytes of the target's cache that a request may take; ``kv`` says what goes, or snapkv where it is full."""
+
+    def __post_init__(self) -> None:
+        said: Any = self.think  # from users, who write think="settled", or a list
+        object.__setattr__(self, "think", (said,) if isinstance(said, str | Policy) else tuple(said))
 
     def fields(self) -> dict[str, Any]:
         """Every field by name, as :meth:`Engine.load` and :meth:`Engine.using` take them."""
