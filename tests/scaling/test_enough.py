@@ -11,7 +11,8 @@ import pytest
 
 from laconic import Engine, Limits, Sampling
 from laconic.scaling.base import Growth
-from laconic.scaling.enough import Enough, Votes, gain, left, of_votes
+from laconic.scaling.beliefs import Votes, gain, left, of_votes
+from laconic.scaling.enough import Enough
 from tests.scaling.boards import answers, board, does, done, look, policy, running, stands
 
 WAYS = [(1, 1, 0.6), *((1 / 4, power, 0.1) for power in (1, 2, 3)), *((1 / 16, power, 1 / 30) for power in (1, 2, 3))]
