@@ -67,3 +67,11 @@ def test_a_request_that_drafts_nothing_drafts_nothing_from_before_either():
     result = engine.run([replace(request, prior=output, drafts=False)])[0]
     assert result.tokens == output
     assert result.usage.drafted == 0
+
+
+def test_text_that_was_taken_back_is_followed_again_from_where_it_ends():
+    prior = Prior(range(100))
+    prior.draft(list(range(20)), 8)
+    assert prior.draft(list(range(5)), 8) == tuple(range(5, 13))
+    prior.draft(list(range(20)), 8)
+    assert prior.draft([0, 1, 2, 3, 4, 77, 78, 79], 8) == ()

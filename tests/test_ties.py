@@ -87,3 +87,25 @@ def test_a_draw_needs_no_referee(twins: tuple[CausalLM, CausalLM]) -> None:
     engine = Engine(twins[0], TEXT, Methods(drafter="none"))
     with mock.patch.object(Loop, "_untie", side_effect=AssertionError):
         engine.run([Request(PROMPTS[0].prompt, Sampling(1.0), Limits(20))])
+
+
+def _settled(dtype: torch.dtype, sampling: Sampling) -> int:
+    """How often a request is settled by a pass of its own where every row is level."""
+    engine = Engine(CausalLM(tiny.model(4, bias=tiny.REASONER).to(dtype)), tiny.text(), Methods(drafter="none"))
+    level = mock.patch("laconic.loop.tied", side_effect=lambda rows: torch.ones(len(rows), dtype=torch.bool))
+    node = mock.patch.object(Scores, "ties", side_effect=lambda i: [0])
+    with level, node, mock.patch.object(Loop, "_untie", return_value=5) as untie:
+        engine.run([engine.request("1 + 3?", sampling=sampling, limits=Limits(10))])
+    return untie.call_count
+
+
+def test_penalties_do_not_make_16_bit_ties_worth_a_pass() -> None:
+    """Rules give float32; every second row of a 16-bit model would be read again from its beginning."""
+    assert _settled(torch.float32, Sampling(presence_penalty=0.5)) > 0
+    assert _settled(torch.bfloat16, Sampling(presence_penalty=0.5)) == 0
+
+
+def test_ties_are_settled_for_greedy_requests_alone() -> None:
+    assert _settled(torch.float32, Sampling()) > 0
+    assert _settled(torch.float32, Sampling(1.0, seed=3)) == 0
+    assert _settled(torch.float32, Sampling(1.0, seed=3, presence_penalty=0.5)) == 0

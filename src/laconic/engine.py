@@ -275,7 +275,7 @@ class Engine:
             made = self.made(asked)
             request = replace(
                 request, prompt=made.prompt, sampling=made.sampling, limits=made.limits, question=made.question,
-                phase=made.phase,
+                phase=made.phase, prior=(),
             )  # fmt: skip
         return replace(request, controllers=mine, events=asked.events)
 

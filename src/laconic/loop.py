@@ -31,6 +31,7 @@ from laconic.models.base import (
     Steerable,
     chain,
     tied,
+    unties,
 )
 from laconic.models.largest import first_largest
 from laconic.models.text import Text
@@ -63,6 +64,8 @@ many wider rows of logits. Longer ones are prefilled in passes of their own, wit
 
 _PREDICTED = 32
 """Tokens of a client's prediction, or of a former output, that are drafted at once."""
+_BESIDE = 512
+"""Tokens of former outputs that all requests of a pass draft together: many rows leave little room in a pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,7 +415,8 @@ class Loop:
         """What the output that the prompt has had before says of the next tokens."""
         if s.prior is None or not s.request.drafts:
             return []
-        return list(s.prior.draft(s.tokens[s.context.prompt_length :], min(room, _PREDICTED)))
+        most = min(room, _PREDICTED, max(_BESIDE // len(self.active), 1))
+        return list(s.prior.draft(s.tokens[s.context.prompt_length :], most))
 
     def _verify(
         self, scores: Scores, sequences: Seq[Sequence], writing: Seq[Sequence], seconds: float
@@ -472,13 +476,18 @@ class Loop:
     def _rows(self, scores: Scores, i: int, s: Sequence, first: int, size: int) -> tuple[torch.Tensor, list[int]]:
         """Logits after the last token and every drafted one, as the request's rules leave them, and the likeliest."""
         rows, best = scores.of(i)[first : first + size], scores.best(i)[first : first + size]
-        ties = [node - first for node in scores.ties(i) if first <= node < first + size]
+        greedy, narrow = s.request.sampling.greedy, rows.dtype
         if s.rules:
             rows = torch.stack([ruled(s.rules, rows[node + 1], place) for node, place in s.places()])
-            best, ties = first_largest(rows).tolist(), tied(rows).nonzero()[:, 0].tolist()
-        if s.request.sampling.greedy:
-            for row in ties:
-                best[row] = self._untie(s, row - 1)
+            best = first_largest(rows).tolist()
+            # Rules give float32, but what they were given says how far apart two tokens can be told.
+            ties = tied(rows).nonzero()[:, 0].tolist() if greedy and unties(narrow) else []
+        elif greedy:
+            ties = [node - first for node in scores.ties(i) if first <= node < first + size]
+        else:
+            ties = []
+        for row in ties:
+            best[row] = self._untie(s, row - 1)
         return rows, best
 
     def _show(self, scores: Scores, i: int, node: int, context: Context) -> None:

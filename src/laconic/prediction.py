@@ -69,7 +69,9 @@ class Prior:
         self._size = _FIRST
 
     def draft(self, output: Sequence[int], most: int) -> tuple[int, ...]:
-        """At most ``most`` tokens that may follow the output so far."""
+        """At most ``most`` tokens that may follow the output so far, of which a part may have been taken back since."""
+        if self._agreed and tuple(output[: self._agreed][-_SAME:]) != self._tokens[: self._agreed][-_SAME:]:
+            self._agreed = 0
         while self._agreed < len(output) and self._tokens[self._agreed : self._agreed + 1] == (output[self._agreed],):
             self._agreed += 1
         if self._agreed < len(output):

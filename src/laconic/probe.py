@@ -17,6 +17,7 @@ from dataclasses import replace
 
 import torch
 
+from laconic.models.largest import first_largest
 from laconic.models.text import Text
 from laconic.thinking.base import Belief, Probe, Watched, given_up
 
@@ -111,7 +112,8 @@ class Ride:
             first = len(self._opening) - 1
             self._watched = watched(logits[first], self._watch)
             self._hidden = None if hidden is None else hidden[first].clone()
-        rows = logits[len(self._opening) - 1 + known :].float()
+        rows = logits[len(self._opening) - 1 + known :]
+        rows = rows[: self._reach(rows, known)].float()
         log_probs = rows.log_softmax(-1)
         top, best = log_probs.max(-1)
         entropies = -(log_probs.exp() * log_probs).nan_to_num(0.0).sum(-1)
@@ -125,6 +127,12 @@ class Ride:
             self._done = self._complete or hopeless or len(self._answer) >= self.probe.max_tokens
             if self._done or at >= len(self._guess) or self._guess[at] != token:
                 return
+
+    def _reach(self, rows: torch.Tensor, known: int) -> int:
+        """How many rows count: as far as the guess agrees with what they say, and one more."""
+        guess = self._guess[known : known + len(rows) - 1]
+        said = first_largest(rows[: len(guess)]).tolist() if guess else []
+        return 1 + next((at for at, (a, b) in enumerate(zip(guess, said, strict=True)) if a != b), len(guess))
 
     def _after(self, token: int, depth: int) -> tuple[int, bool]:
         """Open braces after ``token``, and whether the answer ends with it."""

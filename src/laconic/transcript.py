@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -21,6 +22,8 @@ STEP = "\n\n"
 
 _WINDOW = 48
 """Tokens decoded to look for a tag or stop string of several tokens."""
+_PIECES = 8
+"""Tokens of which one character may consist."""
 
 
 class Mark(Enum):
@@ -146,10 +149,20 @@ class Transcript:
         more, tag, rest = self.text.decode(tokens).rpartition(form.closes)
         if not tag or not rest.strip():
             return kinds
-        size = next(n for n in range(1, len(tokens) + 1) if len(self.text.decode(tokens[:n])) >= len(more + tag))
+        size = self._reaching(tokens, len(more + tag))
         for at in range(self._closed - self.prompt_length, self._closed - self.prompt_length + size):
             kinds[at] = "thinking" if kinds[at] == "answer" else kinds[at]
         return kinds
+
+    def _reaching(self, tokens: Sequence[int], length: int) -> int:
+        """How many of ``tokens`` it takes until their text has ``length`` characters."""
+
+        def long(n: int) -> bool:
+            return len(self.text.decode(tokens[:n])) >= length
+
+        size = bisect_left(range(1, len(tokens)), True, key=long) + 1
+        # Half a character may be written as several that stand for nothing, so a few tokens before may be enough.
+        return next((n for n in range(max(size - _PIECES, 1), size) if long(n)), size)
 
     def _begin(self, token: int) -> Mark:
         """A token before any thought: it counts as thought while it may be part of the opening tag."""

@@ -178,9 +178,11 @@ class Request:
 
     ``drafts`` False decodes this request plainly, whatever drafts for others. ``prediction`` is what somebody thinks
     the answer will be, as tokens: a draft, and never forced. ``prior`` is an output that this prompt has had before,
-    thought and all: a draft, too, from its first token on. ``logprobs`` asks for the log probabilities of what is
-    written, and of so many of the likeliest tokens in each place. ``grammar`` is what the answer must keep to; the
-    thought is free. ``kv`` is the policy that keeps this request's cache, in place of the run's.
+    thought and all: a draft, too, from its first token on. Verifiers that couple draft and target need one that was
+    drawn with another seed; ``match``, which draws as if there were no draft, takes any. ``logprobs`` asks for the log
+    probabilities of what is written, and of so many of the likeliest tokens in each place. ``grammar`` is what the
+    answer must keep to; the thought is free. ``kv`` is the policy that keeps this request's cache, in place of the
+    run's.
     """
 
     prompt: tuple[int, ...]

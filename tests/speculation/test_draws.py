@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from laconic.errors import BrokenLogits
 from laconic.speculation.draws import Draws, _mixed, foresee, foreseen, warp
 from laconic.splitmix import mix
 from laconic.types import Sampling
@@ -184,3 +185,16 @@ def test_of_a_long_row_only_what_is_all_but_impossible_is_not_foreseen() -> None
         found, chances = foresee(row, draws, position)
         assert tokens[all_chances >= 1 / 1024].tolist() == sorted(found.tolist())
         assert found[chances.argmax()] == draws.pick(row, position)
+
+
+def test_tokens_that_a_low_temperature_rules_out_are_no_division_by_zero() -> None:
+    row = torch.randn(8192, generator=torch.Generator().manual_seed(0)) * 5
+    for seed in range(5):
+        assert Draws(seed).draw(row, Sampling(0.01, top_k=20), 5) == Draws(seed).pick(
+            warp(row, Sampling(0.01, top_k=20)), 5
+        )
+
+
+def test_a_long_row_that_is_no_distribution_is_said_to_be_broken() -> None:
+    with pytest.raises(BrokenLogits):
+        Draws(0).pick(torch.full((9000,), torch.nan), 3)

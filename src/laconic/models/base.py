@@ -60,6 +60,11 @@ _TIE = {torch.float32: 256 * torch.finfo(torch.float32).eps, torch.float64: 256 
 """Distance of two logits, as a share of the larger, below which passes of other widths may order them otherwise."""
 
 
+def unties(dtype: torch.dtype) -> bool:
+    """Whether ties of logits in this format are settled; not in 16 bits, where they are an everyday thing."""
+    return dtype in _TIE
+
+
 def tied(logits: torch.Tensor) -> torch.Tensor:
     """Of each row of ``logits [rows, vocab]``, whether rounding may have put its two likeliest tokens in their order.
 

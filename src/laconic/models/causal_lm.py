@@ -269,6 +269,7 @@ class CausalLM:
                 f"the output head of '{self.config.model_type}' cannot be asked about some tokens only.",
                 "Draft without keep=...",
             )
+        self._head.forget(some)
         self._narrows = True
 
     def embedding(self, token: int) -> torch.Tensor:

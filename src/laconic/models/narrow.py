@@ -53,6 +53,10 @@ class OutputHead:
         finally:
             self._put(before)
 
+    def forget(self, kept: Tensor) -> None:
+        """Give back what was made for ``kept``, which nobody will ask about again."""
+        self._made.pop(id(kept), None)
+
     def widened(self, logits: Tensor) -> Tensor:
         """Logits ``[nodes, vocab]`` of what the head has given, which may be some columns of them."""
         if self._now is None:

@@ -63,9 +63,7 @@ class RemoteEngine(Engine):
         defaults = defaults or Defaults()
         if context is None and defaults.max_new_tokens is None:
             defaults = replace(defaults, max_new_tokens=_CAREFUL)
-        super().__init__(
-            target, text, Methods(drafter="none", length="constant", think=tuple(think)), defaults=defaults
-        )
+        super().__init__(target, text, Methods(drafter="none", length="constant", think=think), defaults=defaults)
         self.check_probabilities(self.plan.controllers)
 
     @staticmethod

@@ -508,6 +508,12 @@ class TargetRows:
         """One row of ``probs``, ``[vocab]``, without the others."""
         return self.probs[row] if self._probs is not None else warp(self.logits[row], self.sampling)
 
+    def soft_after(self, row: int) -> torch.Tensor:
+        """One row of ``soft``, ``[vocab]``, without the others."""
+        if not self.sampling.greedy:
+            return self.after(row)
+        return self._soft[row] if self._soft is not None else self.logits[row].float().softmax(-1)
+
     @property
     def probs(self) -> torch.Tensor:
         """Target distribution of each row, ``[rows, vocab]``, float32."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from laconic.errors import BrokenLogits
 from laconic.models.largest import largest
 from laconic.speculation.filters import FEW, top_k, top_p
 from laconic.splitmix import FIRST, GOLDEN, MASK, SECOND, mix
@@ -71,9 +72,9 @@ class Draws:
         return int(tokens[waits.argmin()])
 
     def draw(self, logits: torch.Tensor, sampling: Sampling, position: int) -> int:
-        """The target's own token: what :meth:`pick` takes of ``warp(logits, sampling)``, ``logits [vocab]``.
+        """The target's own token: what :meth:`pick` takes of ``warp(logits, sampling)``, but for rounding.
 
-        Where the filters leave few tokens, no row of the vocabulary's length is made of them.
+        ``logits [vocab]``. Where the filters leave few tokens, no row of the vocabulary's length is made of them.
         """
         few = few_left(logits, sampling)
         if few is None:
@@ -160,6 +161,8 @@ def _soon(rates: NDArray[np.floating[Any]], key: np.uint64, within: float) -> tu
         return tokens, _units(tokens, key) / rates[tokens]
     faint = float(rates.max()) * _FAINT
     likely = (rates > faint).nonzero()[0]
+    if len(likely) == 0:
+        raise BrokenLogits("a distribution has NaN in it.", "Look at the model's weights, and at rules for its logits.")
     waits = _units(likely, key) / rates[likely]
     bound = float(waits.min()) * within
     early = _drawing(len(rates), key, math.exp(-bound * faint))
@@ -172,12 +175,13 @@ def _soon(rates: NDArray[np.floating[Any]], key: np.uint64, within: float) -> tu
 def _drawing(count: int, key: np.uint64, least: float) -> Tokens:
     """Those of the first ``count`` tokens that draw a number in (0, 1) of ``least`` or more, or next to it."""
     global _steps
-    if len(_steps) < count:
-        _steps = np.arange(1, count + 1, dtype=np.uint64) * _STEP
+    steps = _steps  # another thread may put a shorter one in its place meanwhile
+    if len(steps) < count:
+        steps = _steps = np.arange(1, count + 1, dtype=np.uint64) * _STEP
     bound = np.uint64(max(int(least * 2.0**53) - 4, 0))
     found = []
     for begin in range(0, count, _BLOCK):
-        bits = _mixed(_steps[begin : min(begin + _BLOCK, count)] + key) >> _11
+        bits = _mixed(steps[begin : min(begin + _BLOCK, count)] + key) >> _11
         found.append((bits >= bound).nonzero()[0] + begin)
     return np.concatenate(found)
 
@@ -271,5 +275,6 @@ def few_left(logits: torch.Tensor, sampling: Sampling) -> tuple[Tokens, Floats] 
         weights = weights[:kept]
     if sampling.min_p > 0:
         weights = weights[weights >= sampling.min_p]
+    weights = weights[weights > 0]
     tokens: Tokens = places[: len(weights)].astype(np.int64)
     return tokens, weights

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,9 +22,47 @@ _LARGEST = 1e20
 """No penalty makes a logit larger: beyond float32 two tokens would be infinitely likely, and neither could be drawn."""
 
 
+_ENDS = 256
+"""Tokens at the ends of two texts that are compared one by one."""
+
+
 class _Place(Protocol):
     @property
     def tokens(self) -> Sequence[int]: ...
+
+
+class _Counts:
+    """How often each token stands in a text. Texts are asked about one after another, and mostly differ at their ends.
+
+    What was counted of the last one is kept, since nodes of a draft ask anew about all that was written.
+    """
+
+    __slots__ = ("_counts", "_tokens")
+
+    def __init__(self) -> None:
+        self._tokens: list[int] = []
+        self._counts: Counter[int] = Counter()
+
+    def of(self, tokens: Sequence[int]) -> Counter[int]:
+        """The counts, to be read at once."""
+        same = self._agreed(tokens)
+        self._counts.subtract(self._tokens[same:])
+        for token in self._tokens[same:]:
+            if not self._counts[token]:
+                del self._counts[token]
+        self._counts.update(tokens[same:])
+        self._tokens[same:] = tokens[same:]
+        return self._counts
+
+    def _agreed(self, tokens: Sequence[int]) -> int:
+        """How many first tokens are those of the last text."""
+        size = min(len(tokens), len(self._tokens))
+        near = max(size - _ENDS, 0)
+        if list(tokens[:near]) != self._tokens[:near]:
+            return 0
+        while near < size and tokens[near] == self._tokens[near]:
+            near += 1
+        return near
 
 
 @dataclass(frozen=True)
@@ -57,11 +95,12 @@ class RepetitionPenalty:
     """
 
     penalty: float
+    _counts: _Counts = field(default_factory=_Counts, repr=False, compare=False)
 
     def __call__(self, logits: torch.Tensor, place: _Place) -> torch.Tensor:
         """Logits ``[vocab]`` in float32."""
         changed = logits.to(torch.float32, copy=True)
-        seen = torch.tensor(place.tokens, device=logits.device)
+        seen = torch.tensor(list(self._counts.of(place.tokens)), device=logits.device)
         values = changed[seen]
         changed[seen] = torch.where(values < 0, values * self.penalty, values / self.penalty).clamp(-_LARGEST, _LARGEST)
         return changed
@@ -78,13 +117,14 @@ class CountPenalty:
     frequency: float
     start: int
     """Tokens of the prompt."""
+    _counts: _Counts = field(default_factory=_Counts, repr=False, compare=False)
 
     def __call__(self, logits: torch.Tensor, place: _Place) -> torch.Tensor | None:
         """Logits ``[vocab]`` in float32; None before there is any output."""
         written = place.tokens[self.start :]
         if not written:
             return None
-        times_of = Counter(written)
+        times_of = self._counts.of(written)
         seen = torch.tensor(list(times_of), device=logits.device)
         times = torch.tensor(list(times_of.values()), device=logits.device)
         changed = logits.to(torch.float32, copy=True)

@@ -58,7 +58,7 @@ class Inside(Loop):
     """
 
     def __init__(self, text: Text, think: Think, *, vocab_size: int, context: int) -> None:
-        plan = Methods(drafter="none", length="constant", think=tuple(think)).plan()
+        plan = Methods(drafter="none", length="constant", think=think).plan()
         target = Elsewhere(vocab_size, context)
         for controller in plan.controllers:
             _can_follow(controller, text)

@@ -100,7 +100,7 @@ class Coupling(Verifier):
         for rank, child in enumerate(draft.below[node + 1]):
             refused = Refused(
                 tree.tokens[child],
-                draft.rows.soft[node + 1],
+                draft.rows.soft_after(node + 1),
                 None if tree.draft_probs is None else tree.draft_probs[child],
                 None if states is None else states[child + 1],
             )

@@ -45,7 +45,7 @@ class CutRollouts(EngineRollouts):
                     phase="answer",
                 )
                 exits.append((first + part, left, request))
-        answers = self.run(engine, [request for _, _, request in exits])
+        answers = self.run(engine, [request for _, _, request in exits], remember=False)
         for (row, left, _), answer in zip(exits, answers, strict=True):
             rows[row] = [*left, *answer.tokens]
         return {"prompt_ids": [list(request.prompt) for request in asked], "completion_ids": rows}

@@ -63,7 +63,8 @@ class Rollouts(_Table):
     half of the time is Python's."""
     reuse: bool = False
     """Draft each rollout from the one that its problem had in an earlier step, with the same random numbers: exact, and
-    fast where the model has changed little. Of worth where problems come again, in runs of several epochs."""
+    fast where the model has changed little. Of worth where problems come again, in runs of several epochs. Keeps four
+    bytes for each token of a rollout of each problem; with budgets in the prompt only the same budget's are found."""
     budgets: tuple[_Count, ...] = ()
     """Lengths in tokens that rollouts are asked for, where the reward needs one (L1, HBPO)."""
 

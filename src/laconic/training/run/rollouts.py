@@ -104,7 +104,7 @@ class EngineRollouts:
     """Of the last call's tokens, how many were taken over from former rollouts."""
     _engine: Runs | None = field(default=None, repr=False)
     _former: dict[tuple[int, int], NDArray[np.int32]] = field(default_factory=dict, repr=False)
-    """Outputs by prompt (its hash) and seed."""
+    """Outputs by prompt (its hash) and seed, four bytes a token; of each the last."""
     _counts: list[int] = field(default_factory=lambda: [0, 0], repr=False)
     """Tokens that former rollouts gave in this call, and all."""
     _seeds: list[int] = field(default_factory=list, repr=False)
@@ -116,7 +116,10 @@ class EngineRollouts:
         begun = time.perf_counter()
         engine = self.engine(trainer)
         self._seeds, self._counts = self._places(prompts), [0, 0]
-        found = self.write(engine, [self.request(prompt, row) for row, prompt in enumerate(prompts)])
+        try:
+            found = self.write(engine, [self.request(prompt, row) for row, prompt in enumerate(prompts)])
+        finally:
+            self._seeds = []
         self.prompts, self.path = [tuple(prompt) for prompt in found["prompt_ids"]], engine.path
         if isinstance(engine, Alone):
             self._engine = None  # the copy is of no use while the model is updated
@@ -151,17 +154,18 @@ class EngineRollouts:
         self._engine.load(copied(model, self.dtype))
         return self._engine
 
-    def run(self, engine: Runs, requests: Sequence[Request]) -> list[Result]:
-        """Serve requests, and count."""
+    def run(self, engine: Runs, requests: Sequence[Request], *, remember: bool = True) -> list[Result]:
+        """Serve requests, and count. Under ``reuse`` what they are given is remembered, unless it cannot come again."""
         before = engine.passes
         keys = [(hash(request.prompt), request.sampling.seed) for request in requests]
-        if self.reuse:
+        reused = bool(self._seeds) and remember
+        if reused:
             requests = [
                 replace(request, prior=tuple(self._former[key].tolist())) if key in self._former else request
                 for request, key in zip(requests, keys, strict=True)
             ]
         made = engine.run(requests, batch=self.batch)
-        if self.reuse:
+        if reused:
             for key, result in zip(keys, made, strict=True):
                 self._former[key] = np.asarray(result.tokens, dtype=np.int32)
             self._counts[0] += sum(result.usage.predicted for result in made)
