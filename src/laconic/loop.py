@@ -27,6 +27,7 @@ from laconic.models.base import (
     Scores,
     ShowsHidden,
     ShowsLayers,
+    Shrinks,
     Slot,
     Steerable,
     chain,
@@ -361,6 +362,8 @@ class Loop:
         gone = [s for s in sequences if s.done]
         for s in gone:
             self._leave(s)
+        if gone and isinstance(self.target, Shrinks):
+            self.target.shrink()
         return gone
 
     def _draft(self, writing: Seq[Sequence]) -> list[Sequence]:

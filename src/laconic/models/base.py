@@ -371,6 +371,15 @@ class BringsHead(Protocol):
 
 
 @runtime_checkable
+class Shrinks(Protocol):
+    """A LanguageModel that can give memory back while slots are open."""
+
+    def shrink(self) -> None:
+        """Give back what no open slot needs, where that is much. Between passes: uncommitted nodes are lost."""
+        ...
+
+
+@runtime_checkable
 class Narrows(Protocol):
     """A LanguageModel whose output head can be asked about some tokens only, which costs so much less."""
 

@@ -274,6 +274,9 @@ class CacheHost:
         """Not here; see Host. Raises UnsupportedModel."""
         raise UnsupportedModel("layers are touched over slots alone, and this model keeps its own cache.")
 
+    def shrink(self) -> None:
+        """Nothing to do: each slot has a cache of its own."""
+
     def keep(self, slot: Slot) -> OwnKept:
         """A copy of a slot's cache; see Host."""
         mine = cast("OwnSlot", slot)

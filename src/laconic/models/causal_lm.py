@@ -213,6 +213,10 @@ class CausalLM:
         """Whether work on one text can be taken up by another; see models.base.Resumes. Not with recurrent states."""
         return self.host.resumes
 
+    def shrink(self) -> None:
+        """Give back memory that no open slot needs; see models.base.Shrinks."""
+        self.host.shrink()
+
     def keep(self, slot: Slot) -> Kept:
         """A copy of what the slot has committed."""
         return self.host.keep(slot)

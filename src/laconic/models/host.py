@@ -92,6 +92,10 @@ class Host(Protocol):
         """Whether a copy of what a slot holds can be taken up by other slots; see models.base.Resumes."""
         ...
 
+    def shrink(self) -> None:
+        """Give back memory that no open slot needs, between passes."""
+        ...
+
     def keep(self, slot: Slot) -> Kept:
         """A copy of what a slot has committed."""
         ...

@@ -99,6 +99,10 @@ class SlotHost:
         """Where there are keys and values alone."""
         return self._mixers is None
 
+    def shrink(self) -> None:
+        """One rectangle holds all rows, as long as the longest; see SlotPool.shrink."""
+        self.pool.shrink()
+
     def keep(self, slot: Slot) -> Entries:
         """A copy of a slot's keys and values; see Host."""
         return self.pool.taken(cast("CacheSlot", slot))

@@ -26,6 +26,8 @@ BLOCK = 256
 """Tokens by which a row's capacity grows."""
 _IDLE = 1 << 28
 """Bytes that a pool without any slots may hold on to."""
+_WORTH = 1 << 26
+"""Bytes below which memory is not given back while slots are open: it would have to be copied."""
 
 
 class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # Transformers ships no types
@@ -347,6 +349,18 @@ class SlotPool:
         fitting = -(-needed // BLOCK) * BLOCK
         if 2 * fitting <= self.capacity:
             self._resize(self.row_capacity, fitting)
+
+    def shrink(self) -> None:
+        """Give memory back where all rows together have four times the room that they need, or more.
+
+        For between passes: what a pass has read and nobody has committed is lost.
+        """
+        if not self.slots or self.nbytes < _WORTH:
+            return
+        rows = 1 << (len(self.slots) - 1).bit_length()
+        capacity = -(-(max(slot.own for slot in self.slots) + 1) // BLOCK) * BLOCK
+        if 4 * rows * capacity <= self.row_capacity * self.capacity:
+            self._resize(rows, capacity)
 
     @property
     def token_nbytes(self) -> int:
