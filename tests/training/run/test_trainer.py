@@ -20,7 +20,7 @@ from laconic.training.run import grpo
 from laconic.training.run.data import problems
 from laconic.training.run.folder import Folder
 from laconic.training.run.progress import Log
-from laconic.training.run.trainer import STATE, GroupTrainer, by_length
+from laconic.training.run.trainer import STATE, GroupTrainer, by_length, teaching
 from laconic.training.trl import written
 from tests import tiny
 from tests.training.run.recipes import recipe
@@ -155,6 +155,65 @@ def test_rows_are_parted_by_length_without_padding_and_none_is_lost() -> None:
         assert part["completion_ids"][:, 0].tolist() == part["prompt_ids"][:, 0].tolist()
         assert part["completion_mask"].sum(1).tolist() == part["advantages"].tolist()
         assert int(part["num_items_in_batch"]) == 30
+
+
+def test_rows_that_teach_nothing_fill_parts_up_and_no_more() -> None:
+    lengths, advantages = [3, 9, 1, 7, 2, 8], [0.0, 0.0, 1.0, -1.0, 0.0, 0.0]
+    part = {
+        "completion_ids": torch.tensor([[n] * 9 for n in lengths]),
+        "completion_mask": torch.tensor([[1] * n + [0] * (9 - n) for n in lengths]),
+        "advantages": torch.tensor(advantages),
+    }
+    half = [{name: value[rows] for name, value in part.items()} for rows in (slice(0, 3), slice(3, 6))]
+    third = [{name: value[rows] for name, value in part.items()} for rows in (slice(0, 2), slice(2, 4), slice(4, 6))]
+    assert teaching(half).tolist() == [False, False, True, True, False, False]
+    taken = [p["completion_mask"].sum(1).tolist() for p in by_length(half, teaching(half))]
+    assert taken == [[7], [1]]
+    taken = [p["completion_mask"].sum(1).tolist() for p in by_length(third, teaching(third))]
+    assert taken == [[7], [1], [2]]
+    none = torch.zeros(6, dtype=torch.bool)
+    assert [p["completion_mask"].sum(1).tolist() for p in by_length(half, none)] == [[2], [1]]
+    every = torch.ones(6, dtype=torch.bool)
+    assert [p["completion_mask"].sum(1).tolist() for p in by_length(half, every)] == [[9, 8, 7], [3, 2, 1]]
+
+
+class Flat(Longest):
+    """Says nothing of the first group."""
+
+    def rewards(self, group: Group) -> list[float]:
+        flat = not self.seen or self.seen[-1] == 1.0
+        self.seen.append(0.0 if flat else 1.0)
+        return [0.0] * len(group) if flat else super().rewards(group)
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+
+@pytest.mark.parametrize("rows", [2, 8])
+def test_a_step_is_the_same_without_the_rows_that_teach_nothing(
+    checkpoint: Path, questions: Path, tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = {"steps": 1, "rows": rows}
+    less = trainer(checkpoint, questions, tmp_path / "1", Flat(), update=update)
+    some = gradients(less)
+    assert less.computed == 0.5
+    monkeypatch.setattr(GroupTrainer, "_leaves_out", lambda self: False)
+    more = trainer(checkpoint, questions, tmp_path / "2", Flat(), update=update)
+    every = gradients(more)
+    assert more.computed == 1.0
+    before = torch.cat([v.flatten() for v in AutoModelForCausalLM.from_pretrained(checkpoint).parameters()])
+    moved = (every - before).abs() > 5e-3
+    torch.testing.assert_close(some[moved], every[moved], atol=1e-3, rtol=0)
+    assert moved.float().mean() > 0.3
+
+
+@pytest.mark.parametrize("update", [{"kl": 0.1}, {"loss": "grpo"}, {"loss": "dr_grpo"}])
+def test_every_row_is_computed_where_the_loss_has_a_use_for_it(
+    checkpoint: Path, questions: Path, tmp_path: Path, update: dict[str, Any]
+) -> None:
+    made = trainer(checkpoint, questions, tmp_path / "out", Flat(), update={"steps": 1} | update)
+    made.train()
+    assert made.computed == 1.0
 
 
 def gradients(made: GroupTrainer) -> torch.Tensor:

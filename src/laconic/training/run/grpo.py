@@ -209,6 +209,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # it has no types
             {"step": state.global_step, "reward": sum(rewards) / len(rewards)}
             | rollouts(groups)
             | {"right_discouraged": self.trainer.discouraged, "limit": self._scorer.limit}
+            | {"computed": self.trainer.computed}
             | {name: logs[name] for name in ("loss", "grad_norm", "entropy", "kl") if name in logs}
             | {"seconds": now - self._clock, "sampling": sampled - self._sampled, "path": self._made.path}
             | ({"reused": self._made.share} if self._made.reuse else {})

@@ -8,6 +8,9 @@ What is changed of the trainer (TRL 1.16), and nothing else:
 * A loss of the method's own takes the place of the trainer's.
 * Rows are split into passes by length, not at random: rows of like length need less padding. The gradient of a step is
   the sum over its passes, so their order does not matter.
+* Rows that teach nothing, since their advantage is 0 or they are left out, are not computed, where the loss lets them
+  be missing: the gradient is the same. With rewards of 0 and 1 those are all groups that are right, or wrong, as a
+  whole.
 * What a method learns is written into the trainer's checkpoints, and read from them.
 """
 
@@ -62,6 +65,8 @@ class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # it has no types
         self._buffered_inputs: Any = None
         self.discouraged: float | None = None
         """Share of the last step's right rollouts that were made less likely; None where none was right."""
+        self.computed = 1.0
+        """Share of the last step's rollouts that the update was computed from."""
         if isinstance(scorer.reward, GroupLoss) and args.gradient_accumulation_steps > 1:
             raise UnmetNeed(
                 f"'{scorer.reward.name}' has a loss of its own for each group, and a step has"
@@ -124,9 +129,17 @@ class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # it has no types
         if not self._fresh or not self.model.training:
             return inputs
         self._fresh = False
-        self._buffered_inputs = by_length(self._buffered_inputs)
+        parts = self._buffered_inputs
+        self._buffered_inputs = by_length(parts, teaching(parts) if self._leaves_out() else None)
+        rows = sum(len(part["advantages"]) for part in parts)
+        self.computed = sum(len(part["advantages"]) for part in self._buffered_inputs) / rows
         first: dict[str, Any] = self._buffered_inputs[self._step % self.args.steps_per_generation]
         return first
+
+    def _leaves_out(self) -> bool:
+        """Whether rows without an advantage add nothing but to the count of all tokens, which is known by then."""
+        own = isinstance(self._scorer.reward, TokenLoss | GroupLoss)
+        return not own and self.beta == 0 and self.loss_type == "dapo" and self.top_entropy_quantile == 1.0
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         method = self._scorer.reward
@@ -190,13 +203,24 @@ def advantages(method: Any, groups: Sequence[Group], rewards: Sequence[list[floa
     return [value for of_group in each for value in of_group]
 
 
-def by_length(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same rows in as many parts of the same size, short ones together, without columns of padding alone."""
+def teaching(parts: Sequence[dict[str, Any]]) -> Tensor:
+    """Which rows of all parts have a part in the gradient, ``[rows]``."""
+    return torch.cat([(part["advantages"] != 0) & (part["completion_mask"].sum(1) > 0) for part in parts])
+
+
+def by_length(parts: Sequence[dict[str, Any]], wanted: Tensor | None = None) -> list[dict[str, Any]]:
+    """The same rows in as many parts of the same size, short ones together, without columns of padding alone.
+
+    Of rows that are not ``wanted [rows]`` no more are taken, the shortest, than it takes to have one for each part.
+    """
     joined = {name: _join([part[name] for part in parts]) for name in parts[0]}
     lengths = joined["completion_mask"].sum(1)
     order = lengths.argsort(descending=True, stable=True)  # the largest pass first: it either fits, or none does
+    if wanted is not None:
+        few = max(len(parts) - int(wanted.sum()), 0)
+        order = torch.cat([order[wanted[order]], order[~wanted[order]][len(order) - int(wanted.sum()) - few :]])
     made = []
-    for rows in order.chunk(len(parts)):
+    for rows in order.tensor_split(len(parts)):
         part = {
             name: value[rows] if torch.is_tensor(value) and value.dim() else value for name, value in joined.items()
         }
