@@ -17,6 +17,7 @@ SPECS = {
     "dapo": "dapo:buffer=100",
     "drpo": "drpo:temperature=0.5",
     "gfpo": "gfpo:k=1",
+    "cppo": "cppo:reward=[kimi],k=1",
     "grpo-lambda": "grpo-lambda:reward=[kimi:weight=1],share=0.5",
     "laser": "laser:200",
     "laser-d": "laser-d:easy=100,medium=200,hard=300",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -85,6 +86,16 @@ class TestFilters:
     def test_gfpo_needs_more_rollouts_than_it_keeps(self) -> None:
         with pytest.raises(GroupError, match="keeps 2 rollouts"):
             method("gfpo").__class__(k=2).keeps(group("+300"), [1])
+
+    def test_cppo_learns_from_the_largest_advantages_of_the_whole_group(self) -> None:
+        cppo = replace(method("cppo"), reward=method("outcome"), k=2)
+        of = group("+1 -2 +3 +4")
+        assert cppo.rewards(of) == [1, 0, 1, 1]
+        assert cppo.keeps(of, [1, 0, 1, 1]) == [True, True, False, False]  # 0.5, -1.5, 0.5, 0.5
+        assert cppo.advantages(of, [1, 0, 1, 1]) == near([0.5, -1.5, 0, 0])
+        assert cppo.advantages(of, [0, 1, 3, 2]) == near([-1.161895, 0, 1.161895, 0], abs=1e-6)  # deviation 1.290994
+        with pytest.raises(GroupError, match="keeps 2 rollouts"):
+            cppo.keeps(group("+300"), [1])
 
     def test_as_many_rewards_as_rollouts(self) -> None:
         of = having(group("+1 -2", limit=10, reference=1.0, pass_rate=0.0), budget=[1, 1])
