@@ -37,15 +37,16 @@ class Family:
         known = self.answers[number]
         kept = common_prefix(tokens, known)
         if kept < len(known):
+            for at in range(kept, len(known)):
+                for context in _contexts(known, at):
+                    if (number, at) in (found := self.places.get(context, [])):
+                        found.remove((number, at))
             del known[kept:]
-            for found in self.places.values():
-                found[:] = [place for place in found if place[0] != number or place[1] < kept]
         for at in range(kept, len(tokens)):
-            for order in ORDERS:
-                if order <= at:
-                    found = self.places.setdefault(tuple(tokens[at - order : at]), [])
-                    found.append((number, at))
-                    del found[:-_MOST]
+            for context in _contexts(tokens, at):
+                found = self.places.setdefault(context, [])
+                found.append((number, at))
+                del found[:-_MOST]
         known += tokens[kept:]
 
     def find(self, number: int) -> list[tuple[Place, int]]:
@@ -70,3 +71,8 @@ class Family:
         """What stands at a place; None at the end of an answer."""
         answer = self.answers[place[0]]
         return answer[place[1]] if place[1] < len(answer) else None
+
+
+def _contexts(tokens: list[int], at: int) -> list[tuple[int, ...]]:
+    """What stands before a token, by :data:`ORDERS`."""
+    return [tuple(tokens[at - order : at]) for order in ORDERS if order <= at]
