@@ -154,3 +154,14 @@ def test_kernels_read_four_bits_as_they_are_decoded(kind: str) -> None:
             view.close()
     torch.testing.assert_close(exact[0], exact[1], rtol=0.05, atol=0.12)
     assert kind == "mistral-sliding" or not torch.equal(exact[0], exact[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("count", [64, 128])
+def test_what_is_decoded_lies_in_order(name: str, count: int) -> None:
+    """Kernels that cannot read codes read rows one behind the other; a single group was a view across them."""
+    keys, values = (part.bfloat16() for part in entries(count))
+    kept = codec(f"{name}:bits=4").encode(keys, values)
+    for part, given in zip(kept.dense(), (keys, values), strict=True):
+        assert part.is_contiguous()
+        assert (part.dtype, part.shape) == (given.dtype, given.shape)

@@ -93,7 +93,7 @@ class Stored:
     def dense(self) -> tuple[Tensor, Tensor]:
         """What is stored, decoded."""
         keys, values = zip(*(part() for part in self.parts), strict=True)
-        return torch.cat(keys).to(self.dtype), torch.cat(values).to(self.dtype)
+        return torch.cat(keys).to(self.dtype).contiguous(), torch.cat(values).to(self.dtype).contiguous()
 
     @staticmethod
     def joined(parts: Sequence[Stored]) -> Stored:

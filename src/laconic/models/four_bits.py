@@ -82,7 +82,8 @@ class FourBits:
                 (k, self.key_scale.float()[:, :, :, None]), (v, self.value_scale.float()[..., None])
             )
         )  # fmt: skip
-        keys, values = (part.transpose(1, 2).reshape(-1, heads, dim).to(self.dtype) for part in both)
+        # A single group would stay a view, and kernels read rows one behind the other.
+        keys, values = (part.transpose(1, 2).reshape(-1, heads, dim).to(self.dtype).contiguous() for part in both)
         return keys, values
 
     @cached_property
