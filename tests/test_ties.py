@@ -92,9 +92,8 @@ def test_a_draw_needs_no_referee(twins: tuple[CausalLM, CausalLM]) -> None:
 def _settled(dtype: torch.dtype, sampling: Sampling) -> int:
     """How often a request is settled by a pass of its own where every row is level."""
     engine = Engine(CausalLM(tiny.model(4, bias=tiny.REASONER).to(dtype)), tiny.text(), Methods(drafter="none"))
-    level = mock.patch("laconic.loop.tied", side_effect=lambda rows: torch.ones(len(rows), dtype=torch.bool))
-    node = mock.patch.object(Scores, "ties", side_effect=lambda i: [0])
-    with level, node, mock.patch.object(Loop, "_untie", return_value=5) as untie:
+    level = mock.patch.dict("laconic.models.base._TIE", {torch.float32: 1e9})
+    with level, mock.patch.object(Loop, "_untie", return_value=5) as untie:
         engine.run([engine.request("1 + 3?", sampling=sampling, limits=Limits(10))])
     return untie.call_count
 

@@ -32,7 +32,6 @@ from laconic.models.base import (
     Steerable,
     chain,
     tied,
-    unties,
 )
 from laconic.models.largest import first_largest
 from laconic.models.text import Text
@@ -479,18 +478,17 @@ class Loop:
     def _rows(self, scores: Scores, i: int, s: Sequence, first: int, size: int) -> tuple[torch.Tensor, list[int]]:
         """Logits after the last token and every drafted one, as the request's rules leave them, and the likeliest."""
         rows, best = scores.of(i)[first : first + size], scores.best(i)[first : first + size]
-        greedy, narrow = s.request.sampling.greedy, rows.dtype
+        given = rows.dtype
         if s.rules:
             rows = torch.stack([ruled(s.rules, rows[node + 1], place) for node, place in s.places()])
             best = first_largest(rows).tolist()
-            # Rules give float32, but what they were given says how far apart two tokens can be told.
-            ties = tied(rows).nonzero()[:, 0].tolist() if greedy and unties(narrow) else []
-        elif greedy:
-            ties = [node - first for node in scores.ties(i) if first <= node < first + size]
-        else:
-            ties = []
-        for row in ties:
-            best[row] = self._untie(s, row - 1)
+        if s.request.sampling.greedy:
+            if s.rules:
+                ties = tied(rows, given).nonzero()[:, 0].tolist()
+            else:
+                ties = [node - first for node in scores.ties(i) if first <= node < first + size]
+            for row in ties:
+                best[row] = self._untie(s, row - 1)
         return rows, best
 
     def _show(self, scores: Scores, i: int, node: int, context: Context) -> None:

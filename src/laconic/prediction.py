@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from laconic.models.prefix import common_prefix
+
 _LONGEST = 16
 """Tokens of the answer's end at most by which its place in the prediction is found."""
 
@@ -63,20 +65,16 @@ class Prior:
     """
 
     def __init__(self, tokens: Sequence[int]) -> None:
-        self._tokens = tuple(tokens)
+        self._tokens = list(tokens)
         self._passages = Prediction(tokens, _SAME)
-        self._agreed = 0
         self._size = _FIRST
 
     def draft(self, output: Sequence[int], most: int) -> tuple[int, ...]:
         """At most ``most`` tokens that may follow the output so far, of which a part may have been taken back since."""
-        if self._agreed and tuple(output[: self._agreed][-_SAME:]) != self._tokens[: self._agreed][-_SAME:]:
-            self._agreed = 0
-        while self._agreed < len(output) and self._tokens[self._agreed : self._agreed + 1] == (output[self._agreed],):
-            self._agreed += 1
-        if self._agreed < len(output):
+        written = len(output)
+        if common_prefix(list(output), self._tokens) < written:
             return self._passages.draft(output, most)
-        return self._tokens[self._agreed : self._agreed + min(most, self._size)]
+        return tuple(self._tokens[written : written + min(most, self._size)])
 
     def heard(self, drafted: int, accepted: int) -> None:
         """How many of the tokens that were drafted last have stood."""

@@ -60,17 +60,13 @@ _TIE = {torch.float32: 256 * torch.finfo(torch.float32).eps, torch.float64: 256 
 """Distance of two logits, as a share of the larger, below which passes of other widths may order them otherwise."""
 
 
-def unties(dtype: torch.dtype) -> bool:
-    """Whether ties of logits in this format are settled; not in 16 bits, where they are an everyday thing."""
-    return dtype in _TIE
-
-
-def tied(logits: torch.Tensor) -> torch.Tensor:
+def tied(logits: torch.Tensor, given: torch.dtype | None = None) -> torch.Tensor:
     """Of each row of ``logits [rows, vocab]``, whether rounding may have put its two likeliest tokens in their order.
 
-    Never in 16-bit formats, where that is an everyday thing.
+    Never in 16-bit formats, where that is an everyday thing; ``given`` is the format in which the model gave them,
+    where rules have made them wider since.
     """
-    if logits.dtype not in _TIE:
+    if (given or logits.dtype) not in _TIE:
         return torch.zeros(len(logits), dtype=torch.bool)
     top = logits.amax(-1, keepdim=True)
     return (logits >= top - _TIE[logits.dtype] * top.abs()).sum(-1) > 1

@@ -345,10 +345,8 @@ class SlotPool:
 
     def fit(self) -> None:
         """Give memory back where rows have become much shorter than their room."""
-        needed = max((slot.own for slot in self.slots), default=0) + 1
-        fitting = -(-needed // BLOCK) * BLOCK
-        if 2 * fitting <= self.capacity:
-            self._resize(self.row_capacity, fitting)
+        if 2 * self._fitting <= self.capacity:
+            self._resize(self.row_capacity, self._fitting)
 
     def shrink(self) -> None:
         """Give memory back where all rows together have four times the room that they need, or more.
@@ -358,9 +356,14 @@ class SlotPool:
         if not self.slots or self.nbytes < _WORTH:
             return
         rows = 1 << (len(self.slots) - 1).bit_length()
-        capacity = -(-(max(slot.own for slot in self.slots) + 1) // BLOCK) * BLOCK
-        if 4 * rows * capacity <= self.row_capacity * self.capacity:
-            self._resize(rows, capacity)
+        if 4 * rows * self._fitting <= self.row_capacity * self.capacity:
+            self._resize(rows, self._fitting)
+
+    @property
+    def _fitting(self) -> int:
+        """Room for the longest row and one token more."""
+        needed = max((slot.own for slot in self.slots), default=0) + 1
+        return -(-needed // BLOCK) * BLOCK
 
     @property
     def token_nbytes(self) -> int:

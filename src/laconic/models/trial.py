@@ -96,17 +96,8 @@ def truths(model: Any) -> list[Truth]:
 
 @torch.inference_mode()
 def looks_ahead(model: Any, truth: Truth) -> bool:
-    """Whether what a model says of a token depends on later ones, as in models that are not causal.
-
-    In 16-bit formats passes over texts of different lengths may round quite differently, by chance further than the
-    error that is known: what looks like a dependence there must be one in float32, too.
-    """
-    if _changed(model, truth.tokens) <= max(_LOOKAHEAD, 2 * truth.error):
-        return False
-    if truth.own is None:  # float32 already, or its weights are not at hand: then the error is a guess, a wide one
-        return True
-    with in_float32(model):
-        return _changed(model, truth.tokens) > _LOOKAHEAD
+    """Whether what a model says of a token depends on later ones, as in models that are not causal."""
+    return _depends(model, truth.tokens, truth.error)
 
 
 @torch.inference_mode()
@@ -121,10 +112,21 @@ def forgets(model: Any) -> bool:
     # From the middle of the vocabulary: what is special stands at its ends, and some models mask padding by its id.
     middle = len(model.get_input_embeddings().weight) // 2
     tokens = torch.randint(middle, middle + 16, (size,), generator=torch.Generator().manual_seed(1)).tolist()
-    if _changed(model, tokens) <= max(_LOOKAHEAD, 2 * _FLOOR.get(model.dtype, 8e-3)):
+    away = model.dtype not in _EXACT and offloaded(model)
+    return _depends(model, tokens, _USUAL if away else _FLOOR.get(model.dtype, 8e-3))
+
+
+def _depends(model: Any, tokens: Sequence[int], error: float) -> bool:
+    """Whether what a model says of a text's first half depends on the second; its passes have about this error.
+
+    In 16-bit formats passes over texts of different lengths may round quite differently, by chance further than the
+    error that is known: what looks like a dependence there must be one in float32, too, unless the weights are not at
+    hand for that; then the error is a guess, a wide one.
+    """
+    if _changed(model, tokens) <= max(_LOOKAHEAD, 2 * error):
         return False
     if model.dtype in _EXACT or offloaded(model):
-        return model.dtype in _EXACT or _changed(model, tokens) > 2 * _USUAL
+        return True
     with in_float32(model):
         return _changed(model, tokens) > _LOOKAHEAD
 

@@ -425,8 +425,7 @@ class Answering:
             return
         limits, sampling = replace(self._request.limits, max_new_tokens=left, answer_room=0), Sampling()
         request = replace(self._request, prompt=(*prompt, *closed), sampling=sampling, limits=limits, phase="answer")
-        request = replace(request, prior=())  # of another prompt
-        (said,) = self._engine.run([replace(request, controllers=(), question=None)])
+        (said,) = self._engine.run([replace(request, controllers=(), question=None, prior=())])
         self._asked.append(said)
         text = self._engine.text.decode(list(thought))
         attempt.result = replace(

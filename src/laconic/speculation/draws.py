@@ -256,7 +256,7 @@ def few_left(logits: torch.Tensor, sampling: Sampling) -> tuple[Tokens, Floats] 
     """
     vocab = logits.shape[-1]
     ranked = 0 < sampling.top_k < vocab
-    if vocab < WIDE or not (ranked or sampling.top_p < 1) or sampling.greedy or sampling.top_k >= FEW < vocab:
+    if vocab < WIDE or not (ranked or sampling.top_p < 1) or sampling.greedy or sampling.top_k >= FEW:
         return None
     cold = max(sampling.temperature, _COLDEST)
     count = sampling.top_k if ranked else FEW

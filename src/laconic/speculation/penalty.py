@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from laconic.models.prefix import common_prefix
+
 if TYPE_CHECKING:
     from laconic.types import Sampling
 
 
 _LARGEST = 1e20
 """No penalty makes a logit larger: beyond float32 two tokens would be infinitely likely, and neither could be drawn."""
-
-
-_ENDS = 256
-"""Tokens at the ends of two texts that are compared one by one."""
 
 
 class _Place(Protocol):
@@ -45,7 +43,7 @@ class _Counts:
 
     def of(self, tokens: Sequence[int]) -> Counter[int]:
         """The counts, to be read at once."""
-        same = self._agreed(tokens)
+        same = common_prefix(list(tokens), self._tokens)
         self._counts.subtract(self._tokens[same:])
         for token in self._tokens[same:]:
             if not self._counts[token]:
@@ -53,16 +51,6 @@ class _Counts:
         self._counts.update(tokens[same:])
         self._tokens[same:] = tokens[same:]
         return self._counts
-
-    def _agreed(self, tokens: Sequence[int]) -> int:
-        """How many first tokens are those of the last text."""
-        size = min(len(tokens), len(self._tokens))
-        near = max(size - _ENDS, 0)
-        if list(tokens[:near]) != self._tokens[:near]:
-            return 0
-        while near < size and tokens[near] == self._tokens[near]:
-            near += 1
-        return near
 
 
 @dataclass(frozen=True)

@@ -105,8 +105,8 @@ class EngineRollouts:
     _engine: Runs | None = field(default=None, repr=False)
     _former: dict[tuple[int, int], NDArray[np.int32]] = field(default_factory=dict, repr=False)
     """Outputs by prompt (its hash) and seed, four bytes a token; of each the last."""
-    _counts: list[int] = field(default_factory=lambda: [0, 0], repr=False)
-    """Tokens that former rollouts gave in this call, and all."""
+    _taken: int = field(default=0, repr=False)
+    """Tokens that former rollouts gave so far."""
     _seeds: list[int] = field(default_factory=list, repr=False)
     """Under ``reuse``, one for each row of the call: of its prompt and of how often that came before in the call."""
     _step: int = -1
@@ -115,7 +115,7 @@ class EngineRollouts:
         """One rollout for each prompt, in order: ``prompt_ids``, ``completion_ids`` with the token that ends them."""
         begun = time.perf_counter()
         engine = self.engine(trainer)
-        self._seeds, self._counts = self._places(prompts), [0, 0]
+        self._seeds, taken, written = self._places(prompts), self._taken, self.written
         try:
             found = self.write(engine, [self.request(prompt, row) for row, prompt in enumerate(prompts)])
         finally:
@@ -124,7 +124,7 @@ class EngineRollouts:
         if isinstance(engine, Alone):
             self._engine = None  # the copy is of no use while the model is updated
         self.seconds += time.perf_counter() - begun
-        self.share = self._counts[0] / max(self._counts[1], 1)
+        self.share = (self._taken - taken) / max(self.written - written, 1)
         return found | {"logprobs": None}
 
     def write(self, engine: Runs, asked: list[Request]) -> dict[str, Any]:
@@ -157,19 +157,16 @@ class EngineRollouts:
     def run(self, engine: Runs, requests: Sequence[Request], *, remember: bool = True) -> list[Result]:
         """Serve requests, and count. Under ``reuse`` what they are given is remembered, unless it cannot come again."""
         before = engine.passes
-        keys = [(hash(request.prompt), request.sampling.seed) for request in requests]
-        reused = bool(self._seeds) and remember
-        if reused:
+        keys = [(hash(r.prompt), r.sampling.seed) for r in requests] if self._seeds and remember else []
+        if keys:
             requests = [
                 replace(request, prior=tuple(self._former[key].tolist())) if key in self._former else request
                 for request, key in zip(requests, keys, strict=True)
             ]
         made = engine.run(requests, batch=self.batch)
-        if reused:
-            for key, result in zip(keys, made, strict=True):
-                self._former[key] = np.asarray(result.tokens, dtype=np.int32)
-            self._counts[0] += sum(result.usage.predicted for result in made)
-            self._counts[1] += sum(len(result.tokens) for result in made)
+        if keys:
+            self._former |= {k: np.asarray(r.tokens, dtype=np.int32) for k, r in zip(keys, made, strict=True)}
+            self._taken += sum(result.usage.predicted for result in made)
         self.written += sum(len(result.tokens) for result in made)
         self.passes += engine.passes - before
         return made
