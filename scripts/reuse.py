@@ -29,8 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rollouts import pooled
-from scipy.stats import chi2_contingency
+from rollouts import g_test
 
 from laconic import Engine, Limits, Request, Sampling
 from laconic.bench import tasks
@@ -201,13 +200,11 @@ def tests(one: Sequence[list[int]], two: Sequence[list[int]]) -> list[float]:
     """G tests of two tokens in some places, and of lengths: p each."""
     found = []
     for depth in (*_DEPTHS, None):
-        counts = [
+        counts = (
             Counter(len(o) // 10 if depth is None else tuple(o[depth : depth + 2]) for o in outputs)
             for outputs in (one, two)
-        ]
-        table = pooled([[counts[0][key], counts[1][key]] for key in sorted(counts[0] | counts[1])])
-        kept = chi2_contingency(table, correction=False, lambda_="log-likelihood") if len(table) > 1 else None
-        found.append(1.0 if kept is None else float(kept.pvalue))
+        )
+        found.append(g_test(*counts)["p"])
     return found
 
 

@@ -162,13 +162,17 @@ def homogeneity(asked: argparse.Namespace, ways: dict[str, Any], found: list[lis
         tests = []
         for depth in range(_DEPTH + 1):
             one, two = counts["trl"][depth], counts[name][depth]
-            table = [[one[key], two[key]] for key in sorted(one | two)]
-            kept = pooled(table)
-            told = chi2_contingency(kept, correction=False, lambda_="log-likelihood") if len(kept) > 1 else None
-            tests.append({"cells": len(kept), "p": 1.0 if told is None else float(told.pvalue)})
+            tests.append(g_test(one, two))
         record[name] = tests
         print(f"{name}: p = {', '.join(format(test['p'], '.3f') for test in tests)}")
     return {"samples": size * -(-asked.samples // size), "homogeneity": record}
+
+
+def g_test(one: Counter[Any], two: Counter[Any]) -> dict[str, Any]:
+    """Whether what was counted twice is of one distribution: cells that are not rare, and p of their homogeneity."""
+    kept = pooled([[one[key], two[key]] for key in sorted(one | two)])
+    told = chi2_contingency(kept, correction=False, lambda_="log-likelihood") if len(kept) > 1 else None
+    return {"cells": len(kept), "p": 1.0 if told is None else float(told.pvalue)}
 
 
 def pooled(table: list[list[int]], least: int = 10) -> Any:

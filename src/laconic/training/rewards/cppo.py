@@ -7,11 +7,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from laconic.errors import GroupError
 from laconic.policy import Card, knobs
 from laconic.training.advantages import group_advantages
 from laconic.training.base import Reward, checked
 from laconic.training.group import Group
+from laconic.training.rewards.shared import first
 
 
 @knobs
@@ -40,14 +40,8 @@ class CPPO(Reward):
 
     def keeps(self, group: Group, rewards: Sequence[float]) -> list[bool]:
         """Which are learned from. Raises GroupError for a group smaller than ``k``."""
-        if len(group) < self.k:
-            raise GroupError(
-                f"'{self.name}' keeps {self.k} rollouts of a group, and this one has {len(group)}.",
-                "Sample more rollouts for each prompt, or lower its knob k.",
-            )
-        sizes = [abs(value) for value in group_advantages(checked(self.name, rewards, group))]
-        kept = sorted(range(len(group)), key=lambda at: -sizes[at])[: self.k]
-        return [at in kept for at in range(len(group))]
+        found = group_advantages(checked(self.name, rewards, group))
+        return first(self.name, self.k, [-abs(value) for value in found])
 
     def advantages(self, group: Group, rewards: Sequence[float]) -> list[float]:
         """Those of the whole group, and 0 for all that are left out."""

@@ -7,12 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from laconic.errors import GroupError
 from laconic.policy import Card, knobs
 from laconic.training.advantages import group_advantages
 from laconic.training.base import Reward, checked
 from laconic.training.group import Group
-from laconic.training.rewards.shared import rights
+from laconic.training.rewards.shared import first, rights
 
 
 @knobs
@@ -40,15 +39,9 @@ class GFPO(Reward):
     def keeps(self, group: Group, rewards: Sequence[float]) -> list[bool]:
         """Which are learned from. Raises GroupError for a group smaller than ``k``."""
         values = checked(self.name, rewards, group)
-        if len(group) < self.k:
-            raise GroupError(
-                f"'{self.name}' keeps {self.k} rollouts of a group, and this one has {len(group)}.",
-                "Sample more rollouts for each prompt, or lower its knob k.",
-            )
         tokens = [rollout.tokens for rollout in group.rollouts]
         rank = tokens if self.by == "length" else [-r / max(n, 1) for r, n in zip(values, tokens, strict=True)]
-        kept = sorted(range(len(group)), key=rank.__getitem__)[: self.k]
-        return [at in kept for at in range(len(group))]
+        return first(self.name, self.k, rank)
 
     def advantages(self, group: Group, rewards: Sequence[float]) -> list[float]:
         """See the class."""

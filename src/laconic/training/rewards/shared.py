@@ -101,3 +101,17 @@ def sigmoid(x: float) -> float:
 def clip(value: float, low: float, high: float) -> float:
     """``value``, or the end of the range beyond which it lies."""
     return max(low, min(high, value))
+
+
+def first(name: str, k: int, rank: Sequence[float]) -> list[bool]:
+    """Which rollouts of a group are among the ``k`` of lowest rank, of equals the earlier in the group.
+
+    Raises GroupError for a group that is smaller, in the name of the reward.
+    """
+    if len(rank) < k:
+        raise GroupError(
+            f"'{name}' keeps {k} rollouts of a group, and this one has {len(rank)}.",
+            "Sample more rollouts for each prompt, or lower its knob k.",
+        )
+    kept = sorted(range(len(rank)), key=rank.__getitem__)[:k]
+    return [at in kept for at in range(len(rank))]
