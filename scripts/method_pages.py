@@ -34,6 +34,7 @@ TITLES = {
     "collaboration": "Collaboration: which of two models writes the next step",
     "judge": "Judges: how good the steps of an attempt are",
     "reward": "Rewards: what training for shorter thoughts reinforces",
+    "plan": "Rollout plans: which rollouts a step of training has",
     "trace": "Traces as data: what recorded thoughts become before a model learns from them",
     "sufficiency": "Sufficiency: after which step of a recorded thought its answer is right",
     "selector": "Selectors: which rows of data are kept",

@@ -51,7 +51,7 @@ def main() -> None:
             f" {each['discouraged']:.2f} | {each['collapsed']} |"
         )
     if asked.json is not None:
-        record = {"rows": rows, "recipe": asked.recipe.read_text("utf-8"), "provenance": provenance()}
+        record = {"rows": rows, "recipe": asked.recipe.read_text("utf-8"), "set": asked.set, "provenance": provenance()}
         asked.json.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
 
@@ -63,6 +63,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("rewards", nargs="*")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
+    parser.add_argument("--set", action="append", default=[], help="changes to the recipe, as of laconic train")
     parser.add_argument("--json", type=Path)
     return parser.parse_intermixed_args()
 
@@ -79,6 +80,7 @@ def follow(asked: argparse.Namespace, reward: str, seed: int) -> None:
         return
     command = [sys.executable, "-m", "laconic", "train", str(asked.recipe), str(out)]
     command += ["--set", f'reward="{reward}"', "--set", f"seed={seed}"]
+    command += [word for change in asked.set for word in ("--set", change)]
     if reward.split(":")[0] in WHOLE:
         command += ["--set", "update.rows=1000000"]
     done = subprocess.run(
@@ -109,6 +111,7 @@ def row(asked: argparse.Namespace, reward: str) -> dict[str, Any]:
         runs.append(
             {
                 "seed": seed, "base": known[0], "last": known[-1], "steps": len(steps),
+                "written": sum(each["written"] for each in steps) if "written" in steps[0] else None,
                 "mean_tokens": statistics.fmean(each["tokens"] for each in steps),
                 "discouraged": statistics.fmean(told), "collapsed": (out / "collapsed").exists(), "evaluations": known,
             }

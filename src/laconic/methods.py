@@ -188,6 +188,12 @@ registry.register("codec", "kivi", f"{_KV}.codec.kivi:KIVI")
 registry.register("codec", "per-token", f"{_KV}.codec.uniform:PerToken")
 registry.register("codec", "rotated", f"{_KV}.codec.rotated:Rotated")
 
+_PLANS = "laconic.training.plans"
+registry.register("plan", "anchor", f"{_PLANS}.anchor:Anchor")
+registry.register("plan", "gvm", f"{_PLANS}.gvm:GVM")
+registry.register("plan", "seele", f"{_PLANS}.seele:SEELE")
+registry.register("plan", "tree", f"{_PLANS}.tree:Tree")
+
 _REWARDS = "laconic.training.rewards"
 registry.register("reward", "a-dlp", f"{_REWARDS}.linear:ADLP")
 registry.register("reward", "alp", f"{_REWARDS}.linear:ALP")
@@ -213,6 +219,7 @@ registry.register("reward", "lapo-internalization", f"{_REWARDS}.lapo:LAPOIntern
 registry.register("reward", "laser", f"{_REWARDS}.laser:Laser")
 registry.register("reward", "laser-d", f"{_REWARDS}.laser:LaserD")
 registry.register("reward", "laser-de", f"{_REWARDS}.laser:LaserDE")
+registry.register("reward", "lspo", f"{_REWARDS}.lspo:LSPO")
 registry.register("reward", "o1-pruner", f"{_REWARDS}.o1_pruner:O1Pruner")
 registry.register("reward", "outcome", f"{_REWARDS}.outcome:Outcome")
 registry.register("reward", "palu", f"{_REWARDS}.truncation:PALU")

@@ -38,6 +38,7 @@ Family = Literal[
     "merger",
     "codec",
     "reward",
+    "plan",
     "trace",
     "sufficiency",
     "selector",

@@ -22,6 +22,7 @@ SPECS = {
     "laser": "laser:200",
     "laser-d": "laser-d:easy=100,medium=200,hard=300",
     "laser-de": "laser-de:easy=100,medium=200,hard=300",
+    "lspo": "lspo:reward=[outcome],short=0.25,long=0.75",
     "o1-pruner": "o1-pruner:alpha=2",
     "palu": "palu:target=0.5,quantile=0.5",
     "pear": "pear:alpha=0.5",

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from laconic.errors import GroupError, RewardError
+from laconic.errors import GroupError, InvalidKnob, RewardError
+from laconic.policy import registry
 from laconic.training.advantages import group_advantages
-from laconic.training.base import besides
+from laconic.training.base import besides, reads
 from laconic.training.rewards import score
 from tests.training.groups import group, having, make
 
@@ -65,6 +66,17 @@ class TestAdvantages:
         found = method("dler").batch_advantages([[1, 0], [1, 1, 1, 0]])
         assert found == [near([1, -1]), near([0.5, 0.5, 0.5, -1.5])]
         assert method("dler").batch_advantages([[1, 1], [0]]) == [[0, 0], [0]]
+
+
+@pytest.mark.parametrize("outer", ["cppo:k=1,reward=", "grpo-lambda:share=0.5,reward=", "lspo:short=0,long=1,reward="])
+@pytest.mark.parametrize("inner", ["dler", "gfpo:k=1", "siri:shortest=1,longest=2,cycle=2", "hapo"])
+def test_what_a_method_does_besides_is_not_lost_within_another(outer: str, inner: str) -> None:
+    with pytest.raises(InvalidKnob, match=f"'{inner.partition(':')[0]}' is more than a reward"):
+        registry.build("reward", f"{outer}[{inner}]")
+
+
+def test_what_is_read_within_a_method_is_read() -> None:
+    assert reads(make("cppo").__class__(reward=make("pear"), k=1)) == set(make("pear").reads)
 
 
 class TestFilters:

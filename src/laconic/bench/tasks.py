@@ -24,6 +24,8 @@ class Item:
     grade: Callable[[str], bool] | None = field(repr=False, compare=False)
     read: Callable[[str], str] = field(default=extract, repr=False, compare=False)
     """Finds the final answer in a reply."""
+    solution: str = field(default="", repr=False, compare=False)
+    """How it is solved, in words, where that is known."""
 
     def judge(self, reply: str) -> bool | None:
         """Whether a model's reply (its text after the thought) ends in the right answer. An empty one never does."""
@@ -93,7 +95,7 @@ class GymTask:
 
 class JsonlTask:
     """Lines of ``{"question": ..., "answer": ...}``, or an array of such objects, in the order of the file. A ``kind``
-    is optional.
+    is optional, and so is a ``solution``: how the problem is solved, in words, as a thought would say it.
 
     A file in which no line has an answer serves to measure speed alone; there a line may also hold ``prompt``, or
     ``turns`` as in Spec-Bench, of which the first is asked. Raises TaskError, with the line's number, for what is
@@ -129,7 +131,9 @@ class JsonlTask:
         if not graded:
             return Item(f"{self.name}/{at}", kind, question, "", None)
         answer = self._text(entry.get("answer"), "answer", at)
-        return Item(f"{self.name}/{at}", kind, question, answer, partial(same, answer))
+        said = entry.get("solution")
+        solution = said if isinstance(said, str) else ""  # other files have other things under that name
+        return Item(f"{self.name}/{at}", kind, question, answer, partial(same, answer), solution=solution)
 
     def _text(self, value: Any, name: str, at: int) -> str:
         if isinstance(value, bool) or not isinstance(value, (str, int, float)) or not str(value).strip():

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence, Sized
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self, runtime_checkable
 
-from laconic.errors import GroupError, RewardError
+from laconic.errors import GroupError, InvalidKnob, RewardError
 from laconic.policy import Policy
 from laconic.training.group import Group
 
@@ -66,6 +66,15 @@ class Keeps(Protocol):
 
     def keeps(self, group: Group, rewards: Sequence[float]) -> list[bool]:
         """Which rollouts of the group take part in the update."""
+        ...
+
+
+@runtime_checkable
+class BatchKeeps(Protocol):
+    """A method that learns from some rollouts only, and looks at the whole batch for it."""
+
+    def batch_keeps(self, groups: Sequence[Group], rewards: Sequence[Sequence[float]]) -> list[list[bool]]:
+        """Which rollouts of every group take part in the update."""
         ...
 
 
@@ -138,7 +147,8 @@ class GroupLoss(Protocol):
 
 
 BESIDES: tuple[type, ...] = (
-    Advantages, Batched, BatchAdvantages, Keeps, Limits, Updates, Remembers, Hints, Cuts, TokenLoss, GroupLoss,
+    Advantages, Batched, BatchAdvantages, Keeps, BatchKeeps, Limits, Updates, Remembers, Hints, Cuts,
+    TokenLoss, GroupLoss,
 )  # fmt: skip
 """All that a method may be besides a reward."""
 
@@ -146,6 +156,21 @@ BESIDES: tuple[type, ...] = (
 def besides(reward: Reward) -> list[str]:
     """Names of the protocols that ``reward`` keeps besides rewarding, e.g. ``["Limits"]``."""
     return [protocol.__name__ for protocol in BESIDES if isinstance(reward, protocol)]
+
+
+def reads(reward: Reward) -> set[str]:
+    """All fields that ``reward`` and the rewards within it need; see :attr:`Reward.reads`."""
+    return {name for each in reward.walk() if isinstance(each, Reward) for name in each.reads}
+
+
+def plain(name: str, reward: Reward) -> None:
+    """Raise InvalidKnob unless ``reward`` only rewards: within ``name`` the rest of it would be left out."""
+    more = besides(reward)
+    if more:
+        raise InvalidKnob(
+            f"'{reward.name}' is more than a reward ({', '.join(more)}), which would be left out within '{name}'.",
+            "Choose one that is only a reward.",
+        )
 
 
 def checked(name: str, rewards: Sequence[float | None], group: Group) -> list[float]:

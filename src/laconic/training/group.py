@@ -35,6 +35,11 @@ class Rollout:
     """Mean entropy of the model's distribution over the tokens of the thought, in nats."""
     answer_entropy: float | None = None
     """The same over the tokens of the answer."""
+    path: tuple[int, ...] | None = None
+    """In a tree of rollouts the nodes that it went through, from below the root to its own end; leaves of one tree that
+    begin with the same nodes have the tokens of these in common."""
+    hint: int | None = None
+    """Tokens of a solution that it was given, which do not count as its own."""
 
     def __post_init__(self) -> None:
         if self.tokens < 0:

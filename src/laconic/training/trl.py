@@ -17,6 +17,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any, cast
 
 import laconic.methods  # noqa: F401  (fills the registry)
@@ -35,6 +36,7 @@ from laconic.types import Request
 _OUT_OF_REACH = (
     base.Advantages,
     base.BatchAdvantages,
+    base.BatchKeeps,
     base.Cuts,
     base.GroupLoss,
     base.Keeps,
@@ -42,7 +44,7 @@ _OUT_OF_REACH = (
     base.TokenLoss,
 )
 """What a function that only rewards cannot do."""
-_OF_ROLLOUTS = ("budget", "repeats", "thought_entropy", "answer_entropy")
+_OF_ROLLOUTS = ("budget", "repeats", "thought_entropy", "answer_entropy", "path", "hint")
 _GRAM, _LOOPS = 8, 0.5
 """A rollout repeats itself where more than this share of its runs of so many tokens came before."""
 _OF_GROUPS = ("effort", "reference", "pass_rate")
@@ -71,7 +73,7 @@ class GroupReward:
     ``limit`` tokens.
 
     Other columns of the dataset, or of a ``rollout_func``, are taken where they are named as fields of
-    :class:`~laconic.training.group.Rollout` (budget, repeats, thought_entropy, answer_entropy) or of
+    :class:`~laconic.training.group.Rollout` (budget, repeats, entropies, path, hint) or of
     :class:`~laconic.training.group.Group` (effort, reference, pass_rate), and ``prompt_tokens`` for what was really
     asked. What a method says in the prompt must stand
     in the dataset's prompts, with a column ``budget`` or ``effort`` beside it.
@@ -100,6 +102,8 @@ class GroupReward:
         """Tokens that a rollout may have; may be set anew between two calls."""
         self.scored: list[tuple[Group, list[float]]] = []
         """Groups and rewards of the last call, in order."""
+        self.sizes: list[int] | None = None
+        """Rollouts of each group of the next call, in order; None where each has ``generations``."""
         self._generations, self._text, self._answer, self._judge = generations, text, answer, judge
         self._kept: dict[str, float | None] = {}
         if generations < 1 or limit < 1:
@@ -139,12 +143,18 @@ class GroupReward:
         if self._answer not in columns:
             lists = sorted(name for name, values in columns.items() if isinstance(values, list))
             raise GroupError(f"there is no column '{self._answer}' with right answers.", f"Columns: {lists}.")
-        if rows % size:
+        if self.sizes is None and rows % size:
             raise GroupError(
                 f"{rows} completions are no whole groups of {size}.",
                 "Give generations as the trainer's num_generations, and each process a multiple of it.",
             )
-        return [self._group(slice(at, at + size), prompts, completions, ids, columns) for at in range(0, rows, size)]
+        return [self._group(part, prompts, completions, ids, columns) for part in self._parts(rows)]
+
+    def _parts(self, rows: int) -> list[slice]:
+        """The rows of each group."""
+        sizes = [self._generations] * (rows // self._generations) if self.sizes is None else self.sizes
+        ends = list(accumulate(sizes))
+        return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
     def _group(
         self,
@@ -192,8 +202,8 @@ class GroupReward:
 
     def _learn(self, groups: Sequence[Group], prompts: Sequence[Any], columns: dict[str, Any]) -> None:
         if isinstance(self.reward, Remembers):
-            for at, group in enumerate(groups):
-                row = at * self._generations
+            for part, group in zip(self._parts(len(prompts)), groups, strict=True):
+                row = part.start
                 key = self._key(prompts[row], columns[self._answer][row])
                 kept = self._kept.get(key)  # by an earlier group of this very call, where a prompt comes twice
                 before = group if kept is None else replace(group, reference=kept)

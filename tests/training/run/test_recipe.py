@@ -22,6 +22,20 @@ def test_a_recipe_is_read_with_its_defaults_and_changed_from_outside(tmp_path: P
     assert (found.lora.rank, found.objective, found.method().name) == (4, "grpo", "kimi")
 
 
+def test_a_runs_own_recipe_is_one_with_all_that_was_changed(tmp_path: Path) -> None:
+    said = KIMI | {"reward": "gfpo:k=2", "lora": {}, "update": {"steps": 7}}  # gfpo refuses a scale that somebody chose
+    file = tmp_path / "recipe.json"
+    file.write_text(of(said).model_dump_json(indent=1))
+    assert read(file) == of(said)
+    assert read(file, ("update.steps=9",)) == of(said | {"update": {"steps": 9}})
+    file.write_text('{"model": 3}')
+    with pytest.raises(RecipeError, match="'model'"):
+        read(file)
+    file.write_text('model = "m"')
+    with pytest.raises(RecipeError, match="not JSON"):
+        read(file)
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [

@@ -256,6 +256,22 @@ def test_examples_and_pairs_are_learned_from(checkpoint: Path, questions: Path, 
         assert (tmp_path / name / "model" / "model.safetensors").exists()
 
 
+def test_pairs_can_be_imitated_as_well(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
+    asked = [{"role": "user", "content": "1 + 1?"}]
+    chosen, rejected = ([{"role": "assistant", "content": text}] for text in ("2", "no"))
+    pairs = rows(tmp_path / "dpo.jsonl", *({"prompt": asked, "chosen": chosen, "rejected": rejected} for _ in range(8)))
+    likely = []
+    for weight in (0.0, 1.0):
+        table = {"data": str(pairs), "rows": 2, "rate": 3e-3, "epochs": 3, "imitate": weight}
+        log = train(of(said(checkpoint, questions, evaluation={"n": 0}, dpo=table)), tmp_path / f"{weight}")
+        likely.append([log.steps[0]["logps/chosen"], log.steps[-1]["logps/chosen"]])
+        assert log.steps[-1]["rewards/accuracies"] == 1
+    assert likely[1][0] == pytest.approx(likely[0][0])
+    assert likely[1][1] > max(likely[0][1], likely[1][0]) + 1  # nats
+    with pytest.raises(RecipeError, match=r"sft\.imitate has no effect"):
+        of(said(checkpoint, questions, sft={"data": str(pairs), "imitate": 1.0}))
+
+
 @pytest.mark.parametrize(
     ("found", "words"),
     [

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from laconic.policy import Card, knobs
 from laconic.training.advantages import group_advantages
-from laconic.training.base import Reward, checked
+from laconic.training.base import Reward, checked, plain
 from laconic.training.group import Group
 from laconic.training.rewards.shared import first
 
@@ -33,6 +33,9 @@ class CPPO(Reward):
     """What is rewarded."""
     k: Annotated[int, Field(ge=1)]
     """Rollouts of a group that are learned from."""
+
+    def __post_init__(self) -> None:
+        plain(self.name, self.reward)
 
     def rewards(self, group: Group) -> list[float]:
         """See the class."""

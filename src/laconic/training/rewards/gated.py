@@ -10,7 +10,7 @@ from pydantic import Field
 
 from laconic.errors import GroupError
 from laconic.policy import Card, knobs
-from laconic.training.base import Reward
+from laconic.training.base import Reward, plain
 from laconic.training.group import Group
 from laconic.training.rewards.shared import accuracy, lengths, limit, rights
 
@@ -32,6 +32,9 @@ class GRPOLambda(Reward):
     """The length-aware reward of the chosen groups."""
     share: Annotated[float, Field(gt=0, le=1)]
     """Share of the groups that is chosen; the authors' value is not confirmed, so give one."""
+
+    def __post_init__(self) -> None:
+        plain(self.name, self.reward)
 
     def rewards(self, group: Group) -> list[float]:
         """See the class."""

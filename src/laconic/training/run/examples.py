@@ -75,7 +75,8 @@ def learn(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) -> Log:
         if recipe.sft is not None:
             trainer = SFTTrainer(args=SFTConfig(**common), **given)
         else:
-            trainer = DPOTrainer(args=DPOConfig(beta=table.beta, **common), **given)
+            both = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, table.imitate]} if table.imitate else {}
+            trainer = DPOTrainer(args=DPOConfig(beta=table.beta, **both, **common), **given)
         if not len(trainer.train_dataset):
             raise RecipeError(
                 f"nothing of '{table.data}' can be learned: max_tokens={most} cuts off every reply.",
@@ -156,6 +157,8 @@ class Rows(TrainerCallback):  # type: ignore[misc]  # it has no types
                 "rewards/accuracies",
                 "rewards/chosen",
                 "rewards/rejected",
+                "logps/chosen",
+                "logps/rejected",
             )
             row = {"step": state.global_step} | {name: logs[name] for name in kept if name in logs}
             now = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,14 +16,16 @@ from trl import GRPOConfig
 
 from laconic.bench.tasks import Item
 from laconic.models.text import Text
-from laconic.training.base import Cuts, Hints, Remembers
+from laconic.training.base import Cuts, Hints, Remembers, reads
+from laconic.training.run.besides import CutRollouts, HintRollouts
 from laconic.training.run.data import Problems
 from laconic.training.run.folder import Folder, write
-from laconic.training.run.plans import CutRollouts, HintRollouts
+from laconic.training.run.planned import PlannedRollouts
 from laconic.training.run.progress import Evaluated, Log, collapse, note, rollouts
 from laconic.training.run.recipe import Recipe
 from laconic.training.run.rollouts import EngineRollouts, Runs, trained
 from laconic.training.run.trainer import GroupTrainer
+from laconic.training.traces.rendering import Renderer
 from laconic.training.trl import GroupReward
 from laconic.types import Limits, Request, Sampling
 
@@ -36,7 +39,7 @@ def references(recipe: Recipe, model: Any, text: Text, items: list[Item], folder
     As many rollouts of every problem are sampled as a group has; they are kept in the folder for a run that is resumed.
     """
     method = recipe.method()
-    if "reference" not in method.reads or isinstance(method, Remembers):
+    if "reference" not in reads(method) or isinstance(method, Remembers):
         return {}
     if folder.references.exists():
         return cast(Known, json.loads(folder.references.read_text("utf-8")))
@@ -54,15 +57,29 @@ def references(recipe: Recipe, model: Any, text: Text, items: list[Item], folder
     return known
 
 
-def sampler(recipe: Recipe, text: Text) -> EngineRollouts:
-    """Rollouts as the reward needs them."""
-    method, size = recipe.method(), recipe.rollouts.generations
+def sampler(recipe: Recipe, text: Text, items: Mapping[str, Item]) -> EngineRollouts:
+    """Rollouts as the recipe, or the reward, needs them; ``items`` are the problems by their numbers."""
+    method, plan, size = recipe.method(), recipe.plan(), recipe.rollouts.generations
     said = _sampling(recipe, text)
+    if plan is not None:
+        solved = {at: solution(text, item) for at, item in items.items() if plan.solutions}
+        return PlannedRollouts(
+            **said, plan=plan, generations=size, solved=lambda row: solved.get(row["problem"], ""),
+            judged=lambda row, reply: judged(items[row["problem"]], reply)[0],
+        )  # fmt: skip
     if isinstance(method, Cuts):
         return CutRollouts(**said, method=method, generations=size)
     if isinstance(method, Hints):
         return HintRollouts(**said, method=method, generations=size, budgets=recipe.rollouts.budgets)
     return EngineRollouts(**said)
+
+
+def solution(text: Text, item: Item) -> str:
+    """What a model would write that thinks as the problem's solution says; empty where there is none."""
+    if not item.solution.strip():
+        return ""
+    asked = [{"role": "user", "content": item.question}]
+    return Renderer(text).completion(asked, item.solution.strip(), item.answer)
 
 
 def _sampling(recipe: Recipe, text: Text) -> dict[str, Any]:
@@ -83,8 +100,8 @@ def trainer(
 ) -> GroupTrainer:
     """A trainer that is ready to go; it writes into ``folder`` and ``log``."""
     r, u = recipe.rollouts, recipe.update
-    made = sampler(recipe, text)
     items = {str(at): item for at, item in enumerate(found.training)}
+    made = sampler(recipe, text, items)
     scorer = GroupReward(
         recipe.method(), generations=r.generations, limit=r.max_tokens, text=text, answer="problem",
         judge=lambda problem, reply: judged(items[problem], reply),
@@ -186,7 +203,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # it has no types
     ) -> None:  # fmt: skip
         self._folder = folder
         self._recipe, self._held_out, self._scorer, self._made, self._log = recipe, held_out, scorer, made, log
-        self._clock, self._sampled = time.perf_counter(), 0.0
+        self._clock, self._sampled, self._written = time.perf_counter(), 0.0, 0
         self.collapsed: str | None = None
         """Why the run was ended early, if it was."""
         self.trainer: Any = None
@@ -196,7 +213,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # it has no types
         """Evaluate the model as it is, unless the log has that already."""
         if not self._log.evaluations:
             self._evaluated(state.global_step)
-        self._clock, self._sampled = time.perf_counter(), self._made.seconds
+        self._clock, self._sampled, self._written = time.perf_counter(), self._made.seconds, self._made.written
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """Write a step's row, evaluate where it is time to, and see whether the model has become worse."""
@@ -212,6 +229,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # it has no types
             | {"computed": self.trainer.computed}
             | {name: logs[name] for name in ("loss", "grad_norm", "entropy", "kl") if name in logs}
             | {"seconds": now - self._clock, "sampling": sampled - self._sampled, "path": self._made.path}
+            | {"written": self._made.written - self._written}
             | ({"reused": self._made.share} if self._made.reuse else {})
         )
         self._log.add(row)
@@ -224,7 +242,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # it has no types
         last = state.global_step >= self._recipe.update.steps
         if last or state.global_step % self._recipe.evaluation.every == 0:
             self._evaluated(state.global_step)
-        self._clock, self._sampled = time.perf_counter(), sampled
+        self._clock, self._sampled, self._written = time.perf_counter(), sampled, self._made.written
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """All files of a checkpoint are there."""

@@ -38,10 +38,13 @@ class Evaluated:
 
 
 def rollouts(groups: Sequence[Group]) -> dict[str, float]:
-    """Of a step's rollouts: shares that are right, readable and cut off, and mean tokens of thought and all."""
+    """Of a step's rollouts: shares that are right, readable and cut off, and mean tokens of thought and all; and of
+    hints where there are some."""
     every = [rollout for group in groups for rollout in group.rollouts]
     n = len(every)
-    return {
+    told = [each.hint for each in every if each.hint is not None]
+    hints = {"hint": sum(told) / n} if told else {}
+    return hints | {
         "right": sum(bool(each.right) for each in every) / n,
         "formatted": sum(each.formatted for each in every) / n,
         "truncated": sum(each.truncated for each in every) / n,

@@ -28,7 +28,8 @@ import pydantic
 import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.errors import RecipeError, did_you_mean
 from laconic.policy import registry
-from laconic.training.base import Advantages, BatchAdvantages, GroupLoss, Reward, TokenLoss
+from laconic.training.base import Advantages, BatchAdvantages, Cuts, GroupLoss, Hints, Reward, TokenLoss
+from laconic.training.plans.base import Plan, Weighs
 
 _Count = Annotated[int, pydantic.Field(ge=1)]
 _Share = Annotated[float, pydantic.Field(ge=0, le=1)]
@@ -65,6 +66,8 @@ class Rollouts(_Table):
     """Draft each rollout from the one that its problem had in an earlier step, with the same random numbers: exact, and
     fast where the model has changed little. Of worth where problems come again, in runs of several epochs. Keeps four
     bytes for each token of a rollout of each problem; with budgets in the prompt only the same budget's are found."""
+    plan: str = ""
+    """Which rollouts a step has, as a spec; empty for independent ones. See ``laconic methods --family plan``."""
     budgets: tuple[_Count, ...] = ()
     """Lengths in tokens that rollouts are asked for, where the reward needs one (L1, HBPO)."""
 
@@ -122,6 +125,9 @@ class Examples(_Table):
     """Tokens at which a row is cut off; None is the model's context."""
     beta: _Rate = 0.1
     """Of DPO alone: how much a divergence from the model as it was costs."""
+    imitate: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Of DPO alone: weight of a second loss (``loss_weights``), the mean negative log-probability of the chosen reply's
+    tokens. IRPO has 1; without it both replies of a pair may become less likely."""
 
 
 class Evaluation(_Table):
@@ -185,7 +191,13 @@ class Recipe(_Table):
         """The reward. Raises MethodError subclasses for what is none."""
         return cast(Reward, registry.build("reward", self.reward))
 
+    def plan(self) -> Plan | None:
+        """The rollout plan, if there is one. Raises MethodError subclasses for what is none."""
+        return cast(Plan, registry.build("plan", self.rollouts.plan)) if self.rollouts.plan else None
 
+
+_OF_PAIRS = ("beta", "imitate")
+"""What only a table [dpo] has a use for."""
 MAY_CHANGE = {"save", "threads", "stop"}
 """What may be another in a run that is resumed: nothing that the result depends on."""
 
@@ -193,18 +205,30 @@ MAY_CHANGE = {"save", "threads", "stop"}
 def read(path: str | Path, changes: tuple[str, ...] = ()) -> Recipe:
     """The recipe of a file, with ``changes`` such as ``update.steps=20`` made to it.
 
-    Paths in it are meant from where the program is started. Raises RecipeError for a file that cannot be read, for keys
-    that are not known, for values that cannot be, and for recipes that do not say one thing.
+    The file is TOML, or the ``recipe.json`` of a run, which has all that was changed in it. Paths in it are meant from
+    where the program is started. Raises RecipeError for a file that cannot be read, for keys that are not known, for
+    values that cannot be, and for recipes that do not say one thing.
     """
+    form = "JSON" if Path(path).suffix == ".json" else "TOML"
     try:
-        said = tomllib.loads(Path(path).read_text("utf-8"))
+        text = Path(path).read_text("utf-8")
+        said = _written(text) if form == "JSON" else tomllib.loads(text)
     except OSError as error:
         raise RecipeError(f"cannot read '{path}': {error.strerror}.", "Give the path of a TOML file.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"'{path}' is not TOML: {error}.") from error
+    except ValueError as error:  # of either form, or of UTF-8
+        raise RecipeError(f"'{path}' is not {form}: {error}.") from error
     for change in changes:
         _set(said, change)
     return of(said, str(path))
+
+
+def _written(text: str) -> dict[str, Any]:
+    """What a run's own ``recipe.json`` says besides the defaults, which nobody has chosen."""
+    whole = json.loads(text)
+    try:
+        return Recipe.model_validate(whole).model_dump(exclude_defaults=True)
+    except pydantic.ValidationError:
+        return cast(dict[str, Any], whole)  # told with the key, as of any recipe
 
 
 def of(said: dict[str, Any], where: str = "the recipe") -> Recipe:
@@ -257,21 +281,43 @@ def _applies(recipe: Recipe, where: str) -> None:
         beside = [name for name in ("update",) if name in recipe.model_fields_set]
         if beside:
             raise RecipeError(f"{where}: [{beside[0]}] has no effect beside [{recipe.objective}].", "Leave it out.")
-        if recipe.sft is not None and "beta" in recipe.sft.model_fields_set:
-            raise RecipeError(f"{where}: sft.beta has no effect.", "It belongs to [dpo].")
+        told = [] if recipe.sft is None else [key for key in _OF_PAIRS if key in recipe.sft.model_fields_set]
+        if told:
+            raise RecipeError(f"{where}: sft.{told[0]} has no effect.", "It belongs to [dpo].")
         return
-    method, update = recipe.method(), recipe.update
+    method, update, plan = recipe.method(), recipe.update, recipe.plan()
     said = update.model_fields_set
+    if plan is not None:
+        _planned(recipe, method, plan, where)
     own = isinstance(method, TokenLoss | GroupLoss)
     idle: list[str] = [name for name in ("kl", "loss", "clip", "clip_high") if own and name in said]
-    idle += ["scale"] if isinstance(method, Advantages | BatchAdvantages) and "scale" in said else []
+    owner = plan if isinstance(plan, Weighs) else method if isinstance(method, Advantages | BatchAdvantages) else None
+    idle += ["scale"] if owner is not None and "scale" in said else []
     if idle:
-        raise RecipeError(f"{where}: update.{idle[0]} has no effect, '{method.name}' has its own.", "Leave it out.")
+        name = method.name if owner is None or idle[0] != "scale" else owner.name
+        raise RecipeError(f"{where}: update.{idle[0]} has no effect, '{name}' has its own.", "Leave it out.")
     if isinstance(method, TokenLoss) and update.iterations < 2:
         raise RecipeError(
             f"'{method.name}' differs from 'outcome' only where the model has moved since it sampled.",
             "Set update.iterations to 2 or more.",
         )
+
+
+def _planned(recipe: Recipe, method: Reward, plan: Plan, where: str) -> None:
+    """Raise RecipeError for what does not go together with a plan of the rollouts."""
+    if isinstance(method, Cuts | Hints):
+        raise RecipeError(
+            f"{where}: '{method.name}' makes rollouts of its own, and so does '{plan.name}'.",
+            "Leave rollouts.plan out, or choose another reward.",
+        )
+    if isinstance(plan, Weighs) and isinstance(method, Advantages | BatchAdvantages | GroupLoss):
+        raise RecipeError(
+            f"{where}: '{method.name}' and '{plan.name}' both have advantages of their own.",
+            "Leave rollouts.plan out, or choose another reward.",
+        )
+    if recipe.rollouts.reuse:
+        raise RecipeError(f"{where}: rollouts.reuse has no effect beside rollouts.plan.", "Leave one of them out.")
+    plan.check(recipe.rollouts.generations, recipe.rollouts.max_tokens)
 
 
 def _set(said: dict[str, Any], change: str) -> None:

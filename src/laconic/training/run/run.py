@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from laconic.bench.tasks import Item
 from laconic.engine import Methods
 from laconic.errors import Collapsed, LaconicError, MissingExtra, RecipeError, TrainingError, UnmetNeed
 from laconic.models.adapters import adapted
@@ -22,7 +23,7 @@ from laconic.models.causal_lm import context
 from laconic.models.load import load_text, resolve
 from laconic.models.loading import read_model
 from laconic.models.text import Text
-from laconic.training.base import Cuts, Hints, Remembers
+from laconic.training.base import Cuts, Hints, Remembers, reads
 from laconic.training.group import Group, Rollout
 from laconic.training.run.folder import Folder, write
 from laconic.training.run.progress import Log, collapse, note, worse
@@ -73,7 +74,7 @@ def _able(recipe: Recipe) -> None:
     if isinstance(method, Hints) and not recipe.rollouts.budgets:
         hint = "Write rollouts.budgets = [100, 200], say."
         raise UnmetNeed(f"'{method.name}' needs a budget for each rollout.", hint)
-    if "effort" in method.reads:
+    if "effort" in reads(method):
         raise UnmetNeed(f"'{method.name}' needs an effort in the prompt, which no recipe gives yet.")
     if isinstance(method, Cuts) and (exits := len(method.cuts(10**6, Random(0)))) != size:
         raise RecipeError(
@@ -111,6 +112,19 @@ def fits(recipe: Recipe, model: Any, text: Text, longest: int, most: int) -> Non
             f" {most_read}.",
             "Lower max_tokens.",
         )
+
+
+def _solved(recipe: Recipe, text: Text, items: list[Item]) -> int:
+    """Tokens of the longest solution. Raises RecipeError where there is none."""
+    from laconic.training.run.grpo import solution
+
+    known = [len(text.encode(solution(text, item))) for item in items if item.solution.strip()]
+    if not known:
+        raise RecipeError(
+            f"'{recipe.rollouts.plan}' gives solutions, and no problem has one.",
+            'Write them as {"question": ..., "answer": ..., "solution": ...} into the file of problems.',
+        )
+    return max(known)
 
 
 @contextmanager
@@ -155,6 +169,10 @@ def _reinforce(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) ->
     found = problems(recipe)
     text = load_text(recipe.model)
     longest = max(len(text.prompt(item.question)) for item in [*found.training, *found.held_out])
+    plan = recipe.plan()
+    if plan is not None and plan.solutions:
+        solved = _solved(recipe, text, found.training)
+        longest += solved if plan.prompted else 0
     model = read_model(resolve(recipe.model), dtype=getattr(torch, recipe.dtype))
     fits(recipe, model, text, longest, recipe.rollouts.max_tokens)
     if torch.cuda.is_available():

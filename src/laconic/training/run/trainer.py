@@ -30,18 +30,24 @@ from laconic.errors import UnmetNeed
 from laconic.training.base import (
     Advantages,
     BatchAdvantages,
+    BatchKeeps,
     GroupLoss,
     Keeps,
     Limits,
     TokenLoss,
+    reads,
 )
 from laconic.training.group import Group
+from laconic.training.plans.base import Weighs
+from laconic.training.run.planned import PlannedRollouts
 from laconic.training.run.rollouts import EngineRollouts
 from laconic.training.trl import GroupReward, written
 
 STATE = "laconic_state.json"
 """What a checkpoint holds besides the trainer's own files."""
 _ROWS = ("completion_ids", "completion_mask")
+_TOLD = ("prompt_tokens", "path", "hint")
+"""What :class:`PlannedRollouts` says of a rollout."""
 
 
 class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # it has no types
@@ -79,16 +85,20 @@ class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # it has no types
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         method = self._scorer.reward
+        planned = self._rollouts if isinstance(self._rollouts, PlannedRollouts) else None
+        if planned is not None:
+            planned.rows = inputs
         if isinstance(method, Limits):
             self._rollouts.max_tokens = self._scorer.limit = min(self._most, method.limit(self.state.global_step))
         batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
         self._fresh = True
         groups, rewards = [g for g, _ in self._scorer.scored], [r for _, r in self._scorer.scored]
-        own = advantages(method, groups, rewards)
+        weighs = planned is not None and isinstance(planned.plan, Weighs)
+        own = advantages(planned.plan if planned is not None and weighs else method, groups, rewards)
         if own is not None:
             batch["advantages"] = torch.tensor(own, device=batch["advantages"].device, dtype=batch["advantages"].dtype)
-        if isinstance(method, Keeps):
-            kept = [keep for g, r in self._scorer.scored for keep in method.keeps(g, r)]
+        kept = kept_rows(method, groups, rewards)
+        if kept is not None:
             batch["completion_mask"] = (
                 batch["completion_mask"] * torch.tensor(kept, device=batch["completion_mask"].device)[:, None]
             )
@@ -102,10 +112,20 @@ class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # it has no types
         return batch
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
-        if {"thought_entropy", "answer_entropy"} & set(self._scorer.reward.reads):
+        if isinstance(self._rollouts, PlannedRollouts):
+            inputs, prompts = self._by_problem(inputs, prompts)
+        if {"thought_entropy", "answer_entropy"} & reads(self._scorer.reward):
             for row, told in zip(inputs, self._entropies(completion_ids_list), strict=True):
                 row |= told
         return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+
+    def _by_problem(self, inputs: list[dict[str, Any]], prompts: list[Any]) -> tuple[list[dict[str, Any]], list[Any]]:
+        """What belongs to each row's problem, where a plan has given rows to other problems than the trainer had."""
+        assert isinstance(self._rollouts, PlannedRollouts)
+        self._scorer.sizes = self._rollouts.sizes
+        told = [{name: row[name] for name in _TOLD if name in row} for row in inputs]  # of the row, not of its problem
+        at = self._rollouts.sources()
+        return [inputs[one] | own for one, own in zip(at, told, strict=True)], [prompts[one] for one in at]
 
     @torch.no_grad()
     def _entropies(self, completions: Sequence[list[int]]) -> list[dict[str, float]]:
@@ -194,13 +214,26 @@ class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # it has no types
 
 def advantages(method: Any, groups: Sequence[Group], rewards: Sequence[list[float]]) -> list[float] | None:
     """One number for every rollout of a step, in order, where the method has advantages of its own."""
-    if isinstance(method, Advantages):
+    if isinstance(method, Weighs):
+        each = method.step_advantages(groups, rewards)
+    elif isinstance(method, Advantages):
         each = [method.advantages(group, given) for group, given in zip(groups, rewards, strict=True)]
     elif isinstance(method, BatchAdvantages):
         each = method.batch_advantages(rewards)
     else:
         return None
     return [value for of_group in each for value in of_group]
+
+
+def kept_rows(method: Any, groups: Sequence[Group], rewards: Sequence[list[float]]) -> list[bool] | None:
+    """Which rollouts of a step are learned from, in order, where the method leaves some out."""
+    if isinstance(method, Keeps):
+        each = [method.keeps(group, given) for group, given in zip(groups, rewards, strict=True)]
+    elif isinstance(method, BatchKeeps):
+        each = method.batch_keeps(groups, rewards)
+    else:
+        return None
+    return [keep for of_group in each for keep in of_group]
 
 
 def teaching(parts: Sequence[dict[str, Any]]) -> Tensor:
