@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from laconic.training.group import Group, Rollout
 from laconic.training.run.progress import Evaluated, Log, collapse, rollouts, worse
 from laconic.training.run.recipe import Stop
+from laconic.training.run.run import train
+from tests.training.run.recipes import recipe
 
 
 def steps(*right: float, formatted: float = 1.0) -> list[dict[str, float]]:
@@ -63,3 +67,22 @@ def test_a_log_holds_no_numbers_that_json_does_not_know(tmp_path: Path) -> None:
     log = Log(tmp_path / "log.jsonl")
     log.add({"step": 1, "loss": float("nan")})
     assert (tmp_path / "log.jsonl").read_text() == '{"step": 1, "loss": null}\n'
+
+
+def test_a_page_shows_accuracy_and_length_over_the_steps(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra: train)")
+    from laconic.training.run.page import render
+
+    out = tmp_path / "out"
+    said = recipe(checkpoint, questions)
+    seen: list[bool] = []
+    train(said, out, shown=lambda row: seen.append((out / "report.html").exists()))
+    assert seen[:2] == [False, True]  # drawn after the first evaluation, while the run goes on
+    page = (out / "report.html").read_text()
+    for words in ("Right answers", "Thinking", "What goes wrong", "Loss", "update.steps", "Held-out problems"):
+        assert words in page
+    assert page.count("<svg") == 4
+    assert "http" not in page.replace("http://www.w3.org", "")  # nothing from elsewhere
+    only = render([{"step": 1, "loss": 2.0}], {"model": "m", "sft": {"data": "x"}, "reward": ""})
+    assert only.count("<svg") == 1
+    assert "Training m by SFT" in only

@@ -23,7 +23,7 @@ from laconic.training.run.folder import Folder
 from laconic.training.run.grpo import adapter, evaluated, save
 from laconic.training.run.progress import Log, collapse
 from laconic.training.run.recipe import Examples, Recipe, Stop
-from laconic.training.run.run import Shown, begun, ended, finish, fits
+from laconic.training.run.run import Shown, begun, draw, ended, finish, fits, opened
 
 _SFT = ({"messages"}, {"prompt", "completion"}, {"text"})
 _DPO = ({"prompt", "chosen", "rejected"}, {"chosen", "rejected"})
@@ -44,7 +44,7 @@ def learn(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) -> Log:
     fits(recipe, model, text, longest, recipe.rollouts.max_tokens if held_out else 0)
     digest = hashlib.sha256(json.dumps([rows, [item.question for item in held_out]]).encode()).hexdigest()
     step = folder.begin(recipe, digest, resume=resume)
-    log = Log.resumed(folder.log, step, shown=shown)
+    log = opened(recipe, folder, step, shown)
     common = {
         "output_dir": str(folder.checkpoints),
         "num_train_epochs": table.epochs,
@@ -87,6 +87,7 @@ def learn(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) -> Log:
     if held_out and not log.evaluations:
         log.add(evaluated(trainer, text, held_out, recipe, 0).as_dict())
     finish(trainer, folder, step, math.ceil(steps))
+    draw(recipe, folder, log)
     if watch.collapsed:
         raise Collapsed(f"{watch.collapsed}.", "Lower the table's rate.")
     if held_out:

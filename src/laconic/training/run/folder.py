@@ -19,7 +19,7 @@ _COMPLETE = "complete"
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """Where a run writes: ``recipe.json``, ``log.jsonl``, ``checkpoints/``, ``model/``."""
+    """Where a run writes: ``recipe.json``, ``log.jsonl``, ``report.html``, ``checkpoints/``, ``model/``."""
 
     path: Path
 
@@ -32,6 +32,11 @@ class Folder:
     def log(self) -> Path:
         """A line for each step."""
         return self.path / "log.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """Accuracy and length over the steps, as a page; written anew after each evaluation."""
+        return self.path / "report.html"
 
     @property
     def references(self) -> Path:

@@ -127,6 +127,29 @@ def _solved(recipe: Recipe, text: Text, items: list[Item]) -> int:
     return max(known)
 
 
+def opened(recipe: Recipe, folder: Folder, step: int, shown: Shown) -> Log:
+    """The log of a run from a step on, of which a page is drawn whenever there is an evaluation."""
+    log = Log.resumed(folder.log, step)
+
+    def told(row: dict[str, Any]) -> None:
+        shown(row)
+        if "evaluation" in row:
+            draw(recipe, folder, log)
+
+    log.shown = told
+    if find_spec("matplotlib") is None and not log.rows:
+        log.add(note(0, "no report.html is drawn: matplotlib is not installed (pip install 'laconic[train]')"))
+    return log
+
+
+def draw(recipe: Recipe, folder: Folder, log: Log) -> None:
+    """Write the page of a log, where it can be drawn."""
+    if find_spec("matplotlib") is not None:
+        from laconic.training.run.page import render
+
+        write(folder.report, render(log.rows, recipe.model_dump(mode="json")))
+
+
 @contextmanager
 def begun(folder: Folder, *, resume: bool) -> Iterator[None]:
     """Take the folder of a new run away where it cannot even begin."""
@@ -179,7 +202,7 @@ def _reinforce(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) ->
         model.to("cuda")
     step = folder.begin(recipe, found.digest(), resume=resume)
     with begun(folder, resume=resume):
-        log = Log.resumed(folder.log, step, shown=shown)
+        log = opened(recipe, folder, step, shown)
         rows = [{"question": item.question, "answer": item.answer, "kind": item.kind} for item in found.held_out]
         write(folder.held_out, "".join(json.dumps(row) + "\n" for row in rows))
         known = grpo.references(recipe, model, text, found.training, folder)
@@ -189,6 +212,7 @@ def _reinforce(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) ->
     trainer.watch.collapsed = collapse(log.steps, recipe.stop)
     if not trainer.watch.collapsed:
         finish(trainer, folder, step, recipe.update.steps)
+    draw(recipe, folder, log)
     if trainer.watch.collapsed:
         raise Collapsed(
             f"{trainer.watch.collapsed}.",
