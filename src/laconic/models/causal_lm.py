@@ -352,6 +352,11 @@ class CausalLM:
         """Sixteen hexadecimal digits that tell this model from others by its weights; see :func:`digest`."""
         return self._fingerprint
 
+    def known_as(self, fingerprint: str) -> None:
+        """Go by the fingerprint of the model that this one was trained from, whose heads it is to be given: they then
+        read states that are a little other than those they were trained on, and draft worse, never otherwise wrong."""
+        self._fingerprint = fingerprint
+
     def steer(self, slot: Slot, vectors: Mapping[int, torch.Tensor], start: int) -> None:
         """Push the slot's residual stream from a position on; see models.base.Steerable."""
         for layer, vector in vectors.items():

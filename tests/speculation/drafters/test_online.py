@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,9 @@ from laconic import Limits, Result, Sampling
 from laconic.bench.fit.draft_head import Learning
 from laconic.bench.fit.head_run import HeadRecipe, fit_head
 from laconic.engine import Engine, Methods
+from laconic.errors import HeadError
 from laconic.models.causal_lm import CausalLM
+from laconic.policy import registry
 from laconic.speculation.drafters.head.online import Comparison
 from laconic.types import Request
 from tests import tiny
@@ -93,7 +97,7 @@ def test_what_harms_is_undone(head: Path) -> None:
     wild = on.using(drafter=f"online-head:{head},share=1,rate=0.1", length="constant:3")
     (policy,) = wild.plan.drafter.walk()
     served(wild, requests(on, 4000, 4))
-    learner = policy._learners[0]  # type: ignore[attr-defined]
+    learner = policy._learners[0]
     learner.comparison = Comparison(before=250.0, now=100.0, tokens=400.0)
     served(wild, requests(on, 5000, 1), saved=0.1)
     assert learner.resets == 1
@@ -105,7 +109,33 @@ def test_little_is_remembered(head: Path) -> None:
     on = engine()
     short = on.using(drafter=f"online-head:{head},share=1,memory=100", length="constant:3")
     served(short, requests(on, 6000, 6), saved=0.05)
-    learner = short.plan.drafter._learners[0]  # type: ignore[attr-defined]
+    learner = short.plan.drafter._learners[0]
     assert sum(text.tokens.shape[1] for text in learner._texts) <= 200
     assert learner.tokens > 300
     assert not torch.is_inference(learner._texts[0].features)
+
+
+def test_it_goes_on_with_the_weights_that_come_next(head: Path) -> None:
+    on: Any = engine()
+    drafter: Any = registry.build("drafter", f"online-head:{head},share=1,rate=0.003")
+    learning = on.using(drafter=drafter, length="constant:3")
+    served(learning, requests(on, 0, 4), saved=1.0)
+    learner = drafter._learners[0]
+    before = learner.tokens
+    with torch.no_grad():
+        model = copy.deepcopy(on.target.model)
+        for weight in model.parameters():
+            weight.add_(torch.randn_like(weight) * 0.02 * weight.std())
+    changed = CausalLM(model)
+    with pytest.raises(HeadError, match="another target"):
+        Engine(changed, on.text, learning.methods)
+    changed.known_as(on.target.fingerprint())
+    after = Engine(changed, on.text, learning.methods)
+    asked = requests(after, 1, 4)
+    made = served(after, asked, saved=1.0)
+    plain = after.using(drafter="none").run(asked, batch=4)
+    assert [each.tokens for each in made] == [each.tokens for each in plain]
+    assert drafter._learners == [learner]
+    assert learner.follows(changed)
+    assert not learner.follows(on.target)
+    assert learner.tokens > before

@@ -182,3 +182,14 @@ def test_several_processes_reuse_too(model: PreTrainedModel) -> None:
         assert written(several(PROMPTS, trainer(model, step))) == written(alone(PROMPTS, trainer(model, step)))
     assert several.share == alone.share > 0
     several.over(model).close()  # type: ignore[attr-defined]
+
+
+def test_a_drafter_stays_from_step_to_step(model: PreTrainedModel) -> None:
+    cold = {"temperature": 0.01, "max_tokens": 60}  # the same texts in every step, as problems that come again have
+    made = rollouts(**cold)
+    first = written(made(PROMPTS, trainer(model)))
+    passes = made.passes
+    again = written(made(PROMPTS, trainer(model, step=1)))
+    assert again == written(rollouts(**cold)(PROMPTS, trainer(model, step=1)))
+    assert first == again
+    assert made.passes - passes < 0.7 * passes

@@ -189,6 +189,7 @@ def test_one_process_at_a_time_is_at_work_in_a_folder(checkpoint: Path, question
         ({"reward": "s-grpo:exits=7"}, RecipeError, "groups of 8, .* not of 4"),
         ({"reward": "dapo"}, GroupError, "buffer"),
         ({"rollouts": {"drafter": "nothing"}}, UnknownMethod, "nothing"),
+        ({"rollouts": {"drafter": "hybrid:[suffix]+[draft-model]"}}, UnmetNeed, "'draft-model' needs a draft model"),
         ({"lora": {"targets": "nope"}}, RecipeError, "lora.targets: .*nope"),
         ({"rollouts": {"max_tokens": 500}}, RecipeError, r"prompt has \d+ tokens, a reply may have 500"),
         ({"model": "nowhere"}, Exception, "nowhere"),

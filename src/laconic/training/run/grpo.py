@@ -15,6 +15,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig
 
 from laconic.bench.tasks import Item
+from laconic.models.causal_lm import digest
 from laconic.models.text import Text
 from laconic.training.base import Cuts, Hints, Remembers, reads
 from laconic.training.run.besides import CutRollouts, HintRollouts
@@ -102,6 +103,7 @@ def trainer(
     r, u = recipe.rollouts, recipe.update
     items = {str(at): item for at, item in enumerate(found.training)}
     made = sampler(recipe, text, items)
+    made.base = digest(model)
     scorer = GroupReward(
         recipe.method(), generations=r.generations, limit=r.max_tokens, text=text, answer="problem",
         judge=lambda problem, reply: judged(items[problem], reply),
@@ -194,6 +196,14 @@ def evaluated(trainer: Any, text: Text, items: list[Item], recipe: Recipe, step:
     return evaluate(made.over(trained(trainer)), text, items, recipe, step)
 
 
+def counted(made: EngineRollouts) -> dict[str, float]:
+    """What rollouts have taken so far, by the names that the log has for it."""
+    return {
+        "sampling": made.seconds, "written": made.written, "passes": made.passes, "drafted": made.drafted,
+        "accepted": made.accepted,
+    }  # fmt: skip
+
+
 class Watch(TrainerCallback):  # type: ignore[misc]  # it has no types
     """Keeps the log of a run, evaluates it, and ends it when it has collapsed."""
 
@@ -203,7 +213,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # it has no types
     ) -> None:  # fmt: skip
         self._folder = folder
         self._recipe, self._held_out, self._scorer, self._made, self._log = recipe, held_out, scorer, made, log
-        self._clock, self._sampled, self._written = time.perf_counter(), 0.0, 0
+        self._clock, self._before = time.perf_counter(), counted(made)
         self.collapsed: str | None = None
         """Why the run was ended early, if it was."""
         self.trainer: Any = None
@@ -213,13 +223,14 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # it has no types
         """Evaluate the model as it is, unless the log has that already."""
         if not self._log.evaluations:
             self._evaluated(state.global_step)
-        self._clock, self._sampled, self._written = time.perf_counter(), self._made.seconds, self._made.written
+        self._clock, self._before = time.perf_counter(), counted(self._made)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """Write a step's row, evaluate where it is time to, and see whether the model has become worse."""
         if not logs or "loss" not in logs:
             return
-        now, sampled = time.perf_counter(), self._made.seconds
+        now, counts = time.perf_counter(), counted(self._made)
+        since = {name: value - self._before[name] for name, value in counts.items()}
         groups = [group for group, _ in self._scorer.scored]
         rewards = [value for _, given in self._scorer.scored for value in given]
         row = (
@@ -228,8 +239,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # it has no types
             | {"right_discouraged": self.trainer.discouraged, "limit": self._scorer.limit}
             | {"computed": self.trainer.computed}
             | {name: logs[name] for name in ("loss", "grad_norm", "entropy", "kl") if name in logs}
-            | {"seconds": now - self._clock, "sampling": sampled - self._sampled, "path": self._made.path}
-            | {"written": self._made.written - self._written}
+            | {"seconds": now - self._clock, "path": self._made.path}
+            | since
             | ({"reused": self._made.share} if self._made.reuse else {})
         )
         self._log.add(row)
@@ -242,7 +253,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # it has no types
         last = state.global_step >= self._recipe.update.steps
         if last or state.global_step % self._recipe.evaluation.every == 0:
             self._evaluated(state.global_step)
-        self._clock, self._sampled, self._written = time.perf_counter(), sampled, self._made.written
+        self._clock, self._before = time.perf_counter(), counts
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """All files of a checkpoint are there."""

@@ -16,10 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from laconic.engine import Engine, Methods
-from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
 from laconic.splitmix import GOLDEN, MASK, mix
-from laconic.training.run.workers import Workers
+from laconic.training.run.workers import Workers, kept, target
 from laconic.types import Limits, Question, Request, Result, Sampling
 
 
@@ -70,7 +69,8 @@ class EngineRollouts:
     ``batch``, so that a run that is resumed samples what it would have sampled.
 
     The weights are copied from the trainer's model before each step's rollouts, adapters merged into them; the
-    trainer's own model is never touched. ``dtype`` None keeps their type. In another one the distribution is slightly
+    trainer's own model is never touched. The drafter stays: what it has seen, or learned, in one step it drafts from in
+    the next. ``dtype`` None keeps their type. In another one the distribution is slightly
     another, for which nothing corrects here.
     """
 
@@ -87,6 +87,10 @@ class EngineRollouts:
     """Tokens written so far."""
     passes: int = 0
     """Passes made so far."""
+    drafted: int = 0
+    """Tokens drafted so far."""
+    accepted: int = 0
+    """Of these, how many stood."""
     path: str = ""
     """How passes were made last (``models.choice``); empty before any."""
     prompts: list[tuple[int, ...]] = field(default_factory=list, repr=False)
@@ -100,9 +104,13 @@ class EngineRollouts:
     (Draws.pick): as the idea of SPEC-RL (Liu et al. 2025), but exact at any step, without stored probabilities. What a
     prompt is given in one epoch is no longer independent of what it was given in the last.
     """
+    base: str | None = None
+    """Fingerprint of the model as it was before training: what a trained drafter was made for. It is taken for every
+    step's model, of which it drafts the less the more the model has changed, unless it goes on learning (ReSpec)."""
     share: float = 0.0
     """Of the last call's tokens, how many were taken over from former rollouts."""
     _engine: Runs | None = field(default=None, repr=False)
+    _methods: Methods | None = field(default=None, repr=False)
     _former: dict[tuple[int, int], NDArray[np.int32]] = field(default_factory=dict, repr=False)
     """Outputs by prompt (its hash) and seed, four bytes a token; of each the last."""
     _taken: int = field(default=0, repr=False)
@@ -144,14 +152,16 @@ class EngineRollouts:
 
     def over(self, model: Any) -> Runs:
         """What runs requests over a copy of a model's weights as they are now."""
-        methods = Methods(drafter=self.drafter)
+        if self._methods is None:
+            self._methods = kept(Methods(drafter=self.drafter))
+        methods = self._methods
         if self.workers == 1:
             self._engine = None  # let go of the old weights before there are new ones
-            return Alone(Engine(CausalLM(copied(model, self.dtype)), self.text, methods))
+            return Alone(Engine(target(copied(model, self.dtype), self.base), self.text, methods))
         if not isinstance(self._engine, Workers):
             threads = max(torch.get_num_threads() // self.workers, 1)
             self._engine = Workers(self.workers, self.text, methods, threads)
-        self._engine.load(copied(model, self.dtype))
+        self._engine.load(copied(model, self.dtype), self.base)
         return self._engine
 
     def run(self, engine: Runs, requests: Sequence[Request], *, remember: bool = True) -> list[Result]:
@@ -168,6 +178,8 @@ class EngineRollouts:
             self._former |= {k: np.asarray(r.tokens, dtype=np.int32) for k, r in zip(keys, made, strict=True)}
             self._taken += sum(result.usage.predicted for result in made)
         self.written += sum(len(result.tokens) for result in made)
+        self.drafted += sum(result.usage.drafted for result in made)
+        self.accepted += sum(result.usage.accepted for result in made)
         self.passes += engine.passes - before
         return made
 

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 
 from laconic.bench.tasks import Item
-from laconic.engine import Methods
+from laconic.engine import Methods, policies
 from laconic.errors import Collapsed, LaconicError, MissingExtra, RecipeError, TrainingError, UnmetNeed
 from laconic.models.adapters import adapted
 from laconic.models.causal_lm import context
@@ -68,7 +68,10 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, shown: Shown = lam
 def _able(recipe: Recipe) -> None:
     """Raise for what a method needs and this run cannot give it, and for policies that cannot be built."""
     method, size = recipe.method(), recipe.rollouts.generations
-    Methods(drafter=recipe.rollouts.drafter).plan()
+    drafting = policies(Methods(drafter=recipe.rollouts.drafter).plan())
+    asking = next((policy.name for policy in drafting if policy.needs.draft_model), None)
+    if asking is not None:
+        raise UnmetNeed(f"'{asking}' needs a draft model, which rollouts have none of.", "Use suffix, or a head.")
     if isinstance(method, Remembers) and isinstance(method, Hints):
         raise UnmetNeed(f"'{method.name}' goes on from lengths of another run, which no recipe gives yet.")
     if isinstance(method, Hints) and not recipe.rollouts.budgets:

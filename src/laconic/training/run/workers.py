@@ -7,6 +7,7 @@ import signal
 import traceback
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -45,9 +46,9 @@ class Workers:
         """How they make these (``models.choice``)."""
         self._end = weakref.finalize(self, _end, list(self._pipes), list(self._processes))
 
-    def load(self, model: Any) -> None:
-        """Take a model's weights for what is sampled from now on."""
-        self.path = self._asked([("load", model)] * len(self._pipes))[0]
+    def load(self, model: Any, base: str | None = None) -> None:
+        """Take a model's weights for what is sampled from now on; see :func:`target`."""
+        self.path = self._asked([("load", model, base)] * len(self._pipes))[0]
 
     def run(self, requests: Sequence[Request], *, batch: int) -> list[Result]:
         """Serve requests, in turn by the processes, at most ``batch`` at once in all."""
@@ -81,12 +82,26 @@ class Workers:
         self._end()
 
 
+def kept(methods: Methods) -> Methods:
+    """The same methods with a drafter that is built once: it stays while engines come and go."""
+    return replace(methods, drafter=methods.plan().drafter)
+
+
+def target(model: Any, base: str | None) -> CausalLM:
+    """A model to sample from, which heads take for the one with the fingerprint ``base``."""
+    made = CausalLM(model)
+    if base is not None:
+        made.known_as(base)
+    return made
+
+
 def serve(pipe: Connection, threads: int) -> None:
     """What one process does until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the process that asked
     torch.set_num_threads(threads)
     text, methods = pipe.recv()
-    target: Any = None
+    methods = kept(methods)
+    current: Any = None
     engine: Engine | None = None
     while True:
         try:
@@ -95,14 +110,14 @@ def serve(pipe: Connection, threads: int) -> None:
             return
         try:
             if asked[0] == "load":
-                engine = target = None  # let go of the old weights before there are new ones
-                target = CausalLM(asked[1])
-                engine = Engine(target, text, methods)
-                pipe.send((True, target.path))
+                engine = current = None  # let go of the old weights before there are new ones
+                current = target(asked[1], asked[2])
+                engine = Engine(current, text, methods)
+                pipe.send((True, current.path))
             else:
                 assert engine is not None
-                before = target.passes
-                pipe.send((True, (engine.run(asked[1], batch=asked[2]), target.passes - before)))
+                before = current.passes
+                pipe.send((True, (engine.run(asked[1], batch=asked[2]), current.passes - before)))
         except BrokenPipeError:
             return
         except Exception:

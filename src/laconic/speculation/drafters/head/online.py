@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -72,11 +73,8 @@ class Learner:
 
     def __init__(self, loaded: Loaded, target: Any, embed: Callable[[Sequence[int]], Tensor], memory: int) -> None:
         self._loaded, self._memory = loaded, memory
-        self._embed: Callable[[Tensor], Tensor] = lambda tokens: (
-            embed(tokens.flatten().tolist()).float().view(*tokens.shape, -1)
-        )
-        self._teacher = Teacher(target, loaded.head.kept)
         self._texts: deque[Batch] = deque()
+        self.follow(target, embed)
         self._draw = random.Random(0)
         self.now = loaded
         self.saved = 0.0
@@ -84,6 +82,19 @@ class Learner:
         self.spent = 0.0
         self.steps = self.resets = self.tokens = 0
         self.comparison = Comparison()
+
+    def follow(self, target: Any, embed: Callable[[Sequence[int]], Tensor]) -> None:
+        """Learn from this target from now on: its states are others, so that texts of another are forgotten."""
+        self._target = weakref.ref(target)  # it may be gone before the next one is there
+        self._embed: Callable[[Tensor], Tensor] = lambda tokens: (
+            embed(tokens.flatten().tolist()).float().view(*tokens.shape, -1)
+        )
+        self._teacher = Teacher(target, self._loaded.head.kept)
+        self._texts.clear()
+
+    def follows(self, target: Any) -> bool:
+        """Whether this is the target that is learned from."""
+        return self._target() is target
 
     def begin(self, rate: float) -> None:
         """Start from the head as it was trained."""
@@ -167,10 +178,12 @@ class OnlineHead(FolderHead):
 
     Before a text is learned from, the head as it was trained and as it is by now both guess at it; where the second
     falls behind, learning begins anew, at half the rate. Output rows are not trained. For one process at a time: what
-    is learned is the policy object's, and all its requests share it.
+    is learned is the policy object's, and all its requests share it. Where engines with other weights come one after
+    the other, as in the rollouts of training, it goes on from one to the next: what ReSpec does for these, but for its
+    weights by reward, which an engine does not know.
     """
 
-    card = Card(paper="Online Speculative Decoding", catalogue=(12,), lossless=True, timed=True, arxiv="2310.07177")
+    card = Card(paper="Online Speculative Decoding", catalogue=(12, 87), lossless=True, timed=True, arxiv="2310.07177")
     needs = Needs(target_layers=True, target_parts=True)
 
     path: str
@@ -195,6 +208,9 @@ class OnlineHead(FolderHead):
                 learner = Learner(self.loaded, tools.target, tools.embed, self.memory)
                 learner.begin(self.rate)
             self._learners.append(learner)
+        elif not self._learners[0].follows(tools.target):
+            assert tools.embed is not None
+            self._learners[0].follow(tools.target, tools.embed)
         return super().start(context, tools)
 
     def head_of(self, tools: Tools) -> Loaded:
