@@ -23,7 +23,10 @@ def merge(
         typer.Argument(metavar="MODEL[:WEIGHT]...", help=f"What to merge. {options.MODELS}; or an adapter's folder."),
     ],
     method: Annotated[
-        str, typer.Option("--method", help="linear, slerp, task-arithmetic, ties or dare; the last three need --base.")
+        str,
+        typer.Option(
+            "--method", help="linear, slerp, lore, task-arithmetic, ties or dare; the last three need --base."
+        ),
     ] = "linear",
     base: Annotated[str | None, typer.Option("--base", help="The model that the others were trained from.")] = None,
     density: Annotated[
@@ -31,6 +34,12 @@ def merge(
         typer.Option("--density", help="Share of differences that ties (default 0.2) and dare (0.1) keep."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the draws of dare.")] = 0,
+    mu: Annotated[
+        float | None, typer.Option("--mu", help="By how much lore shrinks singular values (default 0.01).")
+    ] = None,
+    iterations: Annotated[
+        int | None, typer.Option("--iterations", help="Turns in which lore estimates, at most (default 20).")
+    ] = None,
     sweep: Annotated[
         str | None,
         typer.Option(
@@ -49,7 +58,7 @@ def merge(
 
     quiet()
     names, weights = read_models(models)
-    plans = [(out, Plan(method, weights, density, seed))]
+    plans = [(out, Plan(method, weights, density, seed, mu, iterations))]
     if sweep is not None:
         if len(names) != 2 or list(names) != models or method not in ("linear", "slerp"):
             raise RequestError("a sweep is linear or slerp, between two models without weights.", "Name two models.")

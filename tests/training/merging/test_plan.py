@@ -28,6 +28,13 @@ NAN, INFINITE = float("nan"), float("inf")
         ("ties", (1.0,), {"density": 0.0}, "density of 0"),
         ("dare", (1.0,), {"density": 1.1}, r"density of 1\.1"),
         ("dare", (1.0,), {"density": NAN}, "density of nan"),
+        ("lore", (0.5, 0.5), {"density": 0.5}, "'lore' keeps all"),
+        ("ties", (1.0,), {"mu": 0.1}, "'ties' estimates no low rank"),
+        ("linear", (0.5, 0.5), {"iterations": 3}, "'linear' estimates no low rank"),
+        ("lore", (0.5, 0.5), {"mu": -0.1}, r"shrunk by -0\.1"),
+        ("lore", (0.5, 0.5), {"mu": NAN}, "shrunk by nan"),
+        ("lore", (0.5, 0.5), {"mu": INFINITE}, "shrunk by inf"),
+        ("lore", (0.5, 0.5), {"iterations": 0}, "0 iterations"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(method, weights, more, message) -> None:
@@ -40,6 +47,7 @@ def test_weights_of_what_is_no_interpolation_take_any_sum() -> None:
     Plan("task-arithmetic", (0.7, 0.7, -0.2))
     Plan("ties", (0.3, 0.3))
     Plan("dare", (1.0, 1.0))
+    Plan("lore", (1.2, 0.7, -0.3), mu=0.0)
     Plan("linear", (1.25, -0.25))  # beyond the first, still summing to 1
     Plan("linear", (0.1, 0.2, 0.7))
 
