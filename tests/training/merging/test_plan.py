@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from laconic.errors import RequestError
-from laconic.training.merging import Plan, read_models, read_sweep
+from laconic.training.merging import Aim, Plan, read_models, read_sweep
 
 NAN, INFINITE = float("nan"), float("inf")
 
@@ -35,11 +35,28 @@ NAN, INFINITE = float("nan"), float("inf")
         ("lore", (0.5, 0.5), {"mu": NAN}, "shrunk by nan"),
         ("lore", (0.5, 0.5), {"mu": INFINITE}, "shrunk by inf"),
         ("lore", (0.5, 0.5), {"iterations": 0}, "0 iterations"),
+        ("linear", (0.5, 0.5), {"aim": Aim("texts.txt")}, "'linear' has no base that AIM could hold to"),
+        ("lore", (0.5, 0.5), {"aim": Aim("texts.txt")}, "'lore' has no base"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(method, weights, more, message) -> None:
     with pytest.raises(RequestError, match=message) as caught:
         Plan(method, weights, **more)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"omega": 1.1}, r"omega of 1\.1"),
+        ({"omega": -0.1}, r"omega of -0\.1"),
+        ({"omega": NAN}, "omega of nan"),
+        ({"tokens": 0}, "0 tokens"),
+    ],
+)
+def test_a_step_that_cannot_be_is_refused(more, message) -> None:
+    with pytest.raises(RequestError, match=message) as caught:
+        Aim("texts.txt", **more)
     assert caught.value.hint
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from laconic.errors import RequestError, did_you_mean
 from laconic.training.merging import arithmetic, lowrank
+from laconic.training.merging.aim import Aim
 
 METHODS = ("linear", "slerp", "lore", "task-arithmetic", "ties", "dare")
 BASED = METHODS[3:]
@@ -36,6 +37,7 @@ class Plan:
     more. The others take any sum: it is the strength at which the merged difference is added. ``density`` (of ``ties``
     and ``dare``; from 0 to 1, None for the paper's) is the share of differences that is kept, ``seed`` is of the draws
     of ``dare``. ``mu`` (0 or more, in the units of singular values) and ``iterations`` (1 or more) are of ``lore``.
+    ``aim`` is a step behind any method with a base.
     """
 
     method: str
@@ -44,6 +46,7 @@ class Plan:
     seed: int = 0
     mu: float | None = None
     iterations: int | None = None
+    aim: Aim | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -61,6 +64,10 @@ class Plan:
             raise RequestError(f"singular values cannot be shrunk by {self.mu}.", "Say a number of 0 or more.")
         if self.iterations is not None and self.iterations < 1:
             raise RequestError(f"{self.iterations} iterations estimate nothing.", "Say 1 or more.")
+        if self.aim is not None and self.method not in BASED:
+            raise RequestError(
+                f"'{self.method}' has no base that AIM could hold to.", f"Methods with one: {', '.join(BASED)}."
+            )
         lore = self.method == "lore"  # what was not said stands in the plan, and so in the report
         for name, default in (
             ("density", DENSITY.get(self.method)),
@@ -86,12 +93,22 @@ class Plan:
         if self.method in ("slerp", "ties") and min(self.weights) < 0:
             raise RequestError(f"'{self.method}' takes no negative weights: {shown}.", "linear and task-arithmetic do.")
 
-    def merge(self, name: str, base: Tensor | None, models: Sequence[Tensor]) -> Tensor:
+    def merge(
+        self, name: str, base: Tensor | None, models: Sequence[Tensor], importance: Tensor | None = None
+    ) -> Tensor:
         """The merged tensor ``name``, in float32, out of tensors of one shape in any number format.
 
-        What ``dare`` draws for a tensor depends on the seed and on the tensor's name alone.
+        What ``dare`` draws for a tensor depends on the seed and on the tensor's name alone. ``importance`` is what AIM
+        knows of its input channels (aim.calibrate), None where that is nothing: the tensor is left as merged.
         """
-        parts = [model.float() for model in models]
+        start = None if base is None else base.float()
+        merged = self._merge(name, start, [model.float() for model in models])
+        if self.aim is None or importance is None:
+            return merged
+        assert start is not None  # AIM is refused without one
+        return arithmetic.relax(start, merged, importance, self.aim.omega)
+
+    def _merge(self, name: str, start: Tensor | None, parts: Sequence[Tensor]) -> Tensor:
         if self.method == "linear":
             return arithmetic.linear(parts, self.weights)
         if self.method == "slerp":
@@ -100,8 +117,7 @@ class Plan:
             assert self.mu is not None  # as all that was not said
             assert self.iterations is not None
             return lowrank.lore(parts, self.weights, self.mu, self.iterations)
-        assert base is not None  # whoever has a plan with a base has opened one
-        start = base.float()
+        assert start is not None  # whoever has a plan with a base has opened one
         if self.method == "task-arithmetic":
             return arithmetic.task_arithmetic(start, parts, self.weights)
         assert self.density is not None
