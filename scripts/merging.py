@@ -1,10 +1,12 @@
 """Accuracy and thinking tokens along merges of two models, on held-out problems, greedily.
 
     python scripts/merging.py LONG SHORT --json FILE linear:0 linear:0.5 linear:1 slerp:0.5 ties:0.5 dare:0.5
+    python scripts/merging.py LONG SHORT --aim TEXTS ties:1 ties+aim:1 lore:0.75
 
 SHORT was trained from LONG, which is also the base of methods that have one. A row is a method and the weight of SHORT
 (``task-arithmetic``, ``ties`` and ``dare`` add the difference with that weight); weights beyond 1 go further than
-training went. Checkpoints are written to a folder that is thrown away.
+training went. ``+aim`` behind a method with a base is AIM on the texts of ``--aim``. Checkpoints are written to a
+folder that is thrown away.
 """
 
 from __future__ import annotations
@@ -22,9 +24,8 @@ from laconic import Engine, Limits, Sampling
 from laconic.bench import tasks
 from laconic.bench.provenance import provenance
 from laconic.intervals import wilson
-from laconic.training.merging import Plan, merge
-
-_BASED = ("task-arithmetic", "ties", "dare")
+from laconic.training.merging import Aim, Plan, merge
+from laconic.training.merging.plan import BASED
 
 
 def main() -> int:
@@ -33,6 +34,7 @@ def main() -> int:
     parser.add_argument("long")
     parser.add_argument("short")
     parser.add_argument("rows", nargs="+", metavar="METHOD:WEIGHT")
+    parser.add_argument("--aim", help="Texts for rows with +aim, as laconic merge takes them.")
     parser.add_argument("--data", help="Tasks, as laconic compare takes them; else the bundled kinds.")
     parser.add_argument("--n", type=int, default=210)
     parser.add_argument("--max-tokens", type=int, default=400)
@@ -40,24 +42,28 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     given = parser.parse_intermixed_args()
+    if given.aim is None and any("+aim:" in row for row in given.rows):
+        parser.error("rows with +aim need --aim")
     torch.set_num_threads(given.threads)
     items = tasks.draw(tasks.load(given.data), given.n, 0)
     record: dict[str, Any] = {}
     sys.stdout.write("| merge | right (95 %) | thinking tokens | of LONG's |\n|---|---|---|---|\n")
     base = asked(given.long, items, given)
     for row in given.rows:
-        method, _, weight = row.partition(":")
+        name, _, weight = row.partition(":")
+        method, plus, _ = name.partition("+aim")
+        aim = Aim(given.aim) if plus else None
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "merged"
-            if method in _BASED:
-                merge(out, [given.short], Plan(method, (float(weight),)), base=given.long)
+            if method in BASED:
+                merge(out, [given.short], Plan(method, (float(weight),), aim=aim), base=given.long)
             else:
-                merge(out, [given.long, given.short], Plan(method, (1 - float(weight), float(weight))))
+                merge(out, [given.long, given.short], Plan(method, (1 - float(weight), float(weight)), aim=aim))
             told = asked(str(out), items, given)
         record[row] = told
         low, high = told["interval"]
         sys.stdout.write(
-            f"| `{method}` {weight} | {told['right']:.1%} ({low:.0%}-{high:.0%}) | {told['thinking']:.0f} "
+            f"| `{name}` {weight} | {told['right']:.1%} ({low:.0%}-{high:.0%}) | {told['thinking']:.0f} "
             f"| {told['thinking'] / base['thinking']:.2f} |\n"
         )
         sys.stdout.flush()

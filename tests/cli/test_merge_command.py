@@ -45,8 +45,32 @@ def test_methods_with_a_base_and_the_report(laconic, model, other, tmp_path):
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
     assert report == json.loads((tmp_path / "out" / "merging.json").read_text())
-    assert report["plan"] == {"method": "ties", "weights": [1.0], "density": 0.5, "seed": 0}
+    said = {name: number for name, number in report["plan"].items() if number is not None}
+    assert said == {"method": "ties", "weights": [1.0], "density": 0.5, "seed": 0}
     assert (report["base"], report["models"]) == (model, [other])
+
+
+def test_lore_and_its_numbers(laconic, model, other, tmp_path):
+    done = laconic("merge", tmp_path / "out", f"{model}:0.7", f"{other}:0.3", "--method", "lore", "--mu", 0.5, "--json")
+    assert done.exit_code == 0, done.output
+    plan = json.loads(done.stdout)["plan"]
+    assert (plan["mu"], plan["iterations"], plan["density"]) == (0.5, 20, None)
+    answered = laconic("run", "What is 2 + 3?", "-m", tmp_path / "out", "--max-tokens", 5)
+    assert answered.exit_code == 0, answered.output
+
+
+def test_aim_and_what_it_read(laconic, model, other, tmp_path):
+    (tmp_path / "texts.txt").write_text("What is 2 + 3?\nIt is 5.\n")
+    given = ("merge", tmp_path / "out", other, "--method", "ties", "--base", model, "--aim", tmp_path / "texts.txt")
+    done = laconic(*given, "--omega", 0.2, "--aim-tokens", 20, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert "note: AIM leaves 10 tensors as merged, of which no inputs are known: model.embed_tokens" in done.stdout
+    assert f"aim: omega 0.2, 20 tokens of {tmp_path / 'texts.txt'}" in done.stdout
+    report = json.loads((tmp_path / "out" / "merging.json").read_text())
+    assert report["plan"]["aim"] == {"texts": str(tmp_path / "texts.txt"), "omega": 0.2, "tokens": 20}
+    assert (report["calibration"]["texts"], report["calibration"]["tokens"]) == (2, 20)
+    answered = laconic("run", "What is 2 + 3?", "-m", tmp_path / "out", "--max-tokens", 5)
+    assert answered.exit_code == 0, answered.output
 
 
 def test_a_sweep_writes_a_folder_for_each_point(laconic, model, other, tmp_path):
@@ -58,12 +82,20 @@ def test_a_sweep_writes_a_folder_for_each_point(laconic, model, other, tmp_path)
 
 
 def test_refusals_are_two_lines(laconic, model, other, tmp_path, adapter):
-    out = tmp_path / "o"
+    out, ties = tmp_path / "o", ("--method", "ties", "--base")
     for arguments, error, hint in [
         (("merge", out, f"{model}:0.6", f"{other}:0.6"), "must sum to 1", "strength"),
         (("merge", out, model, f"{other}:0.6"), "has no weight", "MODEL:WEIGHT"),
         (("merge", out, model, other, "--method", "tie"), "no way to merge is called 'tie'", "'ties'"),
         (("merge", out, model, other, "--method", "dare"), "'dare' needs the model", "--base"),
+        (("merge", out, model, other, "--mu", 0.1), "'linear' estimates no low rank", "lore"),
+        (("merge", out, model, other, "--method", "lore", "--mu", "nan"), "shrunk by nan", "0 or more"),
+        (("merge", out, model, other, "--method", "lore", "--iterations", 0), "0 iterations", "1 or more"),
+        (("merge", out, model, other, "--omega", 0.1), "are for texts, and there are none", "--aim"),
+        (("merge", out, model, other, "--device", "cpu"), "are for texts, and there are none", "--aim"),
+        (("merge", out, model, other, "--aim", tmp_path / "no"), "'linear' has no base that AIM", "ties"),
+        (("merge", out, other, *ties, model, "--aim", tmp_path / "no"), "cannot read", "JSON lines"),
+        (("merge", out, other, *ties, model, "--aim", tmp_path / "no", "--omega", 2), "omega of 2", "0 to 1"),
         (("merge", out, model, other, "--sweep", "0:1"), "no sweep of 2 to 101 points", "0:1:0.25"),
         (("merge", out, model, other, "--sweep", "0:1:0"), "no sweep", "START"),
         (("merge", out, model, other, "--sweep", "0:1:-1"), "no sweep", "START"),

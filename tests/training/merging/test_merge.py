@@ -18,7 +18,7 @@ from laconic.models.load import load_model, load_text
 from laconic.models.loading import read_model
 from laconic.training.merging import Plan
 from laconic.training.merging import write as writing
-from laconic.training.merging.plan import METHODS
+from laconic.training.merging.plan import BASED, METHODS
 from laconic.types import Limits
 from tests import tiny
 from tests.training.merging.checkpoints import HALVES, WEIGHTS, config, lora, saved, weights, written
@@ -27,7 +27,7 @@ from tests.training.merging.checkpoints import HALVES, WEIGHTS, config, lora, sa
 def test_what_is_written_is_what_the_methods_give(pair: list[str], base: str, tmp_path: Path) -> None:
     inputs = [weights(name) for name in pair]
     for method in METHODS:
-        plan, origin = Plan(method, (0.25, 0.75)), base if method in METHODS[2:] else None
+        plan, origin = Plan(method, (0.25, 0.75)), base if method in BASED else None
         made = written(tmp_path / method, pair, plan, base=origin)
         found = weights(made.path)
         assert found.keys() == inputs[0].keys()
@@ -55,7 +55,7 @@ def test_the_first_bit_for_bit_and_oneself(pair: list[str], tmp_path: Path) -> N
 
 @pytest.mark.parametrize("method", METHODS)
 def test_files_may_be_cut_anywhere(method: str, pair: list[str], base: str, tmp_path: Path) -> None:
-    plan, origin = Plan(method, (0.25, 0.75), seed=3), base if method in METHODS[2:] else None
+    plan, origin = Plan(method, (0.25, 0.75), seed=3), base if method in BASED else None
     whole = written(tmp_path / "whole", pair, plan, base=origin)
     assert (Path(whole.path) / WEIGHTS).is_file()
     for i, name in enumerate(pair):  # cut in different places
@@ -88,7 +88,7 @@ def test_one_tensor_of_each_model_is_held_at_a_time(pair: list[str], base: str, 
     monkeypatch.setattr(writing.Checkpoint, "read", counted)
     monkeypatch.setattr(writing, "save", lambda tensors, *_: [None for _ in tensors])
     for method in METHODS:
-        based = method in METHODS[2:]
+        based = method in BASED
         alive.clear()
         written(tmp_path / method, pair, Plan(method, (0.5, 0.5)), base=base if based else None)
     assert most == 3  # of two models and a base

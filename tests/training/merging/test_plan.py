@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from laconic.errors import RequestError
-from laconic.training.merging import Plan, read_models, read_sweep
+from laconic.training.merging import Aim, Plan, read_models, read_sweep
 
 NAN, INFINITE = float("nan"), float("inf")
 
@@ -28,6 +28,15 @@ NAN, INFINITE = float("nan"), float("inf")
         ("ties", (1.0,), {"density": 0.0}, "density of 0"),
         ("dare", (1.0,), {"density": 1.1}, r"density of 1\.1"),
         ("dare", (1.0,), {"density": NAN}, "density of nan"),
+        ("lore", (0.5, 0.5), {"density": 0.5}, "'lore' keeps all"),
+        ("ties", (1.0,), {"mu": 0.1}, "'ties' estimates no low rank"),
+        ("linear", (0.5, 0.5), {"iterations": 3}, "'linear' estimates no low rank"),
+        ("lore", (0.5, 0.5), {"mu": -0.1}, r"shrunk by -0\.1"),
+        ("lore", (0.5, 0.5), {"mu": NAN}, "shrunk by nan"),
+        ("lore", (0.5, 0.5), {"mu": INFINITE}, "shrunk by inf"),
+        ("lore", (0.5, 0.5), {"iterations": 0}, "0 iterations"),
+        ("linear", (0.5, 0.5), {"aim": Aim("texts.txt")}, "'linear' has no base that AIM could hold to"),
+        ("lore", (0.5, 0.5), {"aim": Aim("texts.txt")}, "'lore' has no base"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(method, weights, more, message) -> None:
@@ -36,10 +45,26 @@ def test_a_plan_that_cannot_be_is_refused(method, weights, more, message) -> Non
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"omega": 1.1}, r"omega of 1\.1"),
+        ({"omega": -0.1}, r"omega of -0\.1"),
+        ({"omega": NAN}, "omega of nan"),
+        ({"tokens": 0}, "0 tokens"),
+    ],
+)
+def test_a_step_that_cannot_be_is_refused(more, message) -> None:
+    with pytest.raises(RequestError, match=message) as caught:
+        Aim("texts.txt", **more)
+    assert caught.value.hint
+
+
 def test_weights_of_what_is_no_interpolation_take_any_sum() -> None:
     Plan("task-arithmetic", (0.7, 0.7, -0.2))
     Plan("ties", (0.3, 0.3))
     Plan("dare", (1.0, 1.0))
+    Plan("lore", (1.2, 0.7, -0.3), mu=0.0)
     Plan("linear", (1.25, -0.25))  # beyond the first, still summing to 1
     Plan("linear", (0.1, 0.2, 0.7))
 

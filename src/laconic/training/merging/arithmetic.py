@@ -113,3 +113,13 @@ def dare(
         if weight:
             merged += weight * part
     return merged
+
+
+def relax(base: Tensor, merged: Tensor, importance: Tensor, omega: float) -> Tensor:
+    """``theta_0 + (1 - s (1 - omega)) (theta - theta_0)``, ``s`` by input channel: a merge held back where it matters.
+
+    ``importance`` is ``s``, ``[in]``, from 0 to 1; tensors are ``[out, in]``. AIM (arXiv:2502.02421, section 3), where
+    ``s`` is the mean absolute input of the channel in the base, as a share of the layer's largest. Written as what is
+    taken away from the merge, so that an ``omega`` of 1, or no difference, gives the merge without rounding.
+    """
+    return merged - (1.0 - omega) * importance * (merged - base)

@@ -12,13 +12,16 @@ import torch
 from torch import Tensor
 
 from laconic.errors import RequestError, did_you_mean
-from laconic.training.merging import arithmetic
+from laconic.training.merging import arithmetic, lowrank
+from laconic.training.merging.aim import Aim
 
-METHODS = ("linear", "slerp", "task-arithmetic", "ties", "dare")
-BASED = METHODS[2:]
+METHODS = ("linear", "slerp", "lore", "task-arithmetic", "ties", "dare")
+BASED = METHODS[3:]
 """Those that work on differences from a base."""
 DENSITY = {"ties": 0.2, "dare": 0.1}
 """The share of differences that is kept, if not said: TIES' k of 20 %, DARE's drop rate of 0.9."""
+MU, ITERATIONS = 0.01, 20
+"""By how much LoRE shrinks singular values, and its turns of coordinate descent, if not said; both are ours."""
 _TOLERANCE = 1e-6
 """How far a sum of weights may be from 1: what decimal fractions are off by, and no more."""
 
@@ -31,28 +34,48 @@ class Plan:
     """A method and its numbers; ``weights`` in the order of the models. Raises RequestError for what cannot be.
 
     The weights of ``linear`` and ``slerp`` sum to 1, and ``slerp`` has two, of 0 or more. Those of ``ties`` are 0 or
-    more. Methods with a base take any sum: it is the strength at which the merged difference is added. ``density`` (of
-    ``ties`` and ``dare``; from 0 to 1, None for the paper's) is the share of differences that is kept, ``seed`` is of
-    the draws of ``dare``.
+    more. The others take any sum: it is the strength at which the merged difference is added. ``density`` (of ``ties``
+    and ``dare``; from 0 to 1, None for the paper's) is the share of differences that is kept, ``seed`` is of the draws
+    of ``dare``. ``mu`` (0 or more, in the units of singular values) and ``iterations`` (1 or more) are of ``lore``.
+    ``aim`` is a step behind any method with a base.
     """
 
     method: str
     weights: tuple[float, ...]
     density: float | None = None
     seed: int = 0
+    mu: float | None = None
+    iterations: int | None = None
+    aim: Aim | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise RequestError(f"no way to merge is called '{self.method}'.", did_you_mean(self.method, METHODS))
         self._check_weights()
-        if self.density is None:
-            return
-        if self.method not in DENSITY:
+        if self.density is not None and self.method not in DENSITY:
             raise RequestError(
                 f"'{self.method}' keeps all of a difference.", f"density is for {' and '.join(DENSITY)}."
             )
-        if not 0 < self.density <= 1:
+        if self.density is not None and not 0 < self.density <= 1:
             raise RequestError(f"a density of {self.density} is no share.", "Say one above 0, up to 1.")
+        if (self.mu, self.iterations) != (None, None) and self.method != "lore":
+            raise RequestError(f"'{self.method}' estimates no low rank.", "mu and iterations are for lore.")
+        if self.mu is not None and not 0 <= self.mu < math.inf:
+            raise RequestError(f"singular values cannot be shrunk by {self.mu}.", "Say a number of 0 or more.")
+        if self.iterations is not None and self.iterations < 1:
+            raise RequestError(f"{self.iterations} iterations estimate nothing.", "Say 1 or more.")
+        if self.aim is not None and self.method not in BASED:
+            raise RequestError(
+                f"'{self.method}' has no base that AIM could hold to.", f"Methods with one: {', '.join(BASED)}."
+            )
+        lore = self.method == "lore"  # what was not said stands in the plan, and so in the report
+        for name, default in (
+            ("density", DENSITY.get(self.method)),
+            ("mu", MU if lore else None),
+            ("iterations", ITERATIONS if lore else None),
+        ):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
 
     def _check_weights(self) -> None:
         shown, total = ", ".join(f"{weight:g}" for weight in self.weights), math.fsum(self.weights)
@@ -62,32 +85,45 @@ class Plan:
             raise RequestError("all weights are 0, or there are none.", "Name models, as MODEL or MODEL:0.5.")
         if self.method == "slerp" and len(self.weights) != 2:
             raise RequestError(f"'slerp' goes from one model to another; there are {len(self.weights)}.", "Name two.")
-        if self.method not in BASED and abs(total - 1) > _TOLERANCE:
+        if self.method in ("linear", "slerp") and abs(total - 1) > _TOLERANCE:
             raise RequestError(
                 f"the weights of '{self.method}' must sum to 1; {shown} sum to {total:g}.",
-                "With another sum weights grow or shrink; strengths are for methods with a base.",
+                "With another sum weights grow or shrink; strengths are for methods that add differences.",
             )
         if self.method in ("slerp", "ties") and min(self.weights) < 0:
             raise RequestError(f"'{self.method}' takes no negative weights: {shown}.", "linear and task-arithmetic do.")
 
-    def merge(self, name: str, base: Tensor | None, models: Sequence[Tensor]) -> Tensor:
+    def merge(
+        self, name: str, base: Tensor | None, models: Sequence[Tensor], importance: Tensor | None = None
+    ) -> Tensor:
         """The merged tensor ``name``, in float32, out of tensors of one shape in any number format.
 
-        What ``dare`` draws for a tensor depends on the seed and on the tensor's name alone.
+        What ``dare`` draws for a tensor depends on the seed and on the tensor's name alone. ``importance`` is what AIM
+        knows of its input channels (aim.calibrate), None where that is nothing: the tensor is left as merged.
         """
-        parts = [model.float() for model in models]
+        start = None if base is None else base.float()
+        merged = self._merge(name, start, [model.float() for model in models])
+        if self.aim is None or importance is None:
+            return merged
+        assert start is not None  # AIM is refused without one
+        return arithmetic.relax(start, merged, importance, self.aim.omega)
+
+    def _merge(self, name: str, start: Tensor | None, parts: Sequence[Tensor]) -> Tensor:
         if self.method == "linear":
             return arithmetic.linear(parts, self.weights)
         if self.method == "slerp":
             return arithmetic.slerp(parts[0], parts[1], self.weights[1] / math.fsum(self.weights))
-        assert base is not None  # whoever has a plan with a base has opened one
-        start = base.float()
+        if self.method == "lore":
+            assert self.mu is not None  # as all that was not said
+            assert self.iterations is not None
+            return lowrank.lore(parts, self.weights, self.mu, self.iterations)
+        assert start is not None  # whoever has a plan with a base has opened one
         if self.method == "task-arithmetic":
             return arithmetic.task_arithmetic(start, parts, self.weights)
-        density = DENSITY[self.method] if self.density is None else self.density
+        assert self.density is not None
         if self.method == "ties":
-            return arithmetic.ties(start, parts, self.weights, density)
-        return arithmetic.dare(start, parts, self.weights, density, generator(self.seed, name))
+            return arithmetic.ties(start, parts, self.weights, self.density)
+        return arithmetic.dare(start, parts, self.weights, self.density, generator(self.seed, name))
 
 
 def generator(seed: int, name: str) -> torch.Generator:

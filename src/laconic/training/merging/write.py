@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from laconic.errors import MergeError, RequestError
+from laconic.models.devices import AUTO, named_device
 from laconic.models.pad.shards import save
-from laconic.training.merging import alike
+from laconic.training.merging import aim, alike, texts
 from laconic.training.merging.checkpoint import Checkpoint, adapted, open_checkpoint
 from laconic.training.merging.plan import BASED, Plan
 
@@ -27,7 +28,10 @@ SHARD = 1 << 30
 
 @dataclass(frozen=True)
 class Merged:
-    """What was written; ``notes`` say where the models differ in what is not merged, and whose was taken."""
+    """What was written; ``notes`` say where the models differ in what is not merged, and whose was taken.
+
+    ``calibration`` is what AIM read, None without it; ``notes`` name the tensors then that it could not weigh.
+    """
 
     path: str
     plan: Plan
@@ -36,25 +40,38 @@ class Merged:
     tensors: int
     parameters: int
     notes: tuple[str, ...]
+    calibration: aim.Calibration | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         return asdict(self)
 
 
-def merge(out: str | Path, models: Sequence[str], plan: Plan, *, base: str | None = None, shard: int = SHARD) -> Merged:
+def merge(
+    out: str | Path,
+    models: Sequence[str],
+    plan: Plan,
+    *,
+    base: str | None = None,
+    shard: int = SHARD,
+    device: str = AUTO,
+) -> Merged:
     """Write the merged checkpoint to ``out``, a new or empty folder.
 
     ``models`` and ``base`` are paths, hub names, laconic's own, or adapters (of ``base``, where there is one). Weights
     are merged in float32 and written in the number format of the base's, or else of the first model's, tensor by
     tensor; the other files are that model's too. Tensors that are tied stay so. Where it fails ``out`` is not there.
+    ``device`` is where the base reads the texts of ``plan.aim``, before anything is merged; merging is on the CPU.
 
-    Raises RequestError for a place, a number of models or a base that will not do, MergeError and TokenizerMismatch for
-    models that do not go together (alike.check) and for merged weights that are not finite, and what
-    ``checkpoint.open_checkpoint`` and ``adapted`` do.
+    Raises RequestError for a place, a number of models, a base or a device that will not do, MergeError and
+    TokenizerMismatch for models that do not go together (alike.check) and for merged weights that are not finite, and
+    what ``checkpoint.open_checkpoint`` and ``adapted``, ``texts.read`` and ``aim.calibrate`` do.
     """
     out = Path(out)
     _check(out, models, plan, base)
+    if plan.aim is not None:
+        named_device(device)
+    found = None if plan.aim is None else texts.read(plan.aim.texts)
     opened = [open_checkpoint(name) for name in ([] if base is None else [base]) + list(models)]
     reference = opened[0]
     for checkpoint in opened if base is not None else ():
@@ -64,6 +81,11 @@ def merge(out: str | Path, models: Sequence[str], plan: Plan, *, base: str | Non
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RequestError(f"cannot make '{out.parent}': {error.strerror}.", "Choose another place.") from error
+    weighed: Mapping[str, Tensor] = {}
+    calibration = None
+    if plan.aim is not None and found is not None:
+        weighed, calibration = aim.calibrate(reference, plan.aim, found, device)
+        notes += aim.untouched(reference.shapes, weighed)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
         draft = Path(folder) / "checkpoint"
         draft.mkdir()
@@ -71,11 +93,12 @@ def merge(out: str | Path, models: Sequence[str], plan: Plan, *, base: str | Non
         for checkpoint in whole:
             alike.check_tensors(reference, checkpoint)
         parts = (None, whole) if base is None else (whole[0], whole[1:])
-        save(merged(plan, *parts, like=reference), draft, shard)
+        save(merged(plan, *parts, like=reference, weighed=weighed), draft, shard)
         for name, file in reference.texts().items():
             shutil.copyfile(file, draft / name)
         sizes = [torch.Size(shape).numel() for shape in reference.shapes.values()]
-        made = Merged(str(out), plan, tuple(models), base, len(sizes), sum(sizes), tuple(dict.fromkeys(notes)))
+        told = tuple(dict.fromkeys(notes))
+        made = Merged(str(out), plan, tuple(models), base, len(sizes), sum(sizes), told, calibration)
         (draft / REPORT).write_text(json.dumps(made.as_dict(), indent=1) + "\n", encoding="utf-8")
         if out.exists():
             out.rmdir()
@@ -84,19 +107,33 @@ def merge(out: str | Path, models: Sequence[str], plan: Plan, *, base: str | Non
 
 
 def merged(
-    plan: Plan, base: Checkpoint | None, models: Sequence[Checkpoint], *, like: Checkpoint
+    plan: Plan,
+    base: Checkpoint | None,
+    models: Sequence[Checkpoint],
+    *,
+    like: Checkpoint,
+    weighed: Mapping[str, Tensor],
 ) -> Iterator[tuple[str, Tensor]]:
     """Names and merged tensors, in the order and number formats of ``like``; what was read for one is let go of.
+
+    ``weighed`` is what AIM knows of tensors, by name; those that it does not know are left as merged.
 
     Raises MergeError for a tensor that is not finite in that format, which weights above 1 can make of finite ones.
     """
     for name in like.shapes:
-        yield name, _tensor(plan, base, models, like, name)
+        yield name, _tensor(plan, base, models, name, weighed.get(name), like.dtypes[name])
 
 
-def _tensor(plan: Plan, base: Checkpoint | None, models: Sequence[Checkpoint], like: Checkpoint, name: str) -> Tensor:
+def _tensor(
+    plan: Plan,
+    base: Checkpoint | None,
+    models: Sequence[Checkpoint],
+    name: str,
+    importance: Tensor | None,
+    dtype: torch.dtype,
+) -> Tensor:
     start = None if base is None else base.read(name)
-    made = plan.merge(name, start, [model.read(name) for model in models]).to(like.dtypes[name])
+    made = plan.merge(name, start, [model.read(name) for model in models], importance).to(dtype)
     if not torch.isfinite(made).all():
         raise MergeError(f"'{name}' merges to numbers beyond {made.dtype}.", "Give smaller weights.")
     return made
