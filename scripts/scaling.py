@@ -51,9 +51,10 @@ def main() -> int:
     parser.add_argument("--temperature", type=float, default=0.8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-tokens", type=int, default=600)
+    parser.add_argument("--think", nargs="*", default=[], help="Controllers of what is recorded: no-thinking.")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     return _record(given) if given.what == "record" else _play(given)
 
 
@@ -61,7 +62,8 @@ def _record(given: argparse.Namespace) -> int:
     settle(given.threads, given.model)
     known = {each.id for each in load(given.file)} if given.file.exists() else set()
     items = [item for item in draw(tasks(given.data), given.n, given.seed) if item.id not in known]
-    engine = Engine.load(given.model, dtype=named_dtype(given.dtype) if given.dtype else None)
+    dtype = named_dtype(given.dtype) if given.dtype else None
+    engine = Engine.load(given.model, dtype=dtype, think=tuple(given.think))
     sampling, limits = Sampling(given.temperature, seed=given.seed), Limits(given.max_tokens)
     begun = time.perf_counter()
     for at, item in enumerate(items, start=1):
