@@ -49,6 +49,9 @@ REQUIRED = {
     "reward-guided": "reward-guided:judge=[equations]",
     "prm": "prm:DIR",
     "quantised": "quantised:recent=6",
+    "tree": "tree:segment=8",
+    "quest": "quest:budget=20,recent=6,whole=1,page=4",
+    "sentences": "sentences:budget=20,recent=6,whole=1,longest=7",
     "snapkv": f"snapkv:{SMALL_CACHE},window=8",
     "kv-view": f"kv-view:[streaming-llm:{SMALL_CACHE}]",
     **REWARDS,
@@ -59,7 +62,7 @@ REQUIRED |= {name: f"{name}:{SMALL_CACHE}" for name in registry.names("kv") if n
 
 MODEL = tiny.model(0, bias=tiny.REASONER)
 TARGET, DRAFT, TEXT = CausalLM(MODEL), CausalLM(tiny.noisy(MODEL, 0.1)), tiny.text()
-ABOVE = {"memory", "scaling", "judge", "collaboration", "reward", "trace", "sufficiency", "selector"}
+ABOVE = {"memory", "scaling", "judge", "collaboration", "reward", "plan", "trace", "sufficiency", "selector"}
 """Families that work above an engine or without one, whose methods take no part in a run."""
 INSIDE = {
     "transform": ("verifier", "match:transform=[{}]"),

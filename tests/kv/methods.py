@@ -18,11 +18,13 @@ SMALL = "budget=40,every=12,sinks=2,recent=6"
 EXTRA = {"snapkv": "window=8,kernel=3", "h2o": "seen=16", "global-local": "seen=16,window=12"}
 MERGERS = {"d2o": "", "cam": ":spread=5,window=10", "ems": ":window=10,alike=0.1"}
 """Knobs that would be too large for short texts."""
-EVICTING = [name for name in registry.names("kv") if name not in ("full", "quantised")]
+READING = {"quest": "budget=20,recent=6,whole=1,page=4", "sentences": "budget=20,recent=6,whole=1,longest=7"}
+"""Those that keep everything and read part of it."""
+EVICTING = [name for name in registry.names("kv") if name not in ("full", "quantised", *READING)]
 CODECS = [f"{name}:bits=4" for name in registry.names("codec")]
 MERGING = ["r-kv d2o", "steps d2o", "snapkv cam", "streaming-llm cam", "tova ems", "global-local ems"]
 """Evictors with a merger."""
-REDUCING = [*EVICTING, *MERGING, "quantised", "quantised per-token", "quantised gear"]
+REDUCING = [*EVICTING, *MERGING, "quantised", "quantised per-token", "quantised gear", *READING]
 """Specs for :func:`spec`."""
 TEXT = tiny.text()
 
@@ -32,6 +34,8 @@ def spec(name: str, more: str = "") -> str:
     if name.startswith("quantised"):
         codec = name.partition(" ")[2]
         return f"quantised:recent=6{f',codec=[{codec}:bits=4]' if codec else ''}{',' + more if more else ''}"
+    if name in READING:
+        return f"{name}:{READING[name]}{',' + more if more else ''}"
     name, _, merger = name.partition(" ")
     merge = merger and f"merge=[{merger}{MERGERS[merger]}]"
     return f"{name}:" + ",".join(part for part in (SMALL, EXTRA.get(name, ""), merge, more) if part)

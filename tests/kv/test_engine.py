@@ -57,6 +57,7 @@ VIEWS = [
     "h2o:budget=40,every=12,sinks=2,recent=6,seen=16",
     "quantised:recent=6",
     "quantised:recent=6,codec=[per-token]",
+    "quest:budget=20,recent=6,whole=1,page=4",
 ]
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, cast
 
-import torch
 from pydantic import Field, InstanceOf
 
 from laconic.kv.base import KV, Codec, Telling
+from laconic.kv.growing import Growing
 from laconic.models.four_bits import GROUP
-from laconic.models.past import Held, Past, PastLayer, Plain
+from laconic.models.past import Held, Past, PastLayer
 from laconic.policy import Card, Family, Needs, knobs, registry
 
 
@@ -48,67 +48,25 @@ class Quantised(KV):
         return Quantiser(self, told).reduce(length, held)
 
 
-class Quantiser:
+class Quantiser(Growing):
     """Keeps one request's cache as :class:`Quantised` has it."""
 
-    looks = 0
-
     def __init__(self, policy: Quantised, told: Telling) -> None:
-        self._policy, self._told = policy, told
-        self.restart()
+        self._policy = policy
+        super().__init__(told, policy.recent, GROUP, stepwise=policy.stepwise)
 
-    def restart(self) -> None:
-        """Nothing is written yet."""
-        self.since = self._covered = 0
-        self._layers: tuple[PastLayer | None, ...] = ()
-        self.stop = self._next(0)
+    def copied(self) -> Quantiser:
+        """See the base."""
+        return Quantiser(self._policy, self._told)
 
-    def fork(self) -> Quantiser:
-        """An independent copy; what is coded is never changed."""
-        other = Quantiser(self._policy, self._told)
-        other.since, other.stop, other._covered, other._layers = self.since, self.stop, self._covered, self._layers
-        return other
+    def cut(self, last: int) -> int:
+        """Whole groups."""
+        return self._covered + max(last - self._covered, 0) // GROUP * GROUP
 
-    def follow(self, told: Telling) -> None:
-        """Go on with another request's text, which begins alike."""
-        self._told = told
+    def layer(self, index: int, held: Held, new: slice, covered: int) -> PastLayer:
+        """Coded."""
+        return self._policy.codec.encode(held.keys[new].contiguous(), held.values[new].contiguous())
 
-    @property
-    def nbytes(self) -> int:
-        """Nothing but what the past itself holds."""
-        return 0
-
-    def _next(self, length: int) -> int:
-        """The length at which there is another group to be coded."""
-        full = max(self._covered + self._policy.recent + GROUP, length + 1)
-        prompt = max(self._told.prompt - 1, 1)
-        return max(full, prompt) if length < prompt and not self._policy.stepwise else full
-
-    def reduce(self, length: int, layers: Sequence[Held | None]) -> Past | None:
-        """The past with what can be coded of the first ``length`` tokens; see Keeper."""
-        self.since = length
-        groups = (length - self._covered - self._policy.recent) // GROUP
-        if groups > 0:
-            covered = self._covered + groups * GROUP
-            old = self._layers or (None,) * len(layers)
-            made = [
-                None if held is None else self._layer(one, held, covered) for one, held in zip(old, layers, strict=True)
-            ]
-            self._layers, self._covered = tuple(made), covered
-        self.stop = self._next(length)
-        return Past(self._covered, self._layers) if groups > 0 else None
-
-    def _layer(self, old: PastLayer | None, held: Held, covered: int) -> PastLayer:
-        """A layer's past up to ``covered`` tokens, of which ``old`` holds the first ones."""
-        window, new = held.attention.window, slice(held.past, held.past + covered - self._covered)
-        if window is not None:
-            return self._in_view(old, held, covered, window)
-        made = self._policy.codec.encode(held.keys[new].contiguous(), held.values[new].contiguous())
-        return made if old is None else self._policy.codec.joined([old, made])
-
-    def _in_view(self, old: PastLayer | None, held: Held, covered: int, window: int) -> PastLayer:
-        """Of a layer with a sliding window, what that may still see, as it was written."""
-        count = held.past + covered - self._covered
-        first = max(count - window, 0)
-        positions = held.keys.new_empty(0, dtype=torch.long).new_tensor(range(covered - count + first, covered))
-        return Plain(held.keys[first:count].clone(), held.values[first:count].clone(), positions)
+    def joined(self, old: PastLayer, new: PastLayer) -> PastLayer:
+        """See the base."""
+        return self._policy.codec.joined([old, new])

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from laconic.models.native.bf16 import Kernels, kernels_for
 from laconic.models.past import Attention
 from laconic.models.slot_pass import SlotPass
+from laconic.models.units import InUnits
 
 NAME = "laconic"
 _FOLD_UP_TO = 64
@@ -107,7 +108,8 @@ def row_by_row(
     """As :func:`attend`, where texts begin with what is left of them (``models.past``): a row after the other.
 
     ``one`` attends ``query [1, heads, nodes, dim]`` to keys and values ``[1, kv_heads, n, dim]`` under a mask
-    ``[1, 1, nodes, n]`` and returns ``[1, nodes, heads, dim]``. Keys and values are put together in every pass.
+    ``[1, 1 or heads, nodes, n]`` and returns ``[1, nodes, heads, dim]``. Keys and values are put together in every
+    pass, also where each head reads some of them only: that spares nothing here.
     """
     rows, nodes = query.shape[:2]
     mask, made = now.mask_for(window), []
@@ -118,8 +120,11 @@ def row_by_row(
             before = now.past_mask_for(window, row)
             if before is None:
                 before = torch.ones(nodes, kept.count, dtype=torch.bool, device=key.device)
+            before = before[None]
+            if isinstance(kept, InUnits) and (read := kept.read(query[row])) is not None:
+                before, own = read, own.expand(len(read), -1, -1)
             k, v = (torch.cat(pair) for pair in zip(kept.dense(), (k, v), strict=True))
-            own = torch.cat([before[None], own], -1)
+            own = torch.cat([before, own], -1)
         q, k, v = (x.transpose(0, 1)[None] for x in (query[row], k, v))
         made.append(one(q, k, v, own[None]))
     return torch.cat(made)
@@ -128,7 +133,16 @@ def row_by_row(
 def _native(
     native: Kernels, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, *, scale: float
 ) -> torch.Tensor:
-    return native.attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), mask, scale)
+    heads, kv_heads = query.shape[1], key.shape[1]
+    if mask.shape[1] == 1:
+        return native.attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), mask, scale)
+    groups = heads // kv_heads  # those that share a key head see the same of it
+    made = []
+    for head in range(kv_heads):
+        q, own = query[:, head * groups : (head + 1) * groups], slice(head, head + 1)
+        k, v = (x[:, own].transpose(1, 2).contiguous() for x in (key, value))
+        made.append(native.attention(q.transpose(1, 2), k, v, mask[:, head * groups : head * groups + 1], scale))
+    return torch.cat(made, 2)
 
 
 def _fused(

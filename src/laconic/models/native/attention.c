@@ -48,10 +48,10 @@ INLINE void products(const int count, const pairs *q, const bf16 *key, long step
     UNROLL for (int k = 0; k < count; k++) score[k] = sum[k];
 }
 
-/* Some keys or values in a row. */
+/* Some keys or values in a row, `step` values apart. */
 typedef struct {
     const bf16 *at;
-    long count;
+    long count, step;
 } Stretch;
 
 enum { PARTS = 3 }; /* stretches that the keys of a row lie in: what is left of its past, a stem, its own */
@@ -59,7 +59,7 @@ enum { PARTS = 3 }; /* stretches that the keys of a row lie in: what is left of 
 /* out[query] = the sum over keys of weight[key][query] value[key], rows of `each` weights, for `count` queries, a constant,
  * and VALUES dimensions from `d0` on, of which `left` exist. The values are stretches, one behind the other; `before`, if it
  * is not NULL, are sums over earlier ones. */
-INLINE void mix(const int count, const float *weight, const long each, const Stretch *values, long d0, long step, long left,
+INLINE void mix(const int count, const float *weight, const long each, const Stretch *values, long d0, long left,
                 float (*before)[512], bf16 **out)
 {
     halves_of sum[QUERIES][VALUES / 32];
@@ -67,6 +67,7 @@ INLINE void mix(const int count, const float *weight, const long each, const Str
         sum[q][d] = before ? apart(before[q] + d0 + 32 * d, left - 32 * d) : (halves_of){all(0.0f), all(0.0f)};
     for (int part = 0; part < PARTS; part++) {
         const bf16 *value = values[part].at + d0;
+        const long step = values[part].step;
         for (long k = values[part].count; k > 0; k--, value += step, weight += each) {
             fetch(value + AHEAD * step, VALUES);
             UNROLL for (int d = 0; d < VALUES / 32; d++) {
@@ -87,13 +88,14 @@ INLINE void mix(const int count, const float *weight, const long each, const Str
 INLINE long node_of(const Pass *p, long row) { return p->starts ? p->starts[row] : row * p->width; }
 
 /* Where keys `from` .. `to` of a row lie, of which parts[0] and parts[1] hold the first ones and parts[2] the others. */
-INLINE void stretches(const Stretch *parts, long step, long from, long to, Stretch *found)
+INLINE void stretches(const Stretch *parts, long from, long to, Stretch *found)
 {
     long begin = 0;
     for (int part = 0; part < PARTS; part++) {
         const long end = part + 1 < PARTS ? begin + parts[part].count : to;
         const long first = from > begin ? from : begin, last = end < to ? end : to;
-        found[part] = (Stretch){parts[part].at + (first - begin) * step, last > first ? last - first : 0};
+        const long step = parts[part].step;
+        found[part] = (Stretch){parts[part].at + (first - begin) * step, last > first ? last - first : 0, step};
         begin = end;
     }
 }
@@ -204,18 +206,60 @@ static void few_weigh(float *score, const some *seen, long begin, long end, floa
 }
 #endif
 
-/* Queries `from` .. `from + count` of one row and one key head, in the order of nodes and, in a node, of heads. */
-static void sixteen(const Pass *p, long row, long kv_head, long from, long count, pairs *q, lanes *score,
-                  some *seen, uint32_t *pair)
+/* Scratch of a thread. The last five are there where a past is read in part. */
+typedef struct {
+    pairs *q;           /* [dim / 2] */
+    lanes *score;       /* [keys + LANES] */
+    some *seen;         /* [keys] */
+    uint32_t *pair;     /* [pasts / 2 + 1][16], where a past is packed */
+    some *chosen;       /* [pasts], units */
+    float *promise;     /* [pasts] */
+    int32_t *heap;      /* [pasts] */
+    bf16 *key, *value;  /* [pasts, dim] */
+} Scratch;
+
+/* Put what the `count` lanes from query `from` of a row on read of its past beside each other, in the order of the text,
+ * and note who reads it. Returns how many entries these are. */
+static long gathered(const Pass *p, const Units *u, long row, long kv_head, long from, long count, const Scratch *s)
 {
+    const long group = p->heads / p->kv_heads, step = p->kv_heads * p->dim, head_at = kv_head * p->dim;
+    long found = 0;
+    memset(s->chosen, 0, (size_t)u->units * sizeof *s->chosen);
+    for (long lane = 0; lane < count;) { /* a node's heads read the same, also those that are no lanes here */
+        const long node = (from + lane) / group, next = smaller((node + 1) * group - from, count);
+        const bf16 *query = p->query + (node_of(p, row) + node) * p->query_node + kv_head * group * p->dim;
+        const some bits = (some)((1u << next) - (1u << lane));
+        units_read(u, p->kv_heads, kv_head, query, p->dim, group, p->dim, bits, s->chosen, s->promise, s->heap);
+        lane = next;
+    }
+    for (long unit = 0; unit < u->units; unit++) {
+        if (!s->chosen[unit]) continue;
+        for (long at = u->starts[unit]; at < u->starts[unit + 1]; at++, found++) {
+            memcpy(s->key + found * p->dim, p->past_key[row] + at * step + head_at, (size_t)p->dim * sizeof(bf16));
+            memcpy(s->value + found * p->dim, p->past_value[row] + at * step + head_at, (size_t)p->dim * sizeof(bf16));
+            s->seen[found] = s->chosen[unit];
+        }
+    }
+    return found;
+}
+
+/* Queries `from` .. `from + count` of one row and one key head, in the order of nodes and, in a node, of heads. */
+static void sixteen(const Pass *p, long row, long kv_head, long from, long count, const Scratch *s)
+{
+    pairs *const q = s->q;
+    lanes *const score = s->score;
+    some *const seen = s->seen;
     const long group = p->heads / p->kv_heads, half = p->dim / 2;
-    const long shared = p->shared ? p->shared[row] : 0, past = p->past ? p->past[row] : 0, head_at = kv_head * p->dim;
+    const long shared = p->shared ? p->shared[row] : 0, held = p->past ? p->past[row] : 0, head_at = kv_head * p->dim;
+    const Units *const units = held && p->units && p->units[row] && held > p->units[row]->most ? p->units[row] : NULL;
+    const long past = units ? gathered(p, units, row, kv_head, from, count, s) : held, step = p->cache_key;
     const bf16 *key = p->key + row * p->cache_row + head_at, *value = p->value + row * p->cache_row + head_at;
     const Packed *const packed = past && p->packed ? p->packed[row] : NULL;
-    const Stretch keys[PARTS] = {{past && !packed ? p->past_key[row] + head_at : key, past},
-                                 {shared ? p->stem_key[row] + head_at : key, shared}, {key, 0}};
-    const Stretch values[PARTS] = {{past && !packed ? p->past_value[row] + head_at : value, past},
-                                   {shared ? p->stem_value[row] + head_at : value, shared}, {value, 0}};
+    Stretch keys[PARTS] = {{past && !packed ? p->past_key[row] + head_at : key, past, step},
+                           {shared ? p->stem_key[row] + head_at : key, shared, step}, {key, 0, step}};
+    Stretch values[PARTS] = {{past && !packed ? p->past_value[row] + head_at : value, past, step},
+                             {shared ? p->stem_value[row] + head_at : value, shared, step}, {value, 0, step}};
+    if (units) keys[0] = (Stretch){s->key, past, p->dim}, values[0] = (Stretch){s->value, past, p->dim};
     Stretch parts[PARTS];
     bf16 *out[LANES];
     const bf16 *asked[LANES];
@@ -233,31 +277,32 @@ static void sixteen(const Pass *p, long row, long kv_head, long from, long count
             for (long copy = 0; copy < (few ? LANES : 1); copy += 4) ((int32_t *)(q + d))[lane + copy] = source[d];
         out[lane] = p->out + (node * p->heads + head) * p->dim;
     }
-    seen_by(past && p->past_mask ? p->past_mask + row * p->width * p->pasts : NULL, past ? p->pasts : 0, from, count, group,
-            seen); /* as many as the longest past has; those of the keys come behind this row's own, in their place */
+    if (!units) /* as many as the longest past has; those of the keys come behind this row's own, in their place */
+        seen_by(past && p->past_mask ? p->past_mask + row * p->width * p->pasts : NULL, past ? p->pasts : 0, from, count,
+                group, seen);
     seen_by(p->mask ? p->mask + row * p->width * p->keys : NULL, p->keys, from, count, group, seen + past);
     long begin = 0, end = past + p->keys;
     while (end > begin && !seen[end - 1]) end--;
     while (begin < end && !seen[begin]) begin++;
 
     long k = begin;
-    stretches(keys, p->cache_key, begin, end, parts);
+    stretches(keys, begin, end, parts);
     if (packed) { /* all of it is seen, so nothing begins behind its first key */
         packed_scores(packed, kv_head, asked, count, p->dim, past, scores, each);
         k = past;
     }
     for (int part = packed ? 1 : 0; part < PARTS; part++) {
         const bf16 *now = parts[part].at;
-        const long stop = k + parts[part].count;
+        const long stop = k + parts[part].count, far = parts[part].step;
         if (few) {
-            few_products(q, now, p->cache_key, half, stop - k, scores + k * each);
+            few_products(q, now, far, half, stop - k, scores + k * each);
             k = stop;
         }
-        for (; k + KEYS <= stop; k += KEYS, now += KEYS * p->cache_key) {
-            for (int i = 0; i < KEYS; i++) fetch(now + (AHEAD + i) * p->cache_key, p->dim);
-            products(KEYS, q, now, p->cache_key, half, score + k);
+        for (; k + KEYS <= stop; k += KEYS, now += KEYS * far) {
+            for (int i = 0; i < KEYS; i++) fetch(now + (AHEAD + i) * far, p->dim);
+            products(KEYS, q, now, far, half, score + k);
         }
-        for (; k < stop; k++, now += p->cache_key) products(1, q, now, p->cache_key, half, score + k);
+        for (; k < stop; k++, now += far) products(1, q, now, far, half, score + k);
     }
 
     if (few)
@@ -265,10 +310,10 @@ static void sixteen(const Pass *p, long row, long kv_head, long from, long count
     else
         weigh(score, seen, begin, end, p->scale);
 
-    stretches(values, p->cache_key, begin, end, parts);
+    stretches(values, begin, end, parts);
     const float *weights = scores + begin * each;
     if (packed) {
-        packed_mix(packed, kv_head, scores, each, count, p->dim, past, pair, before);
+        packed_mix(packed, kv_head, scores, each, count, p->dim, past, s->pair, before);
         parts[0].count = 0;
         weights = scores + past * each;
     }
@@ -279,7 +324,7 @@ static void sixteen(const Pass *p, long row, long kv_head, long from, long count
             for (long i = 0; i < now; i++) to[i] = out[lane + i] + d;
             const float *weight = weights + lane;
             float (*const sums)[512] = packed ? before + lane : NULL;
-#define CASE(n) case n: mix(n, weight, each, parts, d, p->cache_key, p->dim - d, sums, to); break;
+#define CASE(n) case n: mix(n, weight, each, parts, d, p->dim - d, sums, to); break;
             switch (now) {
                 CASE(1) CASE(2)
 #ifdef QUERIES_ARE_FIVE
@@ -299,23 +344,29 @@ int attention(const Pass *p, int threads)
     int failed = 0;
 #pragma omp parallel num_threads(threads) reduction(| : failed) if (p->rows * queries * p->kv_heads * keys > SMALL)
     {
-        pairs *q = aligned_alloc(64, (size_t)p->dim / 2 * sizeof *q);
-        lanes *score = aligned_alloc(64, (size_t)(keys + LANES) * sizeof *score);
-        some *seen = malloc((size_t)keys * sizeof *seen);
-        uint32_t *pair = p->packed ? malloc((size_t)(p->pasts / 2 + 1) * 16 * sizeof *pair) : NULL;
-        failed = !q || !score || !seen || (p->packed && !pair);
+        const size_t in = p->units ? (size_t)p->pasts : 0;
+        const Scratch s = {
+            aligned_alloc(64, (size_t)p->dim / 2 * sizeof(pairs)),
+            aligned_alloc(64, (size_t)(keys + LANES) * sizeof(lanes)),
+            malloc((size_t)keys * sizeof(some)),
+            p->packed ? malloc((size_t)(p->pasts / 2 + 1) * 16 * sizeof(uint32_t)) : NULL,
+            in ? malloc(in * sizeof(some)) : NULL,
+            in ? malloc(in * sizeof(float)) : NULL,
+            in ? malloc(in * sizeof(int32_t)) : NULL,
+            in ? malloc(in * (size_t)p->dim * sizeof(bf16)) : NULL,
+            in ? malloc(in * (size_t)p->dim * sizeof(bf16)) : NULL,
+        };
+        failed = !s.q || !s.score || !s.seen || (p->packed && !s.pair);
+        failed |= in && (!s.chosen || !s.promise || !s.heap || !s.key || !s.value);
 #pragma omp for schedule(dynamic)
         for (long i = 0; i < all; i++) {
             const long from = i % blocks * LANES, row = i / blocks / p->kv_heads;
             const long here = (node_of(p, row + 1) - node_of(p, row)) * (p->heads / p->kv_heads);
             if (!failed && from < here)
-                sixteen(p, row, i / blocks % p->kv_heads, from, smaller(LANES, here - from), q, score, seen,
-                        pair);
+                sixteen(p, row, i / blocks % p->kv_heads, from, smaller(LANES, here - from), &s);
         }
-        free(q);
-        free(score);
-        free(seen);
-        free(pair);
+        void *const all_of_it[] = {s.q, s.score, s.seen, s.pair, s.chosen, s.promise, s.heap, s.key, s.value};
+        for (size_t i = 0; i < sizeof all_of_it / sizeof *all_of_it; i++) free(all_of_it[i]);
     }
     return failed;
 }

@@ -17,7 +17,7 @@ from laconic.models.native.build import BuildError, load
 
 _SOURCES = [
     Path(__file__).with_name(f"{name}.c")
-    for name in ("linear", "layer", "attention", "packed", "stack", "largest", "ngrams", "entries")
+    for name in ("linear", "layer", "attention", "packed", "stack", "largest", "ngrams", "entries", "units")
 ]
 _FLAGS = {
     "AVX512_BF16": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vnni", "-mavx512bf16", "-mfma", "-mf16c"),
@@ -35,7 +35,7 @@ class Pass(ctypes.Structure):
     _fields_ = (
         *((name, _POINTER) for name in ("query", "key", "value", "mask", "starts", "out")),
         *((name, _POINTER) for name in ("shared", "stem_key", "stem_value")),
-        *((name, _POINTER) for name in ("past", "past_key", "past_value", "packed", "past_mask")),
+        *((name, _POINTER) for name in ("past", "past_key", "past_value", "packed", "past_mask", "units")),
         ("pasts", _LONG),
         *((name, _LONG) for name in ("rows", "width", "keys", "heads", "kv_heads", "dim")),
         *((name, _LONG) for name in ("query_node", "cache_row", "cache_key")),
@@ -52,6 +52,12 @@ class Packed(ctypes.Structure):
     )
 
 
+class Units(ctypes.Structure):
+    """Units of ``kernels.h``."""
+
+    _fields_ = (*((name, _POINTER) for name in ("starts", "low", "high")), ("units", _LONG), ("most", _LONG))
+
+
 class Layer(ctypes.Structure):
     """Layer of ``stack.c``."""
 
@@ -61,7 +67,7 @@ class Layer(ctypes.Structure):
             *("norm_in", "norm_mid", "head_gain"),
             *("qkv", "qkv_bias", "out", "out_bias", "gate_up", "down"),
             *("key", "value", "mask"),
-            *("stem_key", "stem_value", "past_key", "past_value", "packed", "past", "past_mask"),
+            *("stem_key", "stem_value", "past_key", "past_value", "packed", "past", "past_mask", "units"),
             "query",
         )
     )
@@ -217,7 +223,7 @@ class Kernels:
         strides = query.stride(1), key.stride(0), key.stride(1)
         seen = None if mask is None else mask.data_ptr()
         pointers = query.data_ptr(), key.data_ptr(), value.data_ptr(), seen, None, out.data_ptr()
-        if self._attention(Pass(*pointers, *[None] * 8, 0, *sizes, *strides, scale), torch.get_num_threads()):
+        if self._attention(Pass(*pointers, *[None] * 9, 0, *sizes, *strides, scale), torch.get_num_threads()):
             raise MemoryError(f"no memory for attention to {keys} keys")
         return out
 

@@ -3,6 +3,13 @@
 #include "lanes.h"
 #include "packed.h"
 
+/* Units of neighbours among the entries of a past, of which a node reads those that promise most (models/units.py). */
+typedef struct {
+    const int64_t *starts;    /* [units + 1], the first entry of each */
+    const bf16 *low, *high;   /* [units, kv_heads, dim], between which its keys lie */
+    long units, most;         /* no more than `most` entries are read, but for a first unit that has more */
+} Units;
+
 /* Attention of the nodes of some rows to their caches. */
 typedef struct {
     const bf16 *query, *key, *value; /* query[nodes, heads, dim], key and value[rows, keys, kv_heads, dim] */
@@ -15,6 +22,7 @@ typedef struct {
     const bf16 *const *past_key, *const *past_value; /* [rows], which is [entries, kv_heads, dim] */
     const Packed *const *packed;     /* [rows], in place of these where a row's past is of four bits, or NULL: none is */
     const uint8_t *past_mask;        /* [rows, width, pasts], whether a node sees one of them, or NULL: all see all */
+    const Units *const *units;       /* [rows], where a row's past is read in part, each or all NULL: it is read whole */
     long pasts;                      /* no row has more of them */
     long rows, width, keys, heads, kv_heads, dim;
     long query_node, cache_row, cache_key; /* from one node, row and key to the next: values */
@@ -39,6 +47,8 @@ void heads(const bf16 *x, const float *gain, const bf16 *cos, const bf16 *sin, c
            bf16 *key, bf16 *value, long nodes, long heads, long kv_heads, long dim, float eps, int threads);
 void swiglu(const bf16 *x, bf16 *y, long rows, long width, int threads);
 int attention(const Pass *p, int threads);
+void units_read(const Units *u, long kv_heads, long head, const bf16 *query, long step, long count, long dim, some bits,
+                some *chosen, float *promise, int32_t *heap);
 void largest(const void *x, int wide, long rows, long width, long k, float *value, int64_t *place, int threads);
 void ngrams_look(const Grams *g, const int64_t *windows, long n, double heat, long wide, uint8_t *known,
                  int64_t *tokens, double *shares);

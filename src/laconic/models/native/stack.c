@@ -14,6 +14,7 @@ typedef struct {
     const Packed *const *packed;
     const int64_t *past;
     const uint8_t *past_mask;
+    const Units *const *units;
     bf16 *query;         /* where queries are left for others to see, [nodes, heads, dim], or NULL */
 } Layer;
 
@@ -56,6 +57,7 @@ int stack(const Layer *layer, long count, const Stack *s, bf16 *x, int threads)
             pass.past_value = layer->past_value;
             pass.packed = layer->packed;
             pass.past_mask = layer->past_mask;
+            pass.units = layer->units;
             pass.out = mixed;
             failed |= attention(&pass, threads);
             failed |= linear(mixed, layer->out, layer->out_bias, x, x, nodes, wide, hidden, threads);

@@ -15,6 +15,7 @@ from laconic.models.partial import WHOLE, LayerPlan
 from laconic.models.past import Attention
 from laconic.models.slot_pass import SlotPass
 from laconic.models.slots import SlotPool
+from laconic.models.units import InUnits
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class NativeStack:
         strides = heads * dim, key.stride(0), key.stride(1)
         counts = shared[0].data_ptr() if shared else None
         pasts = max((past.longest for past in now.pasts if past is not None), default=0)
-        pointers = *[None] * 4, starts.data_ptr(), None, counts, *[None] * 7
+        pointers = *[None] * 4, starts.data_ptr(), None, counts, *[None] * 8
         attended = Pass(*pointers, pasts, *sizes, *strides, self._scale)
         tables = cos.data_ptr(), sin.data_ptr(), places.data_ptr()
         shape = now.lo * key.stride(0), len(x), x.shape[1], self._inner
@@ -150,7 +151,7 @@ class NativeStack:
         made: list[Tensor] = []
         longest = max((past.longest for past in now.pasts if past is not None), default=0)
         for index, (layer, weights) in enumerate(zip(self._layers, self._weights, strict=True)):
-            layer.past = layer.past_key = layer.past_value = layer.packed = layer.past_mask = None
+            layer.past = layer.past_key = layer.past_value = layer.packed = layer.past_mask = layer.units = None
             if not now.pasts or index not in layers:
                 continue
             kept = [None if past is None else past.layers[index] for past in now.pasts]
@@ -166,6 +167,10 @@ class NativeStack:
                 codes = torch.tensor([0 if code is None else ctypes.addressof(code) for code in packed])
                 made.append(codes)
                 layer.packed = codes.data_ptr()
+            if any(isinstance(one, InUnits) for one in kept):
+                parted = [ctypes.addressof(one.kernel) if isinstance(one, InUnits) else 0 for one in kept]
+                made.append(units := torch.tensor(parted))
+                layer.units = units.data_ptr()
             layer.past, layer.past_key, layer.past_value = counts.data_ptr(), places[0].data_ptr(), places[1].data_ptr()
             now.layer = index
             masks = [now.past_mask_for(weights.window, row) for row in range(now.rows)]

@@ -1,0 +1,1 @@
+"""All entries stay, and a query reads those that promise most."""
