@@ -22,3 +22,9 @@ def test_wilson_at_the_ends():
     assert low == 0.0
     assert 0.1 < high < 0.2
     assert wilson(20, 20)[1] == pytest.approx(1.0)
+
+
+def test_all_and_none_are_ends_exactly() -> None:
+    for n in range(1, 600):
+        assert wilson(n, n)[1] == 1.0
+        assert wilson(0, n)[0] == 0.0

@@ -20,4 +20,4 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     middle = share + z2 / (2 * n)
     half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     low, high = (middle - half) / (1 + z2 / n), (middle + half) / (1 + z2 / n)
-    return max(low, 0.0), min(high, 1.0)
+    return (low if right else 0.0), (high if right < n else 1.0)  # at the ends exactly, which rounding may miss

@@ -22,7 +22,7 @@ _COLUMNS = {
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A TOML file; docs/training.md shows one.")],
+    recipe: Annotated[Path, typer.Argument(help="A TOML file (docs/training.md), or the recipe.json of a run.")],
     out: Annotated[Path, typer.Argument(help="A new folder: log, checkpoints, and the model at the end.")],
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, as update.steps=20.")

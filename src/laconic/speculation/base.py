@@ -339,6 +339,9 @@ class Drafter(Policy):
     def finish(self, state: Any) -> None:
         """Release what the state holds (cache slots, shared-store entries)."""
 
+    def release(self) -> None:
+        """Let go of the models that it was used with. No request is at work; what was learned of texts stays."""
+
 
 def layers_read(drafter: Drafter, layers: int) -> list[int]:
     """All of the target's ``layers`` layers that a drafter, its parts or its arms read (Drafter.reads_layers)."""

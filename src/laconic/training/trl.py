@@ -74,8 +74,8 @@ class GroupReward:
 
     Other columns of the dataset, or of a ``rollout_func``, are taken where they are named as fields of
     :class:`~laconic.training.group.Rollout` (budget, repeats, entropies, path, hint) or of
-    :class:`~laconic.training.group.Group` (effort, reference, pass_rate), and ``prompt_tokens`` for what was really
-    asked. What a method says in the prompt must stand
+    :class:`~laconic.training.group.Group` (effort, reference, pass_rate), ``prompt_tokens`` for what was really asked,
+    and ``begun`` for tokens behind it that were given and begin the reply. What a method says in the prompt must stand
     in the dataset's prompts, with a column ``budget`` or ``effort`` beside it.
 
     What a method learns while it trains (:class:`~laconic.training.base.Updates`, ``Remembers``) is kept in this
@@ -179,17 +179,18 @@ class GroupReward:
         for at in range(part.start, part.stop):
             told = {name: columns[name][at] for name in _OF_ROLLOUTS if name in columns}
             asked = columns["prompt_tokens"][at] if "prompt_tokens" in columns else prompts[at]
-            found = self._rollout(asked, completions[at], ids[at], str(columns[self._answer][at]))
+            begun = columns["begun"][at] if "begun" in columns else ()
+            found = self._rollout(asked, begun, completions[at], ids[at], str(columns[self._answer][at]))
             rollouts.append(replace(found, **told))
         step = getattr(columns.get("trainer_state"), "global_step", 0)
         return Group(tuple(rollouts), step=step, limit=self.limit, **belongs)
 
-    def _rollout(self, prompt: Any, completion: Any, ids: Sequence[int], right: str) -> Rollout:
+    def _rollout(self, prompt: Any, begun: Sequence[int], completion: Any, ids: Sequence[int], right: str) -> Rollout:
         if self._text is None:
             said = _plain(completion)
             return self._judged(said, said, right, ids=ids, tokens=len(ids), truncated=len(ids) >= self.limit)
-        transcript = written(self._text, prompt, ids)
-        parts, thought = transcript.parts(), transcript.told().count("thinking")
+        transcript = written(self._text, prompt, [*begun, *ids])
+        parts, thought = transcript.parts(), transcript.told()[len(begun) :].count("thinking")
         cut = bool(ids) and ids[-1] not in self._text.eos
         return self._judged(parts.text, parts.answer, right, ids=ids, tokens=len(ids), thought=thought, truncated=cut)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +141,18 @@ def test_it_goes_on_with_the_weights_that_come_next(head: Path) -> None:
     assert learner.follows(changed)
     assert not learner.follows(on.target)
     assert learner.tokens > before
+
+
+def test_it_lets_go_of_its_target(head: Path) -> None:
+    on: Any = engine()
+    drafter: Any = registry.build("drafter", f"online-head:{head},share=1")
+    learning = on.using(drafter=drafter)
+    served(learning, requests(on, 0, 3), saved=0.5)
+    steps, target = drafter._learners[0].steps, weakref.ref(on.target.model)
+    del on, learning
+    drafter.release()
+    gc.collect()
+    assert target() is None
+    again = engine().using(drafter=drafter)
+    served(again, requests(again, 1, 2), saved=0.5)
+    assert drafter._learners[0].steps > steps

@@ -170,5 +170,5 @@ def test_inputs_are_left_alone() -> None:
     kept = [part.clone() for part in parts]
     for method in METHODS:
         Plan(method, (1.0, 0.0)).merge("a", parts[0], parts[1:]).zero_()
-        Plan(method, (0.5, 0.5)).merge("a", parts[0], parts[1:]).zero_()
+        Plan(method, (0.4, 0.6)).merge("a", parts[0], parts[1:]).zero_()
     assert all(torch.equal(part, before) for part, before in zip(parts, kept, strict=True))

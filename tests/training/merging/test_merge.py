@@ -90,7 +90,7 @@ def test_one_tensor_of_each_model_is_held_at_a_time(pair: list[str], base: str, 
     for method in METHODS:
         based = method in BASED
         alive.clear()
-        written(tmp_path / method, pair, Plan(method, (0.5, 0.5)), base=base if based else None)
+        written(tmp_path / method, pair, Plan(method, (0.4, 0.6)), base=base if based else None)
     assert most == 3  # of two models and a base
 
 

@@ -35,6 +35,8 @@ NAN, INFINITE = float("nan"), float("inf")
         ("lore", (0.5, 0.5), {"mu": NAN}, "shrunk by nan"),
         ("lore", (0.5, 0.5), {"mu": INFINITE}, "shrunk by inf"),
         ("lore", (0.5, 0.5), {"iterations": 0}, "0 iterations"),
+        ("lore", (0.7, 0.7), {}, "plain average"),
+        ("lore", (1 / 3, 1 / 3, 1 / 3), {"mu": 2.0}, "plain average"),
         ("linear", (0.5, 0.5), {"aim": Aim("texts.txt")}, "'linear' has no base that AIM could hold to"),
         ("lore", (0.5, 0.5), {"aim": Aim("texts.txt")}, "'lore' has no base"),
     ],

@@ -132,7 +132,7 @@ def test_a_request_that_cannot_be_is_refused(pair: list[str], base: str, tmp_pat
         ("out", pair[:1], Plan("linear", (1.0,)), {}, "one model alone"),
         ("out", pair, Plan("ties", (0.5, 0.5)), {}, "'ties' needs the model"),
         ("out", pair, HALVES, {"base": base}, "'linear' has no base"),
-        ("out", pair, Plan("lore", (0.5, 0.5)), {"base": base}, "'lore' has no base"),
+        ("out", pair, Plan("lore", (0.6, 0.4)), {"base": base}, "'lore' has no base"),
         ("out", pair[:1], Plan("lore", (1.0,)), {}, "one model alone"),
     ]:
         with pytest.raises(RequestError, match=message):

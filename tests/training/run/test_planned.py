@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from laconic.bench.tasks import Item
 from laconic.errors import RecipeError, TrainingError
+from laconic.models.text import Text
+from laconic.policy import registry
 from laconic.training.group import Group
 from laconic.training.plans.base import Plan, Planned, Step
 from laconic.training.run import grpo
@@ -18,10 +21,13 @@ from laconic.training.run.data import problems
 from laconic.training.run.folder import Folder
 from laconic.training.run.progress import Log
 from laconic.training.run.run import train
+from laconic.training.run.solutions import solution, solutions
 from laconic.training.run.trainer import GroupTrainer, kept_rows
+from laconic.training.traces.rendering import Renderer
 from tests import tiny
 from tests.training.groups import group, make
 from tests.training.run.recipes import recipe
+from tests.training.traces.made import HARMONY, PLAIN
 
 PLANS = ("tree:segment=8", "anchor", "anchor:needed=true", "seele", "gvm:pilots=1")
 
@@ -46,7 +52,10 @@ def trainer(checkpoint: Path, questions: Path, out: Path, plan: str, **changes: 
     folder = Folder(out)
     folder.begin(said, "", resume=False)
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
-    return grpo.trainer(said, model, tiny.text(), problems(said), folder, Log(folder.log))
+    found, made = problems(said), said.plan()
+    assert made is not None
+    solved = solutions(made, tiny.text(), found.numbered(), 40)[0] if made.solutions else {}
+    return grpo.trainer(said, model, tiny.text(), found, folder, Log(folder.log), None, solved)
 
 
 def batch(made: GroupTrainer) -> dict[str, Any]:
@@ -137,6 +146,71 @@ def test_hints_begin_the_thought_and_are_not_learned(checkpoint: Path, solved: P
     assert not learned.startswith(begun)
 
 
+def items(**solved: str) -> dict[str, Item]:
+    return {
+        name: Item(name, "k", f"{name}?", "12", lambda said: said == "12", solution=words)
+        for name, words in solved.items()
+    }
+
+
+def made(name: str) -> Plan:
+    return cast(Plan, registry.build("plan", name))
+
+
+def test_solutions_that_cannot_be_used_are_left_out_and_told() -> None:
+    text, known = tiny.text(), items(good="3 * 4", none="", long="x" * 90)
+    found, told = solutions(made("anchor"), text, known, 60)
+    assert set(found) == {"good"}
+    assert told == "solutions that are left out: 1 have more than 60 tokens"
+    found, told = solutions(made("seele"), text, known, 60)  # which says a part of them
+    assert (set(found), told) == ({"good", "long"}, None)
+    with pytest.raises(RecipeError, match="no problem has a usable one: 1 have more"):
+        solutions(made("anchor"), text, items(long="x" * 90), 60)
+    known = items(good="3 * 4", other="The answer is 5 at first.")  # part of the reply, without thinking tags
+    found, told = solutions(made("anchor"), PLAIN, known, 200)
+    assert set(found) == {"good"}
+    assert told == "solutions that are left out: 1 do not come to the right answer, as they are read"
+
+
+@pytest.mark.parametrize("text", [tiny.text(), HARMONY, PLAIN], ids=["tags", "channels", "none"])
+def test_hints_end_within_the_words_of_a_solution(text: Text) -> None:
+    words = "First 3 * 4.\n\nThat makes 12, so the answer is twelve."
+    found = solution(Renderer(text), items(q=words)["q"])
+    before, after = text.decode(list(found.tokens)).split(words)
+    begun, ended = (text.decode(list(found.tokens[:count])) for count in (found.first, found.last))
+    assert begun == before + words[:1]
+    assert ended == before + words
+    assert "12" in after
+
+
+def test_rollouts_behind_long_hints_are_read_as_what_they_are(checkpoint: Path, solved: Path, tmp_path: Path) -> None:
+    """A hint of more tokens than are looked at to tell the phase, and a thought that states the answer and is cut."""
+    trained = trainer(checkpoint, solved, tmp_path / "out", "seele", reward="outcome")
+    text, hint = tiny.text(), "<think>\n" + "so it goes on and on " * 8
+
+    class Long(Moved):
+        def rollouts(self, step: Step) -> list[Planned]:
+            begun = tuple(text.encode(hint))
+            rows = [tuple(text.encode(end)) for end in ("no </think>\n\n0<|im_end|>", "the answer is 0")]
+            return [
+                Planned(at, (*step.asked[at].prompt, *begun), rows[part % 2], hint=len(begun))
+                for at in range(2)
+                for part in range(4)
+            ]
+
+        def step_advantages(self, groups: Any, rewards: Any) -> list[list[float]]:
+            return [list(given) for given in rewards]
+
+    trained._rollouts.plan = Long()  # type: ignore[attr-defined]
+    batch(trained)
+    first = trained._scorer.scored[0][0].rollouts
+    assert [bool(r.right) for r in first] == [True, False] * 2
+    assert [r.truncated for r in first] == [False, True] * 2
+    assert first[0].thought == len(text.encode("no </think>"))
+    assert first[1].thought == first[1].tokens
+    assert trained._rollouts.begun(8) == [len(text.encode(hint))] * 8
+
+
 def test_the_gradient_is_that_of_the_output_layer(checkpoint: Path, solved: Path, tmp_path: Path) -> None:
     from laconic.training.run.planned import _Step
 
@@ -161,11 +235,14 @@ def test_the_gradient_is_that_of_the_output_layer(checkpoint: Path, solved: Path
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"rollouts": {"plan": "anchor"}}, "no problem has one"),
+        ({"rollouts": {"plan": "anchor"}}, "no problem has a usable one"),
         ({"rollouts": {"plan": "tree:segment=24"}}, "parts nothing"),
         ({"rollouts": {"plan": "gvm", "reuse": True}}, "reuse has no effect beside"),
         ({"rollouts": {"plan": "gvm"}, "reward": "s-grpo:exits=3"}, "makes rollouts of its own"),
         ({"rollouts": {"plan": "gvm"}, "reward": "dler"}, "both have advantages"),
+        ({"rollouts": {"plan": "seele"}, "reward": "hapo"}, "goes by earlier rollouts' lengths"),
+        ({"rollouts": {"plan": "tree:segment=9"}, "reward": "siri:shortest=8,longest=20,cycle=2"}, "parts nothing"),
+        ({"rollouts": {"plan": "gvm"}, "sft": {"data": "x"}}, "rollouts.plan has no effect beside"),
         ({"rollouts": {"plan": "gvm"}, "update": {"scale": "batch"}}, "update.scale has no effect, 'gvm' has its own"),
     ],
 )

@@ -86,3 +86,22 @@ def test_a_page_shows_accuracy_and_length_over_the_steps(checkpoint: Path, quest
     only = render([{"step": 1, "loss": 2.0}], {"model": "m", "sft": {"data": "x"}, "reward": ""})
     assert only.count("<svg") == 1
     assert "Training m by SFT" in only
+
+
+@pytest.mark.parametrize("right", [0, 75, 4, 10])
+def test_a_page_is_drawn_where_all_or_none_are_right(right: int) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra: train)")
+    from laconic.training.run.page import render
+
+    row = Evaluated(0, right or 75, right, 3.0, 4.0).as_dict()
+    assert "<svg" in render([row], {"model": "m", "reward": "kimi"})
+
+
+def test_a_page_that_cannot_be_drawn_ends_no_run(
+    checkpoint: Path, questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra: train)")
+    monkeypatch.setattr("laconic.training.run.page.svg", lambda *_, **__: 1 / 0)
+    log = train(recipe(checkpoint, questions, update={"steps": 2}), tmp_path / "out")
+    assert (tmp_path / "out" / "model").exists()
+    assert any("report.html could not be drawn: division by zero" in row.get("note", "") for row in log.rows)

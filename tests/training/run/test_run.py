@@ -18,6 +18,9 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 import laconic
+from laconic import Limits
+from laconic.bench.fit.draft_head import Learning
+from laconic.bench.fit.head_run import HeadRecipe, fit_head
 from laconic.cli.main import app
 from laconic.engine import Engine
 from laconic.errors import Collapsed, GroupError, RecipeError, UnknownMethod, UnmetNeed
@@ -310,3 +313,38 @@ def test_the_command(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, ["train", str(file), str(tmp_path / "out")])
     assert refused.exit_code == 2
     assert "is there already" in refused.output
+
+
+def test_a_head_drafts_rollouts_and_evaluations_of_a_model_that_changes(
+    checkpoint: Path, questions: Path, tmp_path: Path
+) -> None:
+    engine, head = Engine.load(str(checkpoint), drafter="none"), tmp_path / "mtp"
+    asked = [engine.request(f"{i}?", limits=Limits(40, answer_room=0)) for i in range(8)]
+    fit = HeadRecipe("mtp", tokens=300, kept=264, batch=8, learning=Learning(epochs=0.5, batch_tokens=256))
+    fit_head(engine, lambda number, replies: asked, head, fit)
+    tables = {"update": {"steps": 2}, "evaluation": {"n": 3, "every": 1}}
+    logs = [
+        train(recipe(checkpoint, questions, rollouts={"drafter": drafter}, **tables), tmp_path / name)
+        for name, drafter in (("plain", "none"), ("head", f"head:{head}"), ("online", f"online-head:{head},share=1"))
+    ]
+    told = [[(row["evaluation"], row["right"], row["tokens"]) for row in log.evaluations] for log in logs]
+    assert told[0] == told[1] == told[2]
+    assert [row["step"] for row in logs[0].steps] == [1, 2]
+    assert all(row["drafted"] > 0 for log in logs[1:] for row in log.steps)
+    assert [row["loss"] for row in logs[0].steps] == [row["loss"] for row in logs[1].steps]
+    learned = said(
+        checkpoint, questions, rollouts={"drafter": f"head:{head}"}, evaluation={"n": 2},
+        sft={"data": str(rows(tmp_path / "sft.jsonl", *({"prompt": "a", "completion": "b"} for _ in range(4))))},
+    )  # fmt: skip
+    assert [row["evaluation"] for row in train(of(learned), tmp_path / "sft").evaluations] == [0, 1]
+
+
+def test_a_resumed_run_with_other_solutions_is_another(checkpoint: Path, tmp_path: Path) -> None:
+    made = [{"question": f"{i} + {i}?", "answer": str(2 * i), "solution": f"{i}+{i}={2 * i}"} for i in range(8)]
+    file = rows(tmp_path / "solved.jsonl", *made)
+    one = recipe(checkpoint, file, rollouts={"plan": "anchor", "max_tokens": 40}, evaluation={"n": 0}, save=1)
+    train(one, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "model")
+    rows(file, *({**row, "solution": "so it is"} for row in made))
+    with pytest.raises(RecipeError, match="other problems or examples"):
+        train(one, tmp_path / "out", resume=True)

@@ -68,6 +68,11 @@ class Plan:
             raise RequestError(
                 f"'{self.method}' has no base that AIM could hold to.", f"Methods with one: {', '.join(BASED)}."
             )
+        if self.method == "lore" and self._averages():
+            raise RequestError(
+                "'lore' with these weights is the plain average, whatever it estimates.",
+                "Give weights that differ, as MODEL:1 OTHER:0.5, or merge linearly.",
+            )
         lore = self.method == "lore"  # what was not said stands in the plan, and so in the report
         for name, default in (
             ("density", DENSITY.get(self.method)),
@@ -76,6 +81,11 @@ class Plan:
         ):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
+
+    def _averages(self) -> bool:
+        """Whether models count alike, and what is estimated cancels: with two of them, or where weights sum to 1."""
+        alike = len(self.weights) > 1 and len(set(self.weights)) == 1
+        return alike and (len(self.weights) == 2 or abs(math.fsum(self.weights) - 1) <= _TOLERANCE)
 
     def _check_weights(self) -> None:
         shown, total = ", ".join(f"{weight:g}" for weight in self.weights), math.fsum(self.weights)

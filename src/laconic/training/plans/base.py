@@ -58,8 +58,9 @@ class Step(Protocol):
         """Whether a reply to the problem, all that follows its own prompt, is right."""
         ...
 
-    def thinking(self, problem: int, completion: Sequence[int]) -> list[bool]:
-        """Which tokens of a completion are thought."""
+    def words(self, problem: int) -> range:
+        """After how many tokens of the solution a hint may end: within its words, before its thought is closed and
+        before its answer. Empty where there is no solution."""
         ...
 
     def request(self, problem: int, begun: Sequence[int], limit: int) -> Request:

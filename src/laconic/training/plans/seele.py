@@ -35,8 +35,8 @@ class SEELE(Plan):
     point, and that rollouts are compared only with those that had the same hint, are this project's readings: a hint is
     no merit of the model's.
     A problem without a solution has rollouts without a hint. Hints are not learned from.
-    Trap: thoughts that begin with a hint have fewer tokens of their own, so that rewards by length compare them within
-    a hint too, and no further.
+    Trap: thoughts that begin with a hint have fewer tokens of their own. Rewards that hold a rollout against the
+    lengths of its whole group (kimi, arora-zanette) compare across hints; those that remember lengths are refused.
     """
 
     card = Card(paper="Staying in the Sweet Spot (SEELE)", lossless=False, catalogue=(203,))
@@ -58,7 +58,7 @@ class SEELE(Plan):
 
     def rollouts(self, step: Step) -> list[Planned]:
         """See the class."""
-        places = [self._places(step, at) for at in range(len(step.asked))]
+        places = [step.words(at) for at in range(len(step.asked))]
         seen: list[list[tuple[float, bool]]] = [[] for _ in places]
         made: list[list[Planned]] = [[] for _ in places]
         problems = [at for at in range(len(places)) for _ in range(step.size // self.rounds)]
@@ -71,12 +71,6 @@ class SEELE(Plan):
                 prompt = (*step.asked[at].prompt, *told[at])
                 made[at].append(Planned(at, prompt, tuple(result.tokens), hint=len(told[at])))
         return [each for of_problem in made for each in of_problem]
-
-    def _places(self, step: Step, problem: int) -> list[int]:
-        """Where in the solution a hint may end, in tokens: in its thought, or before its last token without one."""
-        solution = step.solution(problem)
-        kinds = step.thinking(problem, solution)
-        return [at + 1 for at, thought in enumerate(kinds) if thought] or list(range(1, len(solution)))
 
     def _told(self, step: Step, problem: int, places: Sequence[int], share: float) -> tuple[int, ...]:
         inside = math.floor(share * len(places))
@@ -108,7 +102,8 @@ def chosen(tried: Sequence[tuple[float, bool]], target: float) -> float:
     if not tried:
         return 0.0
     curves = [(a, b, c) for a, b, c in product(_SLOPES, _PLACES, _FLOORS)]
-    weights = [math.exp(sum(math.log(_tell(_curve(*each, share), right)) for share, right in tried)) for each in curves]
+    logs = [sum(math.log(_tell(_curve(*each, share), right)) for share, right in tried) for each in curves]
+    weights = [math.exp(value - max(logs)) for value in logs]
     whole = math.fsum(weights)
     off = [
         abs(math.fsum(w * _curve(*each, share) for w, each in zip(weights, curves, strict=True)) / whole - target)

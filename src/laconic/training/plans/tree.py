@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -13,7 +14,6 @@ from pydantic import Field
 from laconic.errors import RecipeError
 from laconic.policy import Card, knobs
 from laconic.thinking.scores.redundancy import repeated_share
-from laconic.training.advantages import group_advantages
 from laconic.training.group import Group
 from laconic.training.plans.base import Plan, Planned, Step
 
@@ -41,8 +41,10 @@ class Tree(Plan):
     branching by the tokens' probabilities is not here.
 
     Advantages: of each inner node above a rollout the rollout's reward minus the mean over that node's leaves, averaged
-    over these nodes, then standardised over the step. A node with a single leaf says nothing and is left out, other
-    than the root. The authors' code weighs nodes by their leaves where nothing is said, or all alike: ``weigh``.
+    over these nodes, then divided by the root of their mean square over the step (the authors' code also takes off the
+    step's mean, by which groups without a difference would be learned from). A node with a single leaf says nothing and
+    is left out, other than the root. The authors' code weighs nodes by their leaves where nothing is said, or all
+    alike: ``weigh``.
     Trap: leaves of one late node differ in their ends alone; a tree with few branches near the root explores less than
     as many independent rollouts. ``segment`` has no default, since it is in the model's tokens (the authors: 512, with
     6 segments).
@@ -92,8 +94,9 @@ class Tree(Plan):
             [self._over_nodes(at, [leaf.path or () for leaf in group.rollouts], given) for at in range(len(group))]
             for group, given in zip(groups, rewards, strict=True)
         ]
-        spread = iter(group_advantages([value for of_group in each for value in of_group]))
-        return [[next(spread) for _ in of_group] for of_group in each]
+        values = [value for of_group in each for value in of_group]
+        deviation = math.sqrt(sum(value**2 for value in values) / len(values))
+        return [[value / deviation if deviation else 0.0 for value in of_group] for of_group in each]
 
     def _over_nodes(self, at: int, paths: Sequence[tuple[int, ...]], rewards: Sequence[float]) -> float:
         """What one leaf has more than the leaves of the nodes above it, on average."""

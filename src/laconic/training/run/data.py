@@ -24,10 +24,18 @@ class Problems:
     training: list[Item]
     held_out: list[Item]
 
+    def numbered(self) -> dict[str, Item]:
+        """Those to train on by the number that a trainer's row has of them."""
+        return {str(at): item for at, item in enumerate(self.training)}
+
     def digest(self) -> str:
-        """SHA-256 of all questions and answers, by which a run that is resumed knows them."""
-        said = [[(item.question, item.answer) for item in items] for items in (self.training, self.held_out)]
+        """SHA-256 of all questions, answers and solutions, by which a run that is resumed knows them."""
+        said = [[_said(item) for item in items] for items in (self.training, self.held_out)]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def _said(item: Item) -> tuple[str, ...]:
+    return (item.question, item.answer, item.solution) if item.solution else (item.question, item.answer)
 
 
 def problems(recipe: Recipe) -> Problems:

@@ -16,6 +16,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from laconic.bench import jsonl
 from laconic.errors import Collapsed, RecipeError
 from laconic.models.causal_lm import context
+from laconic.models.causal_lm import digest as fingerprint
 from laconic.models.load import load_text, resolve
 from laconic.models.loading import read_model
 from laconic.training.run.data import problems
@@ -23,7 +24,7 @@ from laconic.training.run.folder import Folder
 from laconic.training.run.grpo import adapter, evaluated, save
 from laconic.training.run.progress import Log, collapse
 from laconic.training.run.recipe import Examples, Recipe, Stop
-from laconic.training.run.run import Shown, begun, draw, ended, finish, fits, opened
+from laconic.training.run.run import Shown, begun, drafting, draw, ended, finish, fits, opened
 
 _SFT = ({"messages"}, {"prompt", "completion"}, {"text"})
 _DPO = ({"prompt", "chosen", "rejected"}, {"chosen", "rejected"})
@@ -36,12 +37,15 @@ def learn(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) -> Log:
     rows = read(table, forms)
     asked = bool(recipe.problems or recipe.evaluation.problems or recipe.model == "bundled")
     held_out = problems(recipe).held_out if recipe.evaluation.n and asked else []
+    if held_out:
+        drafting(recipe)
     text = load_text(recipe.model)
     model = read_model(resolve(recipe.model), dtype=getattr(torch, recipe.dtype))
     most = table.max_tokens or context(model.config.get_text_config())
     fits(recipe, model, text, 0, most)
     longest = max((len(text.prompt(item.question)) for item in held_out), default=0)
     fits(recipe, model, text, longest, recipe.rollouts.max_tokens if held_out else 0)
+    base = fingerprint(model)
     digest = hashlib.sha256(json.dumps([rows, [item.question for item in held_out]]).encode()).hexdigest()
     step = folder.begin(recipe, digest, resume=resume)
     log = opened(recipe, folder, step, shown)
@@ -85,13 +89,14 @@ def learn(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) -> Log:
     trainer.remove_callback(PrinterCallback)
     steps = math.ceil(len(trainer.train_dataset) / table.rows) * table.epochs
     if held_out and not log.evaluations:
-        log.add(evaluated(trainer, text, held_out, recipe, 0).as_dict())
+        log.add(evaluated(trainer, text, held_out, recipe, 0, base).as_dict())
     finish(trainer, folder, step, math.ceil(steps))
     draw(recipe, folder, log)
     if watch.collapsed:
         raise Collapsed(f"{watch.collapsed}.", "Lower the table's rate.")
     if held_out:
-        log.add(evaluated(trainer, text, held_out, recipe, max(trainer.state.global_step, step)).as_dict())
+        last = max(trainer.state.global_step, step)
+        log.add(evaluated(trainer, text, held_out, recipe, last, base).as_dict())
     ended(log, recipe)
     save(trainer, recipe, text, folder.model)
     return log

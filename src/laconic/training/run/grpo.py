@@ -25,8 +25,8 @@ from laconic.training.run.planned import PlannedRollouts
 from laconic.training.run.progress import Evaluated, Log, collapse, note, rollouts
 from laconic.training.run.recipe import Recipe
 from laconic.training.run.rollouts import EngineRollouts, Runs, trained
+from laconic.training.run.solutions import Solution
 from laconic.training.run.trainer import GroupTrainer
-from laconic.training.traces.rendering import Renderer
 from laconic.training.trl import GroupReward
 from laconic.types import Limits, Request, Sampling
 
@@ -58,14 +58,13 @@ def references(recipe: Recipe, model: Any, text: Text, items: list[Item], folder
     return known
 
 
-def sampler(recipe: Recipe, text: Text, items: Mapping[str, Item]) -> EngineRollouts:
-    """Rollouts as the recipe, or the reward, needs them; ``items`` are the problems by their numbers."""
+def sampler(recipe: Recipe, text: Text, items: Mapping[str, Item], solved: Mapping[str, Solution]) -> EngineRollouts:
+    """Rollouts as the recipe, or the reward, needs them; ``items`` and ``solved`` are by the problems' numbers."""
     method, plan, size = recipe.method(), recipe.plan(), recipe.rollouts.generations
     said = _sampling(recipe, text)
     if plan is not None:
-        solved = {at: solution(text, item) for at, item in items.items() if plan.solutions}
         return PlannedRollouts(
-            **said, plan=plan, generations=size, solved=lambda row: solved.get(row["problem"], ""),
+            **said, plan=plan, generations=size, solutions=solved,
             judged=lambda row, reply: judged(items[row["problem"]], reply)[0],
         )  # fmt: skip
     if isinstance(method, Cuts):
@@ -73,14 +72,6 @@ def sampler(recipe: Recipe, text: Text, items: Mapping[str, Item]) -> EngineRoll
     if isinstance(method, Hints):
         return HintRollouts(**said, method=method, generations=size, budgets=recipe.rollouts.budgets)
     return EngineRollouts(**said)
-
-
-def solution(text: Text, item: Item) -> str:
-    """What a model would write that thinks as the problem's solution says; empty where there is none."""
-    if not item.solution.strip():
-        return ""
-    asked = [{"role": "user", "content": item.question}]
-    return Renderer(text).completion(asked, item.solution.strip(), item.answer)
 
 
 def _sampling(recipe: Recipe, text: Text) -> dict[str, Any]:
@@ -97,12 +88,13 @@ def _dtype(recipe: Recipe) -> torch.dtype | None:
 
 
 def trainer(
-    recipe: Recipe, model: Any, text: Text, found: Problems, folder: Folder, log: Log, known: Known | None = None
-) -> GroupTrainer:
+    recipe: Recipe, model: Any, text: Text, found: Problems, folder: Folder, log: Log, known: Known | None = None,
+    solved: Mapping[str, Solution] | None = None,
+) -> GroupTrainer:  # fmt: skip
     """A trainer that is ready to go; it writes into ``folder`` and ``log``."""
     r, u = recipe.rollouts, recipe.update
-    items = {str(at): item for at, item in enumerate(found.training)}
-    made = sampler(recipe, text, items)
+    items = found.numbered()
+    made = sampler(recipe, text, items, solved or {})
     made.base = digest(model)
     scorer = GroupReward(
         recipe.method(), generations=r.generations, limit=r.max_tokens, text=text, answer="problem",
@@ -190,9 +182,11 @@ def evaluate(engine: Runs, text: Text, items: list[Item], recipe: Recipe, step: 
     return Evaluated(step, n, right, thinking, sum(len(result.tokens) for result in made) / n)
 
 
-def evaluated(trainer: Any, text: Text, items: list[Item], recipe: Recipe, step: int) -> Evaluated:
-    """The model that a trainer trains, as it is now, on held-out problems."""
-    made = EngineRollouts(**_sampling(recipe, text) | {"workers": 1, "dtype": None})  # as it will be saved
+def evaluated(
+    trainer: Any, text: Text, items: list[Item], recipe: Recipe, step: int, base: str | None = None
+) -> Evaluated:
+    """The model that a trainer trains, as it is now, on held-out problems; ``base`` is as of EngineRollouts."""
+    made = EngineRollouts(**_sampling(recipe, text) | {"workers": 1, "dtype": None}, base=base)  # as it will be saved
     return evaluate(made.over(trained(trainer)), text, items, recipe, step)
 
 
@@ -262,7 +256,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # it has no types
     def _evaluated(self, step: int) -> None:
         if not self._held_out:
             return
-        self._log.add(evaluated(self.trainer, self._made.text, self._held_out, self._recipe, step).as_dict())
+        base = self._made.base
+        self._log.add(evaluated(self.trainer, self._made.text, self._held_out, self._recipe, step, base).as_dict())
 
 
 def save(made: Any, recipe: Recipe, text: Text, place: Path) -> None:

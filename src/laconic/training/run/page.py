@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from laconic.bench import page
 from laconic.bench.figure import COLOUR, legend, svg
+from laconic.training.run.recipe import flat
 
 Row = Mapping[str, Any]
 
@@ -24,12 +25,13 @@ def render(rows: Sequence[Row], recipe: Mapping[str, Any]) -> str:
     notes = [f"step {row['at']}: {row['note']}" for row in rows if "note" in row]
     objective = next((name for name in ("sft", "dpo") if recipe.get(name)), "reward")
     what = recipe["reward"] if objective == "reward" else objective.upper()
+    said = {key: value for key, value in flat(recipe).items() if value not in ("null", '""')}
     return page.document(
         "laconic train",
         f"<h1>Training {escape(str(recipe['model']))} by {escape(str(what))}</h1>\n{page.notes(notes, 'warning')}",
         "<div class='plots'>\n" + "\n".join(_plots(steps, known)) + "\n</div>",
         *([f"<h2>Held-out problems</h2>\n{_table(known)}"] if known else []),
-        f"<h2>Recipe</h2>\n{page.listed(_flat(recipe))}",
+        f"<h2>Recipe</h2>\n{page.listed(said)}",
     )
 
 
@@ -52,9 +54,11 @@ def _over_steps(steps: Sequence[Row], known: Sequence[Row], key: str, top: float
         _line(axes, steps, key, "rollouts", "baseline")
         if known:
             at, values = [row["evaluation"] for row in known], [row[key] for row in known]
+            low, high = zip(*(row["interval"] for row in known), strict=True)
+            right = [row["right"] for row in known]
             off = [
-                [row["right"] - row["interval"][0] for row in known],
-                [row["interval"][1] - row["right"] for row in known],
+                [max(value - end, 0.0) for value, end in zip(right, low, strict=True)],
+                [max(end - value, 0.0) for value, end in zip(right, high, strict=True)],
             ]
             axes.errorbar(at, values, yerr=off if key == "right" else None, marker="o", markersize=4, capsize=3,
                           color=COLOUR["laconic"], label="held-out problems")  # fmt: skip
@@ -106,13 +110,3 @@ def _table(known: Sequence[Row]) -> str:
             ("", [str(row["evaluation"]), str(row["n"]), right, f"{row['thinking']:.0f}", f"{row['tokens']:.0f}"])
         )
     return page.table(columns, rows)
-
-
-def _flat(said: Mapping[str, Any], before: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for key, value in said.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{before}{key}.")
-        elif value is not None and value != "":
-            flat[before + key] = value
-    return flat

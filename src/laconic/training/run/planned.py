@@ -12,9 +12,12 @@ import torch
 from laconic.errors import TrainingError
 from laconic.training.plans.base import Plan, Planned
 from laconic.training.run.rollouts import EngineRollouts, Runs, trained
+from laconic.training.run.solutions import Solution
 from laconic.training.trl import written
 from laconic.types import Limits, Request, Result
 
+_AT_ONCE = 256
+"""Tokens whose distributions are in memory together."""
 Row = Mapping[str, Any]
 """What the trainer's data set says of a row."""
 
@@ -25,8 +28,8 @@ class PlannedRollouts(EngineRollouts):
 
     plan: Plan | None = None
     generations: int = 1
-    solved: Callable[[Row], str] = lambda row: ""
-    """All that would follow a row's prompt if it were solved, by its data; empty where that is not known."""
+    solutions: Mapping[str, Solution] = field(default_factory=dict, repr=False)
+    """By the rows' ``problem``."""
     judged: Callable[[Row, str], bool] = lambda row, answer: False
     """Whether an answer to a row is right."""
     rows: Sequence[Row] = field(default_factory=list, repr=False)
@@ -34,6 +37,7 @@ class PlannedRollouts(EngineRollouts):
     sizes: list[int] = field(default_factory=list, repr=False)
     """Rollouts of each problem of the last call, in order."""
     trainer: Any = field(default=None, repr=False)
+    _hints: list[int] = field(default_factory=list, repr=False)
 
     def __call__(self, prompts: Sequence[Any], trainer: Any) -> dict[str, Any]:
         """See the base. What is returned for a row may belong to another problem than its prompt's: see ``sizes``."""
@@ -48,13 +52,19 @@ class PlannedRollouts(EngineRollouts):
         found: dict[str, Any] = {
             "prompt_ids": [list(each.prompt) for each in made],
             "completion_ids": [list(each.completion) for each in made],
-            "prompt_tokens": [list(each.prompt) for each in made],
+            "prompt_tokens": [list(each.prompt[: len(each.prompt) - each.hint]) for each in made],
         }
+        self._hints = [each.hint for each in made]
         if any(each.path for each in made):
             found["path"] = [each.path for each in made]
-        if any(each.hint for each in made):
-            found["hint"] = [each.hint for each in made]
+        if any(self._hints):
+            found["hint"] = self._hints
+            found["begun"] = [list(each.prompt[len(each.prompt) - each.hint :]) for each in made]
         return found
+
+    def begun(self, rows: int) -> list[int]:
+        """See the base."""
+        return self._hints
 
     def sources(self) -> list[int]:
         """Of each row of the last call the row whose problem it belongs to."""
@@ -93,16 +103,19 @@ class _Step:
         return replace(asked, prompt=(*asked.prompt, *begun), phase=phase, limits=Limits(limit, answer_room=0))
 
     def solution(self, problem: int) -> tuple[int, ...]:
-        said = self._rollouts.solved(self._rows[problem])
-        return tuple(self._rollouts.text.encode(said)) if said else ()
+        found = self._solved(problem)
+        return () if found is None else found.tokens
+
+    def words(self, problem: int) -> range:
+        found = self._solved(problem)
+        return range(0) if found is None else range(found.first, found.last + 1)
+
+    def _solved(self, problem: int) -> Solution | None:
+        return self._rollouts.solutions.get(self._rows[problem].get("problem", ""))
 
     def right(self, problem: int, completion: Sequence[int]) -> bool:
         reply = written(self._rollouts.text, list(self.asked[problem].prompt), completion).parts().answer
         return self._rollouts.judged(self._rows[problem], reply)
-
-    def thinking(self, problem: int, completion: Sequence[int]) -> list[bool]:
-        told = written(self._rollouts.text, list(self.asked[problem].prompt), completion).told()
-        return [kind == "thinking" for kind in told]
 
     @torch.no_grad()
     def gradient(self, problem: int, completion: Sequence[int]) -> float:
@@ -112,11 +125,13 @@ class _Step:
             return 0.0
         tokens = torch.tensor([[*prompt, *completion]], device=model.device)
         made = model(tokens, output_hidden_states=True)
-        hidden = made.hidden_states[-1][0, -n - 1 : -1].float()
-        errors = -(made.logits[0, -n - 1 : -1].float() / self._rollouts.temperature).softmax(-1)
-        errors[torch.arange(n), tokens[0, -n:]] += 1
-        # the sum over t of e_t h_t' has the squared norm sum over s, t of (e_s . e_t)(h_s . h_t)
-        return float(((errors @ errors.T) * (hidden @ hidden.T)).sum().clamp(min=0).sqrt()) / self._rollouts.temperature
+        heat, total = self._rollouts.temperature, 0.0
+        for part in range(0, n, _AT_ONCE):
+            places = torch.arange(part, min(part + _AT_ONCE, n), device=model.device) + len(prompt) - 1
+            errors = -(made.logits[0, places].float() / heat).softmax(-1)
+            errors[torch.arange(len(places)), tokens[0, places + 1]] += 1
+            total = total + errors.T @ made.hidden_states[-1][0, places].float() / heat
+        return float(torch.as_tensor(total).norm())
 
     def random(self, problem: int) -> Random:
         return Random(f"{self._rollouts.seed} {self._rollouts._step} {problem}")

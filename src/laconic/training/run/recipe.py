@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -28,7 +29,18 @@ import pydantic
 import laconic.methods  # noqa: F401  (fills the registry)
 from laconic.errors import RecipeError, did_you_mean
 from laconic.policy import registry
-from laconic.training.base import Advantages, BatchAdvantages, Cuts, GroupLoss, Hints, Reward, TokenLoss
+from laconic.training.base import (
+    Advantages,
+    BatchAdvantages,
+    Cuts,
+    GroupLoss,
+    Hints,
+    Limits,
+    Remembers,
+    Reward,
+    TokenLoss,
+    Updates,
+)
 from laconic.training.plans.base import Plan, Weighs
 
 _Count = Annotated[int, pydantic.Field(ge=1)]
@@ -214,7 +226,9 @@ def read(path: str | Path, changes: tuple[str, ...] = ()) -> Recipe:
         text = Path(path).read_text("utf-8")
         said = _written(text) if form == "JSON" else tomllib.loads(text)
     except OSError as error:
-        raise RecipeError(f"cannot read '{path}': {error.strerror}.", "Give the path of a TOML file.") from error
+        raise RecipeError(
+            f"cannot read '{path}': {error.strerror}.", "Give the path of a TOML file, or of a run's recipe.json."
+        ) from error
     except ValueError as error:  # of either form, or of UTF-8
         raise RecipeError(f"'{path}' is not {form}: {error}.") from error
     for change in changes:
@@ -225,6 +239,8 @@ def read(path: str | Path, changes: tuple[str, ...] = ()) -> Recipe:
 def _written(text: str) -> dict[str, Any]:
     """What a run's own ``recipe.json`` says besides the defaults, which nobody has chosen."""
     whole = json.loads(text)
+    if not isinstance(whole, dict):
+        raise ValueError("it holds no object")
     try:
         return Recipe.model_validate(whole).model_dump(exclude_defaults=True)
     except pydantic.ValidationError:
@@ -246,7 +262,7 @@ def of(said: dict[str, Any], where: str = "the recipe") -> Recipe:
 
 def changed(old: Recipe, new: Recipe) -> list[str]:
     """In what two recipes differ and must not, if one takes up the other's run: keys with both values."""
-    mine, yours = (_flat(each.model_dump(mode="json", exclude=MAY_CHANGE)) for each in (old, new))
+    mine, yours = (flat(each.model_dump(mode="json", exclude=MAY_CHANGE)) for each in (old, new))
     names = sorted(name for name in mine.keys() | yours.keys() if mine.get(name) != yours.get(name))
     return [f"{name} ({mine.get(name, 'not said')}, now {yours.get(name, 'not said')})" for name in names]
 
@@ -281,6 +297,8 @@ def _applies(recipe: Recipe, where: str) -> None:
         beside = [name for name in ("update",) if name in recipe.model_fields_set]
         if beside:
             raise RecipeError(f"{where}: [{beside[0]}] has no effect beside [{recipe.objective}].", "Leave it out.")
+        if recipe.rollouts.plan:
+            raise RecipeError(f"{where}: rollouts.plan has no effect beside [{recipe.objective}].", "Leave it out.")
         told = [] if recipe.sft is None else [key for key in _OF_PAIRS if key in recipe.sft.model_fields_set]
         if told:
             raise RecipeError(f"{where}: sft.{told[0]} has no effect.", "It belongs to [dpo].")
@@ -315,9 +333,17 @@ def _planned(recipe: Recipe, method: Reward, plan: Plan, where: str) -> None:
             f"{where}: '{method.name}' and '{plan.name}' both have advantages of their own.",
             "Leave rollouts.plan out, or choose another reward.",
         )
+    if plan.prompted and isinstance(method, Remembers | Updates):
+        raise RecipeError(
+            f"{where}: '{method.name}' goes by earlier rollouts' lengths, and '{plan.name}' gives some of them a part.",
+            "Choose a reward that remembers nothing.",
+        )
     if recipe.rollouts.reuse:
         raise RecipeError(f"{where}: rollouts.reuse has no effect beside rollouts.plan.", "Leave one of them out.")
-    plan.check(recipe.rollouts.generations, recipe.rollouts.max_tokens)
+    most = recipe.rollouts.max_tokens
+    if isinstance(method, Limits):
+        most = min(most, *(method.limit(step) for step in range(recipe.update.steps)))
+    plan.check(recipe.rollouts.generations, most)
 
 
 def _set(said: dict[str, Any], change: str) -> None:
@@ -355,8 +381,9 @@ def _known(keys: list[str]) -> str:
     return "" if keys[-1] in names else did_you_mean(keys[-1], names)
 
 
-def _flat(said: dict[str, Any], before: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
+def flat(said: Mapping[str, Any], before: str = "") -> dict[str, str]:
+    """Tables and keys as one table, ``update.steps``, with values in JSON."""
+    found: dict[str, str] = {}
     for key, value in said.items():
-        flat |= _flat(value, f"{before}{key}.") if isinstance(value, dict) else {before + key: json.dumps(value)}
-    return flat
+        found |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {before + key: json.dumps(value)}
+    return found

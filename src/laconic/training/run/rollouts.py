@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from laconic.engine import Engine, Methods
+from laconic.models.causal_lm import digest
 from laconic.models.text import Text
 from laconic.splitmix import GOLDEN, MASK, mix
-from laconic.training.run.workers import Workers, kept, target
+from laconic.training.run.workers import Workers, kept, release, target
 from laconic.types import Limits, Question, Request, Result, Sampling
 
 
@@ -105,8 +106,9 @@ class EngineRollouts:
     prompt is given in one epoch is no longer independent of what it was given in the last.
     """
     base: str | None = None
-    """Fingerprint of the model as it was before training: what a trained drafter was made for. It is taken for every
-    step's model, of which it drafts the less the more the model has changed, unless it goes on learning (ReSpec)."""
+    """Fingerprint of the model as it was before training, or None for that of the first one: what a trained drafter was
+    made for. It is taken for every step's model, of which it drafts the less the more the model has changed, unless it
+    goes on learning (ReSpec)."""
     share: float = 0.0
     """Of the last call's tokens, how many were taken over from former rollouts."""
     _engine: Runs | None = field(default=None, repr=False)
@@ -131,6 +133,7 @@ class EngineRollouts:
         self.prompts, self.path = [tuple(prompt) for prompt in found["prompt_ids"]], engine.path
         if isinstance(engine, Alone):
             self._engine = None  # the copy is of no use while the model is updated
+            release(self._methods)
         self.seconds += time.perf_counter() - begun
         self.share = (self._taken - taken) / max(self.written - written, 1)
         return found | {"logprobs": None}
@@ -143,6 +146,10 @@ class EngineRollouts:
             "completion_ids": [list(result.tokens) for result in made],
         }
 
+    def begun(self, rows: int) -> list[int]:
+        """How many tokens at the end of each row's prompt are the beginning of its reply."""
+        return [0] * rows
+
     def engine(self, trainer: Any) -> Runs:
         """What runs requests over the trainer's weights as they are in this step."""
         if self._engine is None or self._step != trainer.state.global_step:
@@ -154,9 +161,12 @@ class EngineRollouts:
         """What runs requests over a copy of a model's weights as they are now."""
         if self._methods is None:
             self._methods = kept(Methods(drafter=self.drafter))
+        if self.base is None:
+            self.base = digest(copied(model, None))
         methods = self._methods
         if self.workers == 1:
             self._engine = None  # let go of the old weights before there are new ones
+            release(methods)
             return Alone(Engine(target(copied(model, self.dtype), self.base), self.text, methods))
         if not isinstance(self._engine, Workers):
             threads = max(torch.get_num_threads() // self.workers, 1)

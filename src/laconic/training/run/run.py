@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from laconic.bench.tasks import Item
 from laconic.engine import Methods, policies
 from laconic.errors import Collapsed, LaconicError, MissingExtra, RecipeError, TrainingError, UnmetNeed
 from laconic.models.adapters import adapted
@@ -28,6 +27,7 @@ from laconic.training.group import Group, Rollout
 from laconic.training.run.folder import Folder, write
 from laconic.training.run.progress import Log, collapse, note, worse
 from laconic.training.run.recipe import Recipe
+from laconic.training.run.solutions import Solution, solutions
 
 _PACKAGES = ("trl", "datasets", "peft", "accelerate")
 Shown = Callable[[dict[str, Any]], None]
@@ -68,10 +68,7 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, shown: Shown = lam
 def _able(recipe: Recipe) -> None:
     """Raise for what a method needs and this run cannot give it, and for policies that cannot be built."""
     method, size = recipe.method(), recipe.rollouts.generations
-    drafting = policies(Methods(drafter=recipe.rollouts.drafter).plan())
-    asking = next((policy.name for policy in drafting if policy.needs.draft_model), None)
-    if asking is not None:
-        raise UnmetNeed(f"'{asking}' needs a draft model, which rollouts have none of.", "Use suffix, or a head.")
+    drafting(recipe)
     if isinstance(method, Remembers) and isinstance(method, Hints):
         raise UnmetNeed(f"'{method.name}' goes on from lengths of another run, which no recipe gives yet.")
     if isinstance(method, Hints) and not recipe.rollouts.budgets:
@@ -88,6 +85,14 @@ def _able(recipe: Recipe) -> None:
     if isinstance(keeps, int) and keeps > size:
         raise RecipeError(f"'{method.name}' keeps {keeps} of {size} rollouts.")
     method.rewards(_imagined(recipe))
+
+
+def drafting(recipe: Recipe) -> None:
+    """Raise for a drafter that cannot be built, or that needs a draft model."""
+    every = policies(Methods(drafter=recipe.rollouts.drafter).plan())
+    asking = next((policy.name for policy in every if policy.needs.draft_model), None)
+    if asking is not None:
+        raise UnmetNeed(f"'{asking}' needs a draft model, which rollouts have none of.", "Use suffix, or a head.")
 
 
 def _imagined(recipe: Recipe) -> Group:
@@ -117,19 +122,6 @@ def fits(recipe: Recipe, model: Any, text: Text, longest: int, most: int) -> Non
         )
 
 
-def _solved(recipe: Recipe, text: Text, items: list[Item]) -> int:
-    """Tokens of the longest solution. Raises RecipeError where there is none."""
-    from laconic.training.run.grpo import solution
-
-    known = [len(text.encode(solution(text, item))) for item in items if item.solution.strip()]
-    if not known:
-        raise RecipeError(
-            f"'{recipe.rollouts.plan}' gives solutions, and no problem has one.",
-            'Write them as {"question": ..., "answer": ..., "solution": ...} into the file of problems.',
-        )
-    return max(known)
-
-
 def opened(recipe: Recipe, folder: Folder, step: int, shown: Shown) -> Log:
     """The log of a run from a step on, of which a page is drawn whenever there is an evaluation."""
     log = Log.resumed(folder.log, step)
@@ -140,17 +132,27 @@ def opened(recipe: Recipe, folder: Folder, step: int, shown: Shown) -> Log:
             draw(recipe, folder, log)
 
     log.shown = told
-    if find_spec("matplotlib") is None and not log.rows:
-        log.add(note(0, "no report.html is drawn: matplotlib is not installed (pip install 'laconic[train]')"))
+    if find_spec("matplotlib") is None:
+        say(log, "no report.html is drawn: matplotlib is not installed (pip install 'laconic[train]')")
     return log
 
 
-def draw(recipe: Recipe, folder: Folder, log: Log) -> None:
-    """Write the page of a log, where it can be drawn."""
-    if find_spec("matplotlib") is not None:
-        from laconic.training.run.page import render
+def say(log: Log, text: str) -> None:
+    """Note something about a whole run, once, also where it is resumed."""
+    if not any(row.get("note") == text for row in log.rows):
+        log.add(note(0, text))
 
+
+def draw(recipe: Recipe, folder: Folder, log: Log) -> None:
+    """Write the page of a log, where it can be drawn. A page that cannot be is no reason to end a run: it is noted."""
+    if find_spec("matplotlib") is None:
+        return
+    from laconic.training.run.page import render
+
+    try:
         write(folder.report, render(log.rows, recipe.model_dump(mode="json")))
+    except Exception as error:
+        log.add(note(max((row["step"] for row in log.steps), default=0), f"report.html could not be drawn: {error}"))
 
 
 @contextmanager
@@ -196,9 +198,12 @@ def _reinforce(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) ->
     text = load_text(recipe.model)
     longest = max(len(text.prompt(item.question)) for item in [*found.training, *found.held_out])
     plan = recipe.plan()
+    solved, left_out = dict[str, Solution](), None
     if plan is not None and plan.solutions:
-        solved = _solved(recipe, text, found.training)
-        longest += solved if plan.prompted else 0
+        solved, left_out = solutions(plan, text, found.numbered(), recipe.rollouts.max_tokens)
+    if plan is not None and plan.prompted:
+        told = ((len(text.prompt(found.numbered()[at].question)), each.last) for at, each in solved.items())
+        longest = max(longest, *(prompt + hint for prompt, hint in told))
     model = read_model(resolve(recipe.model), dtype=getattr(torch, recipe.dtype))
     fits(recipe, model, text, longest, recipe.rollouts.max_tokens)
     if torch.cuda.is_available():
@@ -209,9 +214,11 @@ def _reinforce(recipe: Recipe, folder: Folder, *, resume: bool, shown: Shown) ->
         rows = [{"question": item.question, "answer": item.answer, "kind": item.kind} for item in found.held_out]
         write(folder.held_out, "".join(json.dumps(row) + "\n" for row in rows))
         known = grpo.references(recipe, model, text, found.training, folder)
-        trainer = grpo.trainer(recipe, model, text, found, folder, log, known)
-    if not text.format.thinks and not log.rows:
-        log.add(note(0, "this model has no thinking tags: all that it writes counts as its answer"))
+        trainer = grpo.trainer(recipe, model, text, found, folder, log, known, solved)
+    if not text.format.thinks:
+        say(log, "this model has no thinking tags: all that it writes counts as its answer")
+    if left_out is not None:
+        say(log, left_out)
     trainer.watch.collapsed = collapse(log.steps, recipe.stop)
     if not trainer.watch.collapsed:
         finish(trainer, folder, step, recipe.update.steps)

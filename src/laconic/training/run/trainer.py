@@ -46,7 +46,7 @@ from laconic.training.trl import GroupReward, written
 STATE = "laconic_state.json"
 """What a checkpoint holds besides the trainer's own files."""
 _ROWS = ("completion_ids", "completion_mask")
-_TOLD = ("prompt_tokens", "path", "hint")
+_TOLD = ("prompt_tokens", "begun", "path", "hint")
 """What :class:`PlannedRollouts` says of a rollout."""
 
 
@@ -131,12 +131,15 @@ class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # it has no types
     def _entropies(self, completions: Sequence[list[int]]) -> list[dict[str, float]]:
         """Mean entropies of thoughts and answers, at the sampling temperature; 0 of a part that is empty."""
         found = []
-        for prompt, ids in zip(self._rollouts.prompts, completions, strict=True):
+        for prompt, given, ids in zip(
+            self._rollouts.prompts, self._rollouts.begun(len(completions)), completions, strict=True
+        ):
             tokens = torch.tensor([[*prompt, *ids]], device=self.accelerator.device)
             _, each, _ = self._get_per_token_logps_and_entropies(
                 self.model, tokens, torch.ones_like(tokens), len(ids), compute_entropy=True
             )
-            kinds = written(self._rollouts.text, list(prompt), ids).told()
+            asked, begun = prompt[: len(prompt) - given], prompt[len(prompt) - given :]
+            kinds = written(self._rollouts.text, list(asked), [*begun, *ids]).told()[given:]
             told = {}
             for kind, name in (("thinking", "thought_entropy"), ("answer", "answer_entropy")):
                 values = [value for value, what in zip(each[0].tolist(), kinds, strict=True) if what == kind]

@@ -17,6 +17,7 @@ from laconic.engine import Engine, Methods
 from laconic.errors import TrainingError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.text import Text
+from laconic.speculation.base import Drafter
 from laconic.types import Request, Result
 
 
@@ -87,6 +88,14 @@ def kept(methods: Methods) -> Methods:
     return replace(methods, drafter=methods.plan().drafter)
 
 
+def release(methods: Methods | None) -> None:
+    """Have the drafter let go of the model that it was used with last."""
+    drafter = None if methods is None else methods.drafter
+    for policy in drafter.walk() if isinstance(drafter, Drafter) else ():
+        if isinstance(policy, Drafter):
+            policy.release()
+
+
 def target(model: Any, base: str | None) -> CausalLM:
     """A model to sample from, which heads take for the one with the fingerprint ``base``."""
     made = CausalLM(model)
@@ -111,6 +120,7 @@ def serve(pipe: Connection, threads: int) -> None:
         try:
             if asked[0] == "load":
                 engine = current = None  # let go of the old weights before there are new ones
+                release(methods)
                 current = target(asked[1], asked[2])
                 engine = Engine(current, text, methods)
                 pipe.send((True, current.path))

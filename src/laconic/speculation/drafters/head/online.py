@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import random
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,6 +63,15 @@ class Comparison:
         return self.tokens >= _ENOUGH and self.now < self.before - _WORSE * self.tokens
 
 
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """What is learned from: the target, what it would say behind a state, and its embeddings ``[..., width]``."""
+
+    target: Any
+    teacher: Teacher
+    embed: Callable[[Tensor], Tensor]
+
+
 class Learner:
     """A copy of a head that is trained on texts, newest first, in the time that it is given.
 
@@ -85,16 +93,21 @@ class Learner:
 
     def follow(self, target: Any, embed: Callable[[Sequence[int]], Tensor]) -> None:
         """Learn from this target from now on: its states are others, so that texts of another are forgotten."""
-        self._target = weakref.ref(target)  # it may be gone before the next one is there
-        self._embed: Callable[[Tensor], Tensor] = lambda tokens: (
-            embed(tokens.flatten().tolist()).float().view(*tokens.shape, -1)
+        self._lessons: Lessons | None = Lessons(
+            target,
+            Teacher(target, self._loaded.head.kept),
+            lambda tokens: embed(tokens.flatten().tolist()).float().view(*tokens.shape, -1),
         )
-        self._teacher = Teacher(target, self._loaded.head.kept)
+        self._texts.clear()
+
+    def release(self) -> None:
+        """Let go of the target, until there is another one to follow."""
+        self._lessons = None
         self._texts.clear()
 
     def follows(self, target: Any) -> bool:
         """Whether this is the target that is learned from."""
-        return self._target() is target
+        return self._lessons is not None and self._lessons.target is target
 
     def begin(self, rate: float) -> None:
         """Start from the head as it was trained."""
@@ -107,16 +120,17 @@ class Learner:
 
     def read(self, tokens: Sequence[int], features: Tensor, prompt: int) -> None:
         """A text that has ended: compare both heads on it, remember it, and learn as long as there is time."""
-        if self.saved <= 0 or len(tokens) < _LEAST:
+        lessons = self._lessons
+        if lessons is None or self.saved <= 0 or len(tokens) < _LEAST:
             return
         with torch.inference_mode(mode=False), torch.enable_grad():
             begun = time.perf_counter()
             batch = _batch(tokens, features.clone().float(), prompt)
-            self._compare(batch)
+            self._compare(batch, lessons)
             self._remember(batch)
             turn = 0
             while time.perf_counter() - begun < self.saved:
-                self._step(batch if turn % 2 == 0 else self._draw.choice(self._texts))
+                self._step(batch if turn % 2 == 0 else self._draw.choice(self._texts), lessons)
                 turn += 1
             if self._unseen >= _EVERY:
                 self._lay_out(features)
@@ -124,12 +138,12 @@ class Learner:
             self.saved -= took
             self.spent += took
 
-    def _compare(self, batch: Batch) -> None:
+    def _compare(self, batch: Batch, lessons: Lessons) -> None:
         wanted, wrote = batch.written[:, 2:], batch.tokens[:, 2:]
         hits = []
         with torch.no_grad(), narrow_products(batch.tokens.device)[0]:
             for head in (self._loaded.head, self._head):
-                (said,) = head.unrolled(heard(head, batch, self._embed), batch.features, 1)
+                (said,) = head.unrolled(heard(head, batch, lessons.embed), batch.features, 1)
                 hits.append(int((head.kept[said.argmax(-1)] == wrote)[wanted].sum()))
         before, now = hits
         self.comparison.add(before, now, int(wanted.sum()))
@@ -144,10 +158,10 @@ class Learner:
         while sum(text.tokens.shape[1] for text in self._texts) > self._memory and len(self._texts) > 1:
             self._texts.popleft()
 
-    def _step(self, batch: Batch) -> None:
+    def _step(self, batch: Batch, lessons: Lessons) -> None:
         steps = _STEPS if self._head.depth is None else min(_STEPS, self._head.depth)
         with narrow_products(batch.tokens.device)[0]:
-            loss = loss_over(self._head, batch, self._teacher, self._embed, steps, _DECAY, kl)
+            loss = loss_over(self._head, batch, lessons.teacher, lessons.embed, steps, _DECAY, kl)
         descend(loss, self._weights, self._optimiser)
         self.steps += 1
         self._unseen += 1
@@ -216,6 +230,11 @@ class OnlineHead(FolderHead):
     def head_of(self, tools: Tools) -> Loaded:
         """As it was last laid out."""
         return self._learners[0].now
+
+    def release(self) -> None:
+        """What was learned stays; texts, which are of the model's states, do not."""
+        for learner in self._learners:
+            learner.release()
 
     def credit(self, states: Sequence[Reading], tokens: int, seconds: float) -> None:
         """Save up time for learning."""
