@@ -37,6 +37,7 @@ from laconic.answers import extract
 from laconic.bench.attempts.lengths import (
     Try,
     filtered_vote,
+    gap,
     optimum,
     places,
     relative,
@@ -135,7 +136,9 @@ def _recording(item: Item, made: Sequence[Result]) -> Recording:
 
 
 def _length(given: argparse.Namespace) -> int:
-    found = {path.stem: _lengths(list(load(path))) for path in given.files}
+    read_in = {path.stem: list(load(path)) for path in given.files}
+    shared = set.intersection(*(_mixed(each) for each in read_in.values()))
+    found = {name: _lengths(each, shared) for name, each in read_in.items()}
     for name, told in found.items():
         sys.stdout.write(f"\n{name}: {json.dumps(told['all'])}\n\n")
         _bands(f"of the mean length, {told['relative']['shape']}", told["relative"]["bands"])
@@ -167,15 +170,26 @@ def _bands(title: str, bands: list[Row]) -> None:
     sys.stdout.write("\n")
 
 
-def _lengths(recordings: list[Recording]) -> Row:
+def _mixed(recordings: list[Recording]) -> set[str]:
+    """Problems with right and wrong attempts, cut ones left out."""
+    told = {each.id: {one.right for one in tries(each) if not one.cut} for each in recordings}
+    return {id for id, each in told.items() if len(each) > 1}
+
+
+def _lengths(recordings: list[Recording], shared: set[str]) -> Row:
     """Accuracy by length, the best length by difficulty, and votes, of one model's attempts.
 
-    Attempts that were cut off are left out of all but the votes: long and wrong, they would make any curve fall.
+    ``shared`` are problems that all models solve at times. Attempts that were cut off are left out of all but the
+    votes: long and wrong, they would make any curve fall.
     """
     every = {each.id: tries(each) for each in recordings}
     whole = {id: [one for one in attempts if not one.cut] for id, attempts in every.items()}
-    mixed = {id: each for id, each in whole.items() if 0 < sum(one.right for one in each) < len(each)}
-    groups = {"all that are solved at times": list(mixed.values())}
+    some = _mixed(recordings)
+    mixed = {id: each for id, each in whole.items() if id in some}
+    groups = {
+        "solved at times": list(mixed.values()),
+        "solved at times by all models": [each for id, each in mixed.items() if id in shared],
+    }
     for low, high in itertools.pairwise(RATES):
         groups[f"solved {low:.0%} to {high:.0%}"] = [
             each for each in mixed.values() if low <= sum(one.right for one in each) / len(each) < high
@@ -187,16 +201,14 @@ def _lengths(recordings: list[Recording]) -> Row:
             if each.id.startswith("chain_sum/") and len(re.findall(r"\d+", each.question)) == count
         ]
     bands = relative(list(mixed.values()), EDGES)
-    by_mean = [sum(one.length for one in each if one.right) / sum(one.right for one in each)
-               - sum(one.length for one in each if not one.right) / sum(not one.right for one in each)
-               for each in mixed.values()]  # fmt: skip
+    gaps = [gap(each) for each in mixed.values()]
     attempts = [one for each in every.values() for one in each]
     return {
         "all": {
             "problems": len(every), "attempts": len(attempts), "cut": sum(one.cut for one in attempts),
             "mixed": len(mixed), "right": sum(one.right for one in attempts) / len(attempts),
             "thinking": sum(one.length for one in attempts) / len(attempts),
-            "right_shorter": sum(gap < 0 for gap in by_mean), "right_longer": sum(gap > 0 for gap in by_mean),
+            "right_shorter": sum(each < 0 for each in gaps), "right_longer": sum(each > 0 for each in gaps),
         },
         "relative": {"shape": shape(bands), "bands": [band.as_dict() for band in bands]},
         "groups": {name: optimum(each, 4) for name, each in groups.items() if each},
@@ -313,7 +325,7 @@ def _report(given: argparse.Namespace, told: list[Row]) -> int:
     sys.stdout.write(
         "| | rows | updates | tokens of a row | right (95 %) | thinking tokens |\n|---|---|---|---|---|---|\n"
     )
-    before = {"spec": "base", "rows": 0, "updates": 0, "tokens": math.nan, "last": told[0]["base"]}
+    before = {"spec": "base", "rows": 0, "updates": 0, "tokens": 0, "last": told[0]["base"]}
     for row in [before, *told]:
         last = row["last"]
         low, high = wilson(round(last["right"] * last["n"]), last["n"])

@@ -93,6 +93,17 @@ def places(attempts: Sequence[Try], parts: int) -> list[int]:
     return found
 
 
+def gap(attempts: Sequence[Try]) -> float:
+    """How much longer right attempts are than wrong ones on average, in tokens; there must be both.
+
+    >>> gap([Try(10, True, ""), Try(20, True, ""), Try(40, False, "")])
+    -25.0
+    """
+    right = [each.length for each in attempts if each.right]
+    wrong = [each.length for each in attempts if not each.right]
+    return sum(right) / len(right) - sum(wrong) / len(wrong)
+
+
 def shape(bands: Sequence[Band]) -> str:
     """How accuracy goes with length, as far as 95 % intervals tell ends from the best band between them.
 
