@@ -52,6 +52,8 @@ from laconic.bench.tasks import load as tasks
 from laconic.equality import same
 from laconic.intervals import wilson
 from laconic.models.load import load_text
+from laconic.models.reasoner.habits import stated_results
+from laconic.models.text import Text
 from laconic.scaling.groups import read
 from laconic.training.traces.perturbing import Told, perturbed
 from laconic.training.traces.rendering import Renderer
@@ -142,7 +144,9 @@ def _length(given: argparse.Namespace) -> int:
     for name, told in found.items():
         sys.stdout.write(f"\n{name}: {json.dumps(told['all'])}\n\n")
         _bands(f"of the mean length, {told['relative']['shape']}", told["relative"]["bands"])
-        sys.stdout.write("| problems | how many | mean tokens | right by quarters of length | best (95 %) |\n")
+        for name, band in told["thoughts"].items():
+            sys.stdout.write(f"thoughts whose {name}: {band['n']}, {band['share']:.1%}, {band['tokens']:.0f} tokens\n")
+        sys.stdout.write("\n| problems | how many | mean tokens | right by quarters of length | best (95 %) |\n")
         sys.stdout.write("|---|---|---|---|---|\n")
         for group, each in told["groups"].items():
             shares = ", ".join(f"{band['share']:.1%}" for band in each["bands"])
@@ -194,6 +198,18 @@ def _lengths(recordings: list[Recording], shared: set[str]) -> Row:
         groups[f"solved {low:.0%} to {high:.0%}"] = [
             each for each in mixed.values() if low <= sum(one.right for one in each) / len(each) < high
         ]
+    text = load_text("bundled")
+    agree = {each.id: _agree(each, text) for each in recordings}
+    thoughts = {}
+    for name, wanted in (("results agree", True), ("results differ", False)):
+        parted = [
+            [one for one, told in zip(every[id], agree[id], strict=True) if told is wanted and not one.cut]
+            for id in every
+        ]
+        thoughts[name] = relative([each for each in parted if each], ())[0].as_dict()
+        groups[f"thoughts whose {name}"] = [
+            each for each in parted if len(each) >= 4 and 0 < sum(one.right for one in each) < len(each)
+        ]
     for count in (2, 3, 4):
         groups[f"chain_sum, {count} numbers"] = [
             whole[each.id]
@@ -211,9 +227,16 @@ def _lengths(recordings: list[Recording], shared: set[str]) -> Row:
             "right_shorter": sum(each < 0 for each in gaps), "right_longer": sum(each > 0 for each in gaps),
         },
         "relative": {"shape": shape(bands), "bands": [band.as_dict() for band in bands]},
+        "thoughts": thoughts,
         "groups": {name: optimum(each, 4) for name, each in groups.items() if each},
         "votes": _votes(recordings, every),
     }  # fmt: skip
+
+
+def _agree(recording: Recording, text: Text) -> list[bool]:
+    """For each attempt of a bundled model whether all results that its thought states for the problem are the same."""
+    thoughts = [text.decode(list(each.tokens)).partition(text.format.closes)[0] for each in recording.attempts]
+    return [len({stated.value for stated in stated_results(thought)}) < 2 for thought in thoughts]
 
 
 def _votes(recordings: list[Recording], every: dict[str, list[Try]]) -> Row:
