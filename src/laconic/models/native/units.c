@@ -18,29 +18,36 @@ INLINE void sink(const float *promise, int32_t *heap, long at, long count)
     }
 }
 
-/* The most that the product of one of `count` queries with a key of each unit can be. */
+enum { HEADS = 4, PARTS = 512 / 16 }; /* queries that are held against a unit together; lanes of a query */
+
+/* The most that the product of one of `count` queries with a key of each unit can be, or what it was before if that is
+ * more. No more than HEADS queries, no more than 512 dimensions. */
 static void promises(const Units *u, long kv_heads, long head, const bf16 *query, long step, long count, long dim,
                      float *promise)
 {
-    float above[512], below[512];
-    for (long unit = 0; unit < u->units; unit++) promise[unit] = -INFINITY;
-    for (long i = 0; i < count; i++) {
-        for (long d = 0; d < dim; d += 16) {
-            const some there = first(dim - d);
-            const lanes q = widen(query + i * step + d, there), none = all(0.0f);
-            const lanes parts[2] = {larger(q, none), lesser(q, none)};
-            __builtin_memcpy(above + d, parts, sizeof(lanes));
-            __builtin_memcpy(below + d, parts + 1, sizeof(lanes));
+    lanes above[HEADS][PARTS], below[HEADS][PARTS];
+    const lanes none = all(0.0f);
+    for (long i = 0; i < count; i++)
+        for (long d = 0; d < dim; d += 32) {
+            const halves_of q = widen_both(query + i * step + d, dim - d);
+            above[i][d / 16] = larger(q.one, none), above[i][d / 16 + 1] = larger(q.other, none);
+            below[i][d / 16] = lesser(q.one, none), below[i][d / 16 + 1] = lesser(q.other, none);
         }
-        for (long unit = 0; unit < u->units; unit++) {
-            const long at = (unit * kv_heads + head) * dim;
-            lanes sum = all(0.0f);
-            for (long d = 0; d < dim; d += 16) {
-                const some there = first(dim - d);
-                sum = multiply_add(floats(above + d, there), widen(u->high + at + d, there), sum);
-                sum = multiply_add(floats(below + d, there), widen(u->low + at + d, there), sum);
+    for (long unit = 0; unit < u->units; unit++) {
+        const bf16 *low = u->low + (unit * kv_heads + head) * dim, *high = u->high + (unit * kv_heads + head) * dim;
+        lanes sum[HEADS];
+        UNROLL for (int i = 0; i < HEADS; i++) sum[i] = none;
+        for (long d = 0; d < dim; d += 32) {
+            const halves_of l = widen_both(low + d, dim - d), h = widen_both(high + d, dim - d);
+            for (long i = 0; i < count; i++) {
+                sum[i] = multiply_add(above[i][d / 16], h.one, sum[i]);
+                sum[i] = multiply_add(above[i][d / 16 + 1], h.other, sum[i]);
+                sum[i] = multiply_add(below[i][d / 16], l.one, sum[i]);
+                sum[i] = multiply_add(below[i][d / 16 + 1], l.other, sum[i]);
             }
-            const float most = total(sum);
+        }
+        for (long i = 0; i < count; i++) {
+            const float most = total(sum[i]);
             if (most > promise[unit]) promise[unit] = most;
         }
     }
@@ -52,7 +59,9 @@ void units_read(const Units *u, long kv_heads, long head, const bf16 *query, lon
                 some *chosen, float *promise, int32_t *heap)
 {
     long left = u->most, held = u->units;
-    promises(u, kv_heads, head, query, step, count, dim, promise);
+    for (long unit = 0; unit < held; unit++) promise[unit] = -INFINITY;
+    for (long i = 0; i < count; i += HEADS)
+        promises(u, kv_heads, head, query + i * step, step, smaller(HEADS, count - i), dim, promise);
     for (long i = 0; i < held; i++) heap[i] = (int32_t)i;
     for (long i = held / 2; i-- > 0;) sink(promise, heap, i, held);
     for (int none = 1; held > 0; none = 0) {
